@@ -1,0 +1,106 @@
+"""The value objects everything else speaks of: digest, shard, file, artifact.
+
+Pure data, frozen, msgpack- and JSON-able with msgspec. Imports only `modeldist.errors`.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from typing import Literal, NewType
+
+import msgspec
+
+from modeldist.errors import IntegrityError
+
+Digest = NewType("Digest", str)
+"""`algorithm:value`. Algorithms:
+
+`sha256`    64 hex; what the store addresses by.
+`git-sha1`  40 hex; Hugging Face's identity of a file outside LFS: sha1 over `blob <size>\\0` + content.
+`etag`      64 hex; an origin that publishes no digest (plain HTTP, a local file): sha256 over what pins the
+            content there (URL, size, ETag or mtime). It names the shard until its sha256 is known and proves nothing.
+"""
+
+_DIGEST = re.compile(r"(sha256|etag):[0-9a-f]{64}|git-sha1:[0-9a-f]{40}")
+
+LayerKind = Literal["weight", "weight.config", "doc", "code", "dataset", "other"]
+Encoding = Literal["raw", "tar", "tar+gzip", "tar+zstd"]
+OriginKind = Literal["oci", "huggingface", "http", "file", "layout"]
+
+
+def parse_digest(text: str) -> Digest:
+    """Check the grammar. Raises IntegrityError naming the text."""
+    if not _DIGEST.fullmatch(text):
+        raise IntegrityError(f"{text[:100]!r} is not a digest this program can verify.")
+    return Digest(text)
+
+
+def algorithm(digest: Digest) -> str:
+    return digest.partition(":")[0]
+
+
+class Shard(msgspec.Struct, frozen=True):
+    """One blob of an artifact. `size` in bytes."""
+
+    digest: Digest
+    size: int
+
+
+class ArtifactFile(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One file of the snapshot, or, when `encoding` is a tar, an archive of files.
+
+    `path` is relative, `/`-separated and already checked (see `modelpack.names`); for a tar it is only a label.
+    `locator` says where inside the origin the shard is read: a path for huggingface, a URL for http, an absolute
+    path for file; empty for oci and layout, which address blobs by digest.
+    """
+
+    path: str
+    digest: Digest
+    size: int
+    kind: LayerKind = "other"
+    encoding: Encoding = "raw"
+    locator: str = ""
+    executable: bool = False
+
+
+class Artifact(msgspec.Struct, frozen=True, omit_defaults=True, dict=True):
+    """A reference resolved once.
+
+    `reference` is pinned (`registry/org/model@sha256:…`, `hf://org/model@<commit>`); `name` is the pinned reference
+    without its version and `tag` the version the user typed, so several tags share one artifact.
+    `digest` is `sha256:…` of the manifest (or of the canonical file list where the origin has no manifest).
+    `revision` is 40 lowercase hex: the Hugging Face commit, or the first 40 digits of `digest`.
+    `repo_id` is the Hugging Face style `namespace/name` under which snapshots are laid out.
+    `endpoint` is the origin's base: `https://registry.example`, `https://huggingface.co`, or a directory.
+    `repository` is the name within the endpoint.
+    """
+
+    reference: str
+    name: str
+    tag: str
+    digest: Digest
+    revision: str
+    repo_id: str
+    origin: OriginKind
+    endpoint: str
+    repository: str
+    files: tuple[ArtifactFile, ...]
+    warnings: tuple[str, ...] = ()
+
+    @cached_property
+    def shards(self) -> tuple[Shard, ...]:
+        """Unique shards in file order."""
+        seen: dict[Digest, Shard] = {}
+        for file in self.files:
+            seen.setdefault(file.digest, Shard(file.digest, file.size))
+        return tuple(seen.values())
+
+    @property
+    def size(self) -> int:
+        """Unique bytes."""
+        return sum(shard.size for shard in self.shards)
+
+    def locator(self, shard: Digest) -> str:
+        """Where the origin keeps `shard` (first file that has it)."""
+        return next(file.locator for file in self.files if file.digest == shard)

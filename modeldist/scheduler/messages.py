@@ -1,0 +1,192 @@
+"""What a node tells phase 1 (events) and what phase 1 tells a node (instructions).
+
+These are the session's messages as they cross the wire: msgpack, tagged unions. `task` is the shard's digest. Bitmaps
+are `PieceSet.to_bytes()`. Times are seconds, sizes bytes, rates bytes per second.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import msgspec
+
+from modeldist.artifact import Digest
+
+
+class Priority(IntEnum):
+    """Between tasks that compete for the same links; lower goes first."""
+
+    SERVING = 0
+    PULL = 1
+    PREFETCH = 2
+
+
+class Message(msgspec.Struct, frozen=True, tag_field="t", omit_defaults=True):
+    """Base of everything that crosses the session."""
+
+
+class PieceDigest(msgspec.Struct, frozen=True, array_like=True):
+    """BLAKE3 (32 bytes) of one piece, as computed by the node that read it from the origin."""
+
+    piece: int
+    blake3: bytes
+
+
+class Load(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a node measured over its last report interval. None: it could not be measured."""
+
+    nic_rx: float | None = None
+    nic_tx: float | None = None
+    nic_speed: float | None = None  # line rate, bytes/s
+    bytes_in_flight: int = 0
+    queue: int = 0  # piece requests waiting in the piece server
+    disk_busy: float | None = None  # 0..1
+    cpu_busy: float | None = None  # 0..1
+
+
+class Location(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a node sits. Empty strings mean unknown, and unknown is near nobody."""
+
+    rack: str = ""
+    zone: str = ""
+
+
+# --- events: node -> phase 1 ---------------------------------------------------------------------------------------
+
+
+class TaskJoin(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One shard task a node wants (or already holds: `have` full). `origin` names the origin's budget (its host)."""
+
+    task: Digest
+    size: int
+    origin: str
+    have: bytes = b""
+    digests: tuple[
+        PieceDigest, ...
+    ] = ()  # piece digests this node knows; trusted only while nobody said otherwise
+    piece_size: int = 0  # of a partial file that exists already; 0: none
+    seed_only: bool = False  # the node has it all and offers it
+
+
+class JoinTasks(Message, frozen=True, tag="join"):
+    """Open or join shard tasks. Answered by TaskJoined per task, then Parents and LeaseGranted as they come."""
+
+    tasks: tuple[TaskJoin, ...]
+    priority: Priority = Priority.PULL
+
+
+class LeaveTasks(Message, frozen=True, tag="leave"):
+    """The node stops fetching and serving these. Its leases on them are re-granted."""
+
+    tasks: tuple[Digest, ...]
+
+
+class ParentReport(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a parent served this child since the last report."""
+
+    node: str
+    bytes: int = 0
+    seconds: float = 0.0  # time at least one request to it was outstanding
+    failures: int = 0
+    busy: int = 0
+
+
+class TaskReport(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What changed on one task since the last report."""
+
+    task: Digest
+    have: bytes = b""  # the whole bitmap, when it changed
+    verified: tuple[PieceDigest, ...] = ()  # pieces read from the origin under a lease, with their digests
+    lease_bytes: dict[int, int] = {}  # lease id -> bytes read under it so far (progress keeps it alive)
+    parents: tuple[ParentReport, ...] = ()
+
+
+class Report(Message, frozen=True, tag="report"):
+    """Pushed at the interval the control plane asked for, and sooner when pieces read from the origin verified."""
+
+    seq: int
+    load: Load = Load()
+    tasks: tuple[TaskReport, ...] = ()
+
+
+class LeaseRequest(Message, frozen=True, tag="lease?"):
+    """The node could read up to `pieces` more pieces of this task from the origin. Replaces an earlier request."""
+
+    task: Digest
+    pieces: int
+
+
+class LeaseFailed(Message, frozen=True, tag="lease_failed"):
+    """The node could not read the rest of a lease (`unread` is a bitmap). It may be granted to another."""
+
+    task: Digest
+    lease: int
+    unread: bytes
+    reason: str
+
+
+class ShardRejected(Message, frozen=True, tag="shard_rejected"):
+    """All pieces matched their piece digests, yet the shard's own digest did not: no piece digest can be trusted."""
+
+    task: Digest
+
+
+# --- instructions: phase 1 -> node ---------------------------------------------------------------------------------
+
+
+class TaskJoined(Message, frozen=True, tag="joined"):
+    """The task as the swarm cuts it. `capability` opens it at other nodes' piece servers (empty: not needed)."""
+
+    task: Digest
+    piece_size: int
+    capability: bytes = b""
+
+
+class Parent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A candidate parent. `have` is what phase 1 last knew; the parent itself says more on subscribing."""
+
+    node: str
+    address: str  # host:port of its piece server
+    have: bytes = b""
+    distance: int = 0  # 0 same rack, 1 same zone, 2 elsewhere or unknown
+
+
+class Parents(Message, frozen=True, tag="parents"):
+    """The candidates for a task: replaces the earlier list whole."""
+
+    task: Digest
+    parents: tuple[Parent, ...]
+
+
+class LeaseGranted(Message, frozen=True, tag="lease"):
+    """This node, and no other, reads pieces [start, start+count) of the task from the origin."""
+
+    task: Digest
+    lease: int
+    start: int
+    count: int
+
+
+class LeaseRevoked(Message, frozen=True, tag="revoke"):
+    """The lease expired for lack of progress or its node's absence. Pieces already verified stay valid."""
+
+    task: Digest
+    lease: int
+
+
+class PieceDigests(Message, frozen=True, tag="digests"):
+    """Trusted digests of pieces. A piece may be fetched from a peer only once its digest is known."""
+
+    task: Digest
+    digests: tuple[PieceDigest, ...]
+
+
+class TaskReset(Message, frozen=True, tag="reset"):
+    """The piece digests of this task were proven wrong: forget pieces and digests and start again."""
+
+    task: Digest
+    reason: str
+
+
+Event = JoinTasks | LeaveTasks | Report | LeaseRequest | LeaseFailed | ShardRejected
+Instruction = TaskJoined | Parents | LeaseGranted | LeaseRevoked | PieceDigests | TaskReset

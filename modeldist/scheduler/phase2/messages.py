@@ -1,0 +1,263 @@
+"""What the engine tells phase 2 (events) and what phase 2 tells the engine (instructions). In one process; never sent.
+
+`task` is the shard's digest, `node` a parent's node id, `piece` an index into the task's layout.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from modeldist.artifact import Digest
+from modeldist.scheduler.messages import Parent, Priority
+from modeldist.scheduler.pieces import PieceLayout, PieceSet
+
+# --- events --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TaskAdded:
+    """Start fetching. `have` is what a partial file already holds, verified."""
+
+    task: Digest
+    layout: PieceLayout
+    have: PieceSet
+    priority: Priority = Priority.PULL
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRemoved:
+    """Stop: complete, failed or cancelled."""
+
+    task: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class ParentsChanged:
+    """Phase 1's candidates, replacing the earlier list."""
+
+    task: Digest
+    parents: tuple[Parent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ParentConnected:
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class ParentLost:
+    """Could not be reached, or the connection died. Its outstanding pieces are free again."""
+
+    node: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ParentHas:
+    """Pieces that `node` holds beyond what it said before."""
+
+    task: Digest
+    node: str
+    pieces: PieceSet
+
+
+@dataclass(frozen=True, slots=True)
+class DigestsKnown:
+    """These pieces can be verified now, so they may be fetched from peers."""
+
+    task: Digest
+    pieces: PieceSet
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseArrived:
+    """Phase 1 granted this node the pieces [start, start+count) to read from the origin."""
+
+    task: Digest
+    lease: int
+    start: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseGone:
+    """Revoked by phase 1, or its reader stopped (done, or failed; the engine reports failures to phase 1)."""
+
+    task: Digest
+    lease: int
+
+
+@dataclass(frozen=True, slots=True)
+class PieceFetched:
+    """All bytes of a piece came from `node`; `seconds` from request to last byte. Verification follows."""
+
+    task: Digest
+    piece: int
+    node: str
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class PieceVerified:
+    """The piece is in the file and right, whoever it came from."""
+
+    task: Digest
+    piece: int
+
+
+@dataclass(frozen=True, slots=True)
+class PieceRejected:
+    """What `node` sent does not match the piece's digest."""
+
+    task: Digest
+    piece: int
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class PieceBusy:
+    """`node` asks to come back after `retry_after` seconds."""
+
+    task: Digest
+    piece: int
+    node: str
+    retry_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class PieceRefused:
+    """`node` does not have it after all, or will not serve it."""
+
+    task: Digest
+    piece: int
+    node: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRestarted:
+    """All pieces of the task are void (TaskReset): start again from nothing, with no digest known."""
+
+    task: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """Someone waits for these pieces, in this order; they go first. Replaces the earlier demand."""
+
+    task: Digest
+    pieces: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time passed (every 100-250 ms): retries, hedges, stalls."""
+
+
+Event = (
+    TaskAdded
+    | TaskRemoved
+    | ParentsChanged
+    | ParentConnected
+    | ParentLost
+    | ParentHas
+    | DigestsKnown
+    | LeaseArrived
+    | LeaseGone
+    | PieceFetched
+    | PieceVerified
+    | PieceRejected
+    | PieceBusy
+    | PieceRefused
+    | TaskRestarted
+    | Demand
+    | Tick
+)
+
+# --- instructions --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """Answered by ParentConnected or ParentLost."""
+
+    node: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnect:
+    """No task has this parent any more. Not answered."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """Ask a connected parent what it holds of the task. Answered by ParentHas, again as it grows."""
+
+    task: Digest
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    task: Digest
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class FetchFromPeer:
+    """Answered by PieceFetched (then PieceVerified or PieceRejected), PieceBusy, PieceRefused or ParentLost."""
+
+    task: Digest
+    piece: int
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLease:
+    """Read the lease's pieces in order from the origin, but not those that are already here. Answered by a
+    PieceVerified per piece and one LeaseGone."""
+
+    task: Digest
+    lease: int
+    start: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopLease:
+    """The lease was revoked while its reader runs. Answered by LeaseGone only if the reader was running."""
+
+    task: Digest
+    lease: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLease:
+    """Tell phase 1 that this node could read up to `pieces` more pieces from the origin (0 withdraws)."""
+
+    task: Digest
+    pieces: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskComplete:
+    """All pieces verified."""
+
+    task: Digest
+
+
+Instruction = (
+    Connect
+    | Disconnect
+    | Subscribe
+    | Unsubscribe
+    | FetchFromPeer
+    | ReadLease
+    | StopLease
+    | RequestLease
+    | TaskComplete
+)

@@ -1,0 +1,159 @@
+"""The session's messages beyond phase 1's, and the codec for all of them.
+
+One WebSocket binary frame carries one message (msgpack). The agent speaks first (`Hello`), the control plane answers
+`Welcome` or `Refused`. Unknown message types are an error; new fields are not (msgspec ignores them), so either side
+may be one minor version ahead. `PROTOCOL` changes only when that is not enough.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from modeldist.artifact import Artifact, Digest
+from modeldist.errors import ErrorInfo
+from modeldist.scheduler.messages import (
+    JoinTasks,
+    LeaseFailed,
+    LeaseGranted,
+    LeaseRequest,
+    LeaseRevoked,
+    LeaveTasks,
+    Location,
+    Message,
+    Parents,
+    PieceDigests,
+    Priority,
+    Report,
+    ShardRejected,
+    TaskJoined,
+    TaskReset,
+)
+
+PROTOCOL = 1
+PATH = "/session"
+MAX_MESSAGE = 64 << 20  # bytes; a resolved artifact of 100,000 files is about 20 MiB
+
+
+class Hello(Message, frozen=True, tag="hello"):
+    """First message of an agent. `node` is stable across restarts (kept in the store's directory)."""
+
+    protocol: int
+    node: str
+    name: str
+    version: str
+    address: str  # host:port of the piece server; empty: serves nobody
+    location: Location = Location()
+    labels: dict[str, str] = {}
+    artifacts: tuple[Digest, ...] = ()  # digests of artifacts held complete
+
+
+class Welcome(Message, frozen=True, tag="welcome"):
+    """The session is open. `report_interval` in seconds; `capability_key` verifies capabilities (Ed25519, raw)."""
+
+    protocol: int
+    cluster: str
+    report_interval: float
+    capability_key: bytes
+
+
+class Refused(Message, frozen=True, tag="refused"):
+    """The control plane will not have this agent; it then closes."""
+
+    error: ErrorInfo
+
+
+class Resolve(Message, frozen=True, tag="resolve"):
+    """Resolve a reference. `known` is the digest the node already has for it: the answer is then cheap (one HEAD)."""
+
+    request: int
+    reference: str
+    known: Digest | None = None
+
+
+class Resolved(Message, frozen=True, tag="resolved"):
+    """`artifact` is None when `known` is still what the reference means."""
+
+    request: int
+    artifact: Artifact | None = None
+
+
+class ResolveFailed(Message, frozen=True, tag="resolve_failed"):
+    request: int
+    error: ErrorInfo
+
+
+class StartPull(Message, frozen=True, tag="start_pull"):
+    """The control plane wants `reference` on this node. Repeats of the same `pull` are harmless."""
+
+    pull: str
+    reference: str
+    priority: Priority = Priority.PREFETCH
+
+
+class CancelPull(Message, frozen=True, tag="cancel_pull"):
+    pull: str
+
+
+class PullProgress(Message, frozen=True, tag="pull_progress"):
+    """Progress of a pull started by StartPull. `state` ends as done, failed or cancelled."""
+
+    pull: str
+    state: str  # resolving | pulling | materialising | done | failed | cancelled
+    bytes_total: int = 0
+    bytes_origin: int = 0
+    bytes_peers: int = 0
+    bytes_local: int = 0
+    path: str = ""
+    error: ErrorInfo | None = None
+
+
+class Inventory(Message, frozen=True, tag="inventory"):
+    """Which artifacts the node holds complete, when that changed."""
+
+    artifacts: tuple[Digest, ...]
+
+
+FromAgent = (
+    Hello
+    | Resolve
+    | PullProgress
+    | Inventory
+    | JoinTasks
+    | LeaveTasks
+    | Report
+    | LeaseRequest
+    | LeaseFailed
+    | ShardRejected
+)
+FromControl = (
+    Welcome
+    | Refused
+    | Resolved
+    | ResolveFailed
+    | StartPull
+    | CancelPull
+    | TaskJoined
+    | Parents
+    | LeaseGranted
+    | LeaseRevoked
+    | PieceDigests
+    | TaskReset
+)
+
+_encoder = msgspec.msgpack.Encoder()
+_from_agent: msgspec.msgpack.Decoder[FromAgent] = msgspec.msgpack.Decoder(FromAgent)
+_from_control: msgspec.msgpack.Decoder[FromControl] = msgspec.msgpack.Decoder(FromControl)
+
+
+def encode(message: FromAgent | FromControl) -> bytes:
+    return _encoder.encode(message)
+
+
+def decode_from_agent(frame: bytes) -> FromAgent:
+    """Raises msgspec.DecodeError (malformed) or msgspec.ValidationError (not a message of an agent)."""
+    return _from_agent.decode(frame)
+
+
+def decode_from_control(frame: bytes) -> FromControl:
+    """Raises msgspec.DecodeError (malformed) or msgspec.ValidationError (not a message of a control plane)."""
+    return _from_control.decode(frame)

@@ -1,0 +1,144 @@
+"""The interface between the agent and whatever moves pieces.
+
+Transports run their own threads; every callback may come from one of them and must return at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from modeldist.artifact import Digest
+from modeldist.scheduler.pieces import PieceLayout, PieceSet
+
+
+# --- serving -------------------------------------------------------------------------------------------------------
+
+
+class OpenShard(Protocol):
+    """A shard (complete or partial) opened for serving. `fd` stays valid until close()."""
+
+    @property
+    def fd(self) -> int: ...
+    @property
+    def layout(self) -> PieceLayout: ...
+    def have(self) -> PieceSet:
+        """Verified pieces, now. Called from server threads."""
+
+    def close(self) -> None: ...
+
+
+class ShardDirectory(Protocol):
+    """What a node can serve. Called from server threads."""
+
+    def open(self, shard: Digest) -> OpenShard | None:
+        """None when the node has nothing of it."""
+
+    def watch(self, shard: Digest, on_have: Callable[[PieceSet], None]) -> Callable[[], None]:
+        """Call `on_have` with the pieces that become verified from now on (only the new ones).
+        Returns a function that stops it."""
+
+
+CheckCapability = Callable[[bytes, str, Digest], bool]
+"""(capability, child node id, shard) -> may this child read this shard. Constant-time where it compares secrets."""
+
+
+@dataclass(frozen=True)
+class ServerLimits:
+    """`upload_rate` in bytes/s (None: unlimited). Beyond `requests_in_service` waiting requests the answer is busy."""
+
+    connections: int = 256
+    requests_in_service: int = 128
+    upload_rate: float | None = None
+
+
+@dataclass(frozen=True)
+class ServedLoad:
+    """What the server is doing now: requests waiting or being sent, bytes of them unsent, bytes sent since start."""
+
+    requests: int
+    bytes_queued: int
+    bytes_sent: int
+
+
+class PieceServer(Protocol):
+    """Serves pieces to children until closed."""
+
+    @property
+    def address(self) -> str:
+        """host:port"""
+
+    def load(self) -> ServedLoad: ...
+    def close(self) -> None: ...
+
+
+# --- fetching ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Received:
+    """The whole range is in the file (unverified). `seconds`: from request sent to last byte."""
+
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Busy:
+    """The parent is overloaded; ask again after `retry_after` seconds."""
+
+    retry_after: float
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The parent will not serve this (no such piece, capability refused). `reason` is for people."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The connection died with this request outstanding."""
+
+    reason: str
+
+
+Outcome = Received | Busy | Refused | Lost
+OnOutcome = Callable[[Outcome], None]
+OnHave = Callable[[Digest, PieceSet], None]
+"""(shard, newly held pieces). The first call after subscribing carries everything the parent holds."""
+OnClosed = Callable[[str], None]
+"""Called once, with the reason, when the connection is gone (not after close())."""
+
+
+class PeerConnection(Protocol):
+    """A child's connection to one parent, shared by all shards."""
+
+    @property
+    def transport(self) -> str:
+        """ "tcp" or "rdma", for counters."""
+
+    def subscribe(self, shard: Digest, capability: bytes) -> None:
+        """Ask to be told what the parent holds of `shard`, now and as it grows."""
+
+    def unsubscribe(self, shard: Digest) -> None: ...
+
+    def fetch(
+        self, shard: Digest, start: int, length: int, fd: int, offset: int, on_outcome: OnOutcome
+    ) -> None:
+        """Request a range; returns at once. Requests are pipelined and answered in order. `fd` must stay open until
+        the outcome."""
+
+    def close(self) -> None:
+        """Outstanding fetches end as Lost."""
+
+
+class Transport(Protocol):
+    """Connects to parents."""
+
+    async def connect(
+        self, address: str, *, child: str, on_have: OnHave, on_closed: OnClosed
+    ) -> PeerConnection:
+        """Raises OSError with a sentence when the parent cannot be reached or speaks another protocol version."""
