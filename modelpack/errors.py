@@ -1,0 +1,118 @@
+"""Every failure of this library, grouped by cause.
+
+    ModelPackError
+    ├── InvalidReference         the text is not a reference
+    ├── InvalidManifest          a manifest, index or descriptor that breaks image-spec 1.1
+    ├── InvalidConfig            a model config that breaks the ModelPack schema
+    ├── UnsafeName               a file name that would harm the machine or another file
+    ├── UnsupportedArtifact      well formed, but no model this library can read
+    ├── DigestMismatch           bytes are not what their digest says
+    ├── SizeMismatch             a blob is longer or shorter than its descriptor says
+    ├── InvalidTar               an archive that is damaged, hostile or too large
+    ├── InvalidSafetensors       a safetensors header that breaks the format
+    ├── BuildError               a directory that cannot become a ModelPack
+    ├── LayoutError              a directory that is no OCI image layout, or lacks what was asked of it
+    └── RegistryError            the registry did not give what was asked
+        ├── RegistryUnauthorized     401: credentials are missing or refused
+        ├── RegistryForbidden        403: credentials are known but may not do this
+        ├── RegistryNotFound         404: no such repository, tag, manifest or blob
+        ├── RegistryRateLimited      429: asked for fewer requests and kept asking
+        ├── RegistryUnavailable      no connection, or 5xx, after all retries
+        └── RegistryProtocolError    truncated body, wrong length, redirect loop, malformed answer
+
+`message` names the thing; `remedy` is one sentence that says what to do about it.
+"""
+
+from __future__ import annotations
+
+
+class ModelPackError(Exception):
+    """Root of all errors raised on purpose by `modelpack`."""
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.remedy}".rstrip()
+
+
+class InvalidReference(ModelPackError):
+    """The text is not a reference."""
+
+
+class InvalidManifest(ModelPackError):
+    """A manifest, index or descriptor breaks image-spec 1.1 or a limit of this library."""
+
+
+class InvalidConfig(ModelPackError):
+    """A model config breaks the ModelPack schema."""
+
+
+class UnsafeName(ModelPackError):
+    """A file name would escape its directory, shadow another file, or cannot exist."""
+
+
+class UnsupportedArtifact(ModelPackError):
+    """Well formed, but not a model, or of a kind this library cannot read."""
+
+
+class DigestMismatch(ModelPackError):
+    """Bytes whose digest is not the promised one."""
+
+
+class SizeMismatch(ModelPackError):
+    """A blob longer or shorter than its descriptor says."""
+
+
+class InvalidTar(ModelPackError):
+    """An archive that is damaged, holds forbidden entries, or exceeds a limit."""
+
+
+class InvalidSafetensors(ModelPackError):
+    """A safetensors header that breaks the format."""
+
+
+class BuildError(ModelPackError):
+    """A directory that cannot become a ModelPack."""
+
+
+class LayoutError(ModelPackError):
+    """Not an OCI image layout, or it lacks what was asked of it."""
+
+
+class RegistryError(ModelPackError):
+    """The registry did not give what was asked."""
+
+
+class RegistryUnauthorized(RegistryError):
+    """401: credentials are missing or refused."""
+
+
+class RegistryForbidden(RegistryError):
+    """403: the credentials are known but may not do this."""
+
+
+class RegistryNotFound(RegistryError):
+    """404. `what` says which kind of thing is missing: "repository", "manifest", "blob", …"""
+
+    def __init__(self, message: str, *, remedy: str = "", what: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.what = what
+
+
+class RegistryRateLimited(RegistryError):
+    """429 after all retries. `retry_after` is in seconds, None when the registry did not say."""
+
+    def __init__(self, message: str, *, remedy: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message, remedy=remedy)
+        self.retry_after = retry_after
+
+
+class RegistryUnavailable(RegistryError):
+    """The registry cannot be reached, or answers 5xx, after all retries."""
+
+
+class RegistryProtocolError(RegistryError):
+    """The answer breaks the protocol: truncated, wrong length, redirect loop, malformed document."""
