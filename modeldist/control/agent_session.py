@@ -1,0 +1,27 @@
+"""One agent's open session as the control plane sees it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from modeldist.artifact import Digest
+from modeldist.control.outbox import Outbox
+from modeldist.session.messages import Hello, Welcome
+
+
+@dataclass(eq=False, slots=True)
+class AgentSession:
+    """`artifacts` are those the node holds complete. `resolving` are requests not answered yet."""
+
+    hello: Hello
+    welcome: Welcome
+    outbox: Outbox
+    connected_at: float
+    heard_at: float
+    artifacts: frozenset[Digest]
+    resolving: set[asyncio.Task[None]] = field(default_factory=set)
+
+    @property
+    def node(self) -> str:
+        return self.hello.node

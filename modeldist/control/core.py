@@ -1,0 +1,224 @@
+"""The control plane's core: what each message of a session means. No web framework, no database, no clock of its own.
+
+Shells (`inprocess.py`, `api/session.py`) carry messages; the core turns them into events of phase 1, resolutions and
+progress of pulls, and puts what agents must be told into their outboxes. Everything runs in one event loop; only
+resolutions wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import msgspec
+
+from modeldist.artifact import Artifact, Digest
+from modeldist.control.agent_session import AgentSession
+from modeldist.control.greeting import ReportIntervals, check_hello
+from modeldist.control.outbox import LIMIT, STUCK_AFTER, Outbox
+from modeldist.control.ports import Addressed, Clock, IssuesCapabilities, Scheduler, Watches, WatchesNothing
+from modeldist.control.resolver import Resolver
+from modeldist.errors import ControlPlaneRefused, ErrorInfo, ModeldistError, RateLimited
+from modeldist.scheduler.messages import TaskJoined
+from modeldist.session.messages import (
+    PROTOCOL,
+    FromAgent,
+    FromControl,
+    Hello,
+    Inventory,
+    PullProgress,
+    Refused,
+    Resolve,
+    Resolved,
+    ResolveFailed,
+    Welcome,
+)
+
+log = logging.getLogger(__name__)
+
+TICK = 0.25  # seconds between two ticks of phase 1
+CAPABILITY_LIFETIME = 24 * 3600.0  # seconds; longer than any transfer, and a new session brings a new one
+RESOLVING_LIMIT = 64  # requests of one agent not answered yet
+
+
+class ControlCore:
+    """All sessions of one control plane and the swarm behind them."""
+
+    def __init__(
+        self,
+        *,
+        scheduler: Scheduler,
+        resolver: Resolver,
+        clock: Clock,
+        cluster: str = "local",
+        capabilities: IssuesCapabilities | None = None,
+        watcher: Watches | None = None,
+        intervals: ReportIntervals | None = None,
+        outbox_limit: int = LIMIT,
+    ) -> None:
+        self._scheduler = scheduler
+        self._resolver = resolver
+        self._clock = clock
+        self._cluster = cluster
+        self._capabilities = capabilities
+        self._watcher = watcher or WatchesNothing()
+        self._intervals = intervals or ReportIntervals()
+        self._outbox_limit = outbox_limit
+        self._sessions: dict[str, AgentSession] = {}
+
+    @property
+    def sessions(self) -> dict[str, AgentSession]:
+        """Open sessions by node id."""
+        return self._sessions
+
+    def session(self, node: str) -> AgentSession | None:
+        return self._sessions.get(node)
+
+    # --- sessions ---------------------------------------------------------------------------------------------------
+
+    def connect(self, hello: Hello) -> AgentSession:
+        """Open a session; the shell sends its `welcome` before anything of its outbox. An older session of the same
+        node is closed. Raises ControlPlaneRefused."""
+        check_hello(hello)
+        now = self._clock()
+        if older := self._sessions.get(hello.node):
+            self.disconnect(older, "replaced by a newer session of the same node")
+        session = AgentSession(
+            hello=hello,
+            welcome=Welcome(
+                protocol=PROTOCOL,
+                cluster=self._cluster,
+                report_interval=self._intervals.of(len(self._sessions) + 1),
+                capability_key=self._capabilities.public_key if self._capabilities else b"",
+            ),
+            outbox=Outbox(self._clock, self._outbox_limit),
+            connected_at=now,
+            heard_at=now,
+            artifacts=frozenset(hello.artifacts),
+        )
+        self._sessions[hello.node] = session
+        self._tell(self._scheduler.node_joined(hello.node, hello.address, hello.location, now))
+        self._watcher.connected(session)
+        return session
+
+    def disconnect(self, session: AgentSession, reason: str) -> None:
+        """The session is over. Harmless when it is over already."""
+        session.outbox.close(reason)
+        for task in session.resolving:
+            task.cancel()
+        if self._sessions.get(session.node) is not session:
+            return
+        del self._sessions[session.node]
+        self._tell(self._scheduler.node_left(session.node, self._clock()))
+        self._watcher.disconnected(session)
+
+    def receive(self, session: AgentSession, message: FromAgent) -> None:
+        """One message of an agent. Raises ControlPlaneRefused when it breaks the protocol."""
+        if self._sessions.get(session.node) is not session:
+            return
+        now = session.heard_at = self._clock()
+        match message:
+            case Hello():
+                raise ControlPlaneRefused(
+                    f"Node {session.node} greeted twice in one session.", remedy="Report it as a bug of the agent."
+                )
+            case Resolve():
+                self._resolve(session, message)
+            case PullProgress():
+                self._watcher.progressed(session, message)
+            case Inventory():
+                session.artifacts = frozenset(message.artifacts)
+            case _:
+                self._tell(self._scheduler.handle(session.node, message, now))
+
+    def send(self, node: str, message: FromControl) -> bool:
+        """Queue a message for a node; False when it has no session."""
+        session = self._sessions.get(node)
+        if session is None:
+            return False
+        session.outbox.put(message)
+        return True
+
+    # --- time -------------------------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Phase 1's time passes; agents that stopped reading are dropped."""
+        now = self._clock()
+        self._tell(self._scheduler.tick(now))
+        for session in list(self._sessions.values()):
+            if (stuck := session.outbox.stuck_for(now)) > STUCK_AFTER:
+                self.disconnect(session, f"the agent has not read anything for {stuck:.0f} seconds")
+            elif reason := session.outbox.closed:
+                self.disconnect(session, reason)
+
+    async def run_ticks(self, interval: float = TICK) -> None:
+        """Tick until cancelled."""
+        while True:
+            await asyncio.sleep(interval)
+            try:
+                self.tick()
+            except Exception:
+                # One broken tick must not stop leases from ever expiring again.
+                log.exception("tick failed")
+
+    async def close(self) -> None:
+        """Close every session."""
+        for session in list(self._sessions.values()):
+            self.disconnect(session, "the control plane stops")
+        await self._resolver.close()
+
+    # --- what follows -----------------------------------------------------------------------------------------------
+
+    def _tell(self, instructions: Addressed | None) -> None:
+        for node, instruction in instructions or ():
+            session = self._sessions.get(node)
+            if session is None:
+                continue
+            if isinstance(instruction, TaskJoined) and self._capabilities is not None:
+                capability = self._capabilities.issue(instruction.task, node, CAPABILITY_LIFETIME)
+                session.outbox.put(msgspec.structs.replace(instruction, capability=capability))
+            else:
+                session.outbox.put(instruction)
+
+    def _resolve(self, session: AgentSession, request: Resolve) -> None:
+        if len(session.resolving) >= RESOLVING_LIMIT:
+            error = RateLimited(
+                f"{request.reference}: this node waits for {RESOLVING_LIMIT} other references already.",
+                remedy="Wait for them, then pull again.",
+                retry_after=1.0,
+            )
+            session.outbox.put(ResolveFailed(request.request, error.info()))
+            return
+        task = asyncio.create_task(self._answer(session, request), name=f"answer {session.node} {request.request}")
+        session.resolving.add(task)
+        task.add_done_callback(session.resolving.discard)
+
+    async def _answer(self, session: AgentSession, request: Resolve) -> None:
+        answer: Resolved | ResolveFailed
+        try:
+            artifact = await self.resolve(request.reference, request.known)
+        except ModeldistError as error:
+            answer = ResolveFailed(request.request, error.info())
+        except Exception:
+            log.exception("resolving %s failed", request.reference)
+            answer = ResolveFailed(
+                request.request,
+                ErrorInfo(
+                    ModeldistError.code,
+                    f"{request.reference}: the control plane failed while resolving it.",
+                    "Its log has the traceback; please report it.",
+                ),
+            )
+        else:
+            unchanged = artifact.digest == request.known
+            answer = Resolved(request.request, None if unchanged else artifact)
+        session.outbox.put(answer)
+
+    async def resolve(self, reference: str, known: Digest | None = None) -> Artifact:
+        """What a reference means now. Raises what `Resolver.resolve` raises."""
+        return await self._resolver.resolve(reference, known)
+
+
+def refusal(error: ControlPlaneRefused) -> Refused:
+    """The message that ends a session before it began."""
+    return Refused(error.info())
