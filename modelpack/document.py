@@ -1,0 +1,48 @@
+"""Strict JSON documents from registries: one object, no duplicate keys, no invalid text, bounded size.
+
+A parser that keeps the last of two equal keys and one that keeps the first see different documents under one
+digest; so a duplicate is an error here.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+from modelpack.errors import ModelPackError
+
+
+def read_object(raw: bytes, *, limit: int, what: str, error: type[ModelPackError]) -> dict[str, Any]:
+    """Parse `raw` (at most `limit` bytes) as one JSON object. Raises `error`, naming `what`."""
+    if len(raw) > limit:
+        raise error(f"The {what} has {len(raw)} bytes; at most {limit} are read.")
+    try:
+        msgspec.json.decode(raw)  # stricter than the standard library: no NaN, no lone surrogates
+        document = json.loads(raw.decode(), object_pairs_hook=_unique)
+    except RecursionError:
+        raise error(f"The {what} is nested too deeply.") from None
+    except ValueError as problem:
+        raise error(f"The {what} is not valid JSON: {problem}.") from None
+    if not isinstance(document, dict):
+        raise error(f"The {what} is not a JSON object.")
+    return document
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        keys = [key for key, _ in pairs]
+        repeated = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {repeated[:80]!r} appears twice in one object")
+    return members
+
+
+def without_nulls(value: Any) -> Any:
+    """Drop members that are null: Go programs write an empty list or map as null."""
+    if isinstance(value, dict):
+        return {key: without_nulls(member) for key, member in value.items() if member is not None}
+    if isinstance(value, list):
+        return [without_nulls(member) for member in value]
+    return value
