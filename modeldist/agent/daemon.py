@@ -1,0 +1,155 @@
+"""The long-running agent: store, piece server, session with the control plane, engine, local API."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+import uvicorn
+
+from modeldist.agent.config import EngineConfig
+from modeldist.agent.engine import Engine
+from modeldist.agent.link import WebSocketLink
+from modeldist.agent.local_api import create_local_app
+from modeldist.agent.local_client import LocalAgent
+from modeldist.agent.pull import Pulls
+from modeldist.agent.settings import AgentSettings
+from modeldist.agent.store import Store
+from modeldist.artifact import Digest
+from modeldist.errors import AgentError, UsageError
+from modeldist.origins.router import Origins, OriginSettings
+from modeldist.scheduler.messages import Location
+from modeldist.transfer.base import ServerLimits
+from modeldist.transfer.capability import CapabilityChecker
+from modeldist.transfer.tcp import TcpPieceServer, TcpTransport
+
+log = structlog.get_logger(__name__)
+
+LEAVE_WITHIN = 5  # seconds that open local requests get when the agent stops
+
+
+async def run_agent(settings: AgentSettings) -> None:
+    """Run until SIGTERM or SIGINT. Raises ModeldistError when it cannot start."""
+    if LocalAgent(settings.socket).running():
+        raise AgentError(
+            f"An agent already listens on {settings.socket}.", remedy="Stop it, or give this one --socket and --store."
+        )
+    store = await asyncio.to_thread(lambda: Store.open(settings.store, hub=settings.hub))
+    gate = Gate()
+    host, port = split_address(settings.listen)
+    server = TcpPieceServer(
+        store.directory(),
+        host=host,
+        port=port,
+        check=gate,
+        limits=ServerLimits(upload_rate=settings.upload_rate),
+        node=store.node_id,
+    )
+    origins = Origins(origin_settings(settings))
+    engine = Engine(
+        store,
+        WebSocketLink(settings.control, settings.secret()),
+        origins,
+        TcpTransport(),
+        server=server,
+        address=settings.advertise or server.address,
+        config=EngineConfig(
+            name=settings.name or socket.gethostname(),
+            location=Location(settings.rack, settings.zone),
+            labels=settings.labels,
+            origin_streams=settings.origin_streams,
+        ),
+    )
+    engine.on_welcome = gate.learn
+    pulls = Pulls(engine, origins.canonical)
+    try:
+        await engine.start()
+        log.info("agent started", node=store.node_id, pieces=server.address, socket=str(settings.socket))
+        await serve_local(settings.socket, engine, pulls)
+    finally:
+        await pulls.close()
+        await engine.close()
+        await asyncio.to_thread(server.close)
+        await origins.close()
+        store.close()
+
+
+class Gate:
+    """Checks capabilities with the key the control plane announced; before any announcement nobody may read."""
+
+    def __init__(self) -> None:
+        self._checker: CapabilityChecker | None = None
+        self._key = b""
+
+    def learn(self, key: bytes) -> None:
+        if key != self._key:
+            self._key, self._checker = key, CapabilityChecker(key)
+
+    def __call__(self, capability: bytes, child: str, shard: Digest) -> bool:
+        return self._checker is not None and self._checker(capability, child, shard)
+
+
+async def serve_local(path: Path, engine: Engine, pulls: Pulls) -> None:
+    """Serve the local API until a signal."""
+    listener = listen_local(path)
+    config = uvicorn.Config(
+        create_local_app(engine, pulls),
+        log_level="warning",
+        lifespan="off",
+        access_log=False,
+        timeout_graceful_shutdown=LEAVE_WITHIN,
+    )
+    server = uvicorn.Server(config)
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, lambda: setattr(server, "should_exit", True))
+    # uvicorn's own signal handling would re-raise the signal after its shutdown, before ours is complete
+    server.capture_signals = _no_signals  # type: ignore[method-assign,assignment]
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        listener.close()
+        with suppress(FileNotFoundError):
+            path.unlink()
+
+
+def listen_local(path: Path) -> socket.socket:
+    """A unix socket that only this user can open. A left-over one is replaced."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with suppress(FileNotFoundError):
+        path.unlink()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    except OSError as error:
+        listener.close()
+        raise AgentError(f"Cannot listen on {path}: {error}.", remedy="Choose another --socket.") from error
+    finally:
+        os.umask(before)
+    listener.listen(128)
+    return listener
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """`host:port` (IPv6 hosts in brackets)."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit():
+        raise UsageError(f"{text!r} is not host:port.")
+    return host.strip("[]"), int(port)
+
+
+def origin_settings(settings: AgentSettings) -> OriginSettings:
+    """What this agent may read, and how. Files only below the directories it was given."""
+    base = OriginSettings(
+        default_registry=settings.default_registry,
+        plain_http=frozenset(settings.plain_http),
+        file_roots=tuple(settings.file_roots),
+    )
+    return replace(base, hf_endpoint=settings.hf_endpoint) if settings.hf_endpoint else base

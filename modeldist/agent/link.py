@@ -1,0 +1,122 @@
+"""The session over a WebSocket to a control plane elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from urllib.parse import urlsplit, urlunsplit
+
+import msgspec
+import structlog
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
+
+from modeldist.errors import ControlPlaneRefused, ControlPlaneUnreachable
+from modeldist.session.messages import (
+    MAX_MESSAGE,
+    PATH,
+    PROTOCOL,
+    FromAgent,
+    FromControl,
+    Hello,
+    Refused,
+    Welcome,
+    decode_from_control,
+    encode,
+)
+
+log = structlog.get_logger(__name__)
+
+
+class WebSocketSession:
+    """Implements `session.link.Session`. Messages go out in order through one writer task."""
+
+    def __init__(self, socket: ClientConnection, welcome: Welcome, url: str) -> None:
+        self._socket = socket
+        self._welcome = welcome
+        self._url = url
+
+    @property
+    def welcome(self) -> Welcome:
+        return self._welcome
+
+    async def send(self, message: FromAgent) -> None:
+        try:
+            await self._socket.send(encode(message))
+        except ConnectionClosed as error:
+            raise ControlPlaneUnreachable(f"The session with {self._url} ended.") from error
+
+    async def receive(self) -> AsyncIterator[FromControl]:
+        with suppress(ConnectionClosed):
+            async for frame in self._socket:
+                try:
+                    yield decode_from_control(frame if isinstance(frame, bytes) else frame.encode())
+                except msgspec.MsgspecError as error:
+                    log.warning("message not understood", control=self._url, error=str(error))
+
+
+class WebSocketLink:
+    """Opens sessions with the control plane at `url` (http, https, ws or wss), authenticated by `token`."""
+
+    def __init__(self, url: str, token: str, *, open_timeout: float = 10.0) -> None:
+        self._url = session_url(url)
+        self._token = token
+        self._open_timeout = open_timeout
+
+    @asynccontextmanager
+    async def open(self, hello: Hello) -> AsyncIterator[WebSocketSession]:
+        socket = await self._connect()
+        try:
+            yield await self._greet(socket, hello)
+        finally:
+            await socket.close()
+
+    async def _connect(self) -> ClientConnection:
+        secure = ssl.create_default_context() if self._url.startswith("wss:") else None
+        try:
+            return await connect(
+                self._url,
+                ssl=secure,
+                additional_headers={"Authorization": f"Bearer {self._token}"},
+                open_timeout=self._open_timeout,
+                max_size=MAX_MESSAGE,
+                compression=None,
+            )
+        except InvalidStatus as error:
+            status = error.response.status_code
+            if status in (401, 403):
+                raise ControlPlaneRefused(
+                    f"The control plane at {self._url} does not accept this agent's token.",
+                    remedy="Give the agent the join token that `modeldist server` wrote (MODELDIST_AGENT_TOKEN).",
+                ) from error
+            raise ControlPlaneUnreachable(f"The control plane at {self._url} answered {status}.") from error
+        except (OSError, TimeoutError, InvalidHandshake, WebSocketException) as error:
+            raise ControlPlaneUnreachable(
+                f"The control plane at {self._url} cannot be reached ({error or type(error).__name__}).",
+                remedy="Check that `modeldist server` runs there and that this machine may connect to it.",
+            ) from error
+
+    async def _greet(self, socket: ClientConnection, hello: Hello) -> WebSocketSession:
+        await socket.send(encode(hello))
+        try:
+            frame = await asyncio.wait_for(socket.recv(decode=False), self._open_timeout)
+            answer = decode_from_control(frame)
+        except (ConnectionClosed, TimeoutError, msgspec.MsgspecError) as error:
+            raise ControlPlaneUnreachable(f"{self._url} does not answer like a control plane ({error}).") from error
+        if isinstance(answer, Refused):
+            raise answer.error.as_error()
+        if not isinstance(answer, Welcome) or answer.protocol != PROTOCOL:
+            raise ControlPlaneRefused(
+                f"The control plane at {self._url} speaks another protocol version.",
+                remedy="Run the same modeldist version on the control plane and the agents.",
+            )
+        return WebSocketSession(socket, answer, self._url)
+
+
+def session_url(url: str) -> str:
+    """`https://host:7420` -> `wss://host:7420/session`."""
+    parts = urlsplit(url if "//" in url else f"http://{url}")
+    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
+    return urlunsplit((scheme, parts.netloc, parts.path.rstrip("/") + PATH, "", ""))

@@ -1,0 +1,205 @@
+"""The agent's API for programs on the same machine: HTTP over a unix socket that only its owner can open (0600)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import StreamingResponse
+
+from modeldist import __version__
+from modeldist.agent.engine import Engine
+from modeldist.agent.progress import FINAL, PullSnapshot
+from modeldist.agent.pull import Pull, Pulls
+from modeldist.agent.store import GcReport, StoredArtifact
+from modeldist.errors import AgentError, ErrorInfo, ModeldistError, NotFound, UsageError
+from modeldist.scheduler.messages import Priority
+
+EVENT_EVERY = 0.2  # seconds between snapshots of a running pull
+
+STATUS = {
+    "usage": 400,
+    "invalid_reference": 400,
+    "not_found": 404,
+    "unauthorized": 401,
+    "access_denied": 403,
+    "rate_limited": 429,
+    "origin_unavailable": 502,
+    "origin_protocol": 502,
+    "control_unreachable": 503,
+    "control_refused": 503,
+    "not_enough_space": 507,
+    "unsupported": 415,
+}
+
+
+class StartRequest(msgspec.Struct, frozen=True):
+    """Body of POST /v1/pulls."""
+
+    reference: str
+    priority: Priority = Priority.PULL
+    offline: bool = False
+
+
+class GcRequest(msgspec.Struct, frozen=True):
+    """Body of POST /v1/gc. `target_free` in bytes, `max_age` in seconds."""
+
+    target_free: int | None = None
+    max_age: float | None = None
+    dry_run: bool = False
+
+
+class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer of GET /v1/status. Sizes in bytes."""
+
+    version: str
+    node: str
+    name: str
+    store: str
+    hub: str
+    address: str
+    connected: bool
+    control_error: str
+    pulls_running: int
+    artifacts: int
+    bytes_sent: int
+
+
+class ArtifactRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One artifact of GET /v1/artifacts."""
+
+    name: str
+    digest: str
+    references: tuple[str, ...]
+    size: int
+    files: int
+    path: str
+    last_used: float
+    pinned: bool
+
+
+def artifact_row(stored: StoredArtifact) -> ArtifactRow:
+    return ArtifactRow(
+        name=stored.artifact.name,
+        digest=stored.artifact.digest,
+        references=tuple(stored.references),
+        size=stored.artifact.size,
+        files=len(stored.artifact.files),
+        path=str(stored.snapshot or ""),
+        last_used=stored.last_used,
+        pinned=stored.pinned,
+    )
+
+
+def create_local_app(engine: Engine, pulls: Pulls) -> FastAPI:
+    """Routes under /v1; bodies and answers are JSON of the structs above."""
+    app = FastAPI(title="modeldist agent", version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
+
+    @app.exception_handler(ModeldistError)
+    async def _failed(_: Request, error: ModeldistError) -> Response:
+        return _json(error.info(), STATUS.get(error.code, 500))
+
+    @app.post("/v1/pulls")
+    async def start(request: Request) -> Response:
+        asked = await _body(request, StartRequest)
+        pull = pulls.start(asked.reference, priority=asked.priority, offline=asked.offline)
+        return _json(pull.snapshot(), 201)
+
+    @app.get("/v1/pulls")
+    async def every() -> Response:
+        return _json([pull.snapshot() for pull in pulls.all()])
+
+    @app.get("/v1/pulls/find")
+    async def find(text: str) -> Response:
+        return _json(_known(pulls.find(text), text).snapshot())
+
+    @app.get("/v1/pulls/{pull}")
+    async def one(pull: str) -> Response:
+        return _json(_known(pulls.get(pull), pull).snapshot())
+
+    @app.get("/v1/pulls/{pull}/events")
+    async def events(pull: str) -> Response:
+        return StreamingResponse(_events(pulls, _known(pulls.get(pull), pull)), media_type="application/x-ndjson")
+
+    @app.delete("/v1/pulls/{pull}")
+    async def cancel(pull: str) -> Response:
+        found = _known(pulls.get(pull), pull)
+        pulls.cancel(found.id)
+        return _json(found.snapshot(), 202)
+
+    @app.get("/v1/artifacts")
+    async def artifacts() -> Response:
+        return _json([artifact_row(stored) for stored in await asyncio.to_thread(engine.store.artifacts)])
+
+    @app.delete("/v1/artifacts")
+    async def remove(reference: str) -> Response:
+        removed = await asyncio.to_thread(engine.store.remove, pulls.canonical(reference))
+        engine.forget_missing()
+        return _json({"bytes_freed": removed.bytes_freed, "artifacts": list(removed.artifacts)})
+
+    @app.post("/v1/gc")
+    async def collect(request: Request) -> Response:
+        asked = await _body(request, GcRequest)
+        report: GcReport = await asyncio.to_thread(
+            engine.store.gc, target_free=asked.target_free, max_age=asked.max_age, dry_run=asked.dry_run
+        )
+        engine.forget_missing()
+        return _json(report)
+
+    @app.get("/v1/status")
+    async def status() -> Response:
+        return _json(await asyncio.to_thread(_status, engine, pulls))
+
+    return app
+
+
+def _status(engine: Engine, pulls: Pulls) -> AgentStatus:
+    error = engine.session.last_error
+    return AgentStatus(
+        version=__version__,
+        node=engine.store.node_id,
+        name=engine.config.name,
+        store=str(engine.store.root),
+        hub=str(engine.store.hub),
+        address=engine.server.address if engine.server else "",
+        connected=engine.session.connected,
+        control_error="" if engine.session.connected or error is None else str(error),
+        pulls_running=len(pulls.running()),
+        artifacts=len(engine.store.artifacts()),
+        bytes_sent=engine.server.load().bytes_sent if engine.server else 0,
+    )
+
+
+async def _events(pulls: Pulls, pull: Pull) -> AsyncIterator[bytes]:
+    last: PullSnapshot | None = None
+    while True:
+        now = pull.snapshot()
+        if last is None or now.state in FINAL or now.done != last.done or now.state != last.state:
+            yield msgspec.json.encode(now) + b"\n"
+            last = now
+        if now.state in FINAL:
+            return
+        await pulls.settled(pull, EVENT_EVERY)
+
+
+def _known(pull: Pull | None, text: str) -> Pull:
+    if pull is None:
+        raise NotFound(f"This agent knows no pull {text!r}.", remedy="`modeldist status` lists its pulls.")
+    return pull
+
+
+async def _body[T: msgspec.Struct](request: Request, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(await request.body(), type=kind)
+    except msgspec.MsgspecError as error:
+        raise UsageError(f"The request's body is not a {kind.__name__}: {error}.") from error
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+__all__ = ["AgentError", "AgentStatus", "ArtifactRow", "ErrorInfo", "artifact_row", "create_local_app"]

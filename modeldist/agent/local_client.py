@@ -1,0 +1,110 @@
+"""Talks to the agent on this machine, over its unix socket. Standard library only: the command line starts fast."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from modeldist.agent.progress import PullSnapshot
+from modeldist.errors import AgentError, ErrorInfo
+
+TIMEOUT = 30.0  # seconds without any answer; a running pull sends something far more often
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("agent", timeout=TIMEOUT)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+class LocalAgent:
+    """The agent listening on `path`. Every method raises AgentError when it cannot be reached, and the agent's own
+    error when it answers with one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def running(self) -> bool:
+        """Whether an agent listens there (a left-over socket file does not count)."""
+        if not self.path.exists():
+            return False
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(1.0)
+            try:
+                probe.connect(str(self.path))
+            except OSError:
+                return False
+        return True
+
+    def start_pull(self, reference: str, *, offline: bool = False) -> PullSnapshot:
+        return self._call("POST", "/v1/pulls", PullSnapshot, {"reference": reference, "offline": offline})
+
+    def events(self, pull: str) -> Iterator[PullSnapshot]:
+        """Snapshots until the pull ends; the last one is final."""
+        with closing(_UnixConnection(self.path)) as connection:
+            response = self._open(connection, "GET", f"/v1/pulls/{quote(pull)}/events", None)
+            try:
+                while line := response.readline():
+                    yield msgspec.json.decode(line, type=PullSnapshot)
+            except (OSError, http.client.HTTPException) as error:
+                raise AgentError(
+                    f"The agent at {self.path} stopped answering ({error}).",
+                    remedy="Its log says why; pull again to resume.",
+                ) from error
+
+    def cancel(self, pull: str) -> PullSnapshot:
+        return self._call("DELETE", f"/v1/pulls/{quote(pull)}", PullSnapshot)
+
+    def pulls(self) -> list[PullSnapshot]:
+        return self._call("GET", "/v1/pulls", list[PullSnapshot])
+
+    def find_pull(self, text: str) -> PullSnapshot:
+        return self._call("GET", f"/v1/pulls/find?text={quote(text, safe='')}", PullSnapshot)
+
+    def get(self, path: str) -> Any:
+        """Plain JSON of a GET."""
+        return self._call("GET", path, Any)
+
+    def remove(self, reference: str) -> Any:
+        return self._call("DELETE", f"/v1/artifacts?reference={quote(reference, safe='')}", Any)
+
+    def gc(self, **options: Any) -> Any:
+        return self._call("POST", "/v1/gc", Any, options)
+
+    def _call(self, method: str, path: str, kind: Any, body: Any = None) -> Any:
+        with closing(_UnixConnection(self.path)) as connection:
+            return msgspec.json.decode(self._open(connection, method, path, body).read(), type=kind)
+
+    def _open(
+        self, connection: http.client.HTTPConnection, method: str, path: str, body: Any
+    ) -> http.client.HTTPResponse:
+        try:
+            connection.request(method, path, None if body is None else msgspec.json.encode(body))
+            response = connection.getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            raise AgentError(
+                f"The agent at {self.path} cannot be reached ({error}).",
+                remedy="Start it with `modeldist agent`, or leave MODELDIST_SOCKET unset to pull without one.",
+            ) from error
+        if response.status >= http.HTTPStatus.BAD_REQUEST:
+            raise _error(response.read(), response.status)
+        return response
+
+
+def _error(body: bytes, status: int) -> Exception:
+    try:
+        return msgspec.json.decode(body, type=ErrorInfo).as_error()
+    except msgspec.MsgspecError:
+        return AgentError(f"The agent answered {status}: {body[:200].decode(errors='replace')}.")

@@ -1,0 +1,169 @@
+"""Reads leased pieces from the origin, each lease in a thread of its own, verified as it goes."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from modeldist.agent.shard_fetch import ShardFetch
+from modeldist.agent.verify import Verifier
+from modeldist.artifact import Artifact, Digest
+from modeldist.errors import ModeldistError, StorageError
+from modeldist.origins.base import RangeReader
+from modeldist.scheduler.pieces import PieceSet
+
+
+class Readers(Protocol):
+    """Opens readers for an artifact's shards; `origins.router.Origins` does."""
+
+    def reader(self, artifact: Artifact) -> RangeReader: ...
+
+
+class _Stopped(Exception):
+    """The lease was revoked while being read."""
+
+
+@dataclass(eq=False)
+class LeaseRead:
+    """One lease being read. `bytes` grows in the reading thread and is only looked at elsewhere."""
+
+    fetch: ShardFetch
+    lease: int
+    pieces: PieceSet
+    bytes: int = 0
+    stopped: bool = False
+    error: ModeldistError | None = None
+    checks: list[Future[None]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class LeaseCallbacks:
+    """Called from reading and hashing threads."""
+
+    on_piece: Callable[[LeaseRead, int], None]  # all bytes of a piece are in the file; runs in a verify thread
+    on_end: Callable[[LeaseRead], None]
+
+
+class OriginReads:
+    """Runs lease reads on at most `streams` threads, keeping connections to the origin open between leases."""
+
+    def __init__(self, readers: Readers, verifier: Verifier, streams: int, callbacks: LeaseCallbacks) -> None:
+        self._readers = readers
+        self._verifier = verifier
+        self._callbacks = callbacks
+        self._pool = ThreadPoolExecutor(streams, thread_name_prefix="origin")
+        self._idle: dict[Digest, list[RangeReader]] = defaultdict(list)
+        self._lock = threading.Lock()
+        self._running: dict[tuple[Digest, int], LeaseRead] = {}
+
+    def start(self, fetch: ShardFetch, lease: int, pieces: PieceSet) -> LeaseRead:
+        read = LeaseRead(fetch, lease, pieces)
+        self._running[(fetch.shard.digest, lease)] = read
+        self._pool.submit(self._run, read)
+        return read
+
+    def stop(self, task: Digest, lease: int) -> None:
+        if read := self._running.get((task, lease)):
+            read.stopped = True
+
+    def stop_task(self, task: Digest) -> None:
+        for (digest, _), read in list(self._running.items()):
+            if digest == task:
+                read.stopped = True
+
+    def ended(self, read: LeaseRead) -> None:
+        """The engine has dealt with the end of this read."""
+        self._running.pop((read.fetch.shard.digest, read.lease), None)
+
+    def progress(self, task: Digest) -> dict[int, int]:
+        """lease -> bytes read, for the leases of a task that are being read."""
+        return {lease: read.bytes for (digest, lease), read in self._running.items() if digest == task}
+
+    def forget(self, artifact: Artifact) -> None:
+        """Close idle connections kept for this artifact."""
+        with self._lock:
+            idle = self._idle.pop(artifact.digest, [])
+        for reader in idle:
+            reader.close()
+
+    def close(self) -> None:
+        for read in list(self._running.values()):
+            read.stopped = True
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        for readers in self._idle.values():
+            for reader in readers:
+                reader.close()
+        self._idle.clear()
+
+    # --- in the reading thread ---
+
+    def _run(self, read: LeaseRead) -> None:
+        try:
+            reader = self._acquire(read.fetch.artifact)
+            try:
+                for start, count in spans(read.pieces):
+                    self._read_span(reader, read, start, count)
+            except BaseException:
+                reader.close()
+                raise
+            self._release(read.fetch.artifact, reader)
+        except _Stopped:
+            pass
+        except ModeldistError as error:
+            read.error = error
+        except OSError as error:
+            read.error = StorageError(f"Writing {read.fetch.path} failed: {error}.", remedy="Check the store's disk.")
+        except Exception as error:
+            read.error = ModeldistError(f"Reading {read.fetch.path} from the origin failed: {error!r}.")
+        wait(read.checks)
+        self._callbacks.on_end(read)
+
+    def _read_span(self, reader: RangeReader, read: LeaseRead, start: int, count: int) -> None:
+        fetch = read.fetch
+        layout = fetch.layout
+        offset = layout.offset(start)
+        position = offset
+        piece = start
+
+        def on_bytes(new: int) -> None:
+            nonlocal position, piece
+            position += new
+            read.bytes += new
+            while piece < start + count and position >= layout.offset(piece) + layout.length(piece):
+                self._check(read, piece)
+                piece += 1
+            if read.stopped:
+                raise _Stopped
+
+        end = layout.offset(start + count - 1) + layout.length(start + count - 1)
+        if read.stopped:
+            raise _Stopped
+        reader.read(fetch.shard.digest, offset, end - offset, fetch.partial.fd, offset, on_bytes)
+
+    def _check(self, read: LeaseRead, piece: int) -> None:
+        read.checks.append(self._verifier.submit(lambda: self._callbacks.on_piece(read, piece)))
+
+    def _acquire(self, artifact: Artifact) -> RangeReader:
+        with self._lock:
+            if idle := self._idle.get(artifact.digest):
+                return idle.pop()
+        return self._readers.reader(artifact)
+
+    def _release(self, artifact: Artifact, reader: RangeReader) -> None:
+        with self._lock:
+            self._idle[artifact.digest].append(reader)
+
+
+def spans(pieces: PieceSet) -> list[tuple[int, int]]:
+    """Maximal runs of consecutive pieces, as (start, count)."""
+    runs: list[tuple[int, int]] = []
+    for piece in pieces:
+        if runs and runs[-1][0] + runs[-1][1] == piece:
+            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
+        else:
+            runs.append((piece, 1))
+    return runs

@@ -1,0 +1,179 @@
+"""Fetches pieces from parents and checks them. One wake-up of the loop per piece.
+
+A piece normally lands in its place in the partial file. When somebody else already writes there (a hedge: phase 2 asks
+a second parent because the first is late) the second copy lands in a scratch file. Whichever verifies first wins: if
+it is the scratch copy, the late parent's connection is cut before the piece is moved into place, so that bytes which
+have been verified are never written again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial as bind
+
+from modeldist.agent.parents import Parents, Post
+from modeldist.agent.shard_fetch import ShardFetch
+from modeldist.agent.verify import Verifier, blake3_of, check_piece, proves
+from modeldist.scheduler.phase2.messages import (
+    Event,
+    PieceBusy,
+    PieceFetched,
+    PieceRefused,
+    PieceRejected,
+    PieceVerified,
+)
+from modeldist.transfer.base import Busy, Lost, Outcome, Received, Refused
+
+
+@dataclass(eq=False)
+class _Request:
+    fetch: ShardFetch
+    piece: int
+    node: str
+    length: int
+    scratch: int | None  # a file descriptor, when the piece may not be written in place
+
+
+class PeerFetches:
+    """Loop thread only, but for `_outcome`, which transports call from their threads."""
+
+    def __init__(self, parents: Parents, verifier: Verifier, post: Post, apply: Callable[[Event], None]) -> None:
+        self._parents = parents
+        self._verifier = verifier
+        self._post = post
+        self._apply = apply
+        self._moves: set[asyncio.Task[None]] = set()
+        self.bytes_in_flight = 0
+
+    def start(self, fetch: ShardFetch, piece: int, node: str) -> None:
+        if piece in fetch.partial.have():
+            self._apply(PieceVerified(fetch.shard.digest, piece))
+            return
+        layout = fetch.layout
+        start, length = layout.offset(piece), layout.length(piece)
+        scratch = self._scratch(fetch) if piece in fetch.writers else None
+        request = _Request(fetch, piece, node, length, scratch)
+        fd, offset = (fetch.partial.fd, start) if scratch is None else (scratch, 0)
+        fetch.hold()
+        self.bytes_in_flight += length
+        if scratch is None:
+            fetch.writers[piece] = node
+        if not self._parents.fetch(node, fetch.shard.digest, start, length, fd, offset, bind(self._outcome, request)):
+            self._ended(request)
+
+    @staticmethod
+    def _scratch(fetch: ShardFetch) -> int:
+        handle, name = tempfile.mkstemp(dir=fetch.partial.scratch_dir)
+        os.unlink(name)  # noqa: PTH108 - only the descriptor is kept
+        return handle
+
+    # --- transport threads ---
+
+    def _outcome(self, request: _Request, outcome: Outcome) -> None:
+        if isinstance(outcome, Received):
+            try:
+                self._verifier.submit(bind(self._check, request, outcome))
+                return
+            except RuntimeError:  # closing
+                outcome = Lost("the agent is stopping")
+        self._post(bind(self._not_received, request, outcome))
+
+    def _check(self, request: _Request, received: Received) -> None:
+        """In a verify thread."""
+        fetch, piece = request.fetch, request.piece
+        expected = fetch.trusted.get(piece)
+        whole = fetch.shard.digest if fetch.self_proving else None
+        good: bytes | None = None
+        if expected is not None or whole is not None:
+            if request.scratch is None:
+                good = check_piece(fetch.partial, piece, expected, whole)
+            elif whole is None or proves(request.scratch, 0, request.length, whole):
+                found = blake3_of(request.scratch, 0, request.length)
+                good = found if expected in (None, found) else None
+        if good is not None and request.scratch is None:
+            fetch.partial.add(piece, good)
+        self._post(bind(self._checked, request, received, good))
+
+    # --- loop thread ---
+
+    def _checked(self, request: _Request, received: Received, good: bytes | None) -> None:
+        fetch, task = request.fetch, request.fetch.shard.digest
+        if not fetch.ended:
+            self._apply(PieceFetched(task, request.piece, request.node, received.bytes, received.seconds))
+        tally = fetch.tally(request.node)
+        tally.bytes += received.bytes
+        tally.seconds += received.seconds
+        if good is None:
+            tally.failures += 1
+            fetch.note(f"Piece {request.piece} of {fetch.path} from node {request.node} was wrong; fetched again.")
+            self._ended(request)
+            if not fetch.ended:
+                self._apply(PieceRejected(task, request.piece, request.node))
+            return
+        if request.scratch is not None:
+            move = asyncio.create_task(self._move_into_place(request, good))
+            self._moves.add(move)
+            move.add_done_callback(self._moves.discard)
+            return
+        self._ended(request)
+        self._verified(request)
+
+    async def _move_into_place(self, request: _Request, good: bytes) -> None:
+        fetch, piece = request.fetch, request.piece
+        try:
+            if late := fetch.writers.get(piece):
+                await self._parents.abort(late, f"too late with piece {piece} of {fetch.path}")
+            if piece in fetch.partial.have() or fetch.ended:
+                return
+            fetch.writers[piece] = request.node
+            await asyncio.to_thread(self._copy, request, good)
+            fetch.writers.pop(piece, None)
+        finally:
+            self._ended(request)
+        self._verified(request)
+
+    @staticmethod
+    def _copy(request: _Request, good: bytes) -> None:
+        assert request.scratch is not None
+        partial, done = request.fetch.partial, 0
+        offset = partial.layout.offset(request.piece)
+        while done < request.length:
+            done += os.copy_file_range(request.scratch, partial.fd, request.length - done, done, offset + done)
+        partial.add(request.piece, good)
+
+    def _verified(self, request: _Request) -> None:
+        fetch = request.fetch
+        fetch.peer_bytes[request.node] += request.length
+        fetch.have_changed = True
+        fetch.origin_failures = 0
+        if not fetch.ended:
+            self._apply(PieceVerified(fetch.shard.digest, request.piece))
+
+    def _not_received(self, request: _Request, outcome: Outcome) -> None:
+        fetch, task = request.fetch, request.fetch.shard.digest
+        self._ended(request)
+        tally = fetch.tally(request.node)
+        if isinstance(outcome, Busy):
+            tally.busy += 1
+            event: Event | None = PieceBusy(task, request.piece, request.node, outcome.retry_after)
+        elif isinstance(outcome, Refused):
+            tally.failures += 1
+            event = PieceRefused(task, request.piece, request.node, outcome.reason)
+        else:
+            tally.failures += 1
+            event = None  # its ParentLost comes once for the connection
+        if event is not None and not fetch.ended:
+            self._apply(event)
+
+    def _ended(self, request: _Request) -> None:
+        fetch = request.fetch
+        self.bytes_in_flight -= request.length
+        if request.scratch is not None:
+            os.close(request.scratch)
+        elif fetch.writers.get(request.piece) == request.node:
+            del fetch.writers[request.piece]
+        fetch.release()

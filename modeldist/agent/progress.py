@@ -1,0 +1,58 @@
+"""What a pull tells those who watch it: the command line, the local API, the control plane. Sizes in bytes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from modeldist.artifact import Digest
+from modeldist.errors import ErrorInfo
+
+State = Literal["resolving", "waiting", "pulling", "materialising", "done", "failed", "cancelled"]
+FINAL: frozenset[State] = frozenset({"done", "failed", "cancelled"})
+
+
+class ShardProgress(msgspec.Struct, frozen=True):
+    """One shard. `done` = `origin` + `peers` + `local` once verified; `origin` grows as bytes arrive."""
+
+    path: str
+    digest: Digest
+    size: int
+    done: int
+    origin: int
+    peers: int
+    local: int
+    complete: bool
+
+
+class ParentShare(msgspec.Struct, frozen=True):
+    """Bytes that one parent sent, verified."""
+
+    node: str
+    bytes: int
+
+
+class PullSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """A pull at one moment. `notes` are sentences about what went wrong or was waited for, oldest first."""
+
+    pull: str
+    reference: str
+    state: State
+    seconds: float
+    resolved: str = ""
+    digest: str = ""
+    path: str = ""
+    size: int = 0
+    origin: int = 0
+    peers: int = 0
+    local: int = 0
+    shards: tuple[ShardProgress, ...] = ()
+    parents: tuple[ParentShare, ...] = ()
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    error: ErrorInfo | None = None
+
+    @property
+    def done(self) -> int:
+        return self.origin + self.peers + self.local

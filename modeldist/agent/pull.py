@@ -1,0 +1,339 @@
+"""One pull from reference to snapshot, and the set of pulls a node is doing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from modeldist.agent.engine import Engine
+from modeldist.agent.progress import FINAL, ParentShare, PullSnapshot, ShardProgress, State
+from modeldist.agent.store import ShardLocked
+from modeldist.artifact import Artifact, Shard
+from modeldist.errors import (
+    Cancelled,
+    ControlPlaneUnreachable,
+    ErrorInfo,
+    ModeldistError,
+    OriginUnavailable,
+    PullFailed,
+)
+from modeldist.scheduler.messages import Priority
+from modeldist.session.messages import CancelPull, PullProgress, StartPull
+
+log = structlog.get_logger(__name__)
+
+KEEP_FINISHED = 200  # pulls remembered for status and why
+REPORT_EVERY = 0.5  # seconds between progress messages to the control plane
+LOCK_PATIENCE = 0.25  # seconds per look at a shard that another process fetches
+
+
+class Pull:
+    """State of one pull; `snapshot()` is what others see. `run()` once."""
+
+    def __init__(
+        self, engine: Engine, reference: str, *, key: str, pull: str, priority: Priority, offline: bool
+    ) -> None:
+        self.id = pull
+        self.reference = reference
+        self.key = key
+        self.priority = priority
+        self.offline = offline
+        self.state: State = "resolving"
+        self.artifact: Artifact | None = None
+        self.path: Path | None = None
+        self.error: ModeldistError | None = None
+        self._engine = engine
+        self._started = time.monotonic()
+        self._seconds: float | None = None
+        self._notes: list[str] = []
+        self._final: dict[str, ShardProgress] = {}
+        self._parents: dict[str, int] = {}
+
+    # --- doing it ---
+
+    async def run(self) -> Path:
+        """Returns the snapshot directory. Raises ModeldistError."""
+        try:
+            self.path = await self._run()
+            self.state = "done"
+            return self.path
+        except asyncio.CancelledError:
+            self.error = Cancelled(f"The pull of {self.reference} was stopped.", remedy="Pull again to resume.")
+            self.state = "cancelled"
+            raise self.error from None
+        except ModeldistError as error:
+            self.error = error
+            self.state = "cancelled" if isinstance(error, Cancelled) else "failed"
+            raise
+        except OSError as error:
+            self.error = PullFailed(f"Pulling {self.reference} failed: {error}.")
+            self.state = "failed"
+            raise self.error from error
+        finally:
+            self._seconds = time.monotonic() - self._started
+
+    async def _run(self) -> Path:
+        store = self._engine.store
+        artifact = self.artifact = await self._resolve()
+        if path := await asyncio.to_thread(store.snapshot, artifact):
+            self._all_local(artifact)
+            await asyncio.to_thread(store.record, artifact, self.key)
+            return path
+        with store.lease(tuple(shard.digest for shard in artifact.shards)):
+            await self._fetch(artifact)
+            self.state = "materialising"
+            await asyncio.to_thread(store.record, artifact, self.key)
+            path = await asyncio.to_thread(store.materialise, artifact)
+        self._engine.announce()
+        return path
+
+    async def _resolve(self) -> Artifact:
+        store = self._engine.store
+        known = await asyncio.to_thread(store.lookup, self.key)
+        here = known is not None and store.snapshot(known) is not None
+        if known and here and self.offline:
+            return known
+        if self.offline:
+            raise PullFailed(f"{self.reference} is not in this node's store.", remedy="Pull it once without --offline.")
+        try:
+            fresh = await self._engine.session.resolve(self.reference, known.digest if known else None)
+        except (OriginUnavailable, ControlPlaneUnreachable) as error:
+            if known is None or not here:
+                raise
+            self._notes.append(f"Using the copy that is here: {error}")
+            return known
+        if fresh is not None:
+            return fresh
+        if known is None:
+            raise PullFailed(f"The control plane did not say what {self.reference} is.")
+        return known
+
+    async def _fetch(self, artifact: Artifact) -> None:
+        store = self._engine.store
+        while True:
+            missing = [shard for shard in artifact.shards if not store.has(shard.digest)]
+            self._note_local(artifact, missing)
+            if not missing:
+                return
+            with await asyncio.to_thread(store.reserve, sum(shard.size for shard in missing)):
+                self.state = "pulling"
+                try:
+                    await self._engine.fetch_all(artifact, missing, self.priority, self.id)
+                except ShardLocked:
+                    pass  # leave the reservation first
+                else:
+                    self._remember(artifact)
+                    return
+            await self._wait_for_other(missing)
+
+    async def _wait_for_other(self, missing: list[Shard]) -> None:
+        """Another process on this node fetches one of these: wait for it instead of fetching twice."""
+        self.state = "waiting"
+        if not any("Another process" in note for note in self._notes):
+            self._notes.append("Another process on this machine is fetching the same shards; waiting for it.")
+        store = self._engine.store
+        for shard in missing:
+            if shard.digest in self._engine.fetches:
+                continue
+            while not await asyncio.to_thread(store.wait_unlocked, shard.digest, LOCK_PATIENCE):
+                pass
+
+    # --- what others see ---
+
+    def _all_local(self, artifact: Artifact) -> None:
+        self._note_local(artifact, [])
+
+    def _note_local(self, artifact: Artifact, missing: list[Shard]) -> None:
+        absent = {shard.digest for shard in missing}
+        for file in artifact.files:
+            if file.digest not in absent and file.digest not in self._final:
+                self._final[file.digest] = ShardProgress(
+                    file.path, file.digest, file.size, file.size, 0, 0, file.size, complete=True
+                )
+
+    def shard_done(self, progress: ShardProgress, parents: dict[str, int], notes: list[str]) -> None:
+        """The engine finished a shard this pull waits for."""
+        self._final[progress.digest] = progress
+        for node, count in parents.items():
+            self._parents[node] = self._parents.get(node, 0) + count
+        self._notes.extend(note for note in notes if note not in self._notes)
+
+    def _remember(self, artifact: Artifact) -> None:
+        self._note_local(artifact, [])
+
+    def snapshot(self) -> PullSnapshot:
+        shards = self._shards()
+        return PullSnapshot(
+            pull=self.id,
+            reference=self.reference,
+            state=self.state,
+            seconds=self._seconds if self._seconds is not None else time.monotonic() - self._started,
+            resolved=self.artifact.reference if self.artifact else "",
+            digest=self.artifact.digest if self.artifact else "",
+            path=str(self.path or ""),
+            size=self.artifact.size if self.artifact else 0,
+            origin=sum(shard.origin for shard in shards),
+            peers=sum(shard.peers for shard in shards),
+            local=sum(shard.local for shard in shards),
+            shards=shards,
+            parents=tuple(ParentShare(node, count) for node, count in sorted(self._all_parents().items())),
+            notes=(*self._notes, *self._live_notes()),
+            warnings=self.artifact.warnings if self.artifact else (),
+            error=self.error.info() if self.error else None,
+        )
+
+    def _shards(self) -> tuple[ShardProgress, ...]:
+        if self.artifact is None:
+            return ()
+        rows = []
+        for shard in self.artifact.shards:
+            if row := self._final.get(shard.digest):
+                rows.append(row)
+            elif fetch := self._engine.fetches.get(shard.digest):
+                rows.append(fetch.progress())
+            else:
+                path = next(file.path for file in self.artifact.files if file.digest == shard.digest)
+                rows.append(ShardProgress(path, shard.digest, shard.size, 0, 0, 0, 0, complete=False))
+        return tuple(rows)
+
+    def _live(self) -> list[str]:
+        return [shard.digest for shard in self.artifact.shards] if self.artifact else []
+
+    def _live_notes(self) -> list[str]:
+        fetches = self._engine.fetches
+        return [
+            note
+            for digest in self._live()
+            if (f := fetches.get(digest)) and digest not in self._final
+            for note in f.notes
+        ]
+
+    def _all_parents(self) -> dict[str, int]:
+        shares = dict(self._parents)
+        for digest in self._live():
+            if (fetch := self._engine.fetches.get(digest)) and digest not in self._final:
+                for node, count in fetch.peer_bytes.items():
+                    shares[node] = shares.get(node, 0) + count
+        return shares
+
+
+class Pulls:
+    """The pulls of one node: started by local callers and by the control plane."""
+
+    def __init__(self, engine: Engine, canonical: Callable[[str], str]) -> None:
+        self._engine = engine
+        self._canonical = canonical
+        self._pulls: dict[str, Pull] = {}
+        self._tasks: dict[str, asyncio.Task[Path]] = {}
+        self._reports: set[asyncio.Task[None]] = set()
+        engine.on_start_pull = self._commanded
+        engine.on_cancel_pull = self._cancel_commanded
+
+    def start(
+        self, reference: str, *, priority: Priority = Priority.PULL, pull: str | None = None, offline: bool = False
+    ) -> Pull:
+        """Begin a pull; await it with `wait`. Raises InvalidReference at once."""
+        key = self._canonical(reference)
+        pull_id = pull or uuid.uuid4().hex
+        state = Pull(self._engine, reference, key=key, pull=pull_id, priority=priority, offline=offline)
+        self._pulls[pull_id] = state
+        self._engine.watch(pull_id, state.shard_done)
+        task = asyncio.create_task(state.run(), name=f"pull {reference}")
+        task.add_done_callback(self._finished)
+        self._tasks[pull_id] = task
+        self._forget_old()
+        return state
+
+    async def wait(self, pull: Pull) -> Path:
+        """The snapshot directory, or the pull's error. Cancelling the waiter does not stop the pull."""
+        return await asyncio.shield(self._tasks[pull.id])
+
+    def get(self, pull_id: str) -> Pull | None:
+        return self._pulls.get(pull_id)
+
+    def find(self, text: str) -> Pull | None:
+        """The newest pull with this id (or its beginning) or this reference."""
+        for pull in reversed(self._pulls.values()):
+            if pull.id.startswith(text) or pull.reference == text:
+                return pull
+        return None
+
+    def all(self) -> list[Pull]:
+        return list(self._pulls.values())
+
+    def running(self) -> list[Pull]:
+        return [pull for pull in self._pulls.values() if pull.state not in FINAL]
+
+    def cancel(self, pull_id: str) -> None:
+        if task := self._tasks.get(pull_id):
+            task.cancel()
+
+    async def close(self) -> None:
+        tasks = [task for task in self._tasks.values() if not task.done()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for report in self._reports:
+            report.cancel()
+        await asyncio.gather(*self._reports, return_exceptions=True)
+
+    @staticmethod
+    def _finished(task: asyncio.Task[Path]) -> None:
+        if not task.cancelled() and (error := task.exception()) and not isinstance(error, ModeldistError):
+            log.error("pull crashed", error=repr(error))
+
+    def _forget_old(self) -> None:
+        finished = [pull for pull in self._pulls.values() if pull.state in FINAL]
+        for pull in finished[: max(0, len(finished) - KEEP_FINISHED)]:
+            self._pulls.pop(pull.id, None)
+            self._tasks.pop(pull.id, None)
+            self._engine.unwatch(pull.id)
+
+    # --- started by the control plane ---
+
+    def _commanded(self, message: StartPull) -> None:
+        pull = self._pulls.get(message.pull)
+        if pull is None:
+            try:
+                pull = self.start(message.reference, priority=message.priority, pull=message.pull)
+            except ModeldistError as error:
+                self._engine.session.post(PullProgress(message.pull, "failed", error=error.info()))
+                return
+        report = asyncio.create_task(self._report(pull))
+        self._reports.add(report)
+        report.add_done_callback(self._reports.discard)
+
+    def _cancel_commanded(self, message: CancelPull) -> None:
+        self.cancel(message.pull)
+
+    async def _report(self, pull: Pull) -> None:
+        task = self._tasks[pull.id]
+        last: PullProgress | None = None
+        while True:
+            progress = progress_message(pull.snapshot())
+            if progress != last:
+                self._engine.session.post(progress)
+                last = progress
+            if pull.state in FINAL:
+                return
+            await asyncio.wait([task], timeout=REPORT_EVERY)
+
+
+def progress_message(now: PullSnapshot) -> PullProgress:
+    """A pull's progress as the control plane hears it."""
+    error: ErrorInfo | None = now.error
+    return PullProgress(
+        now.pull,
+        now.state,
+        bytes_total=now.size,
+        bytes_origin=now.origin,
+        bytes_peers=now.peers,
+        bytes_local=now.local,
+        path=now.path,
+        error=error,
+    )

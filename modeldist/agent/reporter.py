@@ -1,0 +1,78 @@
+"""Collects what the control plane should hear of, into one report an interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+
+from modeldist.agent.load import LoadMeter
+from modeldist.agent.shard_fetch import ShardFetch
+from modeldist.artifact import Digest
+from modeldist.scheduler.messages import Report, TaskReport
+from modeldist.scheduler.pieces import PieceSet
+
+LOAD_EVERY = 1.0  # seconds; rates over less are noise
+
+
+class Reporter:
+    """`interval` (seconds between reports) is the control plane's choice, capped so that a wrong one cannot silence
+    a node."""
+
+    def __init__(self, meter: LoadMeter, clock: Callable[[], float]) -> None:
+        self._meter = meter
+        self._clock = clock
+        self._seq = count(1)
+        self._interval = 1.0
+        self._load_at = -LOAD_EVERY
+        self._load = meter.measure()
+        self._completed: list[TaskReport] = []
+
+    @property
+    def interval(self) -> float:
+        return self._interval
+
+    @interval.setter
+    def interval(self, seconds: float) -> None:
+        self._interval = min(max(seconds, 0.02), 10.0)
+
+    @property
+    def coalesce(self) -> float:
+        """How long news may wait for more news, in seconds."""
+        return min(0.02, self._interval)
+
+    def completed(self, fetch: ShardFetch) -> None:
+        """The shard is in the store; its last report still has to go out."""
+        self._completed.append(self._task(fetch, fetch.layout.all, {}))
+
+    def report(
+        self,
+        fetches: list[ShardFetch],
+        lease_progress: dict[Digest, dict[int, int]],
+        *,
+        bytes_in_flight: int,
+        queue: int,
+    ) -> Report:
+        now = self._clock()
+        if now - self._load_at >= LOAD_EVERY:
+            self._load = self._meter.measure(bytes_in_flight=bytes_in_flight, queue=queue)
+            self._load_at = now
+        tasks, self._completed = self._completed, []
+        for fetch in fetches:
+            progress = lease_progress.get(fetch.shard.digest, {})
+            if progress or fetch.have_changed or fetch.verified or fetch.tallies:
+                tasks.append(self._task(fetch, fetch.partial.have(), progress))
+        return Report(next(self._seq), self._load, tuple(tasks))
+
+    @staticmethod
+    def _task(fetch: ShardFetch, have: PieceSet, progress: dict[int, int]) -> TaskReport:
+        report = TaskReport(
+            fetch.shard.digest,
+            have=have.to_bytes() if fetch.have_changed else b"",
+            verified=tuple(fetch.verified),
+            lease_bytes=progress,
+            parents=tuple(tally.report(node) for node, tally in fetch.tallies.items()),
+        )
+        fetch.have_changed = False
+        fetch.verified.clear()
+        fetch.tallies.clear()
+        return report

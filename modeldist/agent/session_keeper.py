@@ -1,0 +1,157 @@
+"""Keeps one session with the control plane open: reconnects with back-off, sends in order, matches answers."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from itertools import count
+
+import structlog
+
+from modeldist.artifact import Artifact, Digest
+from modeldist.errors import ControlPlaneError, ControlPlaneUnreachable, ModeldistError
+from modeldist.session.link import ControlLink, Session
+from modeldist.session.messages import FromAgent, FromControl, Hello, Resolve, Resolved, ResolveFailed, Welcome
+
+log = structlog.get_logger(__name__)
+
+FIRST_RETRY = (
+    0.25  # seconds; doubles up to LAST_RETRY, each time with full jitter so that a fleet does not return at once
+)
+LAST_RETRY = 15.0
+
+
+class SessionKeeper:
+    """`run()` until cancelled. Messages posted while there is no session are dropped: whoever needs them re-states
+    everything in `on_open`."""
+
+    def __init__(
+        self,
+        link: ControlLink,
+        hello: Callable[[], Hello],
+        on_open: Callable[[Welcome], Awaitable[None]],
+        on_message: Callable[[FromControl], None],
+        rng: random.Random,
+    ) -> None:
+        self._link = link
+        self._hello = hello
+        self._on_open = on_open
+        self._on_message = on_message
+        self._rng = rng
+        self._outbox: asyncio.Queue[FromAgent] | None = None
+        self._open = asyncio.Event()
+        self._failed = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._error: ControlPlaneError | None = None
+        self._requests = count(1)
+        self._answers: dict[int, asyncio.Future[Artifact | None]] = {}
+
+    @property
+    def connected(self) -> bool:
+        return self._open.is_set()
+
+    @property
+    def last_error(self) -> ControlPlaneError | None:
+        return self._error
+
+    def post(self, message: FromAgent) -> None:
+        if self._outbox is not None:
+            self._outbox.put_nowait(message)
+
+    async def resolve(self, reference: str, known: Digest | None, *, patience: float = 10.0) -> Artifact | None:
+        """Ask the control plane. Without a session this makes one attempt at once instead of waiting for the back-off,
+        and raises what that attempt met (or after `patience` seconds)."""
+        await self._wait_open(patience)
+        request = next(self._requests)
+        answer: asyncio.Future[Artifact | None] = asyncio.get_running_loop().create_future()
+        self._answers[request] = answer
+        self.post(Resolve(request, reference, known))
+        try:
+            return await answer
+        finally:
+            self._answers.pop(request, None)
+
+    async def _wait_open(self, patience: float) -> None:
+        if self._open.is_set():
+            return
+        self._failed.clear()
+        self._wake.set()
+        waits = [asyncio.create_task(self._open.wait()), asyncio.create_task(self._failed.wait())]
+        try:
+            await asyncio.wait(waits, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waits:
+                task.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+        if not self._open.is_set():
+            raise self._error or ControlPlaneUnreachable("The control plane did not answer in time.")
+
+    async def run(self) -> None:
+        delay = FIRST_RETRY
+        while True:
+            try:
+                async with self._link.open(self._hello()) as session:
+                    delay = FIRST_RETRY
+                    await self._serve(session)
+                error: ControlPlaneError = ControlPlaneUnreachable("The session with the control plane ended.")
+            except ControlPlaneError as caught:
+                error = caught
+            self._closed(error)
+            log.warning("no session", error=str(error), retry_in=round(delay, 2))
+            await self._pause(self._rng.uniform(delay / 2, delay))
+            delay = min(LAST_RETRY, delay * 2)
+
+    async def _pause(self, seconds: float) -> None:
+        self._wake.clear()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), seconds)
+
+    async def _serve(self, session: Session) -> None:
+        outbox: asyncio.Queue[FromAgent] = asyncio.Queue()
+        self._outbox = outbox
+        sender = asyncio.create_task(_send_all(session, outbox))
+        try:
+            await self._on_open(session.welcome)
+            self._failed.clear()
+            self._open.set()
+            async for message in session.receive():
+                self._dispatch(message)
+        finally:
+            sender.cancel()
+            await asyncio.gather(sender, return_exceptions=True)
+
+    def _dispatch(self, message: FromControl) -> None:
+        if isinstance(message, Resolved):
+            self._answer(message.request, message.artifact)
+        elif isinstance(message, ResolveFailed):
+            self._answer(message.request, message.error.as_error())
+        else:
+            self._on_message(message)
+
+    def _answer(self, request: int, answer: Artifact | ModeldistError | None) -> None:
+        future = self._answers.get(request)
+        if future is None or future.done():
+            return
+        if isinstance(answer, ModeldistError):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
+
+    def _closed(self, error: ControlPlaneError) -> None:
+        self._open.clear()
+        self._outbox = None
+        self._error = error
+        self._failed.set()
+        for future in self._answers.values():
+            if not future.done():
+                future.set_exception(error)
+
+
+async def _send_all(session: Session, outbox: asyncio.Queue[FromAgent]) -> None:
+    try:
+        while True:
+            await session.send(await outbox.get())
+    except ControlPlaneError:
+        return  # the receiving side sees the end of the session too

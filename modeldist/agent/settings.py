@@ -1,0 +1,44 @@
+"""The agent's settings: environment variables MODELDIST_AGENT_*, or flags of `modeldist agent`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from modeldist.agent.config import default_socket, default_store
+
+
+class AgentSettings(BaseSettings):
+    """`control` is the control plane's URL and `token` the join token that `modeldist server` wrote. `listen` is where
+    pieces are served: loopback unless told otherwise; `advertise` is what other nodes connect to when that differs."""
+
+    model_config = SettingsConfigDict(env_prefix="MODELDIST_AGENT_", extra="ignore")
+
+    control: str = "http://127.0.0.1:7420"
+    token: SecretStr = SecretStr("")
+    token_file: Path | None = None
+    name: str = ""
+    rack: str = ""
+    zone: str = ""
+    labels: dict[str, str] = Field(default_factory=dict)
+    store: Path = Field(default_factory=default_store)
+    hub: Path | None = None
+    socket: Path = Field(default_factory=default_socket)
+    listen: str = "127.0.0.1:0"
+    advertise: str = ""
+    origin_streams: int = Field(default=4, ge=1, le=64)
+    upload_rate: float | None = Field(default=None, gt=0, description="bytes/s")
+    default_registry: str = "docker.io"
+    plain_http: list[str] = Field(default_factory=list, description="registries spoken to without TLS")
+    hf_endpoint: str = ""
+    file_roots: list[Path] = Field(default_factory=list, description="directories file:// and oci-layout: may read")
+    log_level: str = "info"
+    log_json: bool = False
+
+    def secret(self) -> str:
+        """The token, from `token` or the file that holds it."""
+        if self.token.get_secret_value():
+            return self.token.get_secret_value()
+        return self.token_file.read_text().strip() if self.token_file else ""

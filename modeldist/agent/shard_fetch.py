@@ -1,0 +1,118 @@
+"""One shard being fetched: its partial file, what is trusted about it, who writes to it, where its bytes came from."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from modeldist.agent.progress import ShardProgress
+from modeldist.agent.store import Partial
+from modeldist.artifact import Artifact, Shard, algorithm
+from modeldist.scheduler.messages import ParentReport, PieceDigest, Priority
+from modeldist.scheduler.pieces import PieceLayout, PieceSet
+
+if TYPE_CHECKING:
+    from modeldist.agent.origin_reads import LeaseRead
+
+MAX_NOTES = 20
+
+
+@dataclass
+class ParentTally:
+    """What a parent did for this shard since the last report."""
+
+    bytes: int = 0
+    seconds: float = 0.0
+    failures: int = 0
+    busy: int = 0
+
+    def report(self, node: str) -> ParentReport:
+        return ParentReport(node, self.bytes, self.seconds, self.failures, self.busy)
+
+
+@dataclass(eq=False)
+class ShardFetch:
+    """State on the loop thread only, except where `partial` is used from others.
+
+    `writers`: piece -> who writes it in place now; a second copy of such a piece goes to a scratch file, so a piece
+    that has been verified is never written again. `outstanding`: transfers that still hold the partial's descriptor.
+    """
+
+    shard: Shard
+    artifact: Artifact
+    path: str
+    partial: Partial
+    priority: Priority
+    done: asyncio.Future[None]
+    local_bytes: int
+    capability: bytes = b""
+    joined: bool = False
+    ended: bool = False
+    trusted: dict[int, bytes] = field(default_factory=dict)
+    writers: dict[int, str] = field(default_factory=dict)
+    outstanding: int = 0
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+    wanted_by: set[str] = field(default_factory=set)
+    origin_bytes: int = 0  # of leases that have ended
+    reads: set[LeaseRead] = field(default_factory=set)
+    origin_pieces: int = 0
+    peer_bytes: Counter[str] = field(default_factory=Counter)
+    origin_failures: int = 0
+    rejections: int = 0
+    notes: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_NOTES))
+    # since the last report
+    verified: list[PieceDigest] = field(default_factory=list)
+    have_changed: bool = False
+    tallies: dict[str, ParentTally] = field(default_factory=dict)
+
+    @property
+    def layout(self) -> PieceLayout:
+        return self.partial.layout
+
+    @property
+    def self_proving(self) -> bool:
+        """One piece, whose content the shard's own digest proves."""
+        return self.layout.count == 1 and algorithm(self.shard.digest) != "etag"
+
+    def tally(self, node: str) -> ParentTally:
+        return self.tallies.setdefault(node, ParentTally())
+
+    def hold(self) -> None:
+        """A transfer starts to use the partial's descriptor."""
+        self.outstanding += 1
+        self.idle.clear()
+
+    def release(self) -> None:
+        self.outstanding -= 1
+        if not self.outstanding:
+            self.idle.set()
+
+    def note(self, sentence: str) -> None:
+        if not self.notes or self.notes[-1] != sentence:
+            self.notes.append(sentence)
+
+    def verifiable(self, pieces: PieceSet) -> PieceSet:
+        """Of `pieces`, those whose content can be proven on arrival."""
+        return pieces if self.self_proving else pieces & PieceSet.of(self.trusted)
+
+    def start_again(self) -> None:
+        """The partial file was emptied: nothing is known about the shard's pieces any more."""
+        self.trusted.clear()
+        self.verified.clear()
+        self.peer_bytes.clear()
+        self.local_bytes = self.origin_bytes = 0
+        self.have_changed = True
+
+    @property
+    def from_origin(self) -> int:
+        """Bytes read from the origin so far, running leases included."""
+        return self.origin_bytes + sum(read.bytes for read in self.reads)
+
+    def progress(self) -> ShardProgress:
+        origin, peers = self.from_origin, self.peer_bytes.total()
+        done = min(self.shard.size, self.local_bytes + origin + peers)
+        return ShardProgress(
+            self.path, self.shard.digest, self.shard.size, done, origin, peers, self.local_bytes, complete=False
+        )
