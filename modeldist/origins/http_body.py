@@ -1,0 +1,110 @@
+"""Response body → file descriptor, the cheapest way the connection allows.
+
+`copy_body` is the one place that knows how: today MSG_WAITALL into a reused 1 MiB buffer for plain TCP (one system
+call per MiB in, one out), record-wise into the same buffer for TLS, through http.client for chunked bodies. A path
+by splice for plain TCP belongs here, behind the same generator.
+"""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import os
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+
+from modeldist.errors import NotEnoughSpace, StorageError
+
+BUFFER_SIZE = 1 << 20
+
+
+class BodyLost(Exception):
+    """The body ended, broke or stalled before its time. The text says which."""
+
+
+Fill = Callable[[memoryview], int]
+"""Read into the view; gives the number of bytes, 0 at the end of the body."""
+
+
+def copy_body(
+    response: http.client.HTTPResponse, sock: socket.socket, want: int, fd: int, offset: int, buffer: memoryview
+) -> Iterator[int]:
+    """Write the next `want` bytes of the body to `fd` at `offset`; yields the length of each part once written.
+
+    `sock` is the response's connection, in timeout mode. Raises BodyLost; StorageError when `fd` does not take it.
+    """
+    if response.chunked:
+        yield from _copy(response.readinto, want, fd, offset, buffer)
+        return
+    early = _buffered(response, want)
+    if early:
+        _write(fd, memoryview(early), offset)
+        yield len(early)
+        want, offset = want - len(early), offset + len(early)
+    if isinstance(sock, ssl.SSLSocket):
+        yield from _copy(lambda view: _fill_records(sock, view), want, fd, offset, buffer)
+        return
+    stall = sock.gettimeout()
+    sock.settimeout(None)  # blocking, so that MSG_WAITALL works; SO_RCVTIMEO still ends a stall
+    try:
+        whole = socket.MSG_WAITALL
+        yield from _copy(lambda view: sock.recv_into(view, len(view), whole), want, fd, offset, buffer)
+    finally:
+        sock.settimeout(stall)
+
+
+def _copy(fill: Fill, want: int, fd: int, offset: int, buffer: memoryview) -> Iterator[int]:
+    while want > 0:
+        view = buffer[: min(want, len(buffer))]
+        try:
+            got = fill(view)
+        except (TimeoutError, BlockingIOError):
+            raise BodyLost("stalled") from None
+        except (OSError, http.client.HTTPException) as error:
+            raise BodyLost(str(error) or type(error).__name__) from error
+        if not got:
+            raise BodyLost("ended")
+        _write(fd, view[:got], offset)
+        offset, want = offset + got, want - got
+        yield got
+
+
+def _buffered(response: http.client.HTTPResponse, want: int) -> bytes:
+    """What http.client already read along with the headers."""
+    if want <= 0:
+        return b""
+    try:
+        ready = len(response.fp.peek())
+        return response.fp.read(min(ready, want)) if ready else b""
+    except OSError as error:
+        raise BodyLost(str(error) or type(error).__name__) from error
+
+
+def _fill_records(sock: ssl.SSLSocket, view: memoryview) -> int:
+    """TLS gives one record (16 KiB) a call; gather them, so that each write is large."""
+    filled = 0
+    while filled < len(view):
+        try:
+            got = sock.recv_into(view[filled:])
+        except OSError:
+            if filled:
+                break  # write what came; the next call fails again
+            raise
+        if not got:
+            break
+        filled += got
+    return filled
+
+
+def _write(fd: int, view: memoryview, offset: int) -> None:
+    try:
+        while view:
+            written = os.pwrite(fd, view, offset)
+            view, offset = view[written:], offset + written
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NotEnoughSpace(
+                "The disk is full.", remedy="Free space (modeldist gc) and pull again; what is here is kept."
+            ) from error
+        raise StorageError(f"Writing failed: {error.strerror}.", remedy="Check the disk of the store.") from error

@@ -1,0 +1,209 @@
+"""Connections: name → address (checked) → TCP, through the environment's proxy if there is one, → TLS."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import ipaddress
+import socket
+import ssl
+import struct
+import urllib.request
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from urllib.parse import unquote, urlsplit
+
+from modeldist.errors import OriginProtocolError, OriginUnavailable
+from modeldist.origins.http_redirects import Endpoint, Scope, scope_of, scope_of_name
+from modeldist.origins.settings import HttpSettings
+
+_MAX_CONNECT_ANSWER = 16 << 10
+
+
+@dataclass
+class Connection:
+    """One kept-alive connection. `prefix` comes before the path in requests (a plain HTTP proxy wants whole URLs)."""
+
+    http: http.client.HTTPConnection
+    sock: socket.socket
+    scope: Scope
+    prefix: str = ""
+    proxy_headers: dict[str, str] = field(default_factory=dict)
+    used: bool = False
+
+    def close(self) -> None:
+        self.http.close()
+        self.sock.close()
+
+
+class Dialer:
+    """Opens connections; shared by all readers of a process (thread-safe)."""
+
+    def __init__(self, settings: HttpSettings) -> None:
+        self.settings = settings
+
+    @cached_property
+    def tls(self) -> ssl.SSLContext:
+        """The system's trust store (SSL_CERT_FILE and SSL_CERT_DIR are honoured), names verified."""
+        return ssl.create_default_context()
+
+    def dial(self, endpoint: Endpoint, allowed: Iterable[Scope] | None = None) -> Connection:
+        """Connect. `allowed`: address scopes that may be reached (None: all); an address outside gets no packet.
+
+        Raises OriginUnavailable; OriginProtocolError when only forbidden addresses are there.
+        """
+        proxy = _proxy_for(endpoint)
+        if proxy is None:
+            sock, scope = self._tcp(endpoint.host, endpoint.port, allowed)
+        else:
+            scope = scope_of_name(endpoint.host)
+            _check_scopes(endpoint.host, [scope], allowed)
+            sock, _ = self._tcp(proxy.host, proxy.port, None)
+        try:
+            if endpoint.scheme == "https":
+                if proxy is not None:
+                    _tunnel(sock, endpoint, proxy)
+                sock = self._wrap(sock, endpoint.host)
+        except BaseException:
+            sock.close()
+            raise
+        connection = http.client.HTTPConnection(endpoint.host, endpoint.port)
+        connection.auto_open = 0  # we dial; a lost connection must not come back unchecked
+        connection.sock = sock
+        if proxy is not None and endpoint.scheme == "http":
+            return Connection(connection, sock, scope, f"http://{endpoint.authority}", proxy.headers())
+        return Connection(connection, sock, scope)
+
+    def _tcp(self, host: str, port: int, allowed: Iterable[Scope] | None) -> tuple[socket.socket, Scope]:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise _unreachable(host, port, f"its name does not resolve ({why})") from error
+        permitted = _check_scopes(host, (scope_of(str(info[4][0])) for info in found), allowed)
+        failure: OSError | None = None
+        for family, kind, protocol, _, address in found:
+            scope = scope_of(str(address[0]))
+            if scope not in permitted:
+                continue
+            sock = socket.socket(family, kind, protocol)
+            try:
+                sock.settimeout(self.settings.connect_timeout)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(self.settings.stall_timeout))
+                sock.connect(address)
+            except OSError as error:
+                sock.close()
+                failure = error
+                continue
+            sock.settimeout(self.settings.stall_timeout)
+            return sock, scope
+        assert failure is not None
+        raise _unreachable(host, port, str(failure.strerror or failure)) from failure
+
+    def _wrap(self, sock: socket.socket, host: str) -> ssl.SSLSocket:
+        try:
+            return self.tls.wrap_socket(sock, server_hostname=host)
+        except ssl.SSLCertVerificationError as error:
+            raise CertificateRefused(
+                f"{host}: its certificate is not trusted here ({error.verify_message}).",
+                remedy="Set SSL_CERT_FILE to a bundle with its certificate authority.",
+            ) from error
+        except OSError as error:
+            raise _unreachable(host, sock.getpeername()[1], f"TLS failed ({error})") from error
+
+
+class CertificateRefused(OriginUnavailable):
+    """A certificate that does not verify: trying again will not help."""
+
+
+# --- proxies -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Proxy:
+    host: str
+    port: int
+    authorization: str
+
+    def headers(self) -> dict[str, str]:
+        return {"Proxy-Authorization": self.authorization} if self.authorization else {}
+
+
+def _proxy_for(endpoint: Endpoint) -> _Proxy | None:
+    """From HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY."""
+    proxies = urllib.request.getproxies_environment()
+    url = proxies.get(endpoint.scheme) or proxies.get("all")
+    if not url or urllib.request.proxy_bypass(endpoint.authority):
+        return None
+    split = urlsplit(url if "://" in url else f"http://{url}")
+    if split.scheme != "http" or not split.hostname:
+        raise OriginUnavailable(
+            f"{endpoint.authority}: the proxy {split.scheme}://{split.hostname or '?'} is not an http:// proxy.",
+            remedy="Set HTTPS_PROXY to http://host:port, or add the origin to NO_PROXY.",
+        )
+    authorization = ""
+    if split.username is not None:
+        user = f"{unquote(split.username)}:{unquote(split.password or '')}"
+        authorization = "Basic " + base64.b64encode(user.encode()).decode()
+    return _Proxy(split.hostname, split.port or 80, authorization)
+
+
+def _tunnel(sock: socket.socket, endpoint: Endpoint, proxy: _Proxy) -> None:
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    lines = [f"CONNECT {host}:{endpoint.port} HTTP/1.1", f"Host: {host}:{endpoint.port}"]
+    lines += [f"{name}: {value}" for name, value in proxy.headers().items()]
+    answer = b""
+    with suppress(OSError):
+        sock.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("ascii"))
+        while b"\r\n\r\n" not in answer and len(answer) < _MAX_CONNECT_ANSWER:
+            part = sock.recv(4096)  # nothing follows the answer before our TLS hello
+            if not part:
+                break
+            answer += part
+    status = answer.split(b"\r\n")[0].decode("latin-1").split(" ", 1)[-1]
+    if not status.startswith("200"):
+        raise OriginUnavailable(
+            f"{endpoint.authority}: the proxy {proxy.host}:{proxy.port} opens no tunnel ({status or 'no answer'}).",
+            remedy="Check HTTPS_PROXY and its credentials, or add the origin to NO_PROXY.",
+        )
+
+
+# --- addresses -----------------------------------------------------------------------------------------------------
+
+
+def _check_scopes(host: str, scopes: Iterable[Scope], allowed: Iterable[Scope] | None) -> set[Scope]:
+    """Those of `scopes` that may be reached. Raises OriginProtocolError when none may."""
+    found = set(scopes)
+    permitted = found if allowed is None else found & set(allowed)
+    if not permitted:
+        names = " or ".join(sorted(scope.value for scope in found))
+        raise OriginProtocolError(
+            f"{host}: a redirect leads to a {names} address, deeper into the network than its origin.",
+            remedy="If that is meant, name the inner host in the reference itself.",
+        )
+    return permitted
+
+
+def is_loopback_name(host: str) -> bool:
+    """Whether the name alone says loopback: localhost, or a loopback address literal."""
+    return scope_of_name(host) is Scope.LOOPBACK
+
+
+def _timeval(seconds: float) -> bytes:
+    return struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
+
+
+def _unreachable(host: str, port: int, why: str) -> OriginUnavailable:
+    shown = f"[{host}]" if _is_ipv6(host) else host
+    return OriginUnavailable(
+        f"{shown}:{port} cannot be reached: {why}.", remedy="Check the name, the network and the proxy settings."
+    )
+
+
+def _is_ipv6(host: str) -> bool:
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).version == 6
+    return False

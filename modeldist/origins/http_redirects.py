@@ -1,0 +1,119 @@
+"""Which redirects a read follows, and what it still says there. Pure rules, no I/O.
+
+A redirect may lead from a public address to public ones only, and never deeper into the network than where it came
+from: else any origin could make an agent read cloud metadata services or its neighbours' loopback ports.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from enum import Enum
+from typing import NamedTuple
+from urllib.parse import urljoin, urlsplit
+
+from modeldist.errors import OriginProtocolError
+
+MAX_REDIRECTS = 5
+REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
+_BOUND_TO_ORIGIN = frozenset({"authorization", "cookie", "proxy-authorization"})
+
+
+class Scope(Enum):
+    """How far an address reaches."""
+
+    PUBLIC = "public"
+    PRIVATE = "private"
+    LINK_LOCAL = "link-local"
+    LOOPBACK = "loopback"
+
+
+_LEADS_TO = {
+    Scope.PUBLIC: frozenset({Scope.PUBLIC}),
+    Scope.PRIVATE: frozenset({Scope.PUBLIC, Scope.PRIVATE}),
+    Scope.LINK_LOCAL: frozenset({Scope.PUBLIC, Scope.PRIVATE, Scope.LINK_LOCAL}),
+    Scope.LOOPBACK: frozenset({Scope.PUBLIC, Scope.PRIVATE, Scope.LOOPBACK}),
+}
+
+
+def scope_of(address: str) -> Scope:
+    """Scope of an IP address (an IPv6 zone and an IPv4-mapped form are seen through)."""
+    ip: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
+        ip = ip.ipv4_mapped
+    if ip.is_loopback or ip.is_unspecified:
+        return Scope.LOOPBACK
+    if ip.is_link_local:
+        return Scope.LINK_LOCAL
+    return Scope.PUBLIC if ip.is_global else Scope.PRIVATE
+
+
+def scope_of_name(host: str) -> Scope:
+    """Scope as far as the name alone tells (used behind a proxy, which does the resolving)."""
+    try:
+        return scope_of(host)
+    except ValueError:
+        local = host == "localhost" or host.endswith(".localhost")
+        return Scope.LOOPBACK if local else Scope.PUBLIC
+
+
+def leads_to(scope: Scope, *, private_allowed: bool) -> frozenset[Scope]:
+    """Scopes that a redirect from `scope` may lead to."""
+    allowed = _LEADS_TO[scope]
+    return allowed | {Scope.PRIVATE} if private_allowed else allowed
+
+
+class Endpoint(NamedTuple):
+    """Scheme, host and port: what credentials and connections are bound to."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @classmethod
+    def of(cls, url: str) -> Endpoint:
+        """Raises OriginProtocolError on anything that is no plain http(s) URL."""
+        try:
+            split = urlsplit(url)
+            port = split.port
+        except ValueError:
+            raise _bad_url(url) from None
+        host = (split.hostname or "").lower()
+        if split.scheme not in ("http", "https") or not host or split.username is not None:
+            raise _bad_url(url)
+        if any(c <= " " or c > "~" for c in url):
+            raise _bad_url(url)
+        return cls(split.scheme, host, port or (443 if split.scheme == "https" else 80))
+
+    @property
+    def authority(self) -> str:
+        """As in a Host header."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        default = {"http": 80, "https": 443}[self.scheme]
+        return host if self.port == default else f"{host}:{self.port}"
+
+
+def next_hop(url: str, location: str, headers: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """Where a redirect leads and which headers go along: Range always, credentials only within one endpoint.
+
+    Raises OriginProtocolError when there is no usable target or TLS would be left.
+    """
+    if not location:
+        raise OriginProtocolError(f"{url}: a redirect without a Location.", remedy="Ask who runs the origin.")
+    target = urljoin(url, location).partition("#")[0]
+    here, there = Endpoint.of(url), Endpoint.of(target)
+    if here.scheme == "https" and there.scheme == "http":
+        raise OriginProtocolError(
+            f"{here.authority}: redirects from https to http, at {there.authority}.",
+            remedy="The origin must redirect to https; nothing is read without TLS here.",
+        )
+    if here == there:
+        return target, dict(headers)
+    return target, {name: value for name, value in headers.items() if name.lower() not in _BOUND_TO_ORIGIN}
+
+
+def _bad_url(url: str) -> OriginProtocolError:
+    return OriginProtocolError(
+        f"{url[:200]!r} is not an http or https URL this program follows.",
+        remedy="Credentials in URLs, other schemes and control characters are refused.",
+    )

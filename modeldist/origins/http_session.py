@@ -1,0 +1,168 @@
+"""Requests in the calling thread over kept-alive connections, with redirects followed by hand. One thread each."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote, urlsplit
+
+from modeldist.errors import OriginProtocolError, OriginUnavailable
+from modeldist.origins.http_answers import TryAgain
+from modeldist.origins.http_body import BUFFER_SIZE, copy_body
+from modeldist.origins.http_dialing import CertificateRefused, Connection, Dialer
+from modeldist.origins.http_redirects import (
+    MAX_REDIRECTS,
+    REDIRECT_STATUSES,
+    Endpoint,
+    Scope,
+    leads_to,
+    next_hop,
+)
+
+_IDLE_CONNECTIONS = 4  # a registry, its token service and a CDN or two
+_URL_SAFE = "%/:=&?~#+!$,;'@()*[]"
+USER_AGENT = "modeldist"
+
+
+class Answer:
+    """A response whose body has not been read. `close()` says whether the connection may serve again.
+
+    `url` is where the answer came from after redirects, `headers` what was sent there.
+    """
+
+    def __init__(
+        self,
+        response: http.client.HTTPResponse,
+        connection: Connection,
+        url: str,
+        headers: Mapping[str, str],
+        release: Callable[[Connection, bool], None],
+    ) -> None:
+        self.status = response.status
+        self.url = url
+        self.headers = headers
+        self.scope = connection.scope
+        self._response = response
+        self._connection = connection
+        self._release: Callable[[Connection, bool], None] | None = release
+
+    def header(self, name: str) -> str:
+        """Its value, empty when absent."""
+        return self._response.getheader(name) or ""
+
+    def copy(self, want: int, fd: int, offset: int, buffer: memoryview) -> Iterator[int]:
+        """See `copy_body`."""
+        return copy_body(self._response, self._connection.sock, want, fd, offset, buffer)
+
+    def close(self, *, reusable: bool = False) -> None:
+        """Give the connection back; `reusable` only when the whole body was read."""
+        if self._release is not None:
+            keep = reusable and not self._response.will_close and not self._response.chunked
+            self._response.close()
+            self._release(self._connection, keep)
+            self._release = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+        self.close()
+
+
+class HttpSession:
+    """Keeps connections by endpoint. Errors: TryAgain where trying again may help, else OriginError subclasses."""
+
+    def __init__(self, dialer: Dialer) -> None:
+        self._dialer = dialer
+        self._idle: dict[tuple[Endpoint, Scope | None], Connection] = {}
+        self.buffer = memoryview(bytearray(BUFFER_SIZE))
+
+    def request(self, method: str, url: str, headers: Mapping[str, str]) -> Answer:
+        """Send it and follow up to five redirects. The caller closes the answer."""
+        sent: Mapping[str, str] = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
+        allowed: frozenset[Scope] | None = None
+        seen = {url}
+        for _ in range(MAX_REDIRECTS + 1):
+            answer = self._once(method, url, sent, allowed)
+            if answer.status not in REDIRECT_STATUSES:
+                return answer
+            answer.close(reusable=answer.header("Content-Length") == "0" or method == "HEAD")
+            url, sent = next_hop(url, answer.header("Location"), sent)
+            allowed = leads_to(answer.scope, private_allowed=self._dialer.settings.private_redirects)
+            if url in seen:
+                raise OriginProtocolError(
+                    f"{url}: the origin redirects in a loop.", remedy="Ask who runs the origin, or check the proxy."
+                )
+            seen.add(url)
+        raise OriginProtocolError(
+            f"{url}: the origin redirects more than {MAX_REDIRECTS} times.", remedy="Ask who runs the origin."
+        )
+
+    def close(self) -> None:
+        for connection in self._idle.values():
+            connection.close()
+        self._idle.clear()
+
+    def _once(self, method: str, url: str, headers: Mapping[str, str], allowed: frozenset[Scope] | None) -> Answer:
+        endpoint = Endpoint.of(url)
+        connection = self._take(endpoint, allowed)
+        while True:
+            try:
+                response = _exchange(connection, endpoint, method, url, headers)
+                break
+            except (OSError, http.client.HTTPException) as error:
+                reused = connection.used
+                connection.close()
+                # The origin may close an idle connection at any moment; that is no failure of the request.
+                if reused and not isinstance(error, TimeoutError):
+                    connection = self._dial(endpoint, allowed)
+                    continue
+                raise _broken(endpoint, error) from error
+        connection.used = True
+        return Answer(response, connection, url, headers, lambda conn, keep: self._put(endpoint, conn, keep))
+
+    def _take(self, endpoint: Endpoint, allowed: frozenset[Scope] | None) -> Connection:
+        for key, connection in list(self._idle.items()):
+            if key[0] == endpoint and (allowed is None or connection.scope in allowed):
+                return self._idle.pop(key)
+        return self._dial(endpoint, allowed)
+
+    def _dial(self, endpoint: Endpoint, allowed: frozenset[Scope] | None) -> Connection:
+        try:
+            return self._dialer.dial(endpoint, allowed)
+        except CertificateRefused:
+            raise
+        except OriginUnavailable as error:
+            raise TryAgain(error) from error
+
+    def _put(self, endpoint: Endpoint, connection: Connection, keep: bool) -> None:
+        if not keep:
+            connection.close()
+            return
+        if len(self._idle) >= _IDLE_CONNECTIONS:
+            self._idle.pop(next(iter(self._idle))).close()
+        key = (endpoint, connection.scope)
+        if previous := self._idle.pop(key, None):
+            previous.close()
+        self._idle[key] = connection
+
+
+def _exchange(
+    connection: Connection, endpoint: Endpoint, method: str, url: str, headers: Mapping[str, str]
+) -> http.client.HTTPResponse:
+    split = urlsplit(url)
+    path = quote(split.path or "/", safe=_URL_SAFE) + (f"?{quote(split.query, safe=_URL_SAFE)}" if split.query else "")
+    sent = {"Host": endpoint.authority, **connection.proxy_headers, **headers}
+    connection.http.request(method, connection.prefix + path, headers=sent)
+    return connection.http.getresponse()
+
+
+def _broken(endpoint: Endpoint, error: Exception) -> TryAgain:
+    why = "no answer in time" if isinstance(error, TimeoutError) else (str(error) or type(error).__name__)
+    return TryAgain(
+        OriginUnavailable(
+            f"{endpoint.authority}: the connection broke before an answer ({why}).", remedy="Try again later."
+        )
+    )

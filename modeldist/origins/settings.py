@@ -1,0 +1,43 @@
+"""What the origins are told from outside: registries, endpoints, credentials, allowed paths, patience."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class HttpSettings:
+    """How HTTP reads behave. Times in seconds.
+
+    `stall_timeout` is how long a connection may stay silent. `retries` counts failures in a row without progress.
+    A Retry-After up to `retry_after_cap` is honoured; a longer one ends the read at once.
+    `private_redirects` lets an origin with a public address redirect to a private one (a bucket's endpoint inside
+    the same network); otherwise that is refused.
+    """
+
+    connect_timeout: float = 10.0
+    stall_timeout: float = 60.0
+    retries: int = 5
+    backoff: float = 0.5
+    backoff_cap: float = 20.0
+    retry_after_cap: float = 60.0
+    private_redirects: bool = False
+
+
+@dataclass(frozen=True)
+class OriginSettings:
+    """`file_roots`: directories that `file://` and `oci-layout:` references may name; the empty tuple forbids them,
+    None allows any path and is for embedded mode alone, where the person at the shell is who typed it.
+    `hf_endpoint` None: HF_ENDPOINT of the environment, else the public hub. `hf_token` None: the token
+    huggingface_hub finds (HF_TOKEN or its login file); it is only ever sent to `hf_endpoint`.
+    """
+
+    default_registry: str = "docker.io"
+    plain_http_registries: frozenset[str] = frozenset()
+    hf_endpoint: str | None = None
+    hf_token: Callable[[], str | None] | None = None
+    file_roots: tuple[Path, ...] | None = ()
+    plain_http_hosts: frozenset[str] = frozenset()  # besides loopback, hosts that `http://` references may name
+    http: HttpSettings = field(default_factory=HttpSettings)
