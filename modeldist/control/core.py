@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 import msgspec
 
@@ -16,7 +17,7 @@ from modeldist.artifact import Artifact, Digest
 from modeldist.control.agent_session import AgentSession
 from modeldist.control.greeting import ReportIntervals, check_hello
 from modeldist.control.outbox import LIMIT, STUCK_AFTER, Outbox
-from modeldist.control.ports import Addressed, Clock, IssuesCapabilities, Scheduler, Watches, WatchesNothing
+from modeldist.control.ports import Addressed, Clock, IssuesCapabilities, Scheduler, Watches
 from modeldist.control.resolver import Resolver
 from modeldist.errors import ControlPlaneRefused, ErrorInfo, ModeldistError, RateLimited
 from modeldist.scheduler.messages import TaskJoined
@@ -27,7 +28,6 @@ from modeldist.session.messages import (
     Hello,
     Inventory,
     PullProgress,
-    Refused,
     Resolve,
     Resolved,
     ResolveFailed,
@@ -52,7 +52,7 @@ class ControlCore:
         clock: Clock,
         cluster: str = "local",
         capabilities: IssuesCapabilities | None = None,
-        watcher: Watches | None = None,
+        watchers: Sequence[Watches] = (),
         intervals: ReportIntervals | None = None,
         outbox_limit: int = LIMIT,
     ) -> None:
@@ -61,7 +61,7 @@ class ControlCore:
         self._clock = clock
         self._cluster = cluster
         self._capabilities = capabilities
-        self._watcher = watcher or WatchesNothing()
+        self._watchers = watchers
         self._intervals = intervals or ReportIntervals()
         self._outbox_limit = outbox_limit
         self._sessions: dict[str, AgentSession] = {}
@@ -98,7 +98,8 @@ class ControlCore:
         )
         self._sessions[hello.node] = session
         self._tell(self._scheduler.node_joined(hello.node, hello.address, hello.location, now))
-        self._watcher.connected(session)
+        for watcher in self._watchers:
+            watcher.connected(session)
         return session
 
     def disconnect(self, session: AgentSession, reason: str) -> None:
@@ -110,7 +111,8 @@ class ControlCore:
             return
         del self._sessions[session.node]
         self._tell(self._scheduler.node_left(session.node, self._clock()))
-        self._watcher.disconnected(session)
+        for watcher in self._watchers:
+            watcher.disconnected(session)
 
     def receive(self, session: AgentSession, message: FromAgent) -> None:
         """One message of an agent. Raises ControlPlaneRefused when it breaks the protocol."""
@@ -125,7 +127,8 @@ class ControlCore:
             case Resolve():
                 self._resolve(session, message)
             case PullProgress():
-                self._watcher.progressed(session, message)
+                for watcher in self._watchers:
+                    watcher.progressed(session, message)
             case Inventory():
                 session.artifacts = frozenset(message.artifacts)
             case _:
@@ -217,8 +220,3 @@ class ControlCore:
     async def resolve(self, reference: str, known: Digest | None = None) -> Artifact:
         """What a reference means now. Raises what `Resolver.resolve` raises."""
         return await self._resolver.resolve(reference, known)
-
-
-def refusal(error: ControlPlaneRefused) -> Refused:
-    """The message that ends a session before it began."""
-    return Refused(error.info())

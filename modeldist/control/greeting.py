@@ -33,14 +33,16 @@ def check_hello(hello: Hello) -> None:
             f"the control plane {PROTOCOL}.",
             remedy=f"Upgrade the {older}.",
         )
-    texts = (hello.node, hello.name, hello.version, hello.address, hello.location.rack, hello.location.zone)
-    if not hello.node or not hello.node.isprintable() or any(len(text) > MAX_NAME for text in texts):
+    location = hello.location
+    texts = [hello.node, hello.name, hello.version, hello.address, location.rack, location.zone]
+    texts += [*hello.labels.keys(), *hello.labels.values()]
+    if not hello.node or any(len(text) > MAX_NAME or not text.isprintable() for text in texts):
         raise ControlPlaneRefused(
-            f"A node id has 1 to {MAX_NAME} printable characters, and so has every name in a greeting.",
-            remedy="Correct the agent's name, rack and zone in its configuration.",
+            f"A node id has 1 to {MAX_NAME} printable characters; every other name, address and label has no more.",
+            remedy="Correct the agent's name, location and labels in its configuration.",
         )
-    if len(hello.labels) > MAX_LABELS or any(len(k) > MAX_NAME or len(v) > MAX_NAME for k, v in hello.labels.items()):
+    if len(hello.labels) > MAX_LABELS:
         raise ControlPlaneRefused(
-            f"Node {hello.node} has more than {MAX_LABELS} labels or one longer than {MAX_NAME} characters.",
+            f"Node {hello.node} has {len(hello.labels)} labels, more than {MAX_LABELS}.",
             remedy="Remove labels from the agent's configuration.",
         )

@@ -59,16 +59,3 @@ class Watches(Protocol):
     def connected(self, session: AgentSession) -> None: ...
     def disconnected(self, session: AgentSession) -> None: ...
     def progressed(self, session: AgentSession, progress: PullProgress) -> None: ...
-
-
-class WatchesNothing:
-    """Embedded mode: nobody asks."""
-
-    def connected(self, session: AgentSession) -> None:
-        return
-
-    def disconnected(self, session: AgentSession) -> None:
-        return
-
-    def progressed(self, session: AgentSession, progress: PullProgress) -> None:
-        return

@@ -1,0 +1,207 @@
+"""All pulls: made over REST, carried out by agents, kept in the store.
+
+Running pulls live in memory, so that progress costs no query; their changes are written soon after. After a restart
+the running ones are read back, and each agent that reconnects is asked again for what it has not ended.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from modeldist.control.agent_session import AgentSession
+from modeldist.control.pulls.pull import ENDED, Pull, PullState
+from modeldist.control.pulls.selection import Selector, select
+from modeldist.control.pulls.watch import Watch, Watchers
+from modeldist.control.write_behind import DELAY, WriteBehind
+from modeldist.errors import ControlPlaneRefused, NotFound, UsageError
+from modeldist.scheduler.messages import Priority
+from modeldist.session.messages import CancelPull, PullProgress, StartPull
+
+MOST_RUNNING = 10_000
+
+
+class PullStore(Protocol):
+    """What the book needs of `store.pulls.Pulls`."""
+
+    async def add(self, pull: Pull) -> Pull: ...
+    async def write(self, changed: Sequence[tuple[Pull, set[str]]]) -> None: ...
+    async def get(self, pull_id: str) -> Pull | None: ...
+    async def by_key(self, key: str) -> Pull | None: ...
+    async def running(self) -> Sequence[Pull]: ...
+    async def listing(self, before: str | None, limit: int, state: PullState | None) -> Sequence[Pull]: ...
+
+
+class KnownNodes(Protocol):
+    async def known(self, nodes: Sequence[str]) -> set[str]: ...
+
+
+class PullBook:
+    """A `control.ports.Watches`. `now` is seconds since the epoch. Use `PullBook.open`."""
+
+    def __init__(
+        self,
+        store: PullStore,
+        nodes: KnownNodes,
+        now: Callable[[], float],
+        *,
+        write_delay: float = DELAY,
+        most_running: int = MOST_RUNNING,
+    ) -> None:
+        self._store = store
+        self._nodes = nodes
+        self._now = now
+        self._most_running = most_running
+        self._running: dict[str, Pull] = {}
+        self._connected: dict[str, AgentSession] = {}
+        self._dirty: dict[str, tuple[Pull, set[str]]] = {}
+        self._writing: dict[str, tuple[Pull, set[str]]] = {}
+        self._watchers = Watchers()
+        self._writer = WriteBehind(self._write, write_delay)
+
+    async def load(self) -> None:
+        """Take up the running pulls of the store. Before the first agent connects."""
+        self._running = {pull.id: pull for pull in await self._store.running()}
+
+    @property
+    def running(self) -> int:
+        return len(self._running)
+
+    # --- what REST asks ---------------------------------------------------------------------------------------------
+
+    async def create(
+        self, reference: str, selector: Selector, priority: Priority, idempotency_key: str | None = None
+    ) -> tuple[Pull, bool]:
+        """(the pull, whether it is new). Raises NotFound, UsageError (see `select`; an idempotency key that meant
+        another request), ControlPlaneRefused (too many run)."""
+        if idempotency_key and (older := await self._store.by_key(idempotency_key)):
+            return self._same(older, reference, selector, priority), False
+        if len(self._running) >= self._most_running:
+            raise ControlPlaneRefused(
+                f"{len(self._running)} pulls run already.", remedy="Wait for some to end.", retry_after=10.0
+            )
+        known = await self._nodes.known(selector.nodes) if selector.nodes else set()
+        greetings = {node: session.hello for node, session in self._connected.items()}
+        now = self._now()
+        pull = Pull(_new_id(now), reference, selector, priority, now, idempotency_key)
+        for node in select(selector, greetings, known, self._busy()):
+            pull.add(node, now)
+        stored = await self._store.add(pull)
+        if stored is not pull:
+            return self._same(stored, reference, selector, priority), False
+        self._running[pull.id] = pull
+        for session in list(self._connected.values()):
+            self._ask(pull, session)
+        return pull, True
+
+    async def get(self, pull_id: str) -> Pull:
+        """Raises NotFound."""
+        pull = self._live(pull_id) or await self._store.get(pull_id)
+        if pull is None:
+            raise NotFound(f"There is no pull {id!r}.", remedy="See the list of pulls.")
+        return pull
+
+    async def listing(self, before: str | None, limit: int, state: PullState | None) -> list[Pull]:
+        """Newest first."""
+        stored = await self._store.listing(before, limit, state)
+        return [self._live(pull.id) or pull for pull in stored]
+
+    async def cancel(self, pull_id: str) -> Pull:
+        """Stop it on every node; harmless when it ended already. Raises NotFound."""
+        pull = self._running.get(pull_id)
+        if pull is None:
+            return await self.get(pull_id)
+        for node in pull.cancel(self._now()):
+            if session := self._connected.get(node):
+                session.outbox.put(CancelPull(pull.id))
+            self._changed(pull, node)
+        self._changed(pull, None)
+        return pull
+
+    def watch(self, pull_id: str) -> AbstractContextManager[Watch]:
+        """Raises ControlPlaneRefused when too many watch."""
+        return self._watchers.watch(pull_id)
+
+    # --- what agents say --------------------------------------------------------------------------------------------
+
+    def connected(self, session: AgentSession) -> None:
+        self._connected[session.node] = session
+        for pull in self._running.values():
+            self._ask(pull, session)
+
+    def disconnected(self, session: AgentSession) -> None:
+        if self._connected.get(session.node) is session:
+            del self._connected[session.node]
+
+    def progressed(self, session: AgentSession, progress: PullProgress) -> None:
+        pull = self._running.get(progress.pull)
+        if pull is not None and pull.apply(session.node, progress, self._now()):
+            self._changed(pull, session.node)
+        elif progress.state not in ENDED and (pull is None or session.node not in pull.nodes):
+            # It missed the cancellation, or was never meant.
+            session.outbox.put(CancelPull(progress.pull))
+
+    async def close(self) -> None:
+        """Write what is not written yet."""
+        self._watchers.close()
+        await self._writer.close()
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _ask(self, pull: Pull, session: AgentSession) -> None:
+        if not pull.wants(session.node):
+            return
+        if session.node not in pull.nodes:
+            pull.add(session.node, self._now())
+            self._changed(pull, session.node)
+        session.outbox.put(StartPull(pull.id, pull.reference, pull.priority))
+
+    def _changed(self, pull: Pull, node: str | None) -> None:
+        _, nodes = self._dirty.setdefault(pull.id, (pull, set()))
+        if node is not None:
+            nodes.add(node)
+        if not pull.running:
+            self._running.pop(pull.id, None)
+        ended = node is not None and pull.nodes[node].ended
+        self._writer.mark(urgent=ended or not pull.running)
+        self._watchers.tell(pull.id, node, not pull.running)
+
+    async def _write(self) -> None:
+        dirty, self._dirty = self._dirty, {}
+        if not dirty:
+            return
+        self._writing = dirty
+        try:
+            await self._store.write(list(dirty.values()))
+        except BaseException:
+            for pull_id, (pull, nodes) in dirty.items():
+                self._dirty.setdefault(pull_id, (pull, set()))[1].update(nodes)
+            raise
+        finally:
+            self._writing = {}
+
+    def _live(self, pull_id: str) -> Pull | None:
+        """As memory knows it: running, or ended a moment ago and not written yet."""
+        if pull_id in self._running:
+            return self._running[pull_id]
+        unwritten = self._dirty.get(pull_id) or self._writing.get(pull_id)
+        return unwritten[0] if unwritten else None
+
+    def _busy(self) -> Counter[str]:
+        return Counter(node for pull in self._running.values() for node, known in pull.nodes.items() if not known.ended)
+
+    def _same(self, older: Pull, reference: str, selector: Selector, priority: Priority) -> Pull:
+        if (older.reference, older.selector, older.priority) != (reference, selector, priority):
+            raise UsageError(
+                f"The idempotency key {older.idempotency_key!r} belongs to another request, pull {older.id}.",
+                remedy="Use a new key for a new request.",
+            )
+        return self._live(older.id) or older
+
+
+def _new_id(now: float) -> str:
+    """Sorts by time of creation."""
+    return f"{int(now * 1000):012x}{secrets.token_hex(8)}"

@@ -1,0 +1,120 @@
+"""One pull and its nodes: a state machine without I/O. Times are seconds since the epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from modeldist.control.pulls.selection import Selector
+from modeldist.errors import ErrorInfo
+from modeldist.scheduler.messages import Priority
+from modeldist.session.messages import PullProgress
+
+PullState = Literal["running", "done", "failed", "cancelled"]
+
+ENDED = frozenset({"done", "failed", "cancelled"})
+UNDER_WAY = frozenset({"resolving", "pulling", "materialising"})
+WAITING = "waiting"  # its agent has not answered yet, or is not connected
+
+_MOST_BYTES = (1 << 63) - 1
+_LONGEST_TEXT = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class PullNode:
+    """How far one node is. `state`: waiting, then what its agent says (see PullProgress)."""
+
+    node: str
+    state: str
+    updated_at: float
+    bytes_total: int = 0
+    bytes_origin: int = 0
+    bytes_peers: int = 0
+    bytes_local: int = 0
+    path: str = ""
+    error: ErrorInfo | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ENDED
+
+    def after(self, progress: PullProgress, now: float) -> PullNode:
+        """What an agent said, bounded: it ends up in a database. A state this version does not know changes nothing."""
+        known = progress.state in ENDED or progress.state in UNDER_WAY
+        return PullNode(
+            self.node,
+            progress.state if known else self.state,
+            now,
+            _bytes(progress.bytes_total),
+            _bytes(progress.bytes_origin),
+            _bytes(progress.bytes_peers),
+            _bytes(progress.bytes_local),
+            _text(progress.path),
+            _error(progress.error),
+        )
+
+
+@dataclass(slots=True)
+class Pull:
+    """A reference that shall be on some nodes. Done when all nodes are; failed when all ended and one did not."""
+
+    id: str
+    reference: str
+    selector: Selector
+    priority: Priority
+    created_at: float
+    idempotency_key: str | None = None
+    state: PullState = "running"
+    finished_at: float | None = None
+    nodes: dict[str, PullNode] = field(default_factory=dict)
+
+    @property
+    def running(self) -> bool:
+        return self.state == "running"
+
+    def wants(self, node: str) -> bool:
+        """Whether `node` has still to be asked for it (again)."""
+        if not self.running:
+            return False
+        known = self.nodes.get(node)
+        return not known.ended if known else self.selector.everyone
+
+    def add(self, node: str, now: float) -> None:
+        """`node` takes part from now on; nothing changes when it does already."""
+        self.nodes.setdefault(node, PullNode(node, WAITING, now))
+
+    def apply(self, node: str, progress: PullProgress, now: float) -> bool:
+        """What `node` said; False when it does not matter (any more)."""
+        known = self.nodes.get(node)
+        if not self.running or known is None or known.ended:
+            return False
+        self.nodes[node] = known.after(progress, now)
+        if all(each.ended for each in self.nodes.values()):
+            self.state = "done" if all(each.state == "done" for each in self.nodes.values()) else "failed"
+            self.finished_at = now
+        return True
+
+    def cancel(self, now: float) -> list[str]:
+        """End it; the nodes that had not ended."""
+        if not self.running:
+            return []
+        stopped = [node for node, known in self.nodes.items() if not known.ended]
+        for node in stopped:
+            self.nodes[node] = replace(self.nodes[node], state="cancelled", updated_at=now)
+        self.state = "cancelled"
+        self.finished_at = now
+        return stopped
+
+
+def _bytes(count: int) -> int:
+    return min(max(count, 0), _MOST_BYTES)
+
+
+def _text(text: str) -> str:
+    return text[:_LONGEST_TEXT].replace("\0", "�")  # PostgreSQL stores no NUL
+
+
+def _error(error: ErrorInfo | None) -> ErrorInfo | None:
+    if error is None:
+        return None
+    return ErrorInfo(_text(error.code), _text(error.message), _text(error.remedy), error.retry_after)

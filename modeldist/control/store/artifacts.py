@@ -1,0 +1,131 @@
+"""Artifacts and the references that led to them: the server's catalogue."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+from sqlalchemy import func, select
+
+from modeldist.artifact import Artifact, Digest
+from modeldist.control.store.database import Database
+from modeldist.control.store.tables import ArtifactRow, ReferenceRow
+from modeldist.control.store.upsert import upsert
+
+DECODED = 32  # artifacts kept decoded; one of 100,000 files takes about 100 MB
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Artifact)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownArtifact:
+    """A row of the list of models. `references`: those that meant it when last resolved."""
+
+    digest: Digest
+    reference: str
+    origin: str
+    size: int
+    files: int
+    resolved_at: float
+    references: tuple[str, ...] = ()
+
+
+class Artifacts:
+    """A `control.ports.Catalogue` that survives restarts. Never trusts `known`: it answers many nodes."""
+
+    def __init__(self, database: Database, now: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._now = now
+        self._decoded: OrderedDict[Digest, Artifact] = OrderedDict()
+
+    async def candidate(self, reference: str, known: Digest | None) -> Artifact | None:
+        async with self._database.transaction() as session:
+            digest = (
+                await session.execute(select(ReferenceRow.digest).where(ReferenceRow.reference == reference))
+            ).scalar_one_or_none()
+        return await self.get(Digest(digest)) if digest else None
+
+    async def remember(self, reference: str, artifact: Artifact) -> None:
+        now = self._now()
+        async with self._database.transaction() as session:
+            row = {
+                "digest": artifact.digest,
+                "reference": artifact.reference,
+                "origin": artifact.origin,
+                "size": artifact.size,
+                "files": len(artifact.files),
+                "document": _encoder.encode(artifact),
+                "resolved_at": now,
+            }
+            await upsert(session, ArtifactRow, [row])
+            await upsert(
+                session, ReferenceRow, [{"reference": reference, "digest": artifact.digest, "resolved_at": now}]
+            )
+        self._keep(artifact)
+
+    async def get(self, digest: Digest) -> Artifact | None:
+        if found := self._decoded.get(digest):
+            self._decoded.move_to_end(digest)
+            return found
+        async with self._database.transaction() as session:
+            document = (
+                await session.execute(select(ArtifactRow.document).where(ArtifactRow.digest == digest))
+            ).scalar_one_or_none()
+        if document is None:
+            return None
+        try:
+            artifact = _decoder.decode(document)
+        except msgspec.DecodeError:
+            return None  # written by a version whose Artifact was another; resolving again replaces it
+        self._keep(artifact)
+        return artifact
+
+    async def listing(self, after: str | None, limit: int) -> Sequence[KnownArtifact]:
+        """Up to `limit` artifacts in order of digest, from behind `after`."""
+        columns = (
+            ArtifactRow.digest,
+            ArtifactRow.reference,
+            ArtifactRow.origin,
+            ArtifactRow.size,
+            ArtifactRow.files,
+            ArtifactRow.resolved_at,
+        )
+        query = select(*columns).order_by(ArtifactRow.digest).limit(limit)
+        if after is not None:
+            query = query.where(ArtifactRow.digest > after)
+        async with self._database.transaction() as session:
+            rows = (await session.execute(query)).all()
+            named: dict[str, list[str]] = {row.digest: [] for row in rows}
+            references = await session.execute(
+                select(ReferenceRow.digest, ReferenceRow.reference)
+                .where(ReferenceRow.digest.in_(named))
+                .order_by(ReferenceRow.reference)
+            )
+            for digest, reference in references:
+                named[digest].append(reference)
+        return [
+            KnownArtifact(
+                Digest(row.digest),
+                row.reference,
+                row.origin,
+                row.size,
+                row.files,
+                row.resolved_at,
+                tuple(named[row.digest]),
+            )
+            for row in rows
+        ]
+
+    async def count(self) -> int:
+        async with self._database.transaction() as session:
+            return (await session.execute(select(func.count()).select_from(ArtifactRow))).scalar_one()
+
+    def _keep(self, artifact: Artifact) -> None:
+        self._decoded[artifact.digest] = artifact
+        self._decoded.move_to_end(artifact.digest)
+        while len(self._decoded) > DECODED:
+            self._decoded.popitem(last=False)

@@ -1,0 +1,95 @@
+"""Opening the database: SQLite with WAL, or PostgreSQL by URL."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+
+from modeldist.control.store.schema import migrate
+from modeldist.errors import StorageError, UsageError
+
+
+def sqlite_url(path: Path) -> str:
+    return f"sqlite+aiosqlite:///{path}"
+
+
+class Database:
+    """An engine at the current schema. Repositories take a transaction from it."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._sessions = async_sessionmaker(engine, expire_on_commit=False)
+
+    @property
+    def engine(self) -> AsyncEngine:
+        return self._engine
+
+    @classmethod
+    async def open(cls, url: str) -> Database:
+        """Connect and migrate. Raises UsageError (the URL), StorageError (the database)."""
+        engine = _engine(url)
+        try:
+            await migrate(engine)
+        except (SQLAlchemyError, OSError) as error:
+            await engine.dispose()
+            raise StorageError(
+                f"The database {engine.url.render_as_string(hide_password=True)} cannot be used: {_cause(error)}",
+                remedy="Check that it runs, that its directory can be written and that the URL is right.",
+            ) from error
+        except BaseException:
+            await engine.dispose()
+            raise
+        return cls(engine)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        """Committed at the end, rolled back on an exception."""
+        async with self._sessions.begin() as session:
+            yield session
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+
+def _engine(url: str) -> AsyncEngine:
+    try:
+        parsed = make_url(url)
+        if parsed.drivername in ("postgresql", "postgres"):
+            parsed = parsed.set(drivername="postgresql+asyncpg")
+        elif parsed.drivername == "sqlite":
+            parsed = parsed.set(drivername="sqlite+aiosqlite")
+        if parsed.drivername not in ("postgresql+asyncpg", "sqlite+aiosqlite"):
+            raise ArgumentError(f"{parsed.drivername} is neither sqlite nor postgresql")
+        if parsed.drivername == "sqlite+aiosqlite":
+            engine = create_async_engine(parsed, connect_args={"timeout": 10})
+            event.listen(engine.sync_engine, "connect", _sqlite_settings)
+            return engine
+        return create_async_engine(parsed, pool_size=5, max_overflow=5, pool_pre_ping=True)
+    except ArgumentError as error:
+        raise UsageError(
+            f"The database URL cannot be used: {error}.",
+            remedy="Write sqlite:////path/to/file or postgresql://user:password@host/database.",
+        ) from error
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"PostgreSQL needs the Python package {error.name}.", remedy="Install modeldist[postgres]."
+        ) from error
+
+
+def _sqlite_settings(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _cause(error: BaseException) -> str:
+    """The driver's own sentence, without SQLAlchemy's paragraph about it."""
+    return str(getattr(error, "orig", None) or error)

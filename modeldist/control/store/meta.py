@@ -1,0 +1,46 @@
+"""The control plane's identity, made once: cluster id and the key that signs capabilities."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from modeldist.control.store.database import Database
+from modeldist.control.store.tables import MetaRow
+from modeldist.control.store.upsert import upsert
+
+
+@dataclass(frozen=True)
+class Identity:
+    """`capability_key` is the raw Ed25519 private key (32 bytes)."""
+
+    cluster: str
+    capability_key: bytes
+
+    def __repr__(self) -> str:
+        return f"Identity(cluster={self.cluster!r}, capability_key=…)"
+
+
+class Meta:
+    """Key and value pairs that exist once per cluster."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def identity(self) -> Identity:
+        """The stored identity; created on the first call, by whichever replica comes first."""
+        fresh = {
+            "cluster": secrets.token_hex(8).encode(),
+            "capability_key": Ed25519PrivateKey.generate().private_bytes_raw(),
+        }
+        async with self._database.transaction() as session:
+            stored = {key: await self._once(session, key, value) for key, value in fresh.items()}
+        return Identity(stored["cluster"].decode(), stored["capability_key"])
+
+    async def _once(self, session: AsyncSession, key: str, value: bytes) -> bytes:
+        await upsert(session, MetaRow, [{"key": key, "value": value}], keep=("value",))
+        return (await session.execute(select(MetaRow.value).where(MetaRow.key == key))).scalar_one()

@@ -1,0 +1,1 @@
+"""Alembic migrations, run when the control plane starts (`store/schema.py`). Never edit a released version."""

@@ -1,0 +1,113 @@
+"""The tables. Times are seconds since the epoch, sizes bytes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, LargeBinary, MetaData, String, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "pk": "pk_%(table_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "ix": "ix_%(table_name)s_%(column_0_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+        }
+    )
+
+
+class MetaRow(Base):
+    """The control plane's identity: cluster id, capability key."""
+
+    __tablename__ = "meta"
+
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class TokenRow(Base):
+    """`id` is the public half of a token; `hash` the sha256 of its secret half."""
+
+    __tablename__ = "tokens"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    name: Mapped[str] = mapped_column(String(128))
+    scope: Mapped[str] = mapped_column(String(16))
+    hash: Mapped[bytes] = mapped_column(LargeBinary(32))
+    created_at: Mapped[float] = mapped_column(Double)
+
+
+class ArtifactRow(Base):
+    """`document` is the whole Artifact as msgpack."""
+
+    __tablename__ = "artifacts"
+
+    digest: Mapped[str] = mapped_column(String(80), primary_key=True)
+    reference: Mapped[str] = mapped_column(Text)
+    origin: Mapped[str] = mapped_column(String(16))
+    size: Mapped[int] = mapped_column(BigInteger)
+    files: Mapped[int] = mapped_column(BigInteger)
+    document: Mapped[bytes] = mapped_column(LargeBinary)
+    resolved_at: Mapped[float] = mapped_column(Double)
+
+
+class ReferenceRow(Base):
+    """What a reference meant when it was last resolved."""
+
+    __tablename__ = "artifact_references"
+
+    reference: Mapped[str] = mapped_column(String(2048), primary_key=True)
+    digest: Mapped[str] = mapped_column(ForeignKey("artifacts.digest", ondelete="CASCADE"), index=True)
+    resolved_at: Mapped[float] = mapped_column(Double)
+
+
+class NodeRow(Base):
+    """A node that connected once."""
+
+    __tablename__ = "nodes"
+
+    node: Mapped[str] = mapped_column(String(256), primary_key=True)
+    name: Mapped[str] = mapped_column(String(256))
+    version: Mapped[str] = mapped_column(String(256))
+    address: Mapped[str] = mapped_column(String(256))
+    rack: Mapped[str] = mapped_column(String(256))
+    zone: Mapped[str] = mapped_column(String(256))
+    labels: Mapped[dict[str, Any]] = mapped_column(JSON)
+    first_seen: Mapped[float] = mapped_column(Double)
+    last_seen: Mapped[float] = mapped_column(Double)
+
+
+class PullRow(Base):
+    """A pull started over REST. `id` sorts by creation time. `selector` says which nodes were meant."""
+
+    __tablename__ = "pulls"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    reference: Mapped[str] = mapped_column(String(2048))
+    selector: Mapped[dict[str, Any]] = mapped_column(JSON)
+    priority: Mapped[int] = mapped_column()
+    state: Mapped[str] = mapped_column(String(16), index=True)
+    created_at: Mapped[float] = mapped_column(Double)
+    finished_at: Mapped[float | None] = mapped_column(Double)
+    idempotency_key: Mapped[str | None] = mapped_column(String(128), unique=True)
+
+
+class PullNodeRow(Base):
+    """How far one node of a pull is."""
+
+    __tablename__ = "pull_nodes"
+    __table_args__ = (Index("ix_pull_nodes_node", "node"),)
+
+    pull: Mapped[str] = mapped_column(ForeignKey("pulls.id", ondelete="CASCADE"), primary_key=True)
+    node: Mapped[str] = mapped_column(String(256), primary_key=True)
+    state: Mapped[str] = mapped_column(String(16))
+    bytes_total: Mapped[int] = mapped_column(BigInteger)
+    bytes_origin: Mapped[int] = mapped_column(BigInteger)
+    bytes_peers: Mapped[int] = mapped_column(BigInteger)
+    bytes_local: Mapped[int] = mapped_column(BigInteger)
+    path: Mapped[str] = mapped_column(Text)
+    error: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    updated_at: Mapped[float] = mapped_column(Double)

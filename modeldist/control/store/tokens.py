@@ -1,0 +1,71 @@
+"""Bearer tokens: `md_<id>_<secret>`. Only the sha256 of the secret is stored.
+
+A secret has 256 random bits, so a fast hash is enough: there is nothing to guess that a slow one would protect.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from sqlalchemy import func, select
+
+from modeldist.control.store.database import Database
+from modeldist.control.store.tables import TokenRow
+
+Scope = Literal["admin", "agent", "read"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+
+_TOKEN = re.compile(r"md_([0-9a-f]{16})_([0-9a-f]{64})")
+_NOBODY = bytes(32)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """Who a bearer token belongs to; never its secret."""
+
+    id: str
+    name: str
+    scope: Scope
+
+
+class Tokens:
+    """The tokens that open this control plane. `now` is seconds since the epoch."""
+
+    def __init__(self, database: Database, now: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._now = now
+
+    async def create(self, name: str, scope: Scope) -> str:
+        """A new token's text, which is shown once and never stored."""
+        token_id, secret = secrets.token_hex(8), secrets.token_hex(32)
+        async with self._database.transaction() as session:
+            session.add(TokenRow(id=token_id, name=name, scope=scope, hash=_hash(secret), created_at=self._now()))
+        return f"md_{token_id}_{secret}"
+
+    async def verify(self, text: str) -> Token | None:
+        """Whose token this is; None when it is nobody's. Takes as long for an unknown id as for a wrong secret."""
+        match = _TOKEN.fullmatch(text)
+        if match is None:
+            return None
+        token_id, secret = match.groups()
+        async with self._database.transaction() as session:
+            row = await session.get(TokenRow, token_id)
+        right = hmac.compare_digest(_hash(secret), row.hash if row else _NOBODY)
+        if row is None or not right or row.scope not in SCOPES:
+            return None
+        return Token(row.id, row.name, row.scope)
+
+    async def count(self) -> int:
+        async with self._database.transaction() as session:
+            return (await session.execute(select(func.count()).select_from(TokenRow))).scalar_one()
+
+
+def _hash(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()
