@@ -12,7 +12,6 @@ from typing import Protocol
 from modeldist.artifact import Digest
 from modeldist.scheduler.pieces import PieceLayout, PieceSet
 
-
 # --- serving -------------------------------------------------------------------------------------------------------
 
 
@@ -125,9 +124,7 @@ class PeerConnection(Protocol):
 
     def unsubscribe(self, shard: Digest) -> None: ...
 
-    def fetch(
-        self, shard: Digest, start: int, length: int, fd: int, offset: int, on_outcome: OnOutcome
-    ) -> None:
+    def fetch(self, shard: Digest, start: int, length: int, fd: int, offset: int, on_outcome: OnOutcome) -> None:
         """Request a range; returns at once. Requests are pipelined and answered in order. `fd` must stay open until
         the outcome."""
 
@@ -138,7 +135,5 @@ class PeerConnection(Protocol):
 class Transport(Protocol):
     """Connects to parents."""
 
-    async def connect(
-        self, address: str, *, child: str, on_have: OnHave, on_closed: OnClosed
-    ) -> PeerConnection:
+    async def connect(self, address: str, *, child: str, on_have: OnHave, on_closed: OnClosed) -> PeerConnection:
         """Raises OSError with a sentence when the parent cannot be reached or speaks another protocol version."""

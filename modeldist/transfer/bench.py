@@ -1,0 +1,222 @@
+"""`python -m modeldist.transfer.bench`: the TCP transport beside a bare sendfile→splice pair, over loopback.
+
+Sender and receiver are two processes, for both contenders; runs alternate, medians are printed. CPU is user + system
+time of both processes over the transfer. No digests, no agent: what is measured is what the protocol and its threads
+cost. `--directory` decides what is written to (a tmpfs leaves the disk out of it).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import multiprocessing
+import os
+import socket
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from modeldist.artifact import Digest
+from modeldist.scheduler.pieces import MIB, PieceLayout, PieceSet, piece_size_for
+from modeldist.transfer.base import Outcome, Received
+from modeldist.transfer.tcp import TcpPieceServer, TcpTransport
+
+_SHARD = Digest("sha256:" + "0" * 64)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One transfer: wall and CPU seconds."""
+
+    seconds: float
+    cpu: float
+
+
+class _WholeFile:
+    """A complete shard, as a directory of one."""
+
+    def __init__(self, path: Path) -> None:
+        self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        size = os.fstat(self.fd).st_size
+        self.layout = PieceLayout(size, piece_size_for(size))
+
+    def have(self) -> PieceSet:
+        return self.layout.all
+
+    def close(self) -> None:
+        """Stays open for the next child."""
+
+    def open(self, _shard: Digest) -> _WholeFile:
+        return self
+
+    def watch(self, _shard: Digest, _on_have: Callable[[PieceSet], None]) -> Callable[[], None]:
+        return lambda: None
+
+
+# --- senders, each in a process of its own: tell the address, then the CPU time, when told to stop ---
+
+
+def _serve_pieces(path: Path, pipe: Connection) -> None:
+    server = TcpPieceServer(_WholeFile(path), host="127.0.0.1", check=lambda *_: True, node="parent")
+    _report(pipe, server.address)
+    server.close()
+
+
+def _serve_bare(path: Path, pipe: Connection) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def send() -> None:
+        sock, _ = listener.accept()
+        with sock, path.open("rb") as file:
+            position, size = 0, os.fstat(file.fileno()).st_size
+            while position < size:
+                position += os.sendfile(sock.fileno(), file.fileno(), position, min(MIB, size - position))
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    _report(pipe, f"127.0.0.1:{listener.getsockname()[1]}")
+    thread.join()
+    listener.close()
+
+
+def _report(pipe: Connection, address: str) -> None:
+    before = time.process_time()
+    pipe.send(address)
+    pipe.recv()
+    pipe.send(time.process_time() - before)
+
+
+@contextlib.contextmanager
+def _sender(serve: Callable[[Path, Connection], None], path: Path) -> Iterator[tuple[str, Callable[[], float]]]:
+    """(address, a function that stops the sender and returns its CPU seconds)."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=serve, args=(path, theirs))
+    process.start()
+
+    def stop() -> float:
+        ours.send("stop")
+        return float(ours.recv())
+
+    try:
+        yield ours.recv(), stop
+    finally:
+        process.join()
+        ours.close()
+        theirs.close()
+
+
+# --- receivers ---
+
+
+def _measure(
+    serve: Callable[[Path, Connection], None], receive: Callable[[str, int, int], None], path: Path
+) -> Measured:
+    size = path.stat().st_size
+    target = os.open(path.with_suffix(".received"), os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC)
+    try:
+        os.truncate(target, size)
+        with _sender(serve, path) as (address, stop):
+            cpu, wall = time.process_time(), time.perf_counter()
+            receive(address, target, size)
+            seconds = time.perf_counter() - wall
+            return Measured(seconds, time.process_time() - cpu + stop())
+    finally:
+        os.close(target)
+
+
+def _receive_bare(address: str, target: int, size: int) -> None:
+    host, _, port = address.rpartition(":")
+    source, sink = os.pipe()
+    import fcntl
+
+    fcntl.fcntl(sink, fcntl.F_SETPIPE_SZ, MIB)
+    with socket.create_connection((host, int(port))) as sock:
+        position = 0
+        while position < size:
+            count = os.splice(sock.fileno(), sink, MIB)
+            while count:
+                moved = os.splice(source, target, count, offset_dst=position)
+                position += moved
+                count -= moved
+    os.close(source)
+    os.close(sink)
+
+
+def _receive_pieces(address: str, target: int, size: int) -> None:
+    asyncio.run(_fetch_all(address, target, PieceLayout(size, piece_size_for(size))))
+
+
+async def _fetch_all(address: str, target: int, layout: PieceLayout, in_flight: int = 32 * MIB) -> None:
+    connection = await TcpTransport().connect(address, child="child", on_have=lambda *_: None, on_closed=lambda _: None)
+    connection.subscribe(_SHARD, b"")
+    done = threading.Event()
+    pending = iter(range(layout.count))
+    left = layout.count
+
+    def ask() -> None:
+        for piece in pending:
+            start = layout.offset(piece)
+            connection.fetch(_SHARD, start, layout.length(piece), target, start, arrived)
+            return
+
+    def arrived(outcome: Outcome) -> None:
+        nonlocal left
+        if not isinstance(outcome, Received):
+            raise SystemExit(f"the transfer failed: {outcome}")
+        left -= 1
+        if left:
+            ask()
+        else:
+            done.set()
+
+    for _ in range(max(1, in_flight // layout.piece_size)):
+        ask()
+    await asyncio.to_thread(done.wait)
+    connection.close()
+
+
+# --- the command ---
+
+
+def compare(directory: Path, size: int, repeat: int) -> dict[str, Measured]:
+    """Medians per contender, runs alternating."""
+    path = directory / "shard"
+    block = os.urandom(MIB)
+    with path.open("wb") as file:
+        for position in range(0, size, MIB):
+            file.write(block[: size - position])
+    contenders = {"bare pair": (_serve_bare, _receive_bare), "piece protocol": (_serve_pieces, _receive_pieces)}
+    runs: dict[str, list[Measured]] = {name: [] for name in contenders}
+    for _ in range(repeat):
+        for name, (serve, receive) in contenders.items():
+            runs[name].append(_measure(serve, receive, path))
+    return {
+        name: Measured(statistics.median(r.seconds for r in found), statistics.median(r.cpu for r in found))
+        for name, found in runs.items()
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m modeldist.transfer.bench", description=__doc__)
+    parser.add_argument("--size", type=int, default=512, help="MiB to transfer")
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--directory", type=Path, help="where the files are made; default: a temporary directory")
+    options = parser.parse_args(arguments)
+    size = options.size * MIB
+    with tempfile.TemporaryDirectory(dir=options.directory) as directory:
+        found = compare(Path(directory), size, options.repeat)
+    bare, ours = found["bare pair"], found["piece protocol"]
+    for name, measured in found.items():
+        print(f"{name:16} {size / measured.seconds / 1e9:6.2f} GB/s   {measured.cpu / size * 1e9:6.3f} CPU s/GB")
+    print(f"{'ratio':16} {bare.seconds / ours.seconds:6.2f}        {ours.cpu / bare.cpu:6.2f}")
+
+
+if __name__ == "__main__":
+    main()

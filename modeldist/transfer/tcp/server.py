@@ -1,0 +1,74 @@
+"""A node's piece server over TCP."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+from modeldist.transfer.base import CheckCapability, ServedLoad, ServerLimits, ShardDirectory
+from modeldist.transfer.served_account import ServedAccount
+from modeldist.transfer.tcp.addresses import join_address
+from modeldist.transfer.tcp.child import Serving
+from modeldist.transfer.tcp.desk import Desk, ServerTimeouts
+from modeldist.transfer.upload_rate import UploadRate
+
+__all__ = ["ServerTimeouts", "TcpPieceServer"]
+
+
+class TcpPieceServer:
+    """Serves the pieces of `directory` from the moment it is made until `close`.
+
+    `host` an IP address or name to listen on, `port` 0 for any free one; `node` this node's id; `check` decides which
+    child may read which shard; `clock` in seconds, monotonic. Raises OSError when it cannot listen.
+    """
+
+    def __init__(
+        self,
+        directory: ShardDirectory,
+        *,
+        host: str,
+        port: int = 0,
+        check: CheckCapability,
+        limits: ServerLimits = ServerLimits(),  # noqa: B008 - frozen
+        node: str,
+        timeouts: ServerTimeouts = ServerTimeouts(),  # noqa: B008 - frozen
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._account = ServedAccount(limits.requests_in_service, clock)
+        serving = Serving(node, directory, check, self._account, UploadRate(limits.upload_rate, clock), clock)
+        listener = _listen(host, port)
+        self._address = join_address(*listener.getsockname()[:2])
+        self._desk = Desk(listener, serving, limits, timeouts)
+        self._thread = threading.Thread(target=self._desk.run, name="piece server", daemon=True)
+        self._closed = False
+        self._thread.start()
+
+    @property
+    def address(self) -> str:
+        """host:port"""
+        return self._address
+
+    def load(self) -> ServedLoad:
+        return self._account.load()
+
+    def close(self) -> None:
+        """End all connections; returns when no thread and no descriptor is left. Twice is no harm."""
+        if not self._closed:
+            self._closed = True
+            self._desk.close()
+        self._thread.join()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family, kind, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    listener = socket.socket(family, kind)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(where)
+        listener.listen(512)
+    except OSError:
+        listener.close()
+        raise
+    return listener

@@ -1,0 +1,42 @@
+"""The upload limit of a node: one token bucket that all its children draw from."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from modeldist.transfer.frames import MAX_BLOCK
+
+_BURST = 0.1  # seconds' worth that may be saved up while nothing is sent
+_SLICE = 0.05  # seconds' worth sent at a time, so that children take turns often
+_SMALLEST_BLOCK = 16 * 1024
+
+
+class UploadRate:
+    """`rate` in bytes/s, None for no limit; `clock` in seconds. Turns are given in the order of asking, one block each,
+    so children that always want more share the rate evenly."""
+
+    def __init__(self, rate: float | None, clock: Callable[[], float]) -> None:
+        if rate is not None and rate <= 0:
+            raise ValueError(f"an upload rate of {rate} bytes/s serves nobody")
+        self._rate = rate
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._free_at = float("-inf")
+
+    @property
+    def block(self) -> int:
+        """Most bytes to reserve at a time."""
+        if self._rate is None:
+            return MAX_BLOCK
+        return min(max(int(self._rate * _SLICE), _SMALLEST_BLOCK), MAX_BLOCK)
+
+    def reserve(self, count: int) -> float:
+        """Book `count` bytes. Seconds to wait before sending them."""
+        if self._rate is None:
+            return 0.0
+        with self._lock:
+            now = self._clock()
+            starts = max(self._free_at, now - _BURST)
+            self._free_at = starts + count / self._rate
+            return max(0.0, starts - now)
