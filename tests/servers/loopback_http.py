@@ -35,6 +35,7 @@ class Fault:
     length_off_by  lie in Content-Length by this many bytes, then drop the connection
     garble         flip every bit of the body's first byte
     ignore_range   answer a Range request with 200 and the whole body
+    chunked        send the body in chunks, without Content-Length
     drop           close the connection without an answer
     hold_at/until  send this many body bytes, set `held`, and go on only once `until` is set
     """
@@ -45,6 +46,7 @@ class Fault:
     length_off_by: int = 0
     garble: bool = False
     ignore_range: bool = False
+    chunked: bool = False
     drop: bool = False
     hold_at: int | None = None
     until: threading.Event = field(default_factory=threading.Event)
@@ -237,8 +239,14 @@ class Exchange(BaseHTTPRequestHandler):
         sent = {"Content-Length": str(length + fault.length_off_by), "Accept-Ranges": "bytes", **headers}
         if asked is not None:
             sent["Content-Range"] = f"bytes {first}-{last}/{size}"
+        if fault.chunked:
+            sent["Transfer-Encoding"] = "chunked"
+            del sent["Content-Length"]
         self.head(200 if asked is None else 206, sent)
         if self.command == "HEAD":
+            return
+        if fault.chunked:
+            self._send_chunked(content, first, length)
             return
         if fault.length_off_by or fault.cut_at is not None:
             self.close_connection = True
@@ -249,6 +257,14 @@ class Exchange(BaseHTTPRequestHandler):
             fault.until.wait()
             first, stop = first + fault.hold_at, stop - fault.hold_at
         self._send(content, first, stop, fault.garble)
+
+    def _send_chunked(self, content: Content, start: int, length: int) -> None:
+        body = content.read_bytes() if isinstance(content, Path) else content
+        for at in range(start, start + length, 1000):
+            part = body[at : min(at + 1000, start + length)]
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(part), part))
+            self.log.body_bytes += len(part)
+        self.wfile.write(b"0\r\n\r\n")
 
     def _send(self, content: Content, start: int, length: int, garble: bool) -> None:
         self.wfile.flush()
