@@ -1,0 +1,50 @@
+# Everything a person needs: `make demo` and `make test`. Both set themselves up.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup system demo test check lint types arrows coverage clean
+
+help:  ## what can be done
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+system:  ## install Debian's registry, skopeo, nginx where root or sudo allows; say what is left out otherwise
+	@deploy/setup/system-packages.sh
+
+$(STAMP): pyproject.toml deploy/setup/environment.sh
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" deploy/setup/environment.sh
+	@touch $@
+
+setup: system $(STAMP)  ## both halves of the set-up, nothing else
+
+demo: setup  ## a real model leaves a real registry once and arrives verified on four nodes
+	@$(BIN)/python -m deploy.demo
+
+test: setup check  ## linters, types, arrows, all tests with coverage
+	@rm -f .coverage .coverage.*
+	@$(BIN)/coverage run -m pytest -q $(PYTEST_ARGS)
+	@$(MAKE) --no-print-directory coverage
+
+check: $(STAMP) lint types arrows
+
+lint: $(STAMP)  ## ruff
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(STAMP)  ## mypy --strict
+	@$(BIN)/mypy
+
+arrows: $(STAMP)  ## the house's arrows, by import-linter
+	@$(BIN)/lint-imports
+
+coverage: $(STAMP)
+	@$(BIN)/coverage combine -q
+	@$(BIN)/coverage report --include='modelpack/*' --fail-under=95 --format=total | sed 's/^/line coverage of modelpack, percent: /'
+	@$(BIN)/coverage report --include='modeldist/scheduler/*' --fail-under=95 --format=total | sed 's/^/line coverage of modeldist\/scheduler, percent: /'
+	@$(BIN)/coverage report --fail-under=85 --format=total | sed 's/^/line coverage of the whole, percent: /'
+
+clean:  ## remove what was made here
+	@rm -rf $(VENV) .cache .coverage .coverage.* htmlcov .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
