@@ -1,5 +1,6 @@
 # Everything a person needs: `make demo` and `make test`. Both set themselves up.
 SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
