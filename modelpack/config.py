@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from modelpack.config_schema import check_document
+from modelpack.config_schema import check_document, old_names
 from modelpack.deviations import Deviation, Deviations
 from modelpack.document import read_object
 from modelpack.errors import InvalidConfig
@@ -83,15 +83,21 @@ class ParsedConfig(msgspec.Struct, frozen=True):
     deviations: tuple[Deviation, ...]
 
 
-def parse_config(raw: bytes, *, strict: bool) -> ParsedConfig:
+def parse_config(raw: bytes, *, strict: bool, old_version: bool = False) -> ParsedConfig:
     """Read a config blob of at most 4 MiB.
 
     Strict follows the specification's schema and raises InvalidConfig at the first breach. Lenient reads the names
     of older versions and leaves out what it cannot use, and says so; it raises InvalidConfig only for what is no
-    JSON object.
+    JSON object. `old_version` allows the older names in strict mode too (for a config of the `cnai` media type).
     """
     document = read_object(raw, limit=MAX_CONFIG_BYTES, what="model config", error=InvalidConfig)
     deviations = Deviations("strict" if strict else "lenient")
+    document, sentences = old_names(document)
+    for sentence in sentences:
+        if old_version:
+            deviations.note("old-name", sentence)
+        else:
+            deviations.error("old-name", sentence, InvalidConfig)
     cleaned = check_document(document, deviations)
     return ParsedConfig(msgspec.convert(cleaned, ModelConfig), deviations.found())
 

@@ -99,7 +99,7 @@ _CAPABILITIES: Mapping[str, Check] = {
 _MODELFS: Mapping[str, Check] = {"type": _layers, "diffIds": _diff_ids}
 
 _OLD_NAMES: Mapping[str, Mapping[str, str]] = {
-    "config": {"puantization": "quantization", "param_size": "paramSize"},
+    "config": {"puantization": "quantization", "parameterSize": "paramSize"},
     "config.capabilities": {
         "input_types": "inputTypes",
         "output_types": "outputTypes",
@@ -110,19 +110,35 @@ _OLD_NAMES: Mapping[str, Mapping[str, str]] = {
 }
 
 
-def check_document(document: dict[str, Any], deviations: Deviations) -> dict[str, Any]:
-    """The document with old names brought up to date and without the members that break the schema.
+def old_names(document: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The document with the member names of older versions brought up to date, and a sentence for each of them."""
+    renamed, said = dict(document), list[str]()
+    for where, names in _OLD_NAMES.items():
+        parent, _, name = where.rpartition(".")
+        holder = renamed[parent] if parent and isinstance(renamed.get(parent), dict) else renamed
+        members = holder.get(name)
+        if isinstance(members, dict):
+            holder[name] = members = dict(members)
+            for old in [old for old in names if old in members]:
+                said.append(f"The model config's {where}.{old} is called {names[old]} since version 0.0.7.")
+                value = members.pop(old)
+                members.setdefault(names[old], short_count(value) if _is_count(value) else value)
+    return renamed, tuple(said)
 
-    Every change is a deviation; in strict mode the first error raises InvalidConfig.
+
+def check_document(document: dict[str, Any], deviations: Deviations) -> dict[str, Any]:
+    """The document without the members that break the schema.
+
+    Every member left out is an error deviation; in strict mode the first raises InvalidConfig.
     """
-    for name in document.keys() - {"descriptor", "config", "modelfs"}:
+    for name in sorted(document.keys() - {"descriptor", "config", "modelfs"}):
         _error(deviations, "unknown-member", name, "the specification does not know it")
     descriptor = _members(document, "descriptor", _DESCRIPTOR, deviations)
     config = _members(document, "config", _CONFIG, deviations)
     if "capabilities" in config:
         config["capabilities"] = _members(config, "capabilities", _CAPABILITIES, deviations, inside="config.")
     modelfs = _members(document, "modelfs", _MODELFS, deviations)
-    for name in _MODELFS.keys() - modelfs.keys():
+    for name in sorted(_MODELFS.keys() - modelfs.keys()):
         if isinstance(document.get("modelfs"), dict):
             _error(deviations, "missing-member", f"modelfs.{name}", "it is missing")
     _look_closer(config, modelfs, deviations)
@@ -138,7 +154,7 @@ def _members(
         problem = "it is not an object" if name in parent else "it is missing"
         _error(deviations, "missing-member", where, problem)
         return {}
-    members = _renamed(found, where, deviations)
+    members = dict(found)
     for key in sorted(members):
         if key not in checks:
             _error(deviations, "unknown-member", f"{where}.{key}", "the specification does not know it")
@@ -147,19 +163,6 @@ def _members(
             _error(deviations, "wrong-value", f"{where}.{key}", problem)
             del members[key]
     return members
-
-
-def _renamed(members: dict[str, Any], where: str, deviations: Deviations) -> dict[str, Any]:
-    old_names = _OLD_NAMES.get(where, {})
-    renamed = {key: value for key, value in members.items() if key not in old_names}
-    for old, new in old_names.items():
-        if old in members:
-            _error(deviations, "old-name", f"{where}.{old}", f"it is called {new} since version 0.0.7")
-            renamed.setdefault(new, members[old])
-    if where == "config" and _is_count(members.get("parameterSize")):
-        _error(deviations, "old-name", "config.parameterSize", "it is called paramSize since version 0.0.2")
-        renamed.setdefault("paramSize", short_count(renamed.pop("parameterSize")))
-    return renamed
 
 
 def _is_count(value: Any) -> bool:
@@ -185,9 +188,8 @@ def _error(deviations: Deviations, code: str, where: str, problem: str) -> None:
 def short_count(count: int) -> str:
     """A number of parameters as `paramSize` writes it: one decimal at most and a unit (22713216 -> 22.7m)."""
     value = max(count, 100) / 1000  # the specification has no unit below thousand
-    for unit in "kmbtq":
-        rounded = round(value, 1)
-        if rounded < 1000 or unit == "q":
-            return f"{rounded:.1f}".removesuffix(".0") + unit
+    unit = 0
+    while round(value, 1) >= 1000 and unit < 4:
         value /= 1000
-    raise AssertionError("unreachable")  # the last unit returns
+        unit += 1
+    return f"{value:.1f}".removesuffix(".0") + "kmbtq"[unit]

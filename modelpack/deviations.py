@@ -29,7 +29,7 @@ class Deviations:
     """Collects differences while reading; in strict mode the first error ends the reading."""
 
     def __init__(self, mode: Mode) -> None:
-        self._mode = mode
+        self.mode: Mode = mode
         self._found: list[Deviation] = []
 
     def note(self, code: str, message: str) -> None:
@@ -40,7 +40,7 @@ class Deviations:
 
     def error(self, code: str, message: str, error: type[ModelPackError]) -> None:
         """Raises `error` in strict mode."""
-        if self._mode == "strict":
+        if self.mode == "strict":
             raise error(message, remedy="Read it in lenient mode if you trust the publisher.")
         self._found.append(Deviation(code, message, "error"))
 

@@ -25,3 +25,9 @@ def digest_problem(text: str) -> str:
 def sha256_digest(data: bytes) -> str:
     """`sha256:<hex>` of bytes in memory."""
     return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def digest_of(data: bytes, like: str) -> str:
+    """The digest of bytes in memory, by the algorithm of the well-formed digest `like`."""
+    algorithm = like.partition(":")[0]
+    return f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"

@@ -140,11 +140,14 @@ def _media_type(document: dict[str, Any], told: str | None) -> str:
 
 
 def _check(descriptors: tuple[Descriptor, ...], subject: Descriptor | None) -> None:
+    sizes: dict[str, int] = {}
     for descriptor in (*descriptors, *((subject,) if subject else ())):
         if problem := digest_problem(descriptor.digest):
             raise _invalid(f"{descriptor.digest[:100]!r} is not a digest: {problem}")
         if not 0 <= descriptor.size <= MAX_SIZE:
             raise _invalid(f"the size of {descriptor.digest} is {descriptor.size} bytes")
+        if sizes.setdefault(descriptor.digest, descriptor.size) != descriptor.size:
+            raise _invalid(f"it gives {descriptor.digest} two sizes")
         if not descriptor.media_type:
             raise _invalid(f"{descriptor.digest} has no mediaType")
 

@@ -1,0 +1,159 @@
+"""An OCI image layout: a directory of blobs by digest and an index that names manifests.
+
+oci-layout   index.json   blobs/sha256/<hex>
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from modelpack import mediatypes
+from modelpack.blobs import BlobDirectory, replace_file
+from modelpack.errors import InvalidManifest, LayoutError
+from modelpack.manifest import Descriptor, Index, Manifest, choose_manifest, encode_manifest, parse_manifest
+
+_VERSION = b'{"imageLayoutVersion":"1.0.0"}'
+_EMPTY = Index(schema_version=2, media_type=mediatypes.OCI_INDEX, manifests=())
+
+Entries = tuple[Descriptor, ...]
+
+
+class OciLayout:
+    """One layout directory. The index is replaced atomically, under a lock, so several processes may share it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.blobs = BlobDirectory(path / "blobs")
+
+    @classmethod
+    def create(cls, path: Path) -> Self:
+        """Open the layout at `path`, or make an empty one. Raises LayoutError when something else is there."""
+        if (path / "oci-layout").exists():
+            return cls.open(path)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise LayoutError(
+                f"{path} is there and no OCI image layout.", remedy="Choose an empty directory or an existing layout."
+            )
+        (path / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
+        layout = cls(path)
+        with layout._locked():
+            if not (path / "index.json").exists():
+                replace_file(path / "index.json", encode_manifest(_EMPTY))
+            replace_file(path / "oci-layout", _VERSION)
+        return layout
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open an existing layout. Raises LayoutError."""
+        try:
+            version = msgspec.json.decode((path / "oci-layout").read_bytes())
+        except (OSError, ValueError):
+            raise LayoutError(
+                f"{path} is no OCI image layout.", remedy="A layout has a file oci-layout and an index.json."
+            ) from None
+        if not isinstance(version, dict) or not str(version.get("imageLayoutVersion")).startswith("1."):
+            raise LayoutError(f"{path} is an OCI image layout of an unknown version.", remedy="Version 1 can be read.")
+        return cls(path)
+
+    def index(self) -> Index:
+        """What the layout holds. Raises LayoutError, InvalidManifest."""
+        try:
+            found = parse_manifest((self.path / "index.json").read_bytes())
+        except OSError as problem:
+            raise LayoutError(f"{self.path} has no readable index.json: {problem.strerror}.") from None
+        if isinstance(found, Manifest):
+            raise InvalidManifest(f"The index.json of {self.path} is a manifest.")
+        return found
+
+    def refs(self) -> dict[str, Descriptor]:
+        """Named manifests."""
+        return {_name(entry): entry for entry in self.index().manifests if _name(entry)}
+
+    def resolve(self, ref: str = "") -> Descriptor:
+        """The manifest called `ref`: a name, a digest, or nothing when the layout holds just one.
+
+        Raises LayoutError listing the names there are.
+        """
+        entries = self.index().manifests
+        found = {entry.digest: entry for entry in entries if not ref or ref in (entry.digest, _name(entry))}
+        if len(found) == 1:
+            return next(iter(found.values()))
+        problem = f"holds no {ref!r}" if ref else f"holds {len(found)} manifests"
+        known = ", ".join(sorted(_name(entry) or entry.digest for entry in entries)[:8]) or "none"
+        raise LayoutError(f"The layout {self.path} {problem}.", remedy=f"Manifests in it: {known}.")
+
+    def manifest(self, ref: str = "") -> tuple[Descriptor, Manifest]:
+        """The model called `ref`, with the descriptor of its manifest; in an index, the one model among others.
+
+        Raises LayoutError, InvalidManifest, UnsupportedArtifact, SizeMismatch, DigestMismatch.
+        """
+        descriptor = self.resolve(ref)
+        for _ in range(4):  # indexes may nest; nobody needs more
+            found = parse_manifest(self.blobs.read(descriptor, "manifest"), descriptor.media_type)
+            if isinstance(found, Manifest):
+                return descriptor, found
+            descriptor = choose_manifest(found)
+        raise InvalidManifest(f"The indexes in {self.path} are nested too deeply.")
+
+    def add_manifest(self, raw: bytes, ref: str = "", *, media_type: str | None = None) -> Descriptor:
+        """Store a manifest or index and enter it in the index; a `ref` moves to it from where it was.
+
+        `media_type` as for `parse_manifest`. Raises InvalidManifest.
+        """
+        parsed = parse_manifest(raw, media_type)
+        descriptor = msgspec.structs.replace(
+            self.blobs.add(raw, parsed.media_type),
+            artifact_type=parsed.artifact_type,
+            annotations={mediatypes.REF_NAME: ref} if ref else {},
+        )
+
+        def enter(entries: Entries) -> Entries:
+            kept = (entry for entry in entries if not (_name(entry) == ref and (ref or entry == descriptor)))
+            return (*kept, descriptor)
+
+        self._update(enter)
+        return descriptor
+
+    def remove(self, ref: str) -> None:
+        """Forget a name, or all entries of a digest; blobs stay. Raises LayoutError when there is none."""
+        self.resolve(ref)
+        self._update(lambda entries: tuple(entry for entry in entries if ref not in (entry.digest, _name(entry))))
+
+    def verify(self) -> None:
+        """Check every blob the index leads to, once. Raises what is wrong first: LayoutError, InvalidManifest,
+        SizeMismatch, DigestMismatch."""
+        checked: set[str] = set()
+        waiting = list(self.index().manifests)
+        while waiting:
+            descriptor = waiting.pop()
+            if descriptor.digest in checked:
+                continue
+            checked.add(descriptor.digest)
+            if descriptor.media_type in mediatypes.MANIFESTS | mediatypes.INDEXES:
+                found = parse_manifest(self.blobs.read(descriptor, "manifest"), descriptor.media_type)
+                waiting += found.manifests if isinstance(found, Index) else (found.config, *found.layers)
+            else:
+                self.blobs.check(descriptor)
+
+    def _update(self, change: Callable[[Entries], Entries]) -> None:
+        with self._locked():
+            index = self.index()
+            updated = msgspec.structs.replace(index, manifests=change(index.manifests))
+            replace_file(self.path / "index.json", encode_manifest(updated))
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One writer of the index at a time. The lock is on the blob directory, as a layout has no file for it."""
+        with open(self.path / "blobs" / ".lock", "ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def _name(entry: Descriptor) -> str:
+    return entry.annotations.get(mediatypes.REF_NAME, "")

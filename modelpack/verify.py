@@ -1,0 +1,60 @@
+"""Checks that a layout holds what its manifest promises: sizes, digests, diffIds, and the tree the layers make."""
+
+from __future__ import annotations
+
+import msgspec
+
+from modelpack.artifact import ModelArtifact, ModelFile, read_artifact
+from modelpack.deviations import Deviations, Mode
+from modelpack.errors import DigestMismatch
+from modelpack.layout import OciLayout
+from modelpack.manifest import Manifest
+from modelpack.names import NameSet
+from modelpack.tarlayer import tar_entries
+from modelpack.tarsource import TarLimits
+
+DEFAULT_LIMITS = TarLimits()
+
+
+def verify_layout(
+    layout: OciLayout, ref: str = "", *, mode: Mode = "strict", limits: TarLimits = DEFAULT_LIMITS
+) -> ModelArtifact:
+    """Read every byte of the model `ref` and check it; the artifact has what lenient mode let pass as deviations.
+
+    The names of all layers are checked together, archives included, so that none can write through or over what
+    another made. Raises every error of reading: LayoutError, InvalidManifest, InvalidConfig, UnsupportedArtifact,
+    UnsafeName, InvalidTar, SizeMismatch, DigestMismatch.
+    """
+    _, manifest = layout.manifest(ref)
+    artifact = read_artifact(manifest, layout.blobs.read(manifest.config, "config"), mode=mode)
+    for layer in manifest.layers:
+        layout.blobs.check(layer)
+    deviations = Deviations(mode)
+    deviations.extend(artifact.deviations)
+    names = NameSet()
+    for file in artifact.files:
+        if file.encoding == "raw":
+            names.add_file(file.path)
+    for file in artifact.files:
+        if file.encoding != "raw":
+            diff_id = _diff_id(layout, file, limits, names)
+            _check_diff_id(artifact, manifest, file, diff_id, deviations)
+    return msgspec.structs.replace(artifact, deviations=deviations.found())
+
+
+def _diff_id(layout: OciLayout, file: ModelFile, limits: TarLimits, names: NameSet) -> str:
+    with layout.blobs.open(file.descriptor) as blob:
+        return tar_entries(blob, file.encoding, limits=limits, names=names).diff_id
+
+
+def _check_diff_id(
+    artifact: ModelArtifact, manifest: Manifest, file: ModelFile, diff_id: str, deviations: Deviations
+) -> None:
+    """Compressed layers only: `read_artifact` has compared the others, whose diffId is their digest."""
+    promised = artifact.config.modelfs.diff_ids if artifact.config else ()
+    if file.encoding == "tar" or len(promised) != len(manifest.layers):
+        return
+    expected = promised[manifest.layers.index(file.descriptor)]
+    if expected.startswith("sha256:") and expected != diff_id:
+        message = f"The layer {file.descriptor.digest} unpacks to {diff_id} and the model config says {expected}."
+        deviations.error("diff-id-mismatch", message, DigestMismatch)
