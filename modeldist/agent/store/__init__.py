@@ -1,0 +1,23 @@
+"""The node's content-addressed store: blobs, journaled partial files, Hugging Face shaped snapshots, collector.
+
+Imports `modeldist.{artifact,errors}`, `scheduler.pieces`, the protocols of `transfer.base` and `modelpack`. Everything
+here blocks (asyncio callers use threads) and is safe between threads and between processes on one root.
+
+    store.py        Store: the one door, everything below is reached through it
+    places.py       where things are on disk
+    partial.py      Partial: a shard being fetched         journal.py, recheck.py   what survives a crash
+    follower.py     sha256 alongside the transfer          buffers.py               the bounded memory of all hashing
+    blobs.py        complete shards and their aliases      directory.py             what the piece server may read
+    records.py      artifacts, references, pins            live.py, locks.py        leases and reservations of processes
+    hub.py          snapshots in the Hugging Face layout   linking.py, trees.py     how a snapshot's files are made
+    collector.py    rm and gc                              atomic.py, failures.py   durable writes, errors for users
+"""
+
+from modeldist.agent.store.collector import GcReport, Removed
+from modeldist.agent.store.failures import ShardLocked
+from modeldist.agent.store.live import Reservation
+from modeldist.agent.store.partial import Partial
+from modeldist.agent.store.records import StoredArtifact
+from modeldist.agent.store.store import Store
+
+__all__ = ["GcReport", "Partial", "Removed", "Reservation", "ShardLocked", "Store", "StoredArtifact"]

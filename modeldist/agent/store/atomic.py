@@ -1,0 +1,50 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+
+
+def temporary(folder: Path) -> Path:
+    """A name in `folder` nobody else uses."""
+    return folder / uuid.uuid4().hex
+
+
+def sync_directory(folder: Path) -> None:
+    """Make the names in `folder` survive a crash of the machine."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_all(fd: int, data: bytes | memoryview) -> None:
+    """`os.write` until everything is written."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+
+
+def write_atomically(path: Path, data: bytes, *, tmp: Path, mode: int = 0o600, durable: bool = False) -> None:
+    """Replace `path` by `data`. `tmp` is a folder on the same filesystem.
+
+    Readers see the old content or the new. With `durable` the same holds after a crash of the machine.
+    """
+    scratch = temporary(tmp)
+    fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        try:
+            write_all(fd, data)
+            if durable:
+                os.fdatasync(fd)
+        finally:
+            os.close(fd)
+        scratch.rename(path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+    if durable:
+        sync_directory(path.parent)

@@ -1,0 +1,156 @@
+"""Complete shards: read-only files named by their sha256, and aliases for shards known by another digest."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from modeldist.agent.store.atomic import sync_directory, temporary, write_all, write_atomically
+from modeldist.agent.store.buffers import chunks
+from modeldist.agent.store.failures import naming
+from modeldist.agent.store.places import Places
+from modeldist.artifact import Digest, algorithm, parse_digest
+from modeldist.errors import IntegrityError, StorageError
+
+SMALL = 1 << 20  # bytes; below this a name lost in a crash of the machine costs less than syncing it
+_READ_ONLY = 0o444
+
+
+class Blobs:
+    """Thread-safe. `gate` excludes the collector for as long as it is held."""
+
+    def __init__(
+        self, places: Places, gate: Callable[[], AbstractContextManager[object]], clock: Callable[[], float]
+    ) -> None:
+        self._places = places
+        self._gate = gate
+        self._clock = clock
+
+    def sha256(self, digest: Digest) -> Digest | None:
+        """The sha256 digest that `digest` stands for, known or not complete; None when an alias is not known."""
+        if algorithm(digest) == "sha256":
+            return digest
+        try:
+            return parse_digest(self._places.alias(digest).read_text("ascii"))
+        except (OSError, UnicodeDecodeError, IntegrityError):
+            return None
+
+    def path(self, digest: Digest) -> Path | None:
+        """The complete blob, or None."""
+        content = self.sha256(digest)
+        if content is None:
+            return None
+        path = self._places.blob(content)
+        return path if path.is_file() else None
+
+    def adopt(self, source: Path, fd: int, content: Digest, aliases: Iterable[Digest]) -> None:
+        """Make `source`, open as `fd` and proven to be `content`, a blob. On return it survives a crash.
+
+        Order: data, then aliases, then the name. An alias without its blob means nothing, so a crash in between
+        costs at most a look at the partial file again.
+        """
+        os.fdatasync(fd)
+        os.fchmod(fd, _READ_ONLY)
+        now = self._clock()
+        os.utime(fd, (now, now))
+        durable = os.fstat(fd).st_size > SMALL
+        for alias in aliases:
+            if algorithm(alias) != "sha256":
+                self.alias(alias, content, durable=durable)
+        self._publish(source, content, durable=durable)
+
+    def alias(self, digest: Digest, content: Digest, *, durable: bool = False) -> None:
+        write_atomically(self._places.alias(digest), content.encode(), tmp=self._places.tmp, durable=durable)
+
+    def put_bytes(self, data: bytes) -> Digest:
+        """Store a small blob. Raises StorageError."""
+        content = Digest(f"sha256:{hashlib.sha256(data).hexdigest()}")
+
+        def write(fd: int) -> Digest:
+            write_all(fd, data)
+            return content
+
+        return self._put(write)
+
+    def import_file(self, path: Path) -> Digest:
+        """Store a copy of a file. Raises StorageError."""
+
+        def write(fd: int) -> Digest:
+            hasher = hashlib.sha256()
+            with path.open("rb", buffering=0) as source:
+                size = os.fstat(source.fileno()).st_size
+                for chunk in chunks(source.fileno(), 0, size):
+                    hasher.update(chunk)
+                    write_all(fd, chunk)
+            return Digest(f"sha256:{hasher.hexdigest()}")
+
+        return self._put(write)
+
+    def _put(self, write: Callable[[int], Digest]) -> Digest:
+        with naming("store a blob", self._places.root):
+            scratch = temporary(self._places.tmp)
+            fd = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                content = write(fd)
+                self.adopt(scratch, fd, content, ())
+            finally:
+                os.close(fd)
+                scratch.unlink(missing_ok=True)
+            return content
+
+    def _publish(self, source: Path, content: Digest, *, durable: bool) -> None:
+        target = self._places.blob(content)
+        with self._gate():
+            if self._renewed(target):
+                source.unlink()
+                return
+            try:
+                source.rename(target)
+            except FileNotFoundError:
+                target.parent.mkdir(exist_ok=True)
+                source.rename(target)
+                sync_directory(target.parent.parent)
+        if durable:
+            sync_directory(target.parent)
+
+    def _renewed(self, blob: Path) -> bool:
+        """Whether the blob is there already: then it is kept, because hard links point to it, and counts as new."""
+        now = self._clock()
+        try:
+            os.utime(blob, (now, now))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def walk(self) -> Iterator[tuple[Digest, Path]]:
+        """Every complete blob."""
+        for folder in _children(self._places.blobs):
+            for path in _children(folder):
+                yield Digest(f"sha256:{path.name}"), path
+
+    def known_aliases(self) -> Iterator[tuple[Digest, Path]]:
+        for folder in _children(self._places.aliases):
+            for path in _children(folder):
+                yield Digest(f"{folder.name}:{path.name}"), path
+
+    def size(self, digest: Digest) -> int | None:
+        """Bytes of the complete blob, or None."""
+        path = self.path(digest)
+        if path is None:
+            return None
+        try:
+            return path.stat().st_size
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StorageError(f"Cannot read {path}: {error.strerror}.") from error
+
+
+def _children(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []

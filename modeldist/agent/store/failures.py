@@ -1,0 +1,56 @@
+"""What a failed system call means to a user of the store."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from modeldist.errors import NotEnoughSpace, StorageError, StoreNotWritable
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR)
+
+
+class ShardLocked(StorageError):
+    """Another process, or another Partial of this one, is fetching the shard."""
+
+    code = "shard_locked"
+
+
+@contextmanager
+def naming(action: str, path: Path) -> Iterator[None]:
+    """Turn an OSError inside the block into NotEnoughSpace, StoreNotWritable or StorageError about `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise failure(error, action, path) from error
+
+
+def failure(error: OSError, action: str, path: Path) -> StorageError:
+    """The error a user sees for `error`, which happened while trying to `action` at `path`."""
+    said = error.strerror or str(error)
+    message = f"Cannot {action} at {path}: {said}."
+    if error.errno in _FULL:
+        return NotEnoughSpace(
+            f"{message} {free_bytes(path):,} bytes are free.",
+            remedy="Free some space (`modeldist gc`, `modeldist rm`) or move the store to a larger disk.",
+        )
+    if error.errno in _FORBIDDEN:
+        return StoreNotWritable(message, remedy="Choose a directory this user may write as the store's root.")
+    if error.errno == errno.EFBIG:
+        return StorageError(message, remedy="Raise this process's file size limit (`ulimit -f`).")
+    return StorageError(message, remedy="Check the disk under the store.")
+
+
+def free_bytes(path: Path) -> int:
+    """Bytes an ordinary user may still write on the filesystem of `path` or its nearest existing parent."""
+    for place in (path, *path.parents):
+        try:
+            found = os.statvfs(place)
+        except OSError:
+            continue
+        return found.f_bavail * found.f_frsize
+    return 0

@@ -1,0 +1,202 @@
+"""Snapshots in the Hugging Face cache layout.
+
+    <hub>/models--<namespace>--<name>/
+        blobs/<git-sha1 or sha256>      the store's blobs, linked
+        snapshots/<revision>/<path>     the same, under the artifact's names
+        trees/<revision>.json           the complete list of files
+        refs/<tag>                      the revision, written last
+
+A new snapshot is built aside and renamed, so it is there whole or not at all; a damaged one is repaired file by file,
+because it may hold files of others. Everything that changes names holds the locks huggingface_hub would hold.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+from modeldist.agent.store import trees
+from modeldist.agent.store.atomic import sync_directory, write_atomically
+from modeldist.agent.store.blobs import Blobs
+from modeldist.agent.store.failures import naming
+from modeldist.agent.store.linking import link
+from modeldist.agent.store.locks import FileLock, lock
+from modeldist.agent.store.unpacking import check_names, unpack
+from modeldist.artifact import Artifact, ArtifactFile, Digest, algorithm
+from modeldist.errors import StorageError, UnsafeArtifact
+
+_REPO_ID = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?", re.ASCII)
+_REVISION = re.compile(r"[0-9a-f]{40}")
+_CACHEDIR_TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n# A cache directory: https://bford.info/cachedir/\n"
+_LOCK_MODE = 0o664  # as huggingface_hub, so that users of one cache can wait for each other
+
+
+class Repository:
+    """The folder of one repository in one hub directory."""
+
+    def __init__(self, hub: Path, repo_id: str) -> None:
+        if not _REPO_ID.fullmatch(repo_id) or ".." in repo_id:
+            raise UnsafeArtifact(f"{repo_id!r} cannot name a repository in a Hugging Face cache.")
+        name = "models--" + repo_id.replace("/", "--")
+        self.hub = hub
+        self.folder = hub / name
+        self.locks = hub / ".locks" / name
+        self.blobs = self.folder / "blobs"
+        self.snapshots = self.folder / "snapshots"
+        self.refs = self.folder / "refs"
+        self.building = self.folder / ".building"
+
+    def snapshot(self, revision: str) -> Path:
+        if not _REVISION.fullmatch(revision):
+            raise UnsafeArtifact(f"{revision!r} is not a revision (40 hexadecimal digits).")
+        return self.snapshots / revision
+
+    def tree(self, revision: str) -> Path:
+        return self.folder / "trees" / f"{revision}.json"
+
+    def lock(self, name: str) -> FileLock:
+        return lock(self.locks / f"{name}.lock", mode=_LOCK_MODE)
+
+    def lock_snapshot(self, revision: str) -> FileLock:
+        return self.lock(f"{revision}.snapshot")
+
+
+class Hub:
+    """One hub directory fed from one store. Thread-safe and safe between processes."""
+
+    def __init__(self, root: Path, blobs: Blobs) -> None:
+        self.root = root
+        self._blobs = blobs
+
+    def complete(self, artifact: Artifact) -> Path | None:
+        """The snapshot if every file is there with its size. One stat call per file."""
+        repository = Repository(self.root, artifact.repo_id)
+        folder = repository.snapshot(artifact.revision)
+        wanted = {file.path: file.size for file in artifact.files if file.encoding == "raw"}
+        if len(wanted) < len(artifact.files):
+            tree = trees.read(repository.tree(artifact.revision))
+            if tree is None:
+                return None
+            wanted.update((path, file.size) for path, file in tree.items())
+        return folder if _all_there(folder, wanted) else None
+
+    def materialise(self, artifact: Artifact) -> Path:
+        """Make the snapshot of an artifact whose shards are complete. Idempotent.
+
+        Raises StorageError, UnsafeArtifact (names, archives), IntegrityError (archives).
+        """
+        repository = Repository(self.root, artifact.repo_id)
+        folder = repository.snapshot(artifact.revision)
+        check_names(artifact)
+        with naming("make a snapshot", folder):
+            self._prepare(repository)
+            with repository.lock_snapshot(artifact.revision):
+                if self.complete(artifact) is None:
+                    self._make(artifact, repository, folder)
+                self._write_ref(artifact, repository)
+        return folder
+
+    def _prepare(self, repository: Repository) -> None:
+        for folder in (repository.locks, repository.blobs, repository.snapshots, repository.building):
+            folder.mkdir(parents=True, exist_ok=True)
+        tag = self.root / "CACHEDIR.TAG"
+        if not tag.exists():
+            write_atomically(tag, _CACHEDIR_TAG, tmp=repository.building, mode=0o644)
+
+    def _make(self, artifact: Artifact, repository: Repository, folder: Path) -> None:
+        for left in repository.building.glob(f"{artifact.revision}.*"):
+            shutil.rmtree(left, ignore_errors=True)  # of a process that died: we hold the lock
+        scratch = repository.building / f"{artifact.revision}.{uuid.uuid4().hex}"
+        scratch.mkdir()
+        try:
+            contents = scratch / "files"
+            tree = unpack(artifact, self._blobs, contents)
+            for file in artifact.files:
+                if file.encoding == "raw":
+                    name = self._link_blob(file, repository, scratch)
+                    kind = "git-sha1" if algorithm(file.digest) == "git-sha1" else "sha256"
+                    tree[file.path] = trees.entry(Digest(f"{kind}:{name}"), file.size)
+                    if not _has(folder / file.path, file.size):
+                        self._link_file(file, name, contents, scratch)
+            if folder.exists():
+                _repair(folder, contents)
+            else:
+                contents.rename(folder)
+            sync_directory(repository.snapshots)
+            self._write_tree(artifact, repository, tree)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def _link_blob(self, file: ArtifactFile, repository: Repository, scratch: Path) -> str:
+        """Put the blob under its name in the hub; that name."""
+        blob = self._blob(file.digest)
+        name = hub_name(self._blobs, file.digest)
+        target = repository.blobs / name
+        if not _has(target, file.size):
+            with repository.lock(name):
+                link(blob, target, symlink_to=str(blob), scratch=scratch / "blob")
+        return name
+
+    def _link_file(self, file: ArtifactFile, name: str, contents: Path, scratch: Path) -> None:
+        target = contents / file.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        up = "../" * (2 + file.path.count("/"))
+        link(self._blob(file.digest), target, symlink_to=f"{up}blobs/{name}", scratch=scratch / "file")
+
+    def _blob(self, digest: Digest) -> Path:
+        blob = self._blobs.path(digest)
+        if blob is None:
+            raise StorageError(f"{digest} is not complete in the store.", remedy="Pull the artifact again.")
+        return blob
+
+    def _write_tree(self, artifact: Artifact, repository: Repository, tree: Mapping[str, trees.TreeFile]) -> None:
+        path = repository.tree(artifact.revision)
+        there = trees.read(path)
+        if there is not None and there.keys() >= tree.keys():
+            return  # huggingface_hub's own, which may say more
+        path.parent.mkdir(exist_ok=True)
+        write_atomically(path, trees.encode(tree), tmp=repository.building, mode=0o644)
+
+    def _write_ref(self, artifact: Artifact, repository: Repository) -> None:
+        tag = artifact.tag
+        if tag in ("", artifact.revision, artifact.digest) or ":" in tag:
+            return  # not a tag: a version by content needs no name
+        check_names(artifact, tag)
+        path = repository.refs / tag
+        try:
+            if path.read_bytes() == artifact.revision.encode():
+                return
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, artifact.revision.encode(), tmp=repository.building, mode=0o644)
+
+
+def hub_name(blobs: Blobs, digest: Digest) -> str:
+    """What a blob is called in the hub: its git-sha1 or sha256, as on the origin; for an etag, the sha256 found."""
+    content = blobs.sha256(digest) if algorithm(digest) == "etag" else digest
+    return (content or digest).partition(":")[2]
+
+
+def _has(path: Path | str, size: int) -> bool:
+    try:
+        return os.stat(path).st_size == size  # noqa: PTH116 - hot: no Path is made per file
+    except OSError:
+        return False
+
+
+def _all_there(folder: Path, wanted: Mapping[str, int]) -> bool:
+    prefix = f"{folder}/"
+    return folder.is_dir() and all(_has(prefix + path, size) for path, size in wanted.items())
+
+
+def _repair(folder: Path, contents: Path) -> None:
+    """Move the new files over the damaged ones, each at once."""
+    for place, _, names in os.walk(contents):
+        target = folder / Path(place).relative_to(contents)
+        target.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            (Path(place) / name).replace(target / name)

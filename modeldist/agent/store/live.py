@@ -1,0 +1,152 @@
+"""What running processes hold: leases of blobs, reservations of disk space, and the gate in front of the collector.
+
+Each is a file in `live/` that its process keeps flocked, so a killed process holds nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from modeldist.agent.store.atomic import write_all
+from modeldist.agent.store.failures import free_bytes, naming
+from modeldist.agent.store.locks import FileLock, is_locked, lock
+from modeldist.artifact import Digest
+from modeldist.errors import NotEnoughSpace
+
+_WIDTH = 20  # digits of a reservation's file
+
+
+class Lease:
+    """Blobs this process uses. Ends with `release()` or the `with` block."""
+
+    def __init__(self, held: FileLock) -> None:
+        self._held = held
+
+    def release(self) -> None:
+        if self._held.fd >= 0:
+            self._held.path.unlink(missing_ok=True)
+            self._held.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.release()
+
+
+class Reservation:
+    """Bytes of disk this process is going to use. Ends with `release()` or the `with` block. Thread-safe."""
+
+    def __init__(self, live: Live, held: FileLock, size: int) -> None:
+        self._live = live
+        self._held = held
+        self._lock = threading.Lock()
+        self._outstanding = size
+
+    @property
+    def outstanding(self) -> int:
+        """Bytes reserved and not used yet."""
+        return self._outstanding
+
+    def spend(self, size: int) -> int:
+        """`size` bytes of it are allocated now and no longer counted twice; how much of `size` was not in it."""
+        with self._lock:
+            spent = min(size, self._outstanding)
+            self._outstanding -= spent
+            if self._held.fd >= 0:
+                os.pwrite(self._held.fd, b"%0*d" % (_WIDTH, self._outstanding), 0)
+            return size - spent
+
+    def release(self) -> None:
+        with self._lock:
+            if self._held.fd >= 0:
+                self._live.forget(self)
+                self._held.path.unlink(missing_ok=True)
+                self._held.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.release()
+
+
+class Live:
+    """The folder of live files. Thread-safe."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._mine: list[Reservation] = []
+
+    def gate(self) -> FileLock:
+        """Hold it shared while using something the collector might take for garbage. Never hold it twice."""
+        return lock(self._folder / "gate", shared=True)
+
+    def closed_gate(self) -> FileLock:
+        """Held by the collector alone."""
+        return lock(self._folder / "gate")
+
+    def lease(self, digests: Iterable[Digest]) -> Lease:
+        """Until released, no process's collector removes these blobs. Raises StorageError."""
+        with naming("take a lease", self._folder), self.gate():
+            return Lease(self._hold("lease", "\n".join(digests).encode()))
+
+    def leased(self) -> set[Digest]:
+        """Digests leased by any live process. Call with the gate closed."""
+        found: set[Digest] = set()
+        for path in self._held("lease"):
+            found.update(Digest(line) for line in path.read_text("ascii").split())
+        return found
+
+    def reserve(self, size: int, root: Path) -> Reservation:
+        """Raises NotEnoughSpace when free space less all live reservations is below `size` bytes."""
+        with naming("reserve space", root), lock(self._folder / "reserving"):
+            others = sum(int(path.read_text("ascii") or 0) for path in self._held("reservation"))
+            free = free_bytes(root)
+            if size > free - others:
+                raise NotEnoughSpace(
+                    f"{root} needs {size:,} more bytes but has {free:,} free"
+                    + (f", of which {others:,} are reserved by other pulls." if others else "."),
+                    remedy="Free some space (`modeldist gc`, `modeldist rm`) or move the store to a larger disk.",
+                )
+            held = self._hold("reservation", b"%0*d" % (_WIDTH, size))
+            reservation = Reservation(self, held, size)
+            self._mine.append(reservation)
+            return reservation
+
+    def spend(self, size: int) -> None:
+        """`size` bytes were allocated: take them off this process's reservations, oldest first."""
+        for reservation in tuple(self._mine):
+            size = reservation.spend(size)
+            if size == 0:
+                return
+
+    def forget(self, reservation: Reservation) -> None:
+        if reservation in self._mine:
+            self._mine.remove(reservation)
+
+    def _hold(self, kind: str, content: bytes) -> FileLock:
+        held = lock(self._folder / f"{kind}-{uuid.uuid4().hex}")
+        try:
+            write_all(held.fd, content)
+        except BaseException:
+            held.path.unlink(missing_ok=True)
+            held.release()
+            raise
+        return held
+
+    def _held(self, kind: str) -> list[Path]:
+        """Files of `kind` of live processes; those of dead ones are removed."""
+        found = []
+        for path in self._folder.glob(f"{kind}-*"):
+            if is_locked(path):
+                found.append(path)
+            else:
+                path.unlink(missing_ok=True)
+        return found

@@ -1,0 +1,186 @@
+"""How a Partial comes to be: lock its folder, make or resume its file, check again what the journal claims."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Callable
+from functools import partial as bound
+from pathlib import Path
+
+from modeldist.agent.store.blobs import Blobs
+from modeldist.agent.store.failures import ShardLocked, naming
+from modeldist.agent.store.follower import Follower, HashThreads
+from modeldist.agent.store.journal import Contents, Header, Journal, parse
+from modeldist.agent.store.locks import FileLock, try_lock
+from modeldist.agent.store.partial import Partial, leave
+from modeldist.agent.store.places import Places
+from modeldist.agent.store.recheck import hash_pieces
+from modeldist.artifact import Digest, Shard
+from modeldist.errors import IntegrityError
+from modeldist.scheduler.pieces import PieceLayout, PieceSet
+
+_PREALLOCATE = 1 << 20  # bytes; smaller files gain nothing from it
+
+
+class Opener:
+    """Makes the Partials of one store.
+
+    `spend` is told of the bytes each newly allocates, `tell` of every piece verified later, `on_close` of its end.
+    """
+
+    def __init__(
+        self,
+        places: Places,
+        blobs: Blobs,
+        *,
+        spend: Callable[[int], None],
+        tell: Callable[[Digest, PieceSet], None],
+        on_close: Callable[[Partial], None],
+    ) -> None:
+        self._places = places
+        self._blobs = blobs
+        self._spend = spend
+        self._tell = tell
+        self._on_close = on_close
+        self._threads = HashThreads()
+
+    def close(self) -> None:
+        self._threads.close()
+
+    def begin(self, shard: Shard, piece_size: int) -> Partial:
+        """See Store.begin."""
+        folder = self._places.partial(shard.digest)
+        with naming("begin a shard", folder):
+            held = lock_folder(folder)
+            if held is None:
+                raise ShardLocked(
+                    f"{shard.digest} is being fetched already.",
+                    remedy="Wait for the other pull to finish; this one then uses its result.",
+                )
+            try:
+                complete = self._blobs.path(shard.digest)
+                if complete is not None:  # the pull that held the lock before has finished it
+                    return self._complete(shard, piece_size, complete, folder, held)
+                return self._resume(shard, piece_size, folder, held)
+            except BaseException:
+                held.release()
+                raise
+
+    def _resume(self, shard: Shard, piece_size: int, folder: Path, held: FileLock) -> Partial:
+        found = read_journal(folder / "journal", shard)
+        layout = PieceLayout(shard.size, found.header.piece_size if found else piece_size)
+        journal = Journal(folder / "journal", Header(shard.digest, layout.size, layout.piece_size))
+        opened = self._partial(shard, layout, folder, held, self._allocate(folder / "data", shard), journal)
+        if found is None:
+            return opened
+        try:
+            _recheck(opened, found, journal)
+        except BaseException:
+            opened.close()
+            raise
+        return opened
+
+    def _complete(self, shard: Shard, piece_size: int, path: Path, folder: Path, held: FileLock) -> Partial:
+        size = path.stat().st_size
+        if size != shard.size:
+            raise IntegrityError(f"{shard.digest} has {size} bytes, not the {shard.size} the artifact says.")
+        layout = PieceLayout(size, piece_size)
+        journal = Journal(folder / "journal", Header(shard.digest, size, piece_size))
+        committed = self._blobs.sha256(shard.digest)
+        leave(folder, held)
+        opened = self._partial(shard, layout, folder, held, os.open(path, os.O_RDONLY), journal, committed)
+        hash_pieces(opened.fd, layout, layout.all, opened.include)
+        return opened
+
+    def _partial(
+        self,
+        shard: Shard,
+        layout: PieceLayout,
+        folder: Path,
+        held: FileLock,
+        fd: int,
+        journal: Journal,
+        committed: Digest | None = None,
+    ) -> Partial:
+        return Partial(
+            shard.digest,
+            folder=folder,
+            held=held,
+            fd=fd,
+            layout=layout,
+            journal=journal,
+            follower=Follower(fd, shard.digest, shard.size, self._threads),
+            blobs=self._blobs,
+            tell=bound(self._tell, shard.digest),
+            on_close=self._on_close,
+            committed=committed,
+        )
+
+    def _allocate(self, path: Path, shard: Shard) -> int:
+        """The data file, of full size; its blocks are allocated so that the disk cannot fill up in mid-pull."""
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            before = os.fstat(fd)
+            if before.st_size != shard.size:
+                os.ftruncate(fd, shard.size)
+            if shard.size > _PREALLOCATE:
+                allocate(fd, shard.size)
+        except BaseException:
+            os.close(fd)
+            if path.stat().st_size == 0:
+                path.unlink()
+            raise
+        self._spend(max(0, shard.size - before.st_blocks * 512))
+        return fd
+
+
+def lock_folder(folder: Path) -> FileLock | None:
+    """Make the folder if need be and lock it; None when someone else keeps it locked."""
+    while True:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        try:
+            return try_lock(folder / "lock")
+        except FileNotFoundError:
+            continue  # its holder removed it between the two steps
+
+
+def read_journal(path: Path, shard: Shard) -> Contents | None:
+    """The journal at `path` if it is readable and about `shard`."""
+    try:
+        contents = parse(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    if contents is None or (contents.header.digest, contents.header.size) != (shard.digest, shard.size):
+        return None
+    return contents
+
+
+def allocate(fd: int, size: int) -> None:
+    """Allocate `size` bytes of blocks, unwritten. Does nothing where the filesystem cannot.
+
+    Not os.posix_fallocate, which on such filesystems writes to every block. Raises OSError (ENOSPC).
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    while libc.fallocate(fd, 0, ctypes.c_int64(0), ctypes.c_int64(size)) != 0:
+        code = ctypes.get_errno()
+        if code in (errno.EOPNOTSUPP, errno.ENOSYS):
+            return
+        if code != errno.EINTR:
+            raise OSError(code, os.strerror(code))
+
+
+def _recheck(opened: Partial, found: Contents, journal: Journal) -> None:
+    """Take in the journaled pieces whose data is really in the file; drop the others from the journal."""
+
+    def check(piece: int, blake3: bytes) -> None:
+        if blake3 == found.pieces[piece]:
+            opened.include(piece, blake3)
+
+    hash_pieces(opened.fd, opened.layout, found.pieces, check)
+    good = opened.digests()
+    if found.whole and len(good) == len(found.pieces):
+        journal.continue_()
+    else:
+        journal.rewrite(found.header, good)

@@ -1,0 +1,265 @@
+"""A shard being fetched: one file of full size, a journal of verified pieces, a lock.
+
+Nobody may write into a piece after `add()`; commit() makes `fd` read-only so that a late duplicate cannot either.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from modeldist.agent.store.blobs import Blobs
+from modeldist.agent.store.buffers import blake3_of
+from modeldist.agent.store.failures import naming
+from modeldist.agent.store.follower import Follower
+from modeldist.agent.store.journal import Header, Journal
+from modeldist.agent.store.locks import FileLock
+from modeldist.agent.store.recheck import covered, hash_pieces
+from modeldist.artifact import Digest, algorithm
+from modeldist.errors import IntegrityError, StorageError
+from modeldist.scheduler.pieces import PieceLayout, PieceSet
+
+OnVerified = Callable[[PieceSet], None]
+CONTENTS = ("data", "journal", "journal.new", "lock")
+
+
+def leave(folder: Path, held: FileLock) -> None:
+    """Remove a partial's folder and let go of its lock. The lock goes last: until then nobody else makes files here."""
+    for name in CONTENTS:
+        (folder / name).unlink(missing_ok=True)
+    with suppress(OSError):  # somebody has begun anew in it
+        folder.rmdir()
+    held.release()
+
+
+class Partial:
+    """Thread-safe. `fd` is open for reading and writing until close(); it is not this class that writes to it.
+
+    `digest` names the shard, `layout` says how it is cut now.
+    """
+
+    def __init__(
+        self,
+        digest: Digest,
+        *,
+        folder: Path,
+        held: FileLock,
+        fd: int,
+        layout: PieceLayout,
+        journal: Journal,
+        follower: Follower,
+        blobs: Blobs,
+        tell: OnVerified,
+        on_close: Callable[[Partial], None],
+        committed: Digest | None = None,
+    ) -> None:
+        self.digest = digest
+        self.layout = layout
+        self.fd = fd
+        self._folder = folder
+        self._held = held
+        self._journal = journal
+        self._follower = follower
+        self._blobs = blobs
+        self._tell = tell
+        self._on_close = on_close
+        self._watchers: list[OnVerified] = []
+        self._state = threading.Condition()
+        self._readers = 0
+        self._have = PieceSet()
+        self._blake3: dict[int, bytes] = {}
+        self._frontier = 0  # pieces before this one are all verified
+        self._committed = committed
+        self._committing = threading.Lock()
+        self._closed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    # --- what is here ---
+
+    def have(self) -> PieceSet:
+        """Verified pieces, now."""
+        return self._have
+
+    def digests(self) -> dict[int, bytes]:
+        """BLAKE3 of the verified pieces."""
+        with self._state:
+            return dict(self._blake3)
+
+    def hash_piece(self, piece: int) -> bytes:
+        """BLAKE3 of what is in the file now, verified or not. Releases the GIL."""
+        with self._reading():
+            return blake3_of(self.fd, self.layout.offset(piece), self.layout.length(piece))
+
+    def watch(self, callback: OnVerified) -> Callable[[], None]:
+        """Call `callback` with newly verified pieces, from the thread that adds them. Returns what stops it."""
+        with self._state:
+            self._watchers.append(callback)
+
+        def stop() -> None:
+            with self._state:
+                if callback in self._watchers:
+                    self._watchers.remove(callback)
+
+        return stop
+
+    # --- verified pieces come and go ---
+
+    def add(self, piece: int, blake3: bytes) -> None:
+        """The piece is in the file and its BLAKE3 is what it should be. Raises StorageError when it cannot be noted."""
+        if not 0 <= piece < self.layout.count:
+            raise StorageError(f"{self.digest} has {self.layout.count} pieces; there is no piece {piece}.")
+        with self._state:
+            self._check_open()
+            if piece in self._have:
+                return
+            with naming("note a piece", self._folder):
+                self._journal.append(piece, blake3)
+            self.include(piece, blake3)
+            watchers = tuple(self._watchers)
+        for watcher in (self._tell, *watchers):
+            watcher(PieceSet.of((piece,)))
+
+    def include(self, piece: int, blake3: bytes) -> None:
+        """Take in a piece the journal knows already and whose digest was checked."""
+        with self._state:
+            self._blake3[piece] = blake3
+            self._have = self._have.add(piece)
+            before = self._frontier
+            while self._frontier in self._have:
+                self._frontier += 1
+            if self._frontier > before and self.layout.count > 1 and self._committed is None:
+                self._follower.advance(min(self.layout.size, self.layout.offset(self._frontier)))
+
+    def recut(self, piece_size: int) -> None:
+        """Change the piece size; pieces made of nothing but verified ones stay verified, with new digests.
+
+        No piece may be added meanwhile. Watchers are not told: their pieces mean something else now.
+        """
+        new = PieceLayout(self.layout.size, piece_size)
+        with self._state:
+            self._check_open()
+            if new == self.layout:
+                return
+            kept: dict[int, bytes] = {}
+            hash_pieces(self.fd, new, covered(self.layout, self._have, new), kept.__setitem__)
+            self._replace(new, kept)
+
+    def reset(self) -> None:
+        """Forget all pieces (not of a committed shard: its content is proven)."""
+        with self._state:
+            self._check_open()
+            if self._committed is None:
+                self._replace(self.layout, {})
+
+    def _replace(self, layout: PieceLayout, pieces: dict[int, bytes]) -> None:
+        if self._committed is None:
+            with naming("rewrite the journal", self._folder):
+                self._journal.rewrite(Header(self.digest, layout.size, layout.piece_size), pieces)
+        self.layout = layout
+        self._have = PieceSet.of(pieces)
+        self._blake3 = dict(pieces)
+        self._frontier = 0
+        while self._frontier in self._have:
+            self._frontier += 1
+        verified = min(layout.size, layout.offset(self._frontier))
+        self._follower.rewind(verified)
+        self._follower.advance(verified)
+
+    # --- how it ends ---
+
+    def commit(self) -> Digest:
+        """All pieces are there: prove the whole, make it a blob and return its sha256 digest.
+
+        Afterwards `fd` can only be read and the shard is no longer locked; close() is still due. Raises
+        IntegrityError when the content is not what the digest says (all pieces are forgotten then), StorageError.
+        """
+        with self._committing, self._reading():
+            if self._committed is not None:
+                return self._committed
+            if self._have != self.layout.all:
+                missing = self.layout.count - len(self._have)
+                raise StorageError(f"{self.digest} lacks {missing} of {self.layout.count} pieces.")
+            with naming("finish a shard", self._folder):
+                self._committed = self._prove_and_publish()
+            leave(self._folder, self._held)
+            self._journal.close()
+            return self._committed
+
+    def _prove_and_publish(self) -> Digest:
+        self._reopen(os.O_RDONLY)
+        found = self._follower.finish()
+        actual = found.get(algorithm(self.digest), self.digest)  # an etag proves nothing
+        if actual != self.digest:
+            self._reopen(os.O_RDWR)
+            self.reset()
+            raise IntegrityError(
+                f"The content fetched for {self.digest} is {actual}.",
+                remedy="Pull again; if it repeats, the origin or a peer holds a damaged copy.",
+            )
+        self._blobs.adopt(self._folder / "data", self.fd, found["sha256"], {*found.values(), self.digest})
+        return found["sha256"]
+
+    def close(self) -> None:
+        """Keep what is verified for the next begin(); a partial without verified pieces is discarded."""
+        with self._state:
+            keep = bool(self._have)
+        self._end(keep=keep)
+
+    def discard(self) -> None:
+        """Remove it."""
+        self._end(keep=False)
+
+    def _end(self, *, keep: bool) -> None:
+        with self._state:
+            if self._closed:
+                return
+            self._closed = True
+            self._state.wait_for(lambda: self._readers == 0)
+        self._follower.stop()
+        self._on_close(self)
+        self._journal.close()
+        if self._committed is None and not keep:
+            leave(self._folder, self._held)
+        self._held.release()
+        os.close(self.fd)
+
+    def _reopen(self, how: int) -> None:
+        """Reopen the file behind the same descriptor number."""
+        fd = os.open(self._folder / "data", how)
+        os.dup2(fd, self.fd, inheritable=False)
+        os.close(fd)
+
+    def duplicate(self) -> int:
+        """A descriptor of its own for a reader that may outlive this object."""
+        with self._reading():
+            return os.dup(self.fd)
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        with self._state:
+            self._check_open()
+            self._readers += 1
+        try:
+            yield
+        finally:
+            with self._state:
+                self._readers -= 1
+                self._state.notify_all()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StorageError(f"{self.digest} is no longer open here.")

@@ -1,0 +1,109 @@
+"""Where things are under the store's root.
+
+VERSION                        store format, so that an older program refuses a newer store
+node-id                        this node's stable name
+blobs/sha256/ab/<hex>          complete shards, read-only
+aliases/<algorithm>/<value>    text: the sha256 digest a git-sha1 or etag digest turned out to be
+partial/<algorithm>-<value>/   data, journal, lock of a shard being fetched
+artifacts/<algorithm>-<hex>.json   an artifact and its snapshots; the file's mtime is when it was last used
+refs/<quoted reference>        which artifact a reference meant; the file's mtime is when that was last checked
+pins/<quoted reference>        references the collector leaves alone
+live/                          flocked files: leases and reservations of running processes, the collector's gate
+hub/                           Hugging Face cache (may be elsewhere)
+tmp/                           files before their rename
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from modeldist.artifact import Digest
+
+FORMAT = 1
+_LONGEST_NAME = 200  # of the 255 bytes a filesystem allows
+
+
+@dataclass(frozen=True)
+class Places:
+    """Paths under one root; touches no disk."""
+
+    root: Path
+
+    @property
+    def version(self) -> Path:
+        return self.root / "VERSION"
+
+    @property
+    def node_id(self) -> Path:
+        return self.root / "node-id"
+
+    @property
+    def blobs(self) -> Path:
+        return self.root / "blobs" / "sha256"
+
+    @property
+    def aliases(self) -> Path:
+        return self.root / "aliases"
+
+    @property
+    def partials(self) -> Path:
+        return self.root / "partial"
+
+    @property
+    def artifacts(self) -> Path:
+        return self.root / "artifacts"
+
+    @property
+    def refs(self) -> Path:
+        return self.root / "refs"
+
+    @property
+    def pins(self) -> Path:
+        return self.root / "pins"
+
+    @property
+    def live(self) -> Path:
+        return self.root / "live"
+
+    @property
+    def tmp(self) -> Path:
+        return self.root / "tmp"
+
+    def folders(self) -> tuple[Path, ...]:
+        """Every folder that must exist, parents first."""
+        aliases = (self.aliases, self.aliases / "git-sha1", self.aliases / "etag")
+        return (self.blobs, *aliases, self.partials, self.artifacts, self.refs, self.pins, self.live, self.tmp)
+
+    def blob(self, digest: Digest) -> Path:
+        """Where the content of a `sha256:` digest is."""
+        value = digest.partition(":")[2]
+        return self.blobs / value[:2] / value
+
+    def alias(self, digest: Digest) -> Path:
+        kind, _, value = digest.partition(":")
+        return self.aliases / kind / value
+
+    def partial(self, digest: Digest) -> Path:
+        return self.partials / digest.replace(":", "-")
+
+    def artifact(self, digest: Digest) -> Path:
+        return self.artifacts / f"{digest.replace(':', '-')}.json"
+
+    def reference(self, reference: str) -> Path:
+        return self.refs / file_name(reference)
+
+    def pin(self, reference: str) -> Path:
+        return self.pins / file_name(reference)
+
+
+def file_name(reference: str) -> str:
+    """A file name for `reference`: percent-quoted, and cut and made unique by a hash where that grows too long."""
+    name = quote(reference, safe="")
+    if name in ("", ".", ".."):
+        name = "%" + name
+    if len(name) <= _LONGEST_NAME:
+        return name
+    return f"{name[:120]}~{hashlib.sha256(reference.encode()).hexdigest()}"

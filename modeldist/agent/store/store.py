@@ -1,0 +1,230 @@
+"""The store: the one door to everything under its root."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from modeldist.agent.store.atomic import temporary
+from modeldist.agent.store.blobs import Blobs
+from modeldist.agent.store.collector import Collector, GcReport, Removed
+from modeldist.agent.store.directory import Directory
+from modeldist.agent.store.failures import naming
+from modeldist.agent.store.hub import Hub
+from modeldist.agent.store.live import Lease, Live, Reservation
+from modeldist.agent.store.locks import wait_unlocked
+from modeldist.agent.store.opening import Opener
+from modeldist.agent.store.partial import Partial
+from modeldist.agent.store.places import FORMAT, Places
+from modeldist.agent.store.records import Records, SnapshotAt, StoredArtifact
+from modeldist.artifact import Artifact, Digest, Shard
+from modeldist.errors import StorageError
+
+
+class Store:
+    """Every method blocks and is thread-safe; several processes may have stores open on one root.
+
+    `root` and `hub` are absolute; `node_id` is 32 hex digits and stays the same for this root.
+    Any method may raise StorageError, StoreNotWritable or NotEnoughSpace.
+    """
+
+    def __init__(self, places: Places, hub: Path, node_id: str, clock: Callable[[], float]) -> None:
+        self.root = places.root
+        self.hub = hub
+        self.node_id = node_id
+        self._places = places
+        self._live = Live(places.live)
+        self._blobs = Blobs(places, self._live.gate, clock)
+        self._records = Records(places, clock)
+        self._hub = Hub(hub, self._blobs)
+        self._collector = Collector(places, self._blobs, self._records, self._live, hub, clock)
+        self._directory = Directory(self._blobs)
+        self._opener = Opener(
+            places,
+            self._blobs,
+            spend=self._live.spend,
+            tell=self._directory.tell,
+            on_close=self._directory.closed,
+        )
+
+    @classmethod
+    def open(cls, root: Path, *, hub: Path | None = None, clock: Callable[[], float] = time.time) -> Store:
+        """Open the store at `root`, making it if it is not there. `clock` gives seconds since the epoch.
+
+        Raises StoreNotWritable, StorageError (made by a newer program).
+        """
+        places = Places(root.expanduser().absolute())
+        hub = hub.expanduser().absolute() if hub else places.root / "hub"
+        with naming("open the store", places.root):
+            places.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in (*places.folders(), hub):
+                folder.mkdir(parents=True, exist_ok=True)
+            _check_format(places)
+            node_id = _once(places.node_id, uuid.uuid4().hex, places.tmp)
+        return cls(places, hub, node_id, clock)
+
+    def close(self) -> None:
+        """Partials must be closed; leases and reservations end on their own."""
+        self._opener.close()
+
+    # --- shards ---
+
+    def has(self, digest: Digest) -> bool:
+        return self._blobs.path(digest) is not None
+
+    def path(self, digest: Digest) -> Path | None:
+        """The complete blob, found by any of its digests; None when it is not complete. Hold a lease while using it."""
+        return self._blobs.path(digest)
+
+    def begin(self, shard: Shard, piece_size: int) -> Partial:
+        """Create or resume the partial file of a shard, cut into pieces of `piece_size` bytes, or as it was cut before.
+
+        Resuming checks every piece of the journal against the file first. When another process completed the shard in
+        the meantime, the Partial has every piece and commit() only returns the digest. Raises ShardLocked when another
+        Partial, here or in another process, has it.
+        """
+        partial = self._opener.begin(shard, piece_size)
+        self._directory.opened(partial)
+        return partial
+
+    def wait_unlocked(self, digest: Digest, timeout: float) -> bool:
+        """Wait up to `timeout` seconds until no Partial of the shard is open anywhere. Whether that came true."""
+        return wait_unlocked(self._places.partial(digest) / "lock", timeout)
+
+    def missing_bytes(self, artifact: Artifact) -> int:
+        """What a pull would still allocate: missing shards less what their partial files have, archives to unpack."""
+        missing = sum(file.size for file in artifact.files if file.encoding != "raw")
+        for shard in artifact.shards:
+            if not self.has(shard.digest):
+                missing += shard.size - min(shard.size, _allocated(self._places.partial(shard.digest) / "data"))
+        return missing
+
+    def reserve(self, size: int) -> Reservation:
+        """Claim `size` bytes of disk, counting what all processes have claimed; begin() takes what it allocates off it.
+
+        Raises NotEnoughSpace.
+        """
+        return self._live.reserve(size, self.root)
+
+    def put_bytes(self, data: bytes) -> Digest:
+        return self._blobs.put_bytes(data)
+
+    def import_file(self, path: Path) -> Digest:
+        """Store a copy of a file."""
+        return self._blobs.import_file(path)
+
+    def lease(self, digests: Iterable[Digest]) -> Lease:
+        """Until it ends, no process's collector removes these shards, complete or partial. Take it before has()."""
+        return self._live.lease(digests)
+
+    def directory(self) -> Directory:
+        """What the piece server may read: complete blobs and this store's open Partials."""
+        return self._directory
+
+    # --- artifacts and references ---
+
+    def record(self, artifact: Artifact, reference: str) -> None:
+        """`reference` means `artifact` as of now."""
+        with self._live.gate():
+            self._records.put(artifact, reference)
+
+    def lookup(self, reference: str) -> Artifact | None:
+        """What the reference meant when it was last recorded."""
+        return self._records.lookup(reference)
+
+    def checked(self, reference: str) -> float | None:
+        """When it was last recorded, in seconds since the epoch."""
+        return self._records.checked(reference)
+
+    def artifact(self, digest: Digest) -> Artifact | None:
+        record = self._records.get(digest)
+        return record.artifact if record else None
+
+    def snapshot(self, artifact: Artifact) -> Path | None:
+        """The snapshot directory if it is complete (every file there, with its size). Counts as a use."""
+        found = self._hub.complete(artifact)
+        if found is not None:
+            self._records.use(artifact.digest)
+        return found
+
+    def materialise(self, artifact: Artifact) -> Path:
+        """Make the snapshot directory, or repair it, and return it. All shards must be complete. Idempotent, atomic.
+
+        Its files are read-only: a hard link to the store's blob where the filesystem allows.
+        """
+        with self._live.gate():
+            folder = self._hub.materialise(artifact)
+            at = SnapshotAt(str(self.hub), artifact.repo_id, artifact.revision)
+            with naming("record a snapshot", self.root):
+                self._records.add_snapshot(artifact, at)
+        return folder
+
+    def artifacts(self) -> list[StoredArtifact]:
+        """Everything recorded, the least recently used first."""
+        found = [
+            StoredArtifact(
+                artifact=record.artifact,
+                references=references,
+                snapshot=self._hub.complete(record.artifact),
+                bytes_on_disk=sum(self._blobs.size(shard.digest) or 0 for shard in record.artifact.shards),
+                last_used=self._records.last_used(record.artifact.digest),
+                pinned=pinned,
+            )
+            for record, references, pinned in self._records.listed()
+        ]
+        return sorted(found, key=lambda stored: stored.last_used)
+
+    # --- removing ---
+
+    def pin(self, reference: str) -> None:
+        """The collector leaves what `reference` means alone, whatever it means later. Raises NotFound."""
+        self._records.pin(reference)
+
+    def unpin(self, reference: str) -> None:
+        self._records.unpin(reference)
+
+    def remove(self, reference: str) -> Removed:
+        """Forget a reference and its pin; with the last one go the artifact, its snapshots and its blobs, except blobs
+        that other artifacts or live processes use. Raises NotFound."""
+        return self._collector.remove(reference)
+
+    def gc(self, *, target_free: int | None = None, max_age: float | None = None, dry_run: bool = False) -> GcReport:
+        """Remove what nobody needs: blobs of no artifact, partial files untouched for 7 days, scratch files of a day.
+
+        With `max_age` (seconds) also artifacts unused for that long; with `target_free` (bytes) the least recently
+        used ones until so much is free. Never what is pinned or what a live process leases. `dry_run` only reports.
+        """
+        return self._collector.collect(target_free=target_free, max_age=max_age, dry_run=dry_run)
+
+
+def _check_format(places: Places) -> None:
+    text = _once(places.version, f"{FORMAT}\n", places.tmp)
+    if text.strip() != str(FORMAT):
+        raise StorageError(
+            f"The store at {places.root} has format {text.strip()[:40]!r}; this program knows format {FORMAT}.",
+            remedy="Upgrade modeldist, or choose another root.",
+        )
+
+
+def _once(path: Path, text: str, tmp: Path) -> str:
+    """The content of a file that is written once, by whichever process comes first."""
+    if not path.exists():
+        scratch = temporary(tmp)
+        scratch.write_text(text)
+        try:
+            path.hardlink_to(scratch)
+        except FileExistsError:
+            pass
+        finally:
+            scratch.unlink()
+    return path.read_text("utf-8", "replace")
+
+
+def _allocated(path: Path) -> int:
+    """Bytes of disk the file takes."""
+    try:
+        return path.stat().st_blocks * 512
+    except FileNotFoundError:
+        return 0

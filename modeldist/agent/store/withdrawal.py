@@ -1,0 +1,74 @@
+"""Taking a snapshot out of a Hugging Face cache without breaking what else is in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from modeldist.agent.store.hub import Repository
+
+
+def withdraw(repository: Repository, revision: str, blob_names: Iterable[str]) -> None:
+    """Remove refs to the revision, its snapshot and tree, and those of `blob_names` no other snapshot links to.
+
+    The order keeps the cache consistent for readers at every moment: no ref to a missing snapshot, no dangling link.
+    """
+    folder = repository.snapshot(revision)
+    if not repository.folder.is_dir():
+        return
+    repository.locks.mkdir(parents=True, exist_ok=True)
+    repository.building.mkdir(exist_ok=True)
+    with repository.lock_snapshot(revision):
+        _remove_refs(repository.refs, revision)
+        aside = repository.building / f"{revision}.{uuid.uuid4().hex}"
+        with suppress(FileNotFoundError):
+            folder.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+        repository.tree(revision).unlink(missing_ok=True)
+        shutil.rmtree(repository.folder / ".no_exist" / revision, ignore_errors=True)
+        used = _symlinked(repository.snapshots)
+        for name in set(blob_names) - used:
+            with repository.lock(name):
+                (repository.blobs / name).unlink(missing_ok=True)
+    _remove_empty(repository)
+
+
+def own_bytes(folder: Path) -> int:
+    """Bytes of disk that only this folder's files take: unpacked archives, not links to blobs."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            found = (Path(place) / name).lstat()
+            if found.st_nlink == 1:
+                total += found.st_blocks * 512
+    return total
+
+
+def _remove_refs(refs: Path, revision: str) -> None:
+    for path in sorted(refs.rglob("*"), reverse=True):
+        if path.is_dir():
+            with suppress(OSError):  # not empty
+                path.rmdir()
+        elif path.read_bytes() == revision.encode():
+            path.unlink()
+
+
+def _symlinked(snapshots: Path) -> set[str]:
+    """Names of blobs that files of the remaining snapshots are symlinks to."""
+    found = set()
+    for place, _, names in os.walk(snapshots):
+        for name in names:
+            path = Path(place) / name
+            if path.is_symlink():
+                found.add(path.readlink().name)
+    return found
+
+
+def _remove_empty(repository: Repository) -> None:
+    for name in (".building", ".no_exist", "trees", "refs", "blobs", "snapshots", ""):
+        with suppress(OSError):  # not empty, or not there
+            (repository.folder / name).rmdir()
