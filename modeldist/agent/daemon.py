@@ -6,8 +6,8 @@ import asyncio
 import os
 import signal
 import socket
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import structlog
@@ -23,8 +23,10 @@ from modeldist.agent.settings import AgentSettings
 from modeldist.agent.store import Store
 from modeldist.artifact import Digest
 from modeldist.errors import AgentError, UsageError
-from modeldist.origins.router import Origins, OriginSettings
+from modeldist.origins.router import Origins
+from modeldist.origins.settings import OriginSettings
 from modeldist.scheduler.messages import Location
+from modeldist.session.messages import Welcome
 from modeldist.transfer.base import ServerLimits
 from modeldist.transfer.capability import CapabilityChecker
 from modeldist.transfer.tcp import TcpPieceServer, TcpTransport
@@ -87,12 +89,21 @@ class Gate:
         self._checker: CapabilityChecker | None = None
         self._key = b""
 
-    def learn(self, key: bytes) -> None:
+    def learn(self, welcome: Welcome) -> None:
+        key = welcome.capability_key
         if key != self._key:
             self._key, self._checker = key, CapabilityChecker(key)
 
     def __call__(self, capability: bytes, child: str, shard: Digest) -> bool:
         return self._checker is not None and self._checker(capability, child, shard)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn would re-raise the signal right after its own shutdown, before the agent's is complete."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
 
 async def serve_local(path: Path, engine: Engine, pulls: Pulls) -> None:
@@ -105,18 +116,15 @@ async def serve_local(path: Path, engine: Engine, pulls: Pulls) -> None:
         access_log=False,
         timeout_graceful_shutdown=LEAVE_WITHIN,
     )
-    server = uvicorn.Server(config)
+    server = _Server(config)
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, lambda: setattr(server, "should_exit", True))
-    # uvicorn's own signal handling would re-raise the signal after its shutdown, before ours is complete
-    server.capture_signals = _no_signals  # type: ignore[method-assign,assignment]
     try:
         await server.serve(sockets=[listener])
     finally:
         listener.close()
-        with suppress(FileNotFoundError):
-            path.unlink()
+        path.unlink(missing_ok=True)  # noqa: ASYNC240 - the loop is about to end
 
 
 def listen_local(path: Path) -> socket.socket:
@@ -147,9 +155,9 @@ def split_address(text: str) -> tuple[str, int]:
 
 def origin_settings(settings: AgentSettings) -> OriginSettings:
     """What this agent may read, and how. Files only below the directories it was given."""
-    base = OriginSettings(
+    return OriginSettings(
         default_registry=settings.default_registry,
-        plain_http=frozenset(settings.plain_http),
+        plain_http_registries=frozenset(settings.plain_http),
+        hf_endpoint=settings.hf_endpoint or None,
         file_roots=tuple(settings.file_roots),
     )
-    return replace(base, hf_endpoint=settings.hf_endpoint) if settings.hf_endpoint else base

@@ -94,7 +94,7 @@ class WebSocketLink:
             raise ControlPlaneUnreachable(f"The control plane at {self._url} answered {status}.") from error
         except (OSError, TimeoutError, InvalidHandshake, WebSocketException) as error:
             raise ControlPlaneUnreachable(
-                f"The control plane at {self._url} cannot be reached ({error or type(error).__name__}).",
+                f"The control plane at {self._url} cannot be reached ({str(error) or type(error).__name__}).",
                 remedy="Check that `modeldist server` runs there and that this machine may connect to it.",
             ) from error
 

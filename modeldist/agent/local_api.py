@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from fastapi import FastAPI, Request, Response
@@ -15,8 +15,10 @@ from modeldist.agent.engine import Engine
 from modeldist.agent.progress import FINAL, PullSnapshot
 from modeldist.agent.pull import Pull, Pulls
 from modeldist.agent.store import GcReport, StoredArtifact
-from modeldist.errors import AgentError, ErrorInfo, ModeldistError, NotFound, UsageError
+from modeldist.errors import ModeldistError, NotFound, UsageError
 from modeldist.scheduler.messages import Priority
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 EVENT_EVERY = 0.2  # seconds between snapshots of a running pull
 
@@ -191,7 +193,7 @@ def _known(pull: Pull | None, text: str) -> Pull:
     return pull
 
 
-async def _body[T: msgspec.Struct](request: Request, kind: type[T]) -> T:
+async def _body(request: Request, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(await request.body(), type=kind)
     except msgspec.MsgspecError as error:
@@ -200,6 +202,3 @@ async def _body[T: msgspec.Struct](request: Request, kind: type[T]) -> T:
 
 def _json(value: Any, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status, media_type="application/json")
-
-
-__all__ = ["AgentError", "AgentStatus", "ArtifactRow", "ErrorInfo", "artifact_row", "create_local_app"]

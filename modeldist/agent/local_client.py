@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -16,6 +16,9 @@ from modeldist.agent.progress import PullSnapshot
 from modeldist.errors import AgentError, ErrorInfo
 
 TIMEOUT = 30.0  # seconds without any answer; a running pull sends something far more often
+
+
+T = TypeVar("T")
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -73,17 +76,19 @@ class LocalAgent:
     def find_pull(self, text: str) -> PullSnapshot:
         return self._call("GET", f"/v1/pulls/find?text={quote(text, safe='')}", PullSnapshot)
 
-    def get(self, path: str) -> Any:
-        """Plain JSON of a GET."""
-        return self._call("GET", path, Any)
+    def artifacts(self) -> list[dict[str, Any]]:
+        return self._call("GET", "/v1/artifacts", list[dict[str, Any]])
 
-    def remove(self, reference: str) -> Any:
-        return self._call("DELETE", f"/v1/artifacts?reference={quote(reference, safe='')}", Any)
+    def status(self) -> dict[str, Any]:
+        return self._call("GET", "/v1/status", dict[str, Any])
 
-    def gc(self, **options: Any) -> Any:
-        return self._call("POST", "/v1/gc", Any, options)
+    def remove(self, reference: str) -> dict[str, Any]:
+        return self._call("DELETE", f"/v1/artifacts?reference={quote(reference, safe='')}", dict[str, Any])
 
-    def _call(self, method: str, path: str, kind: Any, body: Any = None) -> Any:
+    def gc(self, **options: Any) -> dict[str, Any]:
+        return self._call("POST", "/v1/gc", dict[str, Any], options)
+
+    def _call(self, method: str, path: str, kind: type[T], body: Any = None) -> T:
         with closing(_UnixConnection(self.path)) as connection:
             return msgspec.json.decode(self._open(connection, method, path, body).read(), type=kind)
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial as bind
 
-from modeldist.agent.parents import Parents, Post
+from modeldist.agent.node import Node
+from modeldist.agent.parents import Parents
 from modeldist.agent.shard_fetch import ShardFetch
 from modeldist.agent.verify import Verifier, blake3_of, check_piece, proves
 from modeldist.scheduler.phase2.messages import (
@@ -41,11 +41,12 @@ class _Request:
 class PeerFetches:
     """Loop thread only, but for `_outcome`, which transports call from their threads."""
 
-    def __init__(self, parents: Parents, verifier: Verifier, post: Post, apply: Callable[[Event], None]) -> None:
+    def __init__(self, node: Node, parents: Parents, verifier: Verifier) -> None:
         self._parents = parents
         self._verifier = verifier
-        self._post = post
-        self._apply = apply
+        self._post = node.loop.post
+        self._apply = node.apply
+        self._scratch_dir = node.store.root / "tmp"
         self._moves: set[asyncio.Task[None]] = set()
         self.bytes_in_flight = 0
 
@@ -55,7 +56,7 @@ class PeerFetches:
             return
         layout = fetch.layout
         start, length = layout.offset(piece), layout.length(piece)
-        scratch = self._scratch(fetch) if piece in fetch.writers else None
+        scratch = self._scratch() if piece in fetch.writers else None
         request = _Request(fetch, piece, node, length, scratch)
         fd, offset = (fetch.partial.fd, start) if scratch is None else (scratch, 0)
         fetch.hold()
@@ -65,9 +66,8 @@ class PeerFetches:
         if not self._parents.fetch(node, fetch.shard.digest, start, length, fd, offset, bind(self._outcome, request)):
             self._ended(request)
 
-    @staticmethod
-    def _scratch(fetch: ShardFetch) -> int:
-        handle, name = tempfile.mkstemp(dir=fetch.partial.scratch_dir)
+    def _scratch(self) -> int:
+        handle, name = tempfile.mkstemp(dir=self._scratch_dir)
         os.unlink(name)  # noqa: PTH108 - only the descriptor is kept
         return handle
 

@@ -12,8 +12,8 @@ import structlog
 
 from modeldist.agent.engine import Engine
 from modeldist.agent.progress import FINAL, ParentShare, PullSnapshot, ShardProgress, State
-from modeldist.agent.store import ShardLocked
-from modeldist.artifact import Artifact, Shard
+from modeldist.agent.store import Reservation, ShardLocked
+from modeldist.artifact import Artifact, Digest, Shard
 from modeldist.errors import (
     Cancelled,
     ControlPlaneUnreachable,
@@ -81,7 +81,7 @@ class Pull:
         store = self._engine.store
         artifact = self.artifact = await self._resolve()
         if path := await asyncio.to_thread(store.snapshot, artifact):
-            self._all_local(artifact)
+            self._note_local(artifact, [])
             await asyncio.to_thread(store.record, artifact, self.key)
             return path
         with store.lease(tuple(shard.digest for shard in artifact.shards)):
@@ -120,16 +120,20 @@ class Pull:
             self._note_local(artifact, missing)
             if not missing:
                 return
-            with await asyncio.to_thread(store.reserve, sum(shard.size for shard in missing)):
+            with await asyncio.to_thread(self._reserve, artifact):
                 self.state = "pulling"
                 try:
-                    await self._engine.fetch_all(artifact, missing, self.priority, self.id)
+                    await self._engine.shards.fetch_all(artifact, missing, self.priority, self.id)
                 except ShardLocked:
                     pass  # leave the reservation first
                 else:
-                    self._remember(artifact)
+                    self._note_local(artifact, [])
                     return
             await self._wait_for_other(missing)
+
+    def _reserve(self, artifact: Artifact) -> Reservation:
+        store = self._engine.store
+        return store.reserve(store.missing_bytes(artifact))
 
     async def _wait_for_other(self, missing: list[Shard]) -> None:
         """Another process on this node fetches one of these: wait for it instead of fetching twice."""
@@ -138,15 +142,12 @@ class Pull:
             self._notes.append("Another process on this machine is fetching the same shards; waiting for it.")
         store = self._engine.store
         for shard in missing:
-            if shard.digest in self._engine.fetches:
-                continue
+            if (fetch := self._engine.node.fetches.get(shard.digest)) and not fetch.ended:
+                continue  # a pull of this process: the next round joins it
             while not await asyncio.to_thread(store.wait_unlocked, shard.digest, LOCK_PATIENCE):
                 pass
 
     # --- what others see ---
-
-    def _all_local(self, artifact: Artifact) -> None:
-        self._note_local(artifact, [])
 
     def _note_local(self, artifact: Artifact, missing: list[Shard]) -> None:
         absent = {shard.digest for shard in missing}
@@ -162,9 +163,6 @@ class Pull:
         for node, count in parents.items():
             self._parents[node] = self._parents.get(node, 0) + count
         self._notes.extend(note for note in notes if note not in self._notes)
-
-    def _remember(self, artifact: Artifact) -> None:
-        self._note_local(artifact, [])
 
     def snapshot(self) -> PullSnapshot:
         shards = self._shards()
@@ -194,18 +192,18 @@ class Pull:
         for shard in self.artifact.shards:
             if row := self._final.get(shard.digest):
                 rows.append(row)
-            elif fetch := self._engine.fetches.get(shard.digest):
+            elif fetch := self._engine.node.fetches.get(shard.digest):
                 rows.append(fetch.progress())
             else:
                 path = next(file.path for file in self.artifact.files if file.digest == shard.digest)
                 rows.append(ShardProgress(path, shard.digest, shard.size, 0, 0, 0, 0, complete=False))
         return tuple(rows)
 
-    def _live(self) -> list[str]:
+    def _live(self) -> list[Digest]:
         return [shard.digest for shard in self.artifact.shards] if self.artifact else []
 
     def _live_notes(self) -> list[str]:
-        fetches = self._engine.fetches
+        fetches = self._engine.node.fetches
         return [
             note
             for digest in self._live()
@@ -216,7 +214,7 @@ class Pull:
     def _all_parents(self) -> dict[str, int]:
         shares = dict(self._parents)
         for digest in self._live():
-            if (fetch := self._engine.fetches.get(digest)) and digest not in self._final:
+            if (fetch := self._engine.node.fetches.get(digest)) and digest not in self._final:
                 for node, count in fetch.peer_bytes.items():
                     shares[node] = shares.get(node, 0) + count
         return shares
@@ -227,22 +225,22 @@ class Pulls:
 
     def __init__(self, engine: Engine, canonical: Callable[[str], str]) -> None:
         self._engine = engine
-        self._canonical = canonical
+        self.canonical = canonical
         self._pulls: dict[str, Pull] = {}
         self._tasks: dict[str, asyncio.Task[Path]] = {}
         self._reports: set[asyncio.Task[None]] = set()
-        engine.on_start_pull = self._commanded
-        engine.on_cancel_pull = self._cancel_commanded
+        engine.inbox.start_pull = self._commanded
+        engine.inbox.cancel_pull = self._cancel_commanded
 
     def start(
         self, reference: str, *, priority: Priority = Priority.PULL, pull: str | None = None, offline: bool = False
     ) -> Pull:
         """Begin a pull; await it with `wait`. Raises InvalidReference at once."""
-        key = self._canonical(reference)
+        key = self.canonical(reference)
         pull_id = pull or uuid.uuid4().hex
         state = Pull(self._engine, reference, key=key, pull=pull_id, priority=priority, offline=offline)
         self._pulls[pull_id] = state
-        self._engine.watch(pull_id, state.shard_done)
+        self._engine.shards.watch(pull_id, state.shard_done)
         task = asyncio.create_task(state.run(), name=f"pull {reference}")
         task.add_done_callback(self._finished)
         self._tasks[pull_id] = task
@@ -252,6 +250,10 @@ class Pulls:
     async def wait(self, pull: Pull) -> Path:
         """The snapshot directory, or the pull's error. Cancelling the waiter does not stop the pull."""
         return await asyncio.shield(self._tasks[pull.id])
+
+    async def settled(self, pull: Pull, within: float) -> None:
+        """Return when the pull has ended, or after `within` seconds."""
+        await asyncio.wait([self._tasks[pull.id]], timeout=within)
 
     def get(self, pull_id: str) -> Pull | None:
         return self._pulls.get(pull_id)
@@ -292,7 +294,7 @@ class Pulls:
         for pull in finished[: max(0, len(finished) - KEEP_FINISHED)]:
             self._pulls.pop(pull.id, None)
             self._tasks.pop(pull.id, None)
-            self._engine.unwatch(pull.id)
+            self._engine.shards.unwatch(pull.id)
 
     # --- started by the control plane ---
 
@@ -312,7 +314,6 @@ class Pulls:
         self.cancel(message.pull)
 
     async def _report(self, pull: Pull) -> None:
-        task = self._tasks[pull.id]
         last: PullProgress | None = None
         while True:
             progress = progress_message(pull.snapshot())
@@ -321,7 +322,7 @@ class Pulls:
                 last = progress
             if pull.state in FINAL:
                 return
-            await asyncio.wait([task], timeout=REPORT_EVERY)
+            await self.settled(pull, REPORT_EVERY)
 
 
 def progress_message(now: PullSnapshot) -> PullProgress:

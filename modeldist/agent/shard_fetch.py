@@ -48,7 +48,8 @@ class ShardFetch:
     done: asyncio.Future[None]
     local_bytes: int
     capability: bytes = b""
-    joined: bool = False
+    announced: bool = False  # introduced to the control plane
+    joined: bool = False  # known to phase 2
     ended: bool = False
     trusted: dict[int, bytes] = field(default_factory=dict)
     writers: dict[int, str] = field(default_factory=dict)
@@ -57,7 +58,6 @@ class ShardFetch:
     wanted_by: set[str] = field(default_factory=set)
     origin_bytes: int = 0  # of leases that have ended
     reads: set[LeaseRead] = field(default_factory=set)
-    origin_pieces: int = 0
     peer_bytes: Counter[str] = field(default_factory=Counter)
     origin_failures: int = 0
     rejections: int = 0

@@ -46,10 +46,7 @@ def _feed(fd: int, offset: int, length: int, update: Callable[[memoryview], obje
 def proves(fd: int, offset: int, length: int, digest: Digest) -> bool:
     """Whether this range is the whole content that `digest` (sha256 or git-sha1) names."""
     kind = algorithm(digest)
-    if kind == "git-sha1":
-        hasher = hashlib.sha1(b"blob %d\0" % length, usedforsecurity=False)
-    else:
-        hasher = hashlib.sha256()
+    hasher = hashlib.sha1(b"blob %d\x00" % length, usedforsecurity=False) if kind == "git-sha1" else hashlib.sha256()
     _feed(fd, offset, length, hasher.update)
     return hasher.hexdigest() == digest.partition(":")[2]
 

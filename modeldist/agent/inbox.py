@@ -1,0 +1,89 @@
+"""What the control plane says, carried to the part of the engine that it concerns. Loop thread only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+
+from modeldist.agent.node import Node
+from modeldist.agent.shard_fetch import ShardFetch
+from modeldist.agent.shards import Shards
+from modeldist.scheduler.messages import (
+    LeaseFailed,
+    LeaseGranted,
+    LeaseRevoked,
+    Parents,
+    PieceDigest,
+    PieceDigests,
+    TaskJoined,
+    TaskReset,
+)
+from modeldist.scheduler.phase2.messages import DigestsKnown, LeaseArrived, LeaseGone, ParentsChanged, TaskAdded
+from modeldist.scheduler.pieces import PieceSet
+from modeldist.session.messages import CancelPull, FromControl, StartPull
+
+log = structlog.get_logger(__name__)
+
+
+class Inbox:
+    """`start_pull` and `cancel_pull` are set by whoever runs pulls."""
+
+    def __init__(self, node: Node, shards: Shards) -> None:
+        self._node = node
+        self._shards = shards
+        self.start_pull: Callable[[StartPull], None] = lambda _: None
+        self.cancel_pull: Callable[[CancelPull], None] = lambda _: None
+
+    def receive(self, message: FromControl) -> None:  # noqa: PLR0912 - one arm per message
+        node = self._node
+        match message:
+            case StartPull():
+                self.start_pull(message)
+            case CancelPull():
+                self.cancel_pull(message)
+            case TaskJoined():
+                if fetch := node.fetches.get(message.task):
+                    self._joined(fetch, message)
+            case LeaseGranted():
+                self._granted(message)
+            case Parents() if node.live(message.task):
+                others = tuple(parent for parent in message.parents if parent.node != node.store.node_id)
+                node.apply(ParentsChanged(message.task, others))
+            case LeaseRevoked() if node.live(message.task):
+                node.apply(LeaseGone(message.task, message.lease))
+            case PieceDigests():
+                if fetch := node.live(message.task):
+                    self._learn(fetch, message.digests)
+            case TaskReset():
+                if fetch := node.live(message.task):
+                    node.loop.spawn(self._shards.restart(fetch, message.reason), "restart")
+            case Parents() | LeaseRevoked():
+                pass  # of a task that has just ended here
+            case _:
+                log.warning("unexpected message", message=type(message).__name__)
+
+    def _joined(self, fetch: ShardFetch, message: TaskJoined) -> None:
+        fetch.capability = message.capability
+        if fetch.joined or fetch.ended:
+            return
+        if message.piece_size != fetch.layout.piece_size:
+            fetch.partial.recut(message.piece_size)
+            fetch.trusted = dict(fetch.partial.digests())
+        fetch.joined = True
+        self._node.apply(TaskAdded(message.task, fetch.layout, fetch.partial.have(), fetch.priority))
+        if known := fetch.verifiable(fetch.layout.all):
+            self._node.apply(DigestsKnown(message.task, known))
+
+    def _granted(self, message: LeaseGranted) -> None:
+        if self._node.live(message.task):
+            self._node.apply(LeaseArrived(message.task, message.lease, message.start, message.count))
+            return
+        unread = PieceSet.span(message.start, message.count).to_bytes()
+        self._node.tell(LeaseFailed(message.task, message.lease, unread, "this node no longer fetches the shard"))
+
+    def _learn(self, fetch: ShardFetch, digests: tuple[PieceDigest, ...]) -> None:
+        for digest in digests:
+            fetch.trusted.setdefault(digest.piece, digest.blake3)
+        known = PieceSet.of(digest.piece for digest in digests)
+        self._node.apply(DigestsKnown(fetch.shard.digest, known))

@@ -1,0 +1,131 @@
+"""Origin leases as the engine sees them: start a read, take in its pieces, say how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial as bind
+
+import structlog
+
+from modeldist.agent.node import Node
+from modeldist.agent.origin_reads import LeaseCallbacks, LeaseRead, OriginReads, Readers
+from modeldist.agent.parents import Parents
+from modeldist.agent.shard_fetch import ShardFetch
+from modeldist.agent.verify import Verifier, check_piece
+from modeldist.artifact import Artifact, Digest
+from modeldist.errors import (
+    IntegrityError,
+    ModeldistError,
+    OriginProtocolError,
+    OriginUnavailable,
+    RateLimited,
+)
+from modeldist.scheduler.messages import LeaseFailed, PieceDigest
+from modeldist.scheduler.phase2.messages import LeaseGone, ParentLost, PieceVerified
+from modeldist.scheduler.pieces import PieceSet
+
+log = structlog.get_logger(__name__)
+
+TRANSIENT = (OriginUnavailable, RateLimited, OriginProtocolError)
+"""Worth another lease, here or at another node; everything else ends the pull with the origin's own words."""
+
+
+class LeaseReads:
+    """`fail` ends a shard's fetch; `report_soon` asks for a report before its time."""
+
+    def __init__(
+        self,
+        node: Node,
+        readers: Readers,
+        verifier: Verifier,
+        parents: Parents,
+        *,
+        fail: Callable[[ShardFetch, ModeldistError], None],
+        report_soon: Callable[[], None],
+    ) -> None:
+        self._node = node
+        self._parents = parents
+        self._fail = fail
+        self._report_soon = report_soon
+        callbacks = LeaseCallbacks(on_piece=self._piece, on_end=self._end)
+        self._reads = OriginReads(readers, verifier, node.config.origin_streams, callbacks)
+
+    def start(self, fetch: ShardFetch, lease: int, start: int, count: int) -> None:
+        pieces = PieceSet.span(start, count) - fetch.partial.have()
+        for parent in {fetch.writers[piece] for piece in pieces if piece in fetch.writers}:
+            # Nobody else may write where the lease's reader will.
+            self._parents.disconnect(parent)
+            self._node.apply(ParentLost(parent, "its piece is now read from the origin"))
+        fetch.hold()
+        fetch.reads.add(self._reads.start(fetch, lease, pieces))
+
+    def stop(self, task: Digest, lease: int) -> None:
+        self._reads.stop(task, lease)
+
+    def stop_task(self, task: Digest) -> None:
+        self._reads.stop_task(task)
+
+    def progress(self, task: Digest) -> dict[int, int]:
+        """lease -> bytes read so far."""
+        return self._reads.progress(task)
+
+    def forget(self, artifact: Artifact) -> None:
+        self._reads.forget(artifact)
+
+    def close(self) -> None:
+        """Blocks until the reading threads have stopped."""
+        self._reads.close()
+
+    # --- reading and hashing threads ---
+
+    def _piece(self, read: LeaseRead, piece: int) -> None:
+        fetch = read.fetch
+        whole = fetch.shard.digest if fetch.self_proving else None
+        found = check_piece(fetch.partial, piece, None, whole)
+        if found is None:
+            read.error = IntegrityError(
+                f"{fetch.path} of {fetch.artifact.name}: the origin sent {fetch.shard.size} bytes whose digest is not "
+                f"{fetch.shard.digest}.",
+                remedy="The origin's copy is damaged or was replaced; push it again.",
+            )
+            return
+        fetch.partial.add(piece, found)
+        self._node.loop.post(bind(self._verified, fetch, piece, found))
+
+    def _end(self, read: LeaseRead) -> None:
+        self._node.loop.post(bind(self._ended, read))
+
+    # --- loop thread ---
+
+    def _verified(self, fetch: ShardFetch, piece: int, digest: bytes) -> None:
+        if fetch.ended:
+            return
+        fetch.origin_failures = 0
+        fetch.trusted[piece] = digest
+        fetch.verified.append(PieceDigest(piece, digest))
+        fetch.have_changed = True
+        self._report_soon()
+        self._node.apply(PieceVerified(fetch.shard.digest, piece))
+
+    def _ended(self, read: LeaseRead) -> None:
+        fetch, task = read.fetch, read.fetch.shard.digest
+        self._reads.ended(read)
+        fetch.reads.discard(read)
+        fetch.origin_bytes += read.bytes
+        fetch.release()
+        if fetch.ended:
+            return
+        if unread := read.pieces - fetch.partial.have():
+            reason = str(read.error or "stopped")
+            self._node.tell(LeaseFailed(task, read.lease, unread.to_bytes(), reason))
+        if fetch.joined:
+            self._node.apply(LeaseGone(task, read.lease))
+        if read.error is not None:
+            self._failed(fetch, read.error)
+
+    def _failed(self, fetch: ShardFetch, error: ModeldistError) -> None:
+        fetch.note(f"Reading from the origin failed: {error}")
+        fetch.origin_failures += 1
+        log.warning("origin read failed", shard=fetch.path, error=str(error), failures=fetch.origin_failures)
+        if not isinstance(error, TRANSIENT) or fetch.origin_failures >= self._node.config.origin_failures:
+            self._fail(fetch, error.about(fetch.path))

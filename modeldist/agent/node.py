@@ -1,0 +1,81 @@
+"""What the engine's parts share: the store, the loop, the shards being fetched, and the two ways to say something."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from modeldist.agent.config import EngineConfig
+from modeldist.agent.shard_fetch import ShardFetch
+from modeldist.agent.store import Store
+from modeldist.artifact import Digest
+from modeldist.scheduler.phase2.messages import Event
+from modeldist.session.messages import FromAgent
+
+log = structlog.get_logger(__name__)
+
+
+class Loop:
+    """The engine's asyncio loop: background work on it, calls onto it from threads."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._background: set[asyncio.Task[None]] = set()
+        self._closing = False
+
+    def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+
+    def future(self) -> asyncio.Future[None]:
+        assert self._loop is not None
+        return self._loop.create_future()
+
+    def post(self, call: Callable[[], None]) -> None:
+        """Run on the loop thread, from any thread; dropped once the loop is gone."""
+        assert self._loop is not None
+        try:
+            self._loop.call_soon_threadsafe(call)
+        except RuntimeError:
+            if not self._closing:
+                raise
+
+    def spawn(self, work: Awaitable[None], name: str) -> None:
+        """Run beside everything else. A failure is logged, not lost."""
+
+        async def guarded() -> None:
+            try:
+                await work
+            except asyncio.CancelledError:
+                raise
+            except Exception:
+                log.exception("background work failed", work=name)
+
+        task = asyncio.create_task(guarded(), name=name)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def close(self) -> None:
+        self._closing = True
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+
+
+@dataclass(eq=False)
+class Node:
+    """`apply` hands an event to phase 2; `tell` posts a message to the control plane (dropped without a session)."""
+
+    store: Store
+    config: EngineConfig
+    loop: Loop
+    apply: Callable[[Event], None]
+    tell: Callable[[FromAgent], None]
+    fetches: dict[Digest, ShardFetch] = field(default_factory=dict)
+
+    def live(self, task: Digest) -> ShardFetch | None:
+        """A shard that phase 2 is working on."""
+        fetch = self.fetches.get(task)
+        return fetch if fetch and fetch.joined and not fetch.ended else None

@@ -1,0 +1,51 @@
+"""Complete shards that this node offers to others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from modeldist.agent.store import Store
+from modeldist.artifact import Digest, Shard
+from modeldist.scheduler.messages import PieceDigest, TaskJoin
+from modeldist.scheduler.pieces import PieceSet, piece_size_for
+
+
+class Offers:
+    """What is held, kept in step with the store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._held: dict[Digest, Shard] = {}
+
+    def find(self) -> None:
+        """Look through the store (blocking)."""
+        for stored in self._store.artifacts():
+            for shard in stored.artifact.shards:
+                if self._store.has(shard.digest):
+                    self._held[shard.digest] = shard
+
+    def add(self, shard: Shard) -> None:
+        self._held[shard.digest] = shard
+
+    def drop_missing(self) -> tuple[Digest, ...]:
+        """Forget what left the store; returns it."""
+        gone = tuple(digest for digest in self._held if not self._store.has(digest))
+        for digest in gone:
+            del self._held[digest]
+        return gone
+
+    def joins(self) -> Iterable[TaskJoin]:
+        """How each shard introduces itself to phase 1. Empty shards are nothing to offer."""
+        return (self._join(shard) for shard in self._held.values() if shard.size)
+
+    def _join(self, shard: Shard) -> TaskJoin:
+        piece_size, digests = self._store.piece_digests(shard.digest) or (piece_size_for(shard.size), {})
+        return TaskJoin(
+            shard.digest,
+            shard.size,
+            "",
+            PieceSet.full(-(-shard.size // piece_size)).to_bytes(),
+            tuple(PieceDigest(piece, digest) for piece, digest in sorted(digests.items())),
+            piece_size=piece_size,
+            seed_only=True,
+        )

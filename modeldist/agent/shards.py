@@ -1,0 +1,188 @@
+"""The life of a shard on this node: begun, joined, complete or failed, started again when it proved wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from msgspec.structs import replace
+
+from modeldist.agent.lease_reads import LeaseReads
+from modeldist.agent.node import Node
+from modeldist.agent.parents import Parents
+from modeldist.agent.progress import ShardProgress
+from modeldist.agent.shard_fetch import ShardFetch
+from modeldist.artifact import Artifact, Shard
+from modeldist.errors import Cancelled, IntegrityError, ModeldistError, PullFailed
+from modeldist.scheduler.messages import JoinTasks, LeaveTasks, PieceDigest, Priority, ShardRejected, TaskJoin
+from modeldist.scheduler.phase2.messages import TaskRemoved
+from modeldist.scheduler.pieces import piece_size_for
+
+ShardEnded = Callable[[ShardProgress, dict[str, int], list[str]], None]
+"""(final progress, bytes by parent, notes) of a shard, for the pulls that wanted it."""
+
+
+class Shards:
+    """Loop thread only. `completed` is told of every shard that reached the store."""
+
+    def __init__(self, node: Node, parents: Parents, completed: Callable[[ShardFetch], None]) -> None:
+        self._node = node
+        self._parents = parents
+        self._completed = completed
+        self._watchers: dict[str, ShardEnded] = {}
+        self.leases: LeaseReads  # set by the engine: leases end shards, shards stop leases
+
+    def watch(self, pull: str, ended: ShardEnded) -> None:
+        self._watchers[pull] = ended
+
+    def unwatch(self, pull: str) -> None:
+        self._watchers.pop(pull, None)
+
+    async def fetch_all(self, artifact: Artifact, shards: Iterable[Shard], priority: Priority, pull: str) -> None:
+        """Fetch these into the store. Raises the first failure; other pulls of the same shards go on.
+        Raises ShardLocked when another process fetches one of them."""
+        wanted: list[ShardFetch] = []
+        try:
+            for shard in shards:
+                if fetch := await self._begin(artifact, shard, priority, pull):
+                    wanted.append(fetch)
+            self.join([fetch for fetch in wanted if not fetch.announced])
+            await _all_or_first_error([fetch.done for fetch in wanted])
+        finally:
+            for fetch in wanted:
+                fetch.wanted_by.discard(pull)
+                if not fetch.wanted_by and not fetch.ended:
+                    await self.end(fetch, Cancelled(f"The pull of {fetch.path} was stopped."))
+            self.leases.forget(artifact)
+
+    async def _begin(self, artifact: Artifact, shard: Shard, priority: Priority, pull: str) -> ShardFetch | None:
+        """Open or share the shard's partial file; None when it is in the store already."""
+        node = self._node
+        if (fetch := node.fetches.get(shard.digest)) and not fetch.ended:
+            fetch.wanted_by.add(pull)
+            return fetch
+        partial = await asyncio.to_thread(node.store.begin, shard, piece_size_for(shard.size))
+        if node.store.has(shard.digest):
+            await asyncio.to_thread(partial.discard)
+            return None
+        fetch = ShardFetch(
+            shard=shard,
+            artifact=artifact,
+            path=next(file.path for file in artifact.files if file.digest == shard.digest),
+            partial=partial,
+            priority=priority,
+            done=node.loop.future(),
+            local_bytes=partial.layout.bytes_of(partial.have()),
+        )
+        fetch.idle.set()
+        fetch.wanted_by.add(pull)
+        fetch.trusted.update(partial.digests())
+        node.fetches[shard.digest] = fetch
+        return fetch
+
+    def join(self, fetches: Iterable[ShardFetch]) -> None:
+        """(Re-)introduce shards to the control plane, one message per priority."""
+        by_priority: dict[Priority, list[TaskJoin]] = {}
+        for fetch in fetches:
+            fetch.announced = True
+            by_priority.setdefault(fetch.priority, []).append(introduction(fetch))
+        for priority, tasks in by_priority.items():
+            self._node.tell(JoinTasks(tuple(tasks), priority))
+
+    async def complete(self, fetch: ShardFetch) -> None:
+        """All pieces are there: prove the whole and publish it."""
+        try:
+            await self._quiesce(fetch, f"{fetch.path} is complete")
+            await asyncio.to_thread(fetch.partial.commit)
+        except IntegrityError as error:
+            await self._rejected(fetch, error)
+        except ModeldistError as error:
+            await self.end(fetch, error)
+        except OSError as error:
+            await self.end(fetch, PullFailed(f"Storing {fetch.path} failed: {error}."))
+        else:
+            await self.end(fetch, None)
+
+    async def _rejected(self, fetch: ShardFetch, error: IntegrityError) -> None:
+        """Every piece was as promised and the shard is still wrong: some promise was false."""
+        fetch.rejections += 1
+        fetch.note(str(error))
+        self._node.tell(ShardRejected(fetch.shard.digest))
+        alone = not fetch.peer_bytes.total() and not fetch.local_bytes
+        if alone or fetch.rejections >= self._node.config.rejections:
+            await self.end(fetch, error.about(f"{fetch.path} of {fetch.artifact.name}"))
+        else:
+            await self.restart(fetch)
+
+    async def restart(self, fetch: ShardFetch, reason: str = "") -> None:
+        """Leave the task, let every transfer end, forget all pieces, join again."""
+        if reason:
+            fetch.note(f"Started again: {reason}")
+        fetch.joined = False
+        self._node.apply(TaskRemoved(fetch.shard.digest))
+        await self._quiesce(fetch, f"{fetch.path} starts again")
+        await asyncio.to_thread(fetch.partial.reset)
+        fetch.start_again()
+        if not fetch.ended:
+            self.join([fetch])
+
+    async def end(self, fetch: ShardFetch, error: ModeldistError | None) -> None:
+        """Stop fetching. `error` None: the shard is in the store. Idempotent."""
+        if fetch.ended:
+            return
+        fetch.ended = True
+        task = fetch.shard.digest
+        if fetch.joined:
+            self._node.apply(TaskRemoved(task))
+        self._tell_watchers(fetch, complete=error is None)
+        if error is not None:
+            self._node.tell(LeaveTasks((task,)))
+            await self._quiesce(fetch, f"stopped fetching {fetch.path}")
+        await asyncio.to_thread(fetch.partial.close)
+        if self._node.fetches.get(task) is fetch:
+            del self._node.fetches[task]
+        if error is None:
+            self._completed(fetch)
+        if fetch.done.done():
+            return
+        if error is None:
+            fetch.done.set_result(None)
+        else:
+            fetch.done.set_exception(error)
+            fetch.done.exception()  # seen: nobody may be waiting
+
+    async def _quiesce(self, fetch: ShardFetch, reason: str) -> None:
+        """Return when no thread writes into the partial file any more."""
+        self.leases.stop_task(fetch.shard.digest)
+        for parent in set(fetch.writers.values()):
+            await self._parents.abort(parent, reason)
+        await fetch.idle.wait()
+
+    def _tell_watchers(self, fetch: ShardFetch, *, complete: bool) -> None:
+        final = fetch.progress()
+        if complete:
+            final = replace(final, done=fetch.shard.size, complete=True)
+        for pull in fetch.wanted_by:
+            if ended := self._watchers.get(pull):
+                ended(final, dict(fetch.peer_bytes), list(fetch.notes))
+
+
+def introduction(fetch: ShardFetch) -> TaskJoin:
+    """How a fetch introduces itself to phase 1."""
+    digests = fetch.partial.digests()
+    return TaskJoin(
+        fetch.shard.digest,
+        fetch.shard.size,
+        fetch.artifact.endpoint,
+        fetch.partial.have().to_bytes(),
+        tuple(PieceDigest(piece, digest) for piece, digest in sorted(digests.items())),
+        piece_size=fetch.layout.piece_size if digests else 0,
+    )
+
+
+async def _all_or_first_error(futures: list[asyncio.Future[None]]) -> None:
+    if not futures:
+        return
+    done, _ = await asyncio.wait(futures, return_when=asyncio.FIRST_EXCEPTION)
+    for future in done:
+        future.result()
