@@ -86,15 +86,15 @@ class SafetensorsHeader(msgspec.Struct, frozen=True, dict=True):
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def read_header(path: Path) -> SafetensorsHeader:
-    """The header of a file on disk. Raises InvalidSafetensors, OSError."""
+def read_header(path: Path, *, name: str = "") -> SafetensorsHeader:
+    """The header of a file on disk, called `name` in errors. Raises InvalidSafetensors, OSError."""
     with path.open("rb") as file:
 
         def read_range(start: int, length: int) -> bytes:
             file.seek(start)
             return file.read(length)
 
-        return parse_header(read_range, path.stat().st_size, name=path.name)
+        return parse_header(read_range, path.stat().st_size, name=name or path.name)
 
 
 def parse_header(read_range: ReadRange, size: int, *, name: str = "the file") -> SafetensorsHeader:

@@ -1,0 +1,85 @@
+"""The files of a directory that go into a model: a plain directory, or a snapshot in the Hugging Face cache.
+
+A cache keeps `models--<org>--<name>/snapshots/<revision>/<file>` as links into `models--<org>--<name>/blobs`; those
+links are followed, as are links within the directory. Any other link would carry a stranger's file into the model.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from modelpack.errors import BuildError
+from modelpack.names import check_names
+
+_SKIPPED = (".*", "__pycache__", "*.pyc", "*.pyo", "*.pyd", "*.lock", "modelfile")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """`path` is the name in the model, `file` where its bytes are, without links; `size` in bytes."""
+
+    path: str
+    file: Path
+    size: int
+    executable: bool
+
+
+def collect_files(
+    directory: Path, *, follow: tuple[Path, ...] = (), without: Path | None = None
+) -> tuple[SourceFile, ...]:
+    """All files below `directory` sorted by path, hidden and temporary ones left out.
+
+    `follow` names further directories that links may lead into; `without` a directory to leave out. Raises
+    BuildError, UnsafeName.
+    """
+    root = directory.resolve()
+    if not root.is_dir():
+        raise BuildError(f"{directory} is no directory.", remedy="Name the directory that holds the model's files.")
+    allowed = (root, *(path.resolve() for path in follow), *_cache_blobs(root))
+    files = sorted(_walk(root, root, allowed, without and without.resolve()), key=lambda file: file.path)
+    if not files:
+        raise BuildError(f"{directory} holds no files for a model.", remedy="Hidden files and *.lock are left out.")
+    check_names(file.path for file in files)
+    return tuple(files)
+
+
+def hub_identity(directory: Path) -> tuple[str, str] | None:
+    """`(org/name, revision)` when `directory` is a snapshot in a Hugging Face cache."""
+    root = directory.resolve()
+    kind, _, repo = root.parent.parent.name.partition("--")
+    if root.parent.name != "snapshots" or kind != "models" or not repo:
+        return None
+    return repo.replace("--", "/"), root.name
+
+
+def _cache_blobs(root: Path) -> tuple[Path, ...]:
+    return (root.parent.parent / "blobs",) if hub_identity(root) else ()
+
+
+def _walk(root: Path, directory: Path, allowed: tuple[Path, ...], without: Path | None) -> Iterator[SourceFile]:
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            path = Path(entry.path)
+            if any(fnmatchcase(entry.name.lower(), pattern) for pattern in _SKIPPED) or path == without:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk(root, path, allowed, without)
+            else:
+                yield _source(path.relative_to(root).as_posix(), path, allowed)
+
+
+def _source(name: str, path: Path, allowed: tuple[Path, ...]) -> SourceFile:
+    if not path.exists():
+        raise BuildError(f"{path} is a link to a file that is missing.", remedy="Download the model again.")
+    file = path.resolve()
+    if not any(file.is_relative_to(place) for place in allowed):
+        raise BuildError(f"{path} is a link out of the directory, to {file}.", remedy="Put a copy in its place.")
+    if not file.is_file():
+        what = "a link to a directory" if file.is_dir() else "neither a file nor a directory"
+        raise BuildError(f"{path} is {what}.", remedy="Put a copy in its place or remove it.")
+    status = file.stat()
+    return SourceFile(name, file, status.st_size, bool(status.st_mode & 0o100))
