@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 from safetensors import safe_open
 
-from deploy.demo.cluster import MODELDIST, Cluster
+from tests.servers.cluster import MODELDIST, Cluster
 from deploy.demo.model import fetch_model
 from tests.servers.registry import BINARY, Registry
 
