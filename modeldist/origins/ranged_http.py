@@ -18,6 +18,7 @@ from modeldist.origins.http_answers import Source, TryAgain, body_length, ended_
 from modeldist.origins.http_body import BodyLost
 from modeldist.origins.http_dialing import Dialer
 from modeldist.origins.http_session import Answer, HttpSession
+from modeldist.origins.patience import pause_before
 
 Locate = Callable[[bool], Source]
 _PROGRESS = 1 << 20  # bytes of an attempt that make the next failure the first again
@@ -130,12 +131,9 @@ class RangedHttp:
 
     def _wait(self, again: TryAgain, failures: int, on_bytes: OnBytes) -> None:
         """Back off, or raise what the failure means when enough is enough."""
-        settings = self._settings
-        after = again.after
-        if failures > settings.retries or (after is not None and after > settings.retry_after_cap):
+        pause = pause_before(failures, again.after, self._settings, self._uniform())
+        if pause is None:
             raise again.error from again
-        pause = min(settings.backoff_cap, settings.backoff * 2 ** (failures - 1)) * (0.5 + self._uniform() / 2)
-        pause = pause if after is None else after + pause / 4
         while pause > 0:
             on_bytes(0)  # a chance to stop
             self._sleep(min(pause, _SLEEP_SLICE))

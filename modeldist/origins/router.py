@@ -1,0 +1,131 @@
+"""Which origin a reference is written for, and one door to all of them.
+
+Origins are imported when first needed: a registry reference must not pay for huggingface_hub.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
+
+from modeldist.artifact import Artifact, OriginKind
+from modeldist.errors import InvalidReference
+from modeldist.origins.base import Origin, RangeReader
+from modeldist.origins.settings import OriginSettings
+
+if TYPE_CHECKING:
+    from modeldist.origins.http_dialing import Dialer
+
+_SCHEMES: Mapping[str, OriginKind] = {
+    "hf": "huggingface",
+    "http": "http",
+    "https": "http",
+    "file": "file",
+    "oci-layout": "layout",
+}
+
+
+class NamingOrigin(Origin, Protocol):
+    """An origin that also has one way to write each reference."""
+
+    def canonical(self, reference: str) -> str:
+        """The reference normalised, without I/O. Raises InvalidReference."""
+
+
+class Origins:
+    """All origins of a process. Readers may be used from any thread, the rest from one event loop."""
+
+    def __init__(self, settings: OriginSettings | None = None) -> None:
+        self._settings = settings or OriginSettings()
+        self._made: dict[OriginKind, NamingOrigin] = {}
+
+    def origin_for(self, reference: str) -> NamingOrigin:
+        """The origin a reference is written for. Raises InvalidReference."""
+        return self._origin(kind_of_reference(reference))
+
+    def origin_of(self, artifact: Artifact) -> NamingOrigin:
+        return self._origin(artifact.origin)
+
+    def canonical(self, reference: str) -> str:
+        """One text for everything that means the same: what a store files "what the user asked for" under.
+        No I/O. Raises InvalidReference."""
+        return self.origin_for(reference).canonical(reference)
+
+    async def resolve(self, reference: str) -> Artifact:
+        """See `Origin.resolve`."""
+        return await self.origin_for(reference).resolve(reference)
+
+    async def still(self, artifact: Artifact, reference: str) -> bool:
+        """See `Origin.still`; a reference of another kind of origin is another thing."""
+        origin = self.origin_for(reference)
+        return origin is self.origin_of(artifact) and await origin.still(artifact, reference)
+
+    def reader(self, artifact: Artifact) -> RangeReader:
+        """See `Origin.reader`. One per reading thread."""
+        return self.origin_of(artifact).reader(artifact)
+
+    async def close(self) -> None:
+        while self._made:
+            _, origin = self._made.popitem()
+            await origin.close()
+
+    @cached_property
+    def _dialer(self) -> Dialer:
+        from modeldist.origins.http_dialing import Dialer
+
+        return Dialer(self._settings.http)
+
+    def _origin(self, kind: OriginKind) -> NamingOrigin:
+        if kind not in self._made:
+            self._made[kind] = self._makers[kind]()
+        return self._made[kind]
+
+    @property
+    def _makers(self) -> Mapping[OriginKind, Callable[[], NamingOrigin]]:
+        return {
+            "oci": self._oci,
+            "huggingface": self._huggingface,
+            "http": self._http,
+            "file": self._file,
+            "layout": self._layout,
+        }
+
+    def _oci(self) -> NamingOrigin:
+        from modeldist.origins.oci import OciOrigin
+
+        return OciOrigin(self._settings, self._dialer)
+
+    def _huggingface(self) -> NamingOrigin:
+        from modeldist.origins.huggingface import HuggingFaceOrigin
+
+        return HuggingFaceOrigin(self._settings, self._dialer)
+
+    def _http(self) -> NamingOrigin:
+        from modeldist.origins.http import HttpOrigin
+
+        return HttpOrigin(self._settings, self._dialer)
+
+    def _file(self) -> NamingOrigin:
+        from modeldist.origins.file import FileOrigin
+
+        return FileOrigin(self._settings)
+
+    def _layout(self) -> NamingOrigin:
+        from modeldist.origins.layout import LayoutOrigin
+
+        return LayoutOrigin(self._settings)
+
+
+def kind_of_reference(reference: str) -> OriginKind:
+    """By its scheme; a reference without one is a registry's. Raises InvalidReference."""
+    scheme, colon, rest = reference.partition(":")
+    kind = _SCHEMES.get(scheme.lower())
+    if kind is not None and (rest.startswith("//") or scheme in ("file", "oci-layout")):
+        return kind
+    if colon and rest.startswith("//"):
+        raise InvalidReference(
+            f"{reference[:200]!r}: no origin is called {scheme[:40]!r}.",
+            remedy="Known are org/model:tag, hf://, https://, file:// and oci-layout:.",
+        )
+    return "oci"
