@@ -61,9 +61,7 @@ class TaskJoin(msgspec.Struct, frozen=True, omit_defaults=True):
     size: int
     origin: str
     have: bytes = b""
-    digests: tuple[
-        PieceDigest, ...
-    ] = ()  # piece digests this node knows; trusted only while nobody said otherwise
+    digests: tuple[PieceDigest, ...] = ()  # piece digests this node knows; trusted only while nobody said otherwise
     piece_size: int = 0  # of a partial file that exists already; 0: none
     seed_only: bool = False  # the node has it all and offers it
 
@@ -152,19 +150,30 @@ class Parent(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Parents(Message, frozen=True, tag="parents"):
-    """The candidates for a task: replaces the earlier list whole."""
+    """The candidates for a task: replaces the earlier list whole.
+
+    `share` = (index, count): of the `count` nodes in this rack that still fetch the task, this one is number `index`
+    and brings the pieces with `piece % count == index` into the rack; the others it takes from its rack mates.
+    (0, 0): take anything from anyone.
+    """
 
     task: Digest
     parents: tuple[Parent, ...]
+    share: tuple[int, int] = (0, 0)
 
 
 class LeaseGranted(Message, frozen=True, tag="lease"):
-    """This node, and no other, reads pieces [start, start+count) of the task from the origin."""
+    """This node, and no other, reads pieces [start, start+count) of the task from the origin.
+
+    `after` names an earlier lease of this node: read this one when that one has ended, in its place (the origin's
+    budget counts both as one stream). 0: at once.
+    """
 
     task: Digest
     lease: int
     start: int
     count: int
+    after: int = 0
 
 
 class LeaseRevoked(Message, frozen=True, tag="revoke"):

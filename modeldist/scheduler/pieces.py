@@ -6,6 +6,7 @@ A set of pieces is a Python integer used as a bitmap: intersecting the bitmaps o
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -25,7 +26,7 @@ def piece_size_for(size: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class PieceLayout:
-    """A shard of `size` bytes cut into pieces of `piece_size` bytes; the last may be shorter. An empty shard has none."""
+    """A shard of `size` bytes cut into pieces of `piece_size` bytes; the last may be shorter. An empty one has none."""
 
     size: int
     piece_size: int
@@ -118,3 +119,9 @@ class PieceSet:
         rest = self.bits >> start << start
         bits = rest or self.bits
         return (bits & -bits).bit_length() - 1
+
+
+def random_member(bits: int, rng: random.Random) -> int:
+    """A member of a non-empty bitmap: the first at or after a random index. Cheap rather than uniform."""
+    rest = bits >> (start := rng.randrange(bits.bit_length()))
+    return start + (rest & -rest).bit_length() - 1

@@ -33,10 +33,11 @@ class TaskRemoved:
 
 @dataclass(frozen=True, slots=True)
 class ParentsChanged:
-    """Phase 1's candidates, replacing the earlier list."""
+    """Phase 1's candidates, replacing the earlier list. `share` as in `messages.Parents`."""
 
     task: Digest
     parents: tuple[Parent, ...]
+    share: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +72,14 @@ class DigestsKnown:
 
 @dataclass(frozen=True, slots=True)
 class LeaseArrived:
-    """Phase 1 granted this node the pieces [start, start+count) to read from the origin."""
+    """Phase 1 granted this node the pieces [start, start+count) to read from the origin, once lease `after` (if any)
+    has ended."""
 
     task: Digest
     lease: int
     start: int
     count: int
+    after: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,13 +254,5 @@ class TaskComplete:
 
 
 Instruction = (
-    Connect
-    | Disconnect
-    | Subscribe
-    | Unsubscribe
-    | FetchFromPeer
-    | ReadLease
-    | StopLease
-    | RequestLease
-    | TaskComplete
+    Connect | Disconnect | Subscribe | Unsubscribe | FetchFromPeer | ReadLease | StopLease | RequestLease | TaskComplete
 )

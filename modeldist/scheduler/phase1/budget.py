@@ -1,0 +1,131 @@
+"""An origin's budget: streams and bytes per second that are never exceeded, and whose turn it is to read.
+
+A stream is a lease that may be read now. Fewer streams than the hard limit are used where more would not help: N
+streams share the origin's link, so each piece takes N times as long before anybody can pass it on.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field
+
+from modeldist.artifact import Digest
+
+Asker = tuple[str, Digest]
+
+
+@dataclass(frozen=True, slots=True)
+class OriginLimits:
+    """`streams`: leases read at the same time, at most. `rate`: bytes/s granted, at most (None: unlimited), with one
+    second's worth saved up at most. `target_streams`: how many are enough to fill the origin's link; more are used
+    only while the bytes they read together stay under `small_bytes` (many small shards)."""
+
+    streams: int = 64
+    rate: float | None = None
+    target_streams: int = 8
+    small_bytes: int = 8 << 20
+
+
+@dataclass(slots=True)
+class Turn:
+    """What decides whose turn it is: fewer streams now, then fewer bytes granted so far, weighted."""
+
+    streams: int = 0
+    granted: float = 0.0
+
+
+@dataclass(slots=True)
+class OriginBudget:
+    """`streams`, `reading` (bytes under active leases) and `todo` (pieces nobody holds) are kept by the lease desk."""
+
+    limits: OriginLimits
+    streams: int = 0
+    reading: int = 0
+    todo: int = 0
+    ramp: int = 2
+    tokens: float = 0.0
+    refilled: float | None = None
+    turns: dict[str, Turn] = field(default_factory=dict)
+    asking: dict[str, dict[Digest, None]] = field(default_factory=dict)  # node -> tasks it asks for
+    waiting: list[tuple[int, int, float, int, Asker]] = field(default_factory=list)
+    _queued: set[Asker] = field(default_factory=set)
+    _order: int = 0
+
+    # --- whose turn ------------------------------------------------------------------------------------------------
+
+    def turn(self, node: str) -> Turn:
+        turn = self.turns.get(node)
+        if turn is None:
+            # A newcomer starts level with the least served, not with a claim on all that was granted before.
+            level = min((self.turns[other].granted for other in self.asking if other in self.turns), default=0.0)
+            turn = self.turns[node] = Turn(granted=level)
+        return turn
+
+    def queue(self, asker: Asker, priority: int) -> None:
+        if asker in self._queued:
+            return
+        self._queued.add(asker)
+        self._order += 1
+        turn = self.turn(asker[0])
+        heapq.heappush(self.waiting, (priority, turn.streams, turn.granted, self._order, asker))
+
+    def pop(self) -> tuple[int, Asker] | None:
+        """The asker whose turn it is (with its priority), taken off the queue."""
+        while self.waiting:
+            priority, streams, granted, _, asker = heapq.heappop(self.waiting)
+            self._queued.discard(asker)
+            turn = self.turn(asker[0])
+            if (turn.streams, turn.granted) > (streams, granted):
+                self.queue(asker, priority)  # it was granted something meanwhile: back to its new place
+                continue
+            return priority, asker
+        return None
+
+    def someone_idle(self) -> bool:
+        """Whether an asker that reads nothing waits for its turn."""
+        popped = self.pop()
+        if popped is None:
+            return False
+        self.queue(popped[1], popped[0])
+        return self.turn(popped[1][0]).streams == 0
+
+    # --- how much --------------------------------------------------------------------------------------------------
+
+    def node_quota(self) -> int:
+        """Streams one node may have: its share of those in use."""
+        return max(1, -(-self.limits.target_streams // max(1, len(self.asking))))
+
+    def has_stream(self) -> bool:
+        limits = self.limits
+        if self.streams >= limits.streams:
+            return False
+        if self.streams < min(limits.target_streams, self.ramp):
+            return self.streams < self._taper()
+        return self.streams < self.todo and self.reading < limits.small_bytes and self._small()
+
+    def keeps_stream(self) -> bool:
+        """Whether a lease about to end is to be followed by another."""
+        return self.streams <= self._taper()
+
+    def _taper(self) -> int:
+        # The last pieces come one after another rather than all at once: the link is as full, and the first of them
+        # is passed on sooner.
+        return self.limits.streams if len(self.asking) < 2 else max(2, self.todo // 2)
+
+    def _small(self) -> bool:
+        return self.streams == 0 or self.reading // self.streams < self.limits.small_bytes // self.limits.streams
+
+    def allowance(self, now: float) -> float:
+        """Bytes that may be granted now."""
+        rate = self.limits.rate
+        if rate is None:
+            return float("inf")
+        if self.refilled is None:
+            self.tokens, self.refilled = rate, now
+        self.tokens = min(rate, self.tokens + (now - self.refilled) * rate)
+        self.refilled = now
+        return self.tokens
+
+    def spend(self, size: int) -> None:
+        if self.limits.rate is not None:
+            self.tokens -= size

@@ -1,0 +1,124 @@
+"""Which parents a child gets: near ones first, a few far ones, the least crowded of each.
+
+Every member that serves gets children early, so that no piece sits on a node that is in nobody's list.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+
+from modeldist.scheduler.phase1.config import Phase1Config
+from modeldist.scheduler.phase1.nodes import Node
+from modeldist.scheduler.phase1.swarm import Member, NodeSet, Swarm
+
+_DRAW = 3  # candidates looked at per place in the list
+
+
+class Candidates:
+    """Keeps the lists (`Member.parents`), their mirror (`Member.children`) and the parents' reservations in step."""
+
+    def __init__(self, config: Phase1Config, nodes: dict[str, Node], rng: random.Random) -> None:
+        self._config = config
+        self._nodes = nodes
+        self._rng = rng
+
+    def choose(self, swarm: Swarm, child: Member, keep: Iterable[str], now: float) -> tuple[str, ...]:
+        """`keep` and, in the places left, the best of a random draw: this rack, then this zone, then anywhere."""
+        config, location = self._config, child.location
+        chosen = dict.fromkeys(keep)
+        rack = swarm.racks.get(location.rack) if location.rack else None
+        zone = swarm.zones.get(location.zone) if location.zone else None
+        if rack is not None:
+            self._add(chosen, rack, config.candidates - config.far_candidates, child, now)
+        if zone is not None:
+            self._add(chosen, zone, config.candidates - 1, child, now)
+        self._add(chosen, swarm.serving, config.candidates, child, now)
+        if rack is not None:  # a large zone or few far nodes: fill up from the rack
+            self._add(chosen, rack, config.candidates, child, now)
+        return tuple(chosen)
+
+    def _add(self, chosen: dict[str, None], group: NodeSet, upto: int, child: Member, now: float) -> None:
+        wanted = upto - len(chosen)
+        if wanted <= 0:
+            return
+        drawn = [
+            node
+            for node in group.sample(_DRAW * upto, self._rng)
+            if node != child.node and node not in chosen and not self._nodes[node].service.failing(now)
+        ]
+        self._rng.shuffle(drawn)
+        drawn.sort(key=lambda node: self._nodes[node].crowding(now))
+        chosen.update(dict.fromkeys(drawn[:wanted]))
+
+    def refreshed(self, swarm: Swarm, child: Member, now: float) -> tuple[str, ...]:
+        """The list with its worst part exchanged; parents that serve well are kept."""
+        current = [node for node in child.parents if node in swarm.serving]
+        if len(swarm.serving) <= self._config.candidates:
+            return self.choose(swarm, child, current, now)
+        current.sort(key=lambda node: self._worth(node, child.node, now), reverse=True)
+        kept = int(len(current) * (1 - self._config.refresh_share))
+        return self.choose(swarm, child, current[:kept], now)
+
+    def _worth(self, parent: str, child: str, now: float) -> float:
+        service = self._nodes[parent].service
+        if service.failing(now):
+            return -1.0
+        return service.rate_to(child) or 0.0
+
+    def adopt(self, swarm: Swarm, parent: Member, now: float) -> list[Member]:
+        """Children for a member that has too few: put into their lists in place of the most crowded parent.
+
+        Returns the children whose list changed.
+        """
+        config = self._config
+        changed: list[Member] = []
+        groups = [swarm.fetching.get(parent.location.rack)] if parent.location.rack else []
+        groups += [group for rack, group in swarm.fetching.items() if rack != parent.location.rack or not rack]
+        for group in groups:
+            missing = config.adopt - len(parent.children)
+            if group is None or missing <= 0:
+                continue
+            for node in group.sample(missing + 1, self._rng):
+                child = swarm.members[node]
+                if node == parent.node or node in parent.children or len(parent.children) >= config.adopt:
+                    continue
+                self.assign(swarm, child, self._with(swarm, child, parent.node, now))
+                changed.append(child)
+        return changed
+
+    def _with(self, swarm: Swarm, child: Member, parent: str, now: float) -> tuple[str, ...]:
+        """The child's list with `parent` in it; a full one gives up a parent that has other children."""
+        parents = [node for node in child.parents if node in swarm.members]
+        if len(parents) >= self._config.candidates:
+            spare = [node for node in parents if len(swarm.members[node].children) > self._config.adopt]
+            parents.remove(max(spare or parents, key=lambda node: self._nodes[node].crowding(now)))
+        return (*parents, parent)
+
+    def assign(self, swarm: Swarm, child: Member, parents: tuple[str, ...]) -> None:
+        before, after = set(child.parents), set(parents)
+        child.parents = parents
+        for node in before - after:
+            self._release(swarm, node, child.node)
+        for node in after - before:
+            swarm.members[node].children.add(child.node)
+            self._nodes[node].service.assign(child.node)
+
+    def _release(self, swarm: Swarm, parent: str, child: str) -> None:
+        if (member := swarm.members.get(parent)) is not None:
+            member.children.discard(child)
+        if (record := self._nodes.get(parent)) is not None:
+            record.service.release(child)
+
+    def release_all(self, swarm: Swarm, child: Member) -> None:
+        """The child fetches no more."""
+        self.assign(swarm, child, ())
+
+    def orphaned(self, swarm: Swarm, parent: Member) -> list[Member]:
+        """`parent` left the swarm (and is out of `swarm.members`): its children, with it struck from their lists."""
+        children = [swarm.members[node] for node in parent.children if node in swarm.members]
+        for child in children:
+            child.parents = tuple(node for node in child.parents if node != parent.node)
+            self._release(swarm, parent.node, child.node)
+        parent.children.clear()
+        return children

@@ -1,0 +1,43 @@
+"""What phase 1 can be told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from modeldist.scheduler.phase1.budget import OriginLimits
+
+
+@dataclass(frozen=True, slots=True)
+class Phase1Config:
+    """Sizes in bytes, times in seconds.
+
+    `origins`: limits per origin (the name in TaskJoin.origin); `default_origin` for all others.
+    `restart_grace`: after a start of the control plane, a task that a node joins with partial content gets no leases
+    for this long, so that what other nodes hold is known before anything is read again. 0 in embedded mode.
+    `restart_window`: how long after the first event a start counts as recent.
+    `digest_grace`: pieces held by nodes that told no digest become leasable after this long.
+    `adopt`: children a member gets at once when it has none.
+    `digest_messages`: PieceDigests messages per second and task, over all its members; sets how they are batched.
+    """
+
+    default_origin: OriginLimits = OriginLimits()
+    origins: Mapping[str, OriginLimits] = field(default_factory=dict)
+    candidates: int = 16
+    far_candidates: int = 3
+    adopt: int = 3
+    refresh: float = 15.0
+    refresh_share: float = 0.25
+    parents_interval: float = 0.25
+    lease_timeout: float = 10.0
+    lease_seconds: float = 2.0
+    lease_back_off: float = 1.0
+    lease_back_off_max: float = 30.0
+    restart_grace: float = 2.0
+    restart_window: float = 30.0
+    digest_grace: float = 2.0
+    digest_interval: float = 0.02
+    digest_messages: float = 5000.0
+    load_stale: float = 3.0
+    reset_window: float = 2.0
+    max_resets: int = 3

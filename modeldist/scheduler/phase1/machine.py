@@ -1,0 +1,299 @@
+"""Phase 1's state machine: nodes come and go, tell what they hold and measured, and are told parents, leases, digests.
+
+Work per event follows the event: a report touches its own tasks; lists of parents change on `tick`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from modeldist.artifact import Digest
+from modeldist.scheduler import messages as m
+from modeldist.scheduler.phase1 import snapshot
+from modeldist.scheduler.phase1.candidates import Candidates
+from modeldist.scheduler.phase1.config import Phase1Config
+from modeldist.scheduler.phase1.leases import LeaseDesk
+from modeldist.scheduler.phase1.load import LoadRecord
+from modeldist.scheduler.phase1.nodes import Node
+from modeldist.scheduler.phase1.parents import ParentLists
+from modeldist.scheduler.phase1.rejection import Verdict, judge
+from modeldist.scheduler.phase1.service import Service
+from modeldist.scheduler.phase1.swarm import Member, Swarm
+from modeldist.scheduler.phase1.views import NodeView, TaskView
+from modeldist.scheduler.pieces import PieceLayout, PieceSet, piece_size_for
+
+Told = list[tuple[str, m.Instruction]]
+_MAX_PIECES = 1 << 18
+
+
+class Phase1:
+    """One per control plane. `now` in seconds of a clock that does not go back.
+
+    Instructions are `(node, instruction)`, to be sent in order. Events of nodes that did not join are ignored.
+    """
+
+    def __init__(self, config: Phase1Config, rng: random.Random) -> None:
+        self._config = config
+        self._nodes: dict[str, Node] = {}
+        self._swarms: dict[Digest, Swarm] = {}
+        self._started: float | None = None
+        # A lease of an earlier life of the control plane is never mistaken for one of this.
+        self._desk = LeaseDesk(config, self._swarms, self._nodes, first_id=rng.randrange(1, 1 << 40))
+        self._candidates = Candidates(config, self._nodes, rng)
+        self._parents = ParentLists(config, self._swarms, self._nodes, self._candidates, rng)
+        self._unpublished: set[Digest] = set()
+        self._handlers: dict[type, Callable[[Node, Any, float], Told]] = {
+            m.JoinTasks: self._join_tasks,
+            m.LeaveTasks: self._leave_tasks,
+            m.Report: self._report,
+            m.LeaseRequest: self._lease_request,
+            m.LeaseFailed: self._lease_failed,
+            m.ShardRejected: self._shard_rejected,
+        }
+
+    # --- nodes -----------------------------------------------------------------------------------------------------
+
+    def node_joined(self, node: str, address: str, location: m.Location, now: float) -> Told:
+        """A session opened. `address` empty: it serves nobody. A node that was here already starts afresh."""
+        told = self.node_left(node, now)
+        if self._started is None:
+            self._started = now
+        self._nodes[node] = Node(
+            node,
+            address,
+            location,
+            LoadRecord(self._config.load_stale),
+            Service(self._config.candidates),
+            joined=now,
+        )
+        return told
+
+    def node_left(self, node: str, now: float) -> Told:
+        """The session is gone. What the node had leased is granted to others at once."""
+        record = self._nodes.get(node)
+        if record is None:
+            return []
+        for task in list(record.tasks):
+            self._leave(record, task, now)
+        for budget in self._desk.origins.values():
+            budget.turns.pop(node, None)
+        del self._nodes[node]
+        return self._settle([], now)
+
+    # --- events ----------------------------------------------------------------------------------------------------
+
+    def handle(self, node: str, event: m.Event, now: float) -> Told:
+        record = self._nodes.get(node)
+        if record is None:
+            return []
+        return self._settle(self._handlers[type(event)](record, event, now), now)
+
+    def tick(self, now: float) -> Told:
+        """Time passed (every 50-200 ms): expiry, refreshed parents, batches of digests, budgets that fill up."""
+        told: Told = [*self._desk.expire(now)]
+        self._desk.tick(now)
+        told += self._parents.tick(now)
+        return self._settle(told, now)
+
+    def _settle(self, told: Told, now: float) -> Told:
+        """What follows from any event: digests due, leases that can be granted."""
+        for task in list(self._unpublished):
+            told += self._publish(self._swarms[task], now)
+        told += self._desk.grant(now)
+        return told
+
+    def _join_tasks(self, node: Node, event: m.JoinTasks, now: float) -> Told:
+        told: Told = []
+        for join in event.tasks:
+            told += self._join(node, join, event.priority, now)
+        return told
+
+    def _join(self, node: Node, join: m.TaskJoin, priority: m.Priority, now: float) -> Told:
+        swarm = self._swarms.get(join.task)
+        if swarm is None:
+            swarm = Swarm(join.task, join.origin, _layout(join))
+            self._swarms[join.task] = swarm
+            self._desk.recount(swarm)
+        if swarm.layout.size != join.size:
+            return []  # a digest has one size; whoever says otherwise is not let in
+        if join.task in node.tasks:
+            self._leave(node, join.task, now, keep=True)
+        have = self._brought(swarm, join)
+        complete = have == swarm.all
+        member = Member(node.name, node.location, not complete, join.seed_only, priority, now)
+        node.tasks.add(join.task)
+        swarm.add(member, serves=bool(node.address))
+        swarm.holds(member, have, now)
+        if join.piece_size in (0, swarm.layout.piece_size):
+            swarm.learn(join.digests, have, proven=False, now=now)
+        self._desk.recount(swarm)
+        self._note_digests(swarm)
+        self._hold_back(swarm, have, complete, now)
+        told: Told = [(node.name, m.TaskJoined(join.task, swarm.layout.piece_size))]
+        if member.wants:
+            known = [m.PieceDigest(piece, digest) for piece, digest in swarm.digests.items()]
+            if known:
+                told.append((node.name, m.PieceDigests(join.task, tuple(known))))
+            told += self._parents.first(swarm, member, now)
+        self._parents.joined(swarm, member)
+        return told
+
+    def _brought(self, swarm: Swarm, join: m.TaskJoin) -> int:
+        """What the joining node holds, in the swarm's pieces."""
+        layout = PieceLayout(join.size, join.piece_size or swarm.layout.piece_size)
+        have = PieceSet.from_bytes(join.have).bits & layout.all.bits
+        if join.seed_only or have == layout.all.bits:
+            return swarm.all
+        return have if layout == swarm.layout else 0
+
+    def _hold_back(self, swarm: Swarm, have: int, complete: bool, now: float) -> None:
+        """Soon after a start, partial content means that others may hold the rest."""
+        config = self._config
+        recent = self._started is not None and now - self._started <= config.restart_window
+        if have and not complete and recent and config.restart_grace > 0 and swarm.hold_until == float("-inf"):
+            swarm.hold_until = now + config.restart_grace
+            self._desk.wake_at(swarm, swarm.hold_until)
+
+    def _leave_tasks(self, node: Node, event: m.LeaveTasks, now: float) -> Told:
+        for task in event.tasks:
+            if task in node.tasks:
+                self._leave(node, task, now)
+        return []
+
+    def _leave(self, node: Node, task: Digest, now: float, *, keep: bool = False) -> None:
+        """`keep`: the swarm stays even when empty."""
+        swarm = self._swarms[task]
+        member = swarm.members[node.name]
+        self._desk.ask(swarm, member, 0)
+        self._desk.drop(swarm, node.name, now)
+        self._candidates.release_all(swarm, member)
+        node.tasks.discard(task)
+        swarm.remove(node.name)
+        self._parents.left(swarm, member)
+        self._desk.recount(swarm)
+        self._desk.wake(swarm)
+        if not swarm.members and not keep:
+            self._desk.forget(swarm)
+            self._unpublished.discard(task)
+            del self._swarms[task]
+
+    def _report(self, node: Node, event: m.Report, now: float) -> Told:
+        interval = now - (node.joined if node.reported is None else node.reported)
+        fresh = node.load.accept(event.seq, event.load, now)
+        if fresh:
+            node.reported = now
+        for report in event.tasks:
+            if report.task in node.tasks:
+                self._task_report(node, self._swarms[report.task], report, interval, now)
+        return []
+
+    def _task_report(self, node: Node, swarm: Swarm, report: m.TaskReport, interval: float, now: float) -> None:
+        member = swarm.members[node.name]
+        for lease, total in report.lease_bytes.items():
+            self._desk.progressed(node.name, lease, total, now)
+        have = PieceSet.from_bytes(report.have).bits if report.have else member.have
+        for digest in report.verified:
+            if 0 <= digest.piece < swarm.layout.count:
+                have |= 1 << digest.piece
+        if have != member.have:
+            new = swarm.holds(member, have, now)
+            read = self._desk.verified(swarm, node.name, new, now)
+            size = swarm.layout.bytes_of(PieceSet(read))
+            member.read += size
+            swarm.origin_bytes += size
+            swarm.learn(report.verified, read, proven=True, now=now)
+            self._desk.recount(swarm)
+        if report.verified:
+            swarm.learn(report.verified, member.have, proven=False, now=now)
+            self._note_digests(swarm)
+        for parent in report.parents:
+            if (served_by := self._nodes.get(parent.node)) is not None:
+                served_by.service.report(node.name, parent, interval, now)
+        if member.wants and member.have == swarm.all:
+            self._satisfied(swarm, member)
+
+    def _satisfied(self, swarm: Swarm, member: Member) -> None:
+        swarm.content(member)
+        self._desk.asks_no_more(swarm, member.node)
+        self._candidates.release_all(swarm, member)
+        self._parents.satisfied(swarm, member)
+
+    def _lease_request(self, node: Node, event: m.LeaseRequest, now: float) -> Told:
+        if event.task in node.tasks:
+            swarm = self._swarms[event.task]
+            self._desk.ask(swarm, swarm.members[node.name], max(0, event.pieces))
+        return []
+
+    def _lease_failed(self, node: Node, event: m.LeaseFailed, now: float) -> Told:
+        self._desk.failed(node.name, event.lease, PieceSet.from_bytes(event.unread).bits, now)
+        return []
+
+    # --- digests ---------------------------------------------------------------------------------------------------
+
+    def _note_digests(self, swarm: Swarm) -> None:
+        if swarm.unpublished:
+            self._unpublished.add(swarm.task)
+
+    def _publish(self, swarm: Swarm, now: float) -> Told:
+        """New digests to every member that still fetches, in batches: the larger the swarm, the larger."""
+        interval = max(self._config.digest_interval, len(swarm.members) / self._config.digest_messages)
+        if now - swarm.published < interval:
+            return []
+        swarm.published = now
+        self._unpublished.discard(swarm.task)
+        batch = tuple(m.PieceDigest(piece, digest) for piece, digest in swarm.unpublished.items())
+        swarm.unpublished.clear()
+        message = m.PieceDigests(swarm.task, batch)
+        return [(node, message) for node in swarm.wanting()]
+
+    def _shard_rejected(self, node: Node, event: m.ShardRejected, now: float) -> Told:
+        if event.task not in node.tasks:
+            return []
+        swarm = self._swarms[event.task]
+        member = swarm.members[node.name]
+        verdict = judge(swarm, member, self._config, now)
+        if verdict is Verdict.IGNORE:
+            return []
+        if verdict is Verdict.NODE:
+            return self._reset(swarm, [member], f"{node.name}'s copy does not match the shard's digest.", now)
+        swarm.resets += 1
+        swarm.forget_digests()
+        self._unpublished.discard(swarm.task)
+        unproven = [other for other in swarm.members.values() if not other.seed]
+        return self._reset(swarm, unproven, f"{node.name} found that the shard's digest does not match.", now)
+
+    def _reset(self, swarm: Swarm, members: Iterable[Member], reason: str, now: float) -> Told:
+        told: Told = []
+        for member in members:
+            self._desk.drop(swarm, member.node, now)
+            member.reset_at = now
+            swarm.holds(member, 0, now)
+            swarm.wants_again(member)
+            told.append((member.node, m.TaskReset(swarm.task, reason)))
+            known = tuple(m.PieceDigest(piece, digest) for piece, digest in swarm.digests.items())
+            if known:
+                told.append((member.node, m.PieceDigests(swarm.task, known)))
+            self._parents.wants_again(swarm, member)
+        self._desk.recount(swarm)
+        self._desk.wake(swarm)
+        return told
+
+    # --- views -----------------------------------------------------------------------------------------------------
+
+    def tasks(self) -> tuple[Digest, ...]:
+        return tuple(self._swarms)
+
+    def task(self, digest: Digest, now: float) -> TaskView | None:
+        swarm = self._swarms.get(digest)
+        return None if swarm is None else snapshot.task_view(swarm, self._desk.leases(digest), now)
+
+    def nodes(self, now: float) -> tuple[NodeView, ...]:
+        return tuple(snapshot.node_view(node, now) for node in self._nodes.values())
+
+
+def _layout(join: m.TaskJoin) -> PieceLayout:
+    """The first to join sets how the shard is cut, unless it cuts absurdly."""
+    layout = PieceLayout(join.size, max(0, join.piece_size) or piece_size_for(join.size))
+    return layout if layout.count <= _MAX_PIECES else PieceLayout(join.size, piece_size_for(join.size))

@@ -1,0 +1,48 @@
+"""One node as phase 1 knows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from modeldist.artifact import Digest
+from modeldist.scheduler.messages import Location
+from modeldist.scheduler.phase1.load import LoadRecord
+from modeldist.scheduler.phase1.service import Service
+
+
+@dataclass(slots=True)
+class Node:
+    """`lease_rate`: bytes/s one of its origin streams brought lately. `barred_until`: gets no leases before that,
+    because the last ones failed or stood still."""
+
+    name: str
+    address: str
+    location: Location
+    load: LoadRecord
+    service: Service
+    joined: float
+    tasks: set[Digest] = field(default_factory=set)
+    reported: float | None = None
+    lease_rate: float | None = None
+    lease_failures: int = 0
+    barred_until: float = 0.0
+
+    def capacity(self, now: float) -> float | None:
+        """Bytes/s it can send: its line rate, or more than it was ever seen to serve. None: unknown."""
+        load = self.load.at(now)
+        if load is not None and load.nic_speed:
+            return load.nic_speed
+        return None
+
+    def crowding(self, now: float) -> float:
+        """What decides between parents equally near: lower is better."""
+        failures = self.service.failures(now)
+        return self.service.utilisation(self.capacity(now)) + failures
+
+    def distance_to(self, other: Location) -> int:
+        mine = self.location
+        if mine.rack and mine.rack == other.rack:
+            return 0
+        if mine.zone and mine.zone == other.zone:
+            return 1
+        return 2

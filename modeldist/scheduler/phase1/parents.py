@@ -1,0 +1,136 @@
+"""When lists of parents are sent: at once to a joiner, soon to those whom a change concerns, now and then to all.
+
+Changes are gathered and sent on `tick`, to each member at most every `config.parents_interval` seconds.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+
+from modeldist.artifact import Digest
+from modeldist.scheduler import messages as m
+from modeldist.scheduler.phase1.candidates import Candidates
+from modeldist.scheduler.phase1.config import Phase1Config
+from modeldist.scheduler.phase1.nodes import Node
+from modeldist.scheduler.phase1.swarm import Member, Swarm
+from modeldist.scheduler.pieces import PieceSet
+
+Told = list[tuple[str, m.Instruction]]
+
+
+class ParentLists:
+    def __init__(
+        self,
+        config: Phase1Config,
+        swarms: dict[Digest, Swarm],
+        nodes: dict[str, Node],
+        candidates: Candidates,
+        rng: random.Random,
+    ) -> None:
+        self._config = config
+        self._swarms = swarms
+        self._nodes = nodes
+        self._candidates = candidates
+        self._rng = rng
+        self._stale: dict[tuple[Digest, str], None] = {}  # the list is to be completed and sent
+        self._childless: dict[tuple[Digest, str], None] = {}
+        self._due: list[tuple[float, Digest, str, float]] = []  # periodic refresh; the last field is Member.joined
+
+    # --- what changes lists ----------------------------------------------------------------------------------------
+
+    def first(self, swarm: Swarm, member: Member, now: float) -> Told:
+        """A joiner's first list, at once."""
+        self._plan_refresh(swarm, member, now)
+        return self._complete(swarm, member, now)
+
+    def joined(self, swarm: Swarm, member: Member) -> None:
+        """Lists with room take the newcomer in, and its rack shares its imports anew."""
+        if member.node in swarm.serving:
+            self._childless[swarm.task, member.node] = None
+            if len(swarm.serving) <= self._config.candidates + 1:
+                self._stale.update(dict.fromkeys((swarm.task, node) for node in swarm.wanting()))
+        self._rack_changed(swarm, member)
+
+    def left(self, swarm: Swarm, member: Member) -> None:
+        """`member` is out of the swarm already."""
+        for child in self._candidates.orphaned(swarm, member):
+            self._stale[swarm.task, child.node] = None
+        self._rack_changed(swarm, member)
+
+    def satisfied(self, swarm: Swarm, member: Member) -> None:
+        self._stale.pop((swarm.task, member.node), None)
+        self._rack_changed(swarm, member)
+
+    def wants_again(self, swarm: Swarm, member: Member) -> None:
+        self._stale[swarm.task, member.node] = None
+
+    def _rack_changed(self, swarm: Swarm, member: Member) -> None:
+        group = swarm.fetching.get(member.location.rack) if member.location.rack else None
+        if group is not None:
+            for node in group.sample(len(group), self._rng):
+                self._stale[swarm.task, node] = None
+
+    # --- sending ---------------------------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> Told:
+        self._refresh(now)
+        self._give_children(now)
+        told: Told = []
+        for key in list(self._stale):
+            swarm = self._swarms.get(key[0])
+            member = swarm.members.get(key[1]) if swarm is not None else None
+            if swarm is None or member is None or not member.wants:
+                del self._stale[key]
+            elif now - member.told >= self._config.parents_interval:
+                del self._stale[key]
+                told += self._complete(swarm, member, now)
+        return told
+
+    def _complete(self, swarm: Swarm, member: Member, now: float) -> Told:
+        """Fill the list up and send it."""
+        kept = [node for node in member.parents if node in swarm.serving]
+        self._candidates.assign(swarm, member, self._candidates.choose(swarm, member, kept, now))
+        member.told = now
+        if not member.parents and not kept:
+            return []
+        return [(member.node, self._message(swarm, member))]
+
+    def _message(self, swarm: Swarm, member: Member) -> m.Parents:
+        parents = []
+        for node in member.parents:
+            record = self._nodes[node]
+            have = PieceSet(swarm.members[node].have).to_bytes()
+            parents.append(m.Parent(node, record.address, have, record.distance_to(member.location)))
+        return m.Parents(swarm.task, tuple(parents), swarm.share(member))
+
+    def _give_children(self, now: float) -> None:
+        for task, node in list(self._childless):
+            del self._childless[task, node]
+            swarm = self._swarms.get(task)
+            member = swarm.members.get(node) if swarm is not None else None
+            if swarm is None or member is None:
+                continue
+            for child in self._candidates.adopt(swarm, member, now):
+                self._stale[task, child.node] = None
+
+    def _plan_refresh(self, swarm: Swarm, member: Member, now: float) -> None:
+        when = now + self._config.refresh * self._rng.uniform(0.75, 1.25)
+        heapq.heappush(self._due, (when, swarm.task, member.node, member.joined))
+
+    def _refresh(self, now: float) -> None:
+        """Now and then: exchange the worst parents, and look for members without a child."""
+        while self._due and self._due[0][0] <= now:
+            _, task, node, joined = heapq.heappop(self._due)
+            swarm = self._swarms.get(task)
+            member = swarm.members.get(node) if swarm is not None else None
+            if swarm is None or member is None or member.joined != joined:
+                continue
+            if not member.children and node in swarm.serving and swarm.wanted:
+                self._childless[task, node] = None
+            if member.wants:
+                refreshed = self._candidates.refreshed(swarm, member, now)
+                if set(refreshed) != set(member.parents):
+                    self._candidates.assign(swarm, member, refreshed)
+                    self._stale[task, node] = None
+            self._plan_refresh(swarm, member, now)

@@ -1,0 +1,223 @@
+"""One shard task in the control plane: its members, what they hold, and the piece digests that are known."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from modeldist.artifact import Digest
+from modeldist.scheduler.messages import Location, PieceDigest, Priority
+from modeldist.scheduler.pieces import PieceLayout
+
+BLAKE3_BYTES = 32
+
+
+class NodeSet:
+    """A set of node ids that can be sampled in constant time."""
+
+    def __init__(self) -> None:
+        self._items: list[str] = []
+        self._index: dict[str, int] = {}
+
+    def add(self, node: str) -> None:
+        if node not in self._index:
+            self._index[node] = len(self._items)
+            self._items.append(node)
+
+    def discard(self, node: str) -> None:
+        index = self._index.pop(node, None)
+        if index is None:
+            return
+        last = self._items.pop()
+        if last != node:
+            self._items[index] = last
+            self._index[last] = index
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __contains__(self, node: str) -> bool:
+        return node in self._index
+
+    def index(self, node: str) -> int:
+        return self._index[node]
+
+    def sample(self, count: int, rng: random.Random) -> list[str]:
+        if count >= len(self._items):
+            return list(self._items)
+        return rng.sample(self._items, count)
+
+
+@dataclass(slots=True)
+class Member:
+    """A node in a swarm. `have` is a bitmap; `asked`: pieces it would read from the origin; `granted`, `read`: bytes
+    leased to it and verified by it from there; `parents` as last told."""
+
+    node: str
+    location: Location
+    wants: bool
+    seed: bool
+    priority: Priority
+    joined: float
+    have: int = 0
+    asked: int = 0
+    read: int = 0
+    parents: tuple[str, ...] = ()
+    children: set[str] = field(default_factory=set)
+    told: float = float("-inf")
+    rejections: int = 0
+    reset_at: float = float("-inf")
+
+
+@dataclass(slots=True)
+class Swarm:
+    """Bitmaps as integers. `held`: by any member; `leased`: being read from the origin; `known`: digest known;
+    `proven`: digest told by a node that read the piece under a lease, not merely brought along at join."""
+
+    task: Digest
+    origin: str
+    layout: PieceLayout
+    members: dict[str, Member] = field(default_factory=dict)
+    racks: dict[str, NodeSet] = field(default_factory=dict)  # serving members by rack
+    zones: dict[str, NodeSet] = field(default_factory=dict)
+    serving: NodeSet = field(default_factory=NodeSet)
+    fetching: dict[str, NodeSet] = field(default_factory=dict)  # members that still want it, by rack ("" unknown)
+    held: int = 0
+    leased: int = 0
+    known: int = 0
+    proven: int = 0
+    digests: dict[int, bytes] = field(default_factory=dict)
+    unpublished: dict[int, bytes] = field(default_factory=dict)
+    published: float = float("-inf")
+    dark_since: float | None = None  # since when some pieces are held with no digest known
+    dark_noted: float | None = None  # the `dark_since` that the lease desk has set a timer for
+    hold_until: float = float("-inf")
+    parked: set[str] = field(default_factory=set)  # ask for leases, but there was nothing to lease
+    origin_bytes: int = 0
+    todo: int = 0  # pieces nobody holds, as last counted by the lease desk
+    resets: int = 0
+    all: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.all = self.layout.all.bits
+        self._start_digests()
+
+    def _start_digests(self) -> None:
+        # The digest of a shard of one piece is that piece's digest: it needs no other.
+        self.known = self.proven = self.all if self.layout.count == 1 else 0
+
+    # --- members ---------------------------------------------------------------------------------------------------
+
+    def add(self, member: Member, serves: bool) -> None:
+        self.members[member.node] = member
+        if serves:
+            self.serving.add(member.node)
+            if member.location.rack:
+                self.racks.setdefault(member.location.rack, NodeSet()).add(member.node)
+            if member.location.zone:
+                self.zones.setdefault(member.location.zone, NodeSet()).add(member.node)
+        if member.wants:
+            self.fetching.setdefault(member.location.rack, NodeSet()).add(member.node)
+
+    def remove(self, node: str) -> Member:
+        member = self.members.pop(node)
+        self.serving.discard(node)
+        for group in (self.racks.get(member.location.rack), self.zones.get(member.location.zone)):
+            if group is not None:
+                group.discard(node)
+        self.content(member)
+        if member.have:
+            self.recount()
+        return member
+
+    def content(self, member: Member) -> None:
+        """It has all it wanted, or left."""
+        member.wants = False
+        member.asked = 0
+        self.parked.discard(member.node)
+        if (group := self.fetching.get(member.location.rack)) is not None:
+            group.discard(member.node)
+
+    def wants_again(self, member: Member) -> None:
+        member.wants = True
+        self.fetching.setdefault(member.location.rack, NodeSet()).add(member.node)
+
+    def wanting(self) -> Iterable[str]:
+        return (node for node, member in self.members.items() if member.wants)
+
+    @property
+    def wanted(self) -> bool:
+        return any(len(group) for group in self.fetching.values())
+
+    def share(self, member: Member) -> tuple[int, int]:
+        """Which of its rack's pieces this member brings in from other racks: (index, count); (0, 0) all."""
+        rack = member.location.rack
+        group = self.fetching.get(rack)
+        if not rack or group is None or member.node not in group or len(group) < 2:
+            return (0, 0)
+        return group.index(member.node), len(group)
+
+    # --- pieces ----------------------------------------------------------------------------------------------------
+
+    def holds(self, member: Member, pieces: int, now: float) -> int:
+        """`member` holds exactly `pieces`. Returns those it did not hold before."""
+        pieces &= self.all
+        new = pieces & ~member.have
+        lost = member.have & ~pieces
+        member.have = pieces
+        if lost:
+            self.recount()
+        else:
+            self.held |= pieces
+        self._note_dark(now)
+        return new
+
+    def recount(self) -> None:
+        self.held = 0
+        for member in self.members.values():
+            self.held |= member.have
+
+    def _note_dark(self, now: float) -> None:
+        if not self.held & ~self.known:
+            self.dark_since = None
+        elif self.dark_since is None:
+            self.dark_since = now
+
+    def only_at(self, member: Member) -> int:
+        """Pieces that exist nowhere else."""
+        others = 0
+        for other in self.members.values():
+            if other is not member:
+                others |= other.have
+        return member.have & ~others
+
+    def leasable(self, now: float, digest_grace: float) -> int:
+        """Pieces to be read from the origin: held by nobody, or by nobody whose copy others could verify."""
+        pieces = self.all & ~self.held
+        if self.dark_since is not None and now >= self.dark_since + digest_grace:
+            pieces |= self.held & ~self.known
+        return pieces & ~self.leased
+
+    # --- digests ---------------------------------------------------------------------------------------------------
+
+    def learn(self, told: Iterable[PieceDigest], may: int, proven: bool, now: float) -> None:
+        """Digests of pieces in the bitmap `may`. Proven ones replace those brought along; else the first counts."""
+        for digest in told:
+            piece = digest.piece
+            if piece < 0 or not may >> piece & 1 or len(digest.blake3) != BLAKE3_BYTES:
+                continue
+            bit = 1 << piece
+            if self.known & bit and (not proven or self.proven & bit):
+                continue
+            self.known |= bit
+            if proven:
+                self.proven |= bit
+            if self.digests.get(piece) != digest.blake3:
+                self.digests[piece] = self.unpublished[piece] = digest.blake3
+        self._note_dark(now)
+
+    def forget_digests(self) -> None:
+        self.digests.clear()
+        self.unpublished.clear()
+        self._start_digests()

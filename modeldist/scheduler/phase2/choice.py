@@ -1,0 +1,78 @@
+"""Earliest expected finish: the next parent, then the next task there by weighted priority, then a piece of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from modeldist.scheduler.phase2.config import Phase2Config
+from modeldist.scheduler.phase2.parent import ParentLink
+
+_UNMEASURED = 10e6  # bytes/s; only ranks parents before the first has answered
+_METER_SECONDS = 0.25
+_METER_DECAY = 0.2
+
+
+class Window:
+    """How many bytes may be in flight over all parents: what arrives in `config.window` seconds at the best rate seen
+    lately. Large enough to keep the link full, small enough that a piece is not spoken for long before it moves."""
+
+    def __init__(self, config: Phase2Config) -> None:
+        self._config = config
+        self._since = 0.0
+        self._bytes = 0
+        self.rate = 0.0
+        self.in_flight = 0
+
+    def received(self, size: int, now: float) -> None:
+        self._bytes += size
+        span = now - self._since
+        if span < _METER_SECONDS:
+            return
+        if span < 4 * _METER_SECONDS:
+            rate = self._bytes / span
+            self.rate = max(rate, self.rate + _METER_DECAY * (rate - self.rate))
+        self._since, self._bytes = now, 0
+
+    def has_room(self, size: int) -> bool:
+        limit = max(self.rate * self._config.window, self._config.min_pieces_in_flight * size)
+        return self.in_flight + size <= max(min(limit, self._config.max_in_flight), size)
+
+
+class Shares:
+    """Stride scheduling between the priority classes that have something to do: none starves, and a class that was
+    idle does not make up for it."""
+
+    def __init__(self, weights: tuple[int, int, int]) -> None:
+        self._weights = weights
+        self._passed = [0.0, 0.0, 0.0]
+        self._clock = 0.0
+
+    def pick(self, classes: Iterable[int]) -> int:
+        return min(classes, key=lambda cls: (max(self._passed[cls], self._clock), cls))
+
+    def used(self, cls: int, size: int) -> None:
+        start = max(self._passed[cls], self._clock)
+        self._clock = start
+        self._passed[cls] = start + size / self._weights[cls]
+
+
+def guess_goodput(links: Iterable[ParentLink]) -> float:
+    """What to reckon with for a parent that was not measured yet: the best of the others, so that it is tried."""
+    return max((link.goodput for link in links if link.goodput), default=_UNMEASURED)
+
+
+def best_parent(
+    links: Iterable[ParentLink], size_of: Callable[[ParentLink], int], now: float, guess: float
+) -> ParentLink | None:
+    """The parent that would finish one more piece first, among those connected, not resting, with room."""
+    best, best_score = None, 0.0
+    for link in links:
+        if not link.connected or link.not_before > now:
+            continue
+        size = size_of(link)
+        if not size or not link.has_room(size):
+            continue
+        score = link.expected(size, guess)
+        if best is None or score < best_score:
+            best, best_score = link, score
+    return best

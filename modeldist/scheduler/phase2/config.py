@@ -1,0 +1,38 @@
+"""What phase 2 can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Phase2Config:
+    """Sizes in bytes, times in seconds.
+
+    `window`: as many bytes are requested ahead as the measured goodput delivers in this time, overall and per parent.
+    `weights`: shares of serving, pull and prefetch tasks while they compete for the same parents.
+    `patience`: how long a task may stand still before the node fetches a piece over its rack's uplink that a rack mate
+    was to bring.
+    `request_again`: a task that stands still repeats its lease request (the control plane may have restarted).
+    `linger`: how long a connection without a task stays open.
+    """
+
+    origin_streams: int = 8
+    window: float = 0.25
+    min_pieces_in_flight: int = 4
+    max_in_flight: int = 1024 * MIB
+    max_in_flight_per_parent: int = 256 * MIB
+    weights: tuple[int, int, int] = (16, 4, 1)
+    hedge_pieces: int = 4
+    hedge_after: float = 1.5  # times the expected duration of a request
+    hedge_slack: float = 0.1
+    stall: float = 5.0
+    stall_factor: float = 8.0  # times the expected duration of a piece, when that is longer than `stall`
+    cooldown: float = 0.5
+    cooldown_max: float = 30.0
+    busy_max: float = 60.0
+    patience: float = 1.0
+    request_again: float = 5.0
+    linger: float = 5.0

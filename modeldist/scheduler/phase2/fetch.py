@@ -1,0 +1,142 @@
+"""One task on one node: what is here, what is on its way, and what may be fetched from whom."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from modeldist.artifact import Digest
+from modeldist.scheduler.messages import Priority
+from modeldist.scheduler.phase2.parent import Request
+from modeldist.scheduler.pieces import PieceLayout, random_member
+
+_RARITY_SAMPLE = 3
+
+
+@lru_cache(maxsize=256)
+def _every(index: int, count: int, total: int) -> int:
+    """Bitmap of the pieces with `piece % count == index`."""
+    return sum(1 << piece for piece in range(index % count, total, count))
+
+
+@dataclass(slots=True)
+class Fetch:
+    """Bitmaps are plain integers here; this is where they are combined a few times per piece.
+
+    `flying`: requested from a peer. `verifying`: fetched, digest being checked. `leased`: ours to read from the
+    origin. `holders`: what each parent holds. `far`: parents outside this rack.
+    """
+
+    task: Digest
+    layout: PieceLayout
+    priority: Priority
+    have: int
+    progressed: float
+    digests: int = 0
+    flying: int = 0
+    verifying: int = 0
+    leased: int = 0
+    holders: dict[str, int] = field(default_factory=dict)
+    far: set[str] = field(default_factory=set)
+    near: int = 0  # held by some parent in this rack
+    share: tuple[int, int] = (0, 0)
+    excluded: dict[str, int] = field(default_factory=dict)
+    banned: set[str] = field(default_factory=set)
+    requests: dict[int, list[Request]] = field(default_factory=dict)
+    demand: tuple[int, ...] = ()
+    told_complete: bool = False
+    all: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.all = self.layout.all.bits
+        self.restart_digests()
+
+    def restart_digests(self) -> None:
+        # The digest of a shard of one piece is the digest of that piece.
+        self.digests = self.all if self.layout.count == 1 else 0
+
+    @property
+    def complete(self) -> bool:
+        return self.have == self.all
+
+    @property
+    def missing(self) -> int:
+        return self.all & ~self.have
+
+    @property
+    def priority_class(self) -> int:
+        return int(Priority.SERVING if self.demand else self.priority)
+
+    def fetchable(self, node: str, now: float, patience: float) -> int:
+        """Pieces to fetch from `node` now.
+
+        Over the rack's uplink come only the pieces of this node's share that no rack mate has, so that each byte
+        crosses it once; a task that stands still takes what it can get.
+        """
+        held = self.holders.get(node, 0) & self.digests
+        open_ = held & ~(self.have | self.flying | self.verifying | self.leased | self.excluded.get(node, 0))
+        index, count = self.share
+        if open_ and count > 1 and node in self.far and now - self.progressed <= patience:
+            open_ &= _every(index, count, self.layout.count) & ~self.near
+        return open_
+
+    def choose(self, open_: int, rng: random.Random) -> int:
+        """A member of `open_`: what is waited for, else the rarest among a few drawn at random."""
+        for piece in self.demand:
+            if open_ >> piece & 1:
+                return piece
+        if not open_ & (open_ - 1):
+            return open_.bit_length() - 1
+        drawn = {random_member(open_, rng) for _ in range(_RARITY_SAMPLE)}
+        if len(drawn) == 1:
+            return drawn.pop()
+        return min(drawn, key=lambda piece: sum(held >> piece & 1 for held in self.holders.values()))
+
+    def gained(self, node: str, pieces: int) -> None:
+        """`node` holds `pieces` too. A refusal of them before is forgotten."""
+        self.holders[node] = self.holders.get(node, 0) | pieces
+        if node in self.excluded:
+            self.excluded[node] &= ~pieces
+        if node not in self.far:
+            self.near |= pieces
+
+    def exclude(self, node: str, pieces: int) -> None:
+        """Not these from `node`, until it says again that it holds them."""
+        self.excluded[node] = self.excluded.get(node, 0) | pieces
+
+    def set_near(self) -> None:
+        self.near = 0
+        for node, held in self.holders.items():
+            if node not in self.far:
+                self.near |= held
+
+    def ban(self, node: str) -> None:
+        self.banned.add(node)
+        if self.holders.pop(node, None) is not None:
+            self.set_near()
+
+    def sent(self, request: Request) -> None:
+        self.requests.setdefault(request.piece, []).append(request)
+        self.flying |= 1 << request.piece
+
+    def answered(self, request: Request) -> None:
+        """One of the piece's requests ended; the piece is free again unless another is still out."""
+        others = [other for other in self.requests.get(request.piece, ()) if other is not request]
+        if others:
+            self.requests[request.piece] = others
+        else:
+            self.requests.pop(request.piece, None)
+            self.flying &= ~(1 << request.piece)
+
+    def restart(self, now: float) -> None:
+        """Nothing that was here counts any more. Requests still out are answered to nobody."""
+        self.have = self.flying = self.verifying = self.leased = self.near = 0
+        self.requests.clear()
+        self.excluded.clear()
+        self.banned.clear()
+        for node in self.holders:
+            self.holders[node] = 0
+        self.restart_digests()
+        self.progressed = now
+        self.told_complete = False

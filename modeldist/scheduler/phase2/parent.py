@@ -1,0 +1,106 @@
+"""One parent as its child sees it: the connection, what is outstanding there, and how fast it serves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from modeldist.artifact import Digest
+from modeldist.scheduler.phase2.config import Phase2Config
+
+_SAMPLE_SECONDS = 0.05  # shorter spans measure the event loop, not the parent
+_GAIN = 0.3
+_CLASSES = 3
+
+
+@dataclass(slots=True)
+class Request:
+    """A piece asked of a parent. `expected` is the duration in seconds that was reckoned with when it was sent."""
+
+    task: Digest
+    piece: int
+    node: str
+    size: int
+    sent: float
+    expected: float
+
+
+@dataclass(slots=True)
+class ParentLink:
+    """`ready` holds, per priority class, the tasks that may have a piece to fetch here (checked again on use)."""
+
+    node: str
+    address: str
+    config: Phase2Config
+    connected: bool = False
+    connecting: bool = False
+    tasks: set[Digest] = field(default_factory=set)
+    ready: tuple[dict[Digest, None], ...] = field(default_factory=lambda: tuple({} for _ in range(_CLASSES)))
+    requests: dict[tuple[Digest, int], Request] = field(default_factory=dict)
+    outstanding: int = 0
+    goodput: float | None = None
+    not_before: float = 0.0
+    failures: int = 0
+    unused_since: float = 0.0
+    progressed: float = 0.0
+    _mark: float = 0.0
+    _busy_seconds: float = 0.0
+    _busy_bytes: int = 0
+
+    def expected(self, size: int, guess: float) -> float:
+        """Seconds until `size` more bytes would have come; `guess` in bytes/s stands in for an unknown goodput."""
+        return (self.outstanding + size) / (self.goodput or guess)
+
+    def has_room(self, size: int) -> bool:
+        """Whether one more request of `size` keeps to this parent's window. An unmeasured parent gets one request."""
+        if self.goodput is None:
+            return not self.requests
+        limit = min(self.goodput * self.config.window, self.config.max_in_flight_per_parent)
+        return self.outstanding + size <= max(limit, 2 * size)
+
+    def send(self, request: Request) -> None:
+        if not self.requests:
+            self._mark = self.progressed = request.sent
+        self.requests[request.task, request.piece] = request
+        self.outstanding += request.size
+
+    def drop(self, task: Digest, piece: int) -> Request | None:
+        """The request is answered, lost or written off."""
+        request = self.requests.pop((task, piece), None)
+        if request is not None:
+            self.outstanding -= request.size
+        return request
+
+    def received(self, request: Request, now: float) -> None:
+        """A piece came whole (`request` is dropped already). Answers are in order, so time between two counts."""
+        self.failures = 0
+        self.progressed = now
+        self._busy_seconds += now - self._mark
+        self._busy_bytes += request.size
+        self._mark = now
+        if self._busy_seconds < _SAMPLE_SECONDS and self.goodput is not None:
+            return
+        sample = self._busy_bytes / max(self._busy_seconds, 1e-6)
+        self.goodput = sample if self.goodput is None else self.goodput + _GAIN * (sample - self.goodput)
+        self._busy_seconds, self._busy_bytes = 0.0, 0
+
+    def failed(self, now: float) -> None:
+        """Leave it alone for a while, longer each time."""
+        pause = min(self.config.cooldown * 2.0**self.failures, self.config.cooldown_max)
+        self.failures = min(self.failures + 1, 16)
+        self.not_before = max(self.not_before, now + pause)
+
+    def busy(self, now: float, retry_after: float) -> None:
+        self.not_before = max(self.not_before, now + min(max(retry_after, 0.0), self.config.busy_max))
+
+    def stalled(self, now: float, guess: float) -> bool:
+        """Requests are outstanding and nothing came for far longer than a piece takes."""
+        if not self.requests:
+            return False
+        piece = next(iter(self.requests.values())).size
+        patience = max(self.config.stall, self.config.stall_factor * piece / (self.goodput or guess))
+        return now - self.progressed > patience
+
+    def forget(self, task: Digest) -> None:
+        self.tasks.discard(task)
+        for ready in self.ready:
+            ready.pop(task, None)
