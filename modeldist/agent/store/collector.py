@@ -98,8 +98,10 @@ class Collector:
                 for record in self._evictable(self._without(kept, doomed), leased):
                     if sum(map(self._size, garbage)) + sum(map(self._own, doomed)) >= wanted:
                         break
-                    doomed.append(record)
-                    garbage = self._garbage(kept, doomed, leased)
+                    more = self._garbage(kept, [*doomed, record], leased)
+                    if len(more) > len(garbage) or self._own(record):  # else it only shares blobs that stay
+                        doomed.append(record)
+                        garbage = more
             for record in doomed:
                 self._drop_artifact(record, tally, dry_run)
             for content in garbage:

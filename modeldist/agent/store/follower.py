@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from modeldist.agent.store.buffers import chunks
 from modeldist.artifact import Digest, algorithm
+from modeldist.errors import StorageError
 
 SLICE = 64 << 20  # bytes hashed for one shard before the next one has its turn
 
@@ -74,17 +75,23 @@ class Follower:
                 self._hashes = Hashes(self._digest, self._size)
 
     def finish(self) -> dict[str, Digest]:
-        """Hash the rest in this thread; the digests by algorithm."""
+        """Hash the rest in this thread; the digests by algorithm. Raises StorageError when stopped meanwhile."""
         with self._taking_turn():
             self._hash(self._size)
+            if self._position < self._size:
+                raise StorageError(f"{self._digest} was closed before all of it was hashed.")
             return self._hashes.digests()
 
     def stop(self) -> None:
-        """No more reads of the file after this returns."""
-        with self._state:
-            self._stopped = True
+        """No more reads of the file after this returns, which is within one chunk."""
+        self.give_up()
         with self._taking_turn():
             pass
+
+    def give_up(self) -> None:
+        """As stop(), without waiting."""
+        with self._state:
+            self._stopped = True
 
     def run_slice(self) -> None:
         """A background thread's share: at most SLICE bytes, less when somebody wants the turn."""
@@ -99,7 +106,7 @@ class Follower:
 
     def _hash(self, end: int, background: bool = False) -> None:
         for chunk in chunks(self._fd, self._position, end - self._position):
-            if background and (self._stopped or self._wanted):
+            if self._stopped or (background and self._wanted):
                 return
             self._hashes.update(chunk)
             self._position += len(chunk)

@@ -155,8 +155,9 @@ class Hub:
 
     def _write_tree(self, artifact: Artifact, repository: Repository, tree: Mapping[str, trees.TreeFile]) -> None:
         path = repository.tree(artifact.revision)
-        there = trees.read(path)
-        if there is not None and there.keys() >= tree.keys():
+        there = trees.read(path) or {}
+        plain = all(file.encoding == "raw" for file in artifact.files)
+        if plain and all(name in there and there[name].size == file.size for name, file in tree.items()):
             return  # huggingface_hub's own, which may say more
         path.parent.mkdir(exist_ok=True)
         write_atomically(path, trees.encode(tree), tmp=repository.building, mode=0o644)

@@ -101,9 +101,12 @@ class Journal:
         self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND)
 
     def rewrite(self, header: Header, pieces: Mapping[int, bytes]) -> None:
-        """Replace everything; a crash leaves the old journal or the new."""
+        """Replace everything; a crash leaves the old journal or the new. Without pieces there is no file."""
         self.close()
         self.header = header
+        if not pieces:
+            self.path.unlink(missing_ok=True)
+            return
         scratch = self.path.with_name("journal.new")
         fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
         try:

@@ -100,14 +100,14 @@ class Live:
     def leased(self) -> set[Digest]:
         """Digests leased by any live process. Call with the gate closed."""
         found: set[Digest] = set()
-        for path in self._held("lease"):
-            found.update(Digest(line) for line in path.read_text("ascii").split())
+        for text in self._held("lease"):
+            found.update(Digest(line) for line in text.split())
         return found
 
     def reserve(self, size: int, root: Path) -> Reservation:
         """Raises NotEnoughSpace when free space less all live reservations is below `size` bytes."""
         with naming("reserve space", root), lock(self._folder / "reserving"):
-            others = sum(int(path.read_text("ascii") or 0) for path in self._held("reservation"))
+            others = sum(int(text or 0) for text in self._held("reservation"))
             free = free_bytes(root)
             if size > free - others:
                 raise NotEnoughSpace(
@@ -141,12 +141,18 @@ class Live:
             raise
         return held
 
-    def _held(self, kind: str) -> list[Path]:
-        """Files of `kind` of live processes; those of dead ones are removed."""
+    def _held(self, kind: str) -> list[str]:
+        """Contents of the files of `kind` of live processes; those of dead ones are removed.
+
+        Call only where nobody can be making one: its maker has it open for a moment before locking it.
+        """
         found = []
         for path in self._folder.glob(f"{kind}-*"):
-            if is_locked(path):
-                found.append(path)
-            else:
-                path.unlink(missing_ok=True)
+            try:
+                if is_locked(path):
+                    found.append(path.read_text("ascii"))
+                else:
+                    path.unlink()
+            except FileNotFoundError:
+                continue  # released this moment
         return found

@@ -6,6 +6,7 @@ import ctypes
 import errno
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial as bound
 from pathlib import Path
 
@@ -65,6 +66,8 @@ class Opener:
                     return self._complete(shard, piece_size, complete, folder, held)
                 return self._resume(shard, piece_size, folder, held)
             except BaseException:
+                if held.fd >= 0 and not (folder / "journal").exists():
+                    leave(folder, held)
                 held.release()
                 raise
 
@@ -120,6 +123,8 @@ class Opener:
 
     def _allocate(self, path: Path, shard: Shard) -> int:
         """The data file, of full size; its blocks are allocated so that the disk cannot fill up in mid-pull."""
+        with suppress(FileNotFoundError):
+            path.chmod(0o600)  # a crash in commit() may have left it read-only
         fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             before = os.fstat(fd)
@@ -129,8 +134,6 @@ class Opener:
                 allocate(fd, shard.size)
         except BaseException:
             os.close(fd)
-            if path.stat().st_size == 0:
-                path.unlink()
             raise
         self._spend(max(0, shard.size - before.st_blocks * 512))
         return fd
@@ -147,12 +150,16 @@ def lock_folder(folder: Path) -> FileLock | None:
 
 
 def read_journal(path: Path, shard: Shard) -> Contents | None:
-    """The journal at `path` if it is readable and about `shard`."""
+    """The journal at `path` if it is readable, about `shard`, and not empty."""
     try:
         contents = parse(path.read_bytes())
     except FileNotFoundError:
         return None
-    if contents is None or (contents.header.digest, contents.header.size) != (shard.digest, shard.size):
+    if (
+        contents is None
+        or not contents.pieces
+        or (contents.header.digest, contents.header.size) != (shard.digest, shard.size)
+    ):
         return None
     return contents
 

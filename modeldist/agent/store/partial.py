@@ -137,8 +137,8 @@ class Partial:
             before = self._frontier
             while self._frontier in self._have:
                 self._frontier += 1
-            if self._frontier > before and self.layout.count > 1 and self._committed is None:
-                self._follower.advance(min(self.layout.size, self.layout.offset(self._frontier)))
+            if self._frontier > before:
+                self._follow()
 
     def recut(self, piece_size: int) -> None:
         """Change the piece size; pieces made of nothing but verified ones stay verified, with new digests.
@@ -171,9 +171,17 @@ class Partial:
         self._frontier = 0
         while self._frontier in self._have:
             self._frontier += 1
-        verified = min(layout.size, layout.offset(self._frontier))
-        self._follower.rewind(verified)
-        self._follower.advance(verified)
+        self._follower.rewind(self._verified_prefix())
+        self._follow()
+
+    def _verified_prefix(self) -> int:
+        """Bytes before this offset are all verified."""
+        return min(self.layout.size, self.layout.offset(self._frontier))
+
+    def _follow(self) -> None:
+        """Have the prefix hashed in the background; a single piece is quicker hashed by commit() itself."""
+        if self.layout.count > 1 and self._committed is None:
+            self._follower.advance(self._verified_prefix())
 
     # --- how it ends ---
 
@@ -224,6 +232,7 @@ class Partial:
             if self._closed:
                 return
             self._closed = True
+            self._follower.give_up()  # a commit() in another thread ends soon, then
             self._state.wait_for(lambda: self._readers == 0)
         self._follower.stop()
         self._on_close(self)

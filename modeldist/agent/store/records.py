@@ -161,13 +161,26 @@ class Records:
         return [reference for reference in found if reference is not None]
 
     def drop(self, reference: str) -> Digest:
-        """Forget the reference and its pin; the artifact it meant. Raises NotFound."""
-        found = _read(self._places.reference(reference), self._reference)
-        if found is None:
+        """Forget the reference and its pin; the artifact it meant. Raises NotFound.
+
+        An artifact's digest or pinned reference stands for all references to it: a moved tag leaves artifacts that no
+        reference means any more.
+        """
+        for record in self.all():
+            if reference in (record.artifact.digest, record.artifact.reference):
+                for found in self.references():
+                    if found.digest == record.artifact.digest:
+                        self._drop(found.reference)
+                return record.artifact.digest
+        meant = _read(self._places.reference(reference), self._reference)
+        if meant is None:
             raise _unknown(reference, self._places.root)
+        self._drop(reference)
+        return meant.digest
+
+    def _drop(self, reference: str) -> None:
         self._places.reference(reference).unlink(missing_ok=True)
         self._places.pin(reference).unlink(missing_ok=True)
-        return found.digest
 
     def listed(self) -> list[tuple[Record, tuple[str, ...], bool]]:
         """Every artifact with its references and whether it is pinned."""

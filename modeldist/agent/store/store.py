@@ -7,6 +7,8 @@ import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import msgspec
+
 from modeldist.agent.store.atomic import temporary
 from modeldist.agent.store.blobs import Blobs
 from modeldist.agent.store.collector import Collector, GcReport, Removed
@@ -18,7 +20,7 @@ from modeldist.agent.store.locks import wait_unlocked
 from modeldist.agent.store.opening import Opener
 from modeldist.agent.store.partial import Partial
 from modeldist.agent.store.places import FORMAT, Places
-from modeldist.agent.store.records import Records, SnapshotAt, StoredArtifact
+from modeldist.agent.store.records import Record, Records, SnapshotAt, StoredArtifact
 from modeldist.artifact import Artifact, Digest, Shard
 from modeldist.errors import StorageError
 
@@ -167,7 +169,7 @@ class Store:
             StoredArtifact(
                 artifact=record.artifact,
                 references=references,
-                snapshot=self._hub.complete(record.artifact),
+                snapshot=self._snapshot_of(record),
                 bytes_on_disk=sum(self._blobs.size(shard.digest) or 0 for shard in record.artifact.shards),
                 last_used=self._records.last_used(record.artifact.digest),
                 pinned=pinned,
@@ -175,6 +177,15 @@ class Store:
             for record, references, pinned in self._records.listed()
         ]
         return sorted(found, key=lambda stored: stored.last_used)
+
+    def _snapshot_of(self, record: Record) -> Path | None:
+        """One artifact may be laid out under several names: the first complete one."""
+        for at in record.snapshots:
+            if at.hub == str(self.hub):
+                named = msgspec.structs.replace(record.artifact, repo_id=at.repo_id, revision=at.revision)
+                if (found := self._hub.complete(named)) is not None:
+                    return found
+        return None
 
     # --- removing ---
 
