@@ -222,8 +222,8 @@ class Exchange(BaseHTTPRequestHandler):
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         self.head(200, {"Content-Type": content_type, "Content-Length": str(len(body)), **named})
         if self.command != "HEAD":
-            self.wfile.write(body)
             self.log.body_bytes += len(body)
+            self.wfile.write(body)
 
     def content(self, content: Content, headers: dict[str, str]) -> None:
         """The body or the range of it that was asked for, with this request's fault."""
@@ -262,8 +262,8 @@ class Exchange(BaseHTTPRequestHandler):
         body = content.read_bytes() if isinstance(content, Path) else content
         for at in range(start, start + length, 1000):
             part = body[at : min(at + 1000, start + length)]
-            self.wfile.write(b"%x\r\n%b\r\n" % (len(part), part))
             self.log.body_bytes += len(part)
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(part), part))
         self.wfile.write(b"0\r\n\r\n")
 
     def _send(self, content: Content, start: int, length: int, garble: bool) -> None:
@@ -271,15 +271,19 @@ class Exchange(BaseHTTPRequestHandler):
         if isinstance(content, Path) and not garble:
             with content.open("rb") as file:
                 while length > 0:
-                    sent = os.sendfile(self.connection.fileno(), file.fileno(), start, min(length, _SLICE))
+                    wanted = min(length, _SLICE)
+                    self.log.body_bytes += wanted  # before: who has the last byte must find it counted
+                    sent = os.sendfile(self.connection.fileno(), file.fileno(), start, wanted)
                     start, length = start + sent, length - sent
-                    self.log.body_bytes += sent
+                    self.log.body_bytes -= wanted - sent
             return
         body = content.read_bytes() if isinstance(content, Path) else content
         view = memoryview(body)[start : start + length]
         if garble and view:
             view = memoryview(bytes([view[0] ^ 0xFF]) + bytes(view[1:]))
-        for at in range(0, len(view), _SLICE):
-            part = view[at : at + _SLICE]
-            self.connection.sendall(part)
+        while view:
+            part = view[:_SLICE]
             self.log.body_bytes += len(part)
+            sent = self.connection.send(part)
+            self.log.body_bytes -= len(part) - sent
+            view = view[sent:]

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import pytest
 
-from modeldist.artifact import Artifact, Digest, algorithm, parse_digest
+from modeldist.artifact import Digest, algorithm, parse_digest
 from modeldist.errors import IntegrityError, NotFound, OriginProtocolError
 from modeldist.origins.base import RangeReader
 from modeldist.origins.router import Origins
