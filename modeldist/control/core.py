@@ -15,6 +15,7 @@ import msgspec
 
 from modeldist.artifact import Artifact, Digest
 from modeldist.control.agent_session import AgentSession
+from modeldist.control.event_bounds import check_event
 from modeldist.control.greeting import ReportIntervals, check_hello
 from modeldist.control.outbox import LIMIT, STUCK_AFTER, Outbox
 from modeldist.control.ports import Addressed, Clock, IssuesCapabilities, Scheduler, Watches
@@ -36,7 +37,7 @@ from modeldist.session.messages import (
 
 log = logging.getLogger(__name__)
 
-TICK = 0.25  # seconds between two ticks of phase 1
+TICK = 0.1  # seconds between two ticks of phase 1
 CAPABILITY_LIFETIME = 24 * 3600.0  # seconds; longer than any transfer, and a new session brings a new one
 RESOLVING_LIMIT = 64  # requests of one agent not answered yet
 
@@ -132,6 +133,7 @@ class ControlCore:
             case Inventory():
                 session.artifacts = frozenset(message.artifacts)
             case _:
+                check_event(message)
                 self._tell(self._scheduler.handle(session.node, message, now))
 
     def send(self, node: str, message: FromControl) -> bool:
@@ -172,8 +174,8 @@ class ControlCore:
 
     # --- what follows -----------------------------------------------------------------------------------------------
 
-    def _tell(self, instructions: Addressed | None) -> None:
-        for node, instruction in instructions or ():
+    def _tell(self, instructions: Addressed) -> None:
+        for node, instruction in instructions:
             session = self._sessions.get(node)
             if session is None:
                 continue

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from modeldist.errors import ControlPlaneRefused
 from modeldist.session.messages import PROTOCOL, Hello
 
-MAX_NAME = 256  # characters of a node id, a name, an address, a label
+MAX_NAME = 255  # characters of a node id, a name, an address, a label
 MAX_LABELS = 64
 
 

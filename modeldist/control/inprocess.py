@@ -97,4 +97,5 @@ class InProcessSession:
 def _phase1() -> Scheduler:
     from modeldist.scheduler.phase1 import Phase1, Phase1Config
 
-    return Phase1(Phase1Config(), Random())
+    # Nobody else can hold what this process does not know of.
+    return Phase1(Phase1Config(restart_grace=0.0), Random())

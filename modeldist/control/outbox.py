@@ -27,6 +27,7 @@ class Outbox:
         self._wake = asyncio.Event()
         self._progress_at = clock()
         self._closed: str | None = None
+        self._over = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -54,6 +55,12 @@ class Outbox:
             self._closed = reason
             self._waiting.clear()
             self._wake.set()
+            self._over.set()
+
+    async def wait_closed(self) -> str:
+        """Why it closed, once it has: also while the consumer is stuck in sending."""
+        await self._over.wait()
+        return self._closed or ""
 
     def stuck_for(self, now: float) -> float:
         """Seconds since the agent last took a message while some wait; 0 when none wait."""

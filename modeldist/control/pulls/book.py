@@ -144,9 +144,13 @@ class PullBook:
             # It missed the cancellation, or was never meant.
             session.outbox.put(CancelPull(progress.pull))
 
+    def end_streams(self) -> None:
+        """The control plane stops: whoever watches is sent away."""
+        self._watchers.close()
+
     async def close(self) -> None:
         """Write what is not written yet."""
-        self._watchers.close()
+        self.end_streams()
         await self._writer.close()
 
     # --- inside -----------------------------------------------------------------------------------------------------

@@ -5,13 +5,13 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from modeldist.control.store.database import Database
 from modeldist.control.store.tables import MetaRow
 from modeldist.control.store.upsert import upsert
+from modeldist.transfer.capability import new_private_key
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Meta:
         """The stored identity; created on the first call, by whichever replica comes first."""
         fresh = {
             "cluster": secrets.token_hex(8).encode(),
-            "capability_key": Ed25519PrivateKey.generate().private_bytes_raw(),
+            "capability_key": new_private_key(),
         }
         async with self._database.transaction() as session:
             stored = {key: await self._once(session, key, value) for key, value in fresh.items()}

@@ -1,0 +1,82 @@
+"""Who may ask what. Nothing answers without a token unless it is named here."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from modeldist.control.api.problems import problem_response
+from modeldist.control.plane import ControlPlane
+from modeldist.control.store import tokens
+from modeldist.control.store.tokens import Token
+from modeldist.errors import ControlPlaneRefused
+
+OPEN_PATHS = frozenset({"/healthz", "/readyz"})  # they carry no data
+
+
+def plane_of(connection: HTTPConnection) -> ControlPlane:
+    plane: ControlPlane = connection.app.state.plane
+    return plane
+
+
+Plane = Annotated[ControlPlane, Depends(plane_of)]
+
+
+class RequiresToken:
+    """ASGI middleware in front of every route, known or not: a request without a valid bearer token ends here."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" or (scope["type"] == "http" and scope["path"] in OPEN_PATHS):
+            await self._app(scope, receive, send)
+            return
+        connection = HTTPConnection(scope)
+        scheme, _, credentials = connection.headers.get("authorization", "").partition(" ")
+        token = None
+        if scheme.lower() == "bearer":
+            token = await plane_of(connection).tokens.verify(credentials.strip())
+        if token is None:
+            await _refuse(scope, receive, send)
+            return
+        scope.setdefault("state", {})["token"] = token
+        await self._app(scope, receive, send)
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    error = ControlPlaneRefused(
+        "This needs a bearer token that the control plane knows.",
+        remedy="Send `Authorization: Bearer …` with a token of the control plane's state directory.",
+    )
+    response = problem_response(error, 401)
+    if scope["type"] == "websocket":
+        await WebSocket(scope, receive, send).send_denial_response(response)
+    else:
+        await response(scope, receive, send)
+
+
+class Needs:
+    """A dependency: the token's scope must be one of these."""
+
+    def __init__(self, *scopes: tokens.Scope) -> None:
+        self.scopes = scopes
+
+    def __call__(self, connection: HTTPConnection) -> Token:
+        token: Token = connection.scope["state"]["token"]
+        if token.scope not in self.scopes:
+            raise ControlPlaneRefused(
+                f"The token {token.name!r} has the scope {token.scope}; this needs {' or '.join(self.scopes)}.",
+                remedy="Use a token with that scope.",
+            )
+        return token
+
+
+needs_admin = Depends(Needs("admin"))
+needs_read = Depends(Needs("admin", "read"))
+needs_agent = Depends(Needs("admin", "agent"))
+needs_any = Depends(Needs("admin", "agent", "read"))

@@ -1,0 +1,48 @@
+"""/models: artifacts that were resolved here, and which nodes hold them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+
+from modeldist.artifact import Digest
+from modeldist.control.api.authentication import Plane, needs_read
+from modeldist.control.api.pages import DEFAULT_LIMIT, Cursor, Limit, split
+from modeldist.control.views import HoldersView, ModelPage, ModelView
+from modeldist.errors import NotFound
+
+router = APIRouter(tags=["models"])
+
+ArtifactDigest = Annotated[str, Path(max_length=80, examples=["sha256:" + "0" * 64])]
+
+
+@router.get("/models", dependencies=[needs_read], summary="Known models")
+async def list_models(plane: Plane, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> ModelPage:
+    """In order of digest."""
+    page, last = split(await plane.artifacts.listing(cursor, limit + 1), limit)
+    holders = Counter(digest for session in plane.core.sessions.values() for digest in session.artifacts)
+    models = [
+        ModelView(
+            digest=known.digest,
+            reference=known.reference,
+            references=list(known.references),
+            origin=known.origin,
+            size=known.size,
+            files=known.files,
+            resolved_at=known.resolved_at,
+            holders=holders[known.digest],
+        )
+        for known in page
+    ]
+    return ModelPage(models, last.digest if last else None)
+
+
+@router.get("/models/{digest}/nodes", dependencies=[needs_read], summary="Where a model is")
+async def where_is(digest: ArtifactDigest, plane: Plane) -> HoldersView:
+    """Connected nodes that hold the whole model."""
+    holders = sorted(node for node, session in plane.core.sessions.items() if digest in session.artifacts)
+    if not holders and await plane.artifacts.get(Digest(digest)) is None:
+        raise NotFound(f"There is no model {digest!r}.", remedy="See the list of models.")
+    return HoldersView(digest, holders)

@@ -1,0 +1,81 @@
+"""/nodes: every node that connected once."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+
+from modeldist.control.agent_session import AgentSession
+from modeldist.control.api.authentication import Plane, needs_read
+from modeldist.control.api.pages import DEFAULT_LIMIT, Cursor, Limit, split
+from modeldist.control.plane import ControlPlane
+from modeldist.control.store.nodes import KnownNode
+from modeldist.control.views import NodePage, NodeTrafficView, NodeView
+from modeldist.errors import NotFound
+
+router = APIRouter(tags=["nodes"])
+
+
+@router.get("/nodes", dependencies=[needs_read], summary="Nodes, connected or not")
+async def list_nodes(plane: Plane, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> NodePage:
+    """In order of id. A node appears within a second or two of its first connection."""
+    page, last = split(await plane.nodes.listing(cursor, limit + 1), limit)
+    return NodePage([_view(plane, known) for known in page], last.node if last else None)
+
+
+@router.get("/nodes/{node}", dependencies=[needs_read], summary="One node")
+async def get_node(node: Annotated[str, Path(max_length=256)], plane: Plane) -> NodeView:
+    session = plane.core.session(node)
+    known = await plane.nodes.get(node)
+    if session is not None:
+        view = _connected(plane, session, known.first_seen if known else None)
+        return replace(view, traffic=_traffic(plane, node))
+    if known is not None:
+        return _view(plane, known)
+    raise NotFound(f"No node {node!r} ever connected.", remedy="See the list of nodes.")
+
+
+def _view(plane: ControlPlane, known: KnownNode) -> NodeView:
+    session = plane.core.session(known.node)
+    if session is not None:
+        return _connected(plane, session, known.first_seen)
+    return NodeView(
+        node=known.node,
+        name=known.name,
+        version=known.version,
+        address=known.address,
+        rack=known.rack,
+        zone=known.zone,
+        labels=dict(known.labels),
+        connected=False,
+        first_seen=known.first_seen,
+        last_seen=known.last_seen,
+    )
+
+
+def _traffic(plane: ControlPlane, node: str) -> NodeTrafficView | None:
+    for seen in plane.scheduler.nodes(time.monotonic()):
+        if seen.node == node:
+            speed = seen.load.nic_speed if seen.load else None
+            return NodeTrafficView(seen.tasks, seen.children, seen.goodput, seen.failures, seen.utilisation, speed)
+    return None
+
+
+def _connected(plane: ControlPlane, session: AgentSession, first_seen: float | None) -> NodeView:
+    hello = session.hello
+    return NodeView(
+        node=session.node,
+        name=hello.name,
+        version=hello.version,
+        address=hello.address,
+        rack=hello.location.rack,
+        zone=hello.location.zone,
+        labels=hello.labels,
+        connected=True,
+        first_seen=first_seen,
+        last_seen=plane.registry.last_seen(session),
+        artifacts=sorted(session.artifacts),
+    )

@@ -1,0 +1,22 @@
+"""Pages of a listing: `limit` and an opaque `cursor`, the same for every resource."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, TypeVar
+
+from fastapi import Query
+
+T = TypeVar("T")
+
+Limit = Annotated[int, Query(ge=1, le=500, description="Rows of one page.")]
+Cursor = Annotated[
+    str | None, Query(max_length=256, min_length=1, description="`next` of the page before; none for the first page.")
+]
+DEFAULT_LIMIT = 100
+
+
+def split(rows: Sequence[T], limit: int) -> tuple[Sequence[T], T | None]:
+    """Of `limit + 1` rows asked for: those of this page, and its last one when more follow."""
+    page = rows[:limit]
+    return page, page[-1] if len(rows) > limit else None

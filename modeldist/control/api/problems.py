@@ -1,0 +1,121 @@
+"""Errors as application/problem+json, and the HTTP status each cause has."""
+
+from __future__ import annotations
+
+import logging
+import math
+from http import HTTPStatus
+
+import msgspec
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+from starlette.websockets import WebSocket
+
+from modeldist.control.views import Problem
+from modeldist.errors import (
+    AccessDenied,
+    AuthenticationRequired,
+    ControlPlaneRefused,
+    IntegrityError,
+    InvalidReference,
+    ModeldistError,
+    NotFound,
+    OriginError,
+    RateLimited,
+    StorageError,
+    Unsupported,
+    UsageError,
+)
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+
+# The first class that matches decides. The origin's own 401 and 403 are not the caller's: his token was good, so he
+# is told 403 with the origin's code; 401 means this API's token alone.
+_STATUS: tuple[tuple[type[ModeldistError], int], ...] = (
+    (InvalidReference, 400),
+    (UsageError, 400),
+    (NotFound, 404),
+    (AuthenticationRequired, 403),
+    (AccessDenied, 403),
+    (RateLimited, 503),
+    (OriginError, 502),
+    (IntegrityError, 502),
+    (Unsupported, 422),
+    (StorageError, 503),
+    (ControlPlaneRefused, 403),
+)
+
+
+def status_of(error: ModeldistError) -> int:
+    if isinstance(error, ControlPlaneRefused) and error.retry_after is not None:
+        return 503
+    return next((status for cause, status in _STATUS if isinstance(error, cause)), 500)
+
+
+def problem_response(error: ModeldistError, status: int | None = None) -> Response:
+    status = status or status_of(error)
+    headers = {}
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(math.ceil(error.retry_after))
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = 'Bearer realm="modeldist"'
+    problem = Problem(
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=error.message,
+        code=error.code,
+        remedy=error.remedy,
+        retry_after=error.retry_after,
+    )
+    return Response(msgspec.json.encode(problem), status, headers, MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Every failure of a route leaves as a problem."""
+    app.add_exception_handler(ModeldistError, _ours)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _bug)
+
+
+async def _ours(request: HTTPConnection, error: Exception) -> Response:
+    assert isinstance(error, ModeldistError)
+    response = problem_response(error)
+    if isinstance(request, WebSocket):  # refused before the handshake; nobody sends what is returned here
+        await request.send_denial_response(response)
+    return response
+
+
+async def _invalid(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return problem_response(
+        UsageError(f"{where}: {first['msg']}.", remedy="See the API's description at /api/v1/openapi.json."), 422
+    )
+
+
+async def _http(request: HTTPConnection, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    remedy = "See the API's description at /api/v1/openapi.json."
+    path = request.url.path[:200]
+    cause = NotFound if error.status_code == HTTPStatus.NOT_FOUND else UsageError
+    response = problem_response(cause(f"{path}: {error.detail}.", remedy=remedy), error.status_code)
+    for name, value in (error.headers or {}).items():
+        response.headers[name] = value
+    return response
+
+
+async def _bug(request: Request, error: Exception) -> Response:
+    return problem_response(
+        ModeldistError(
+            f"{request.method} {request.url.path[:200]} failed inside the control plane.",
+            remedy="Its log has the traceback; please report it.",
+        ),
+        500,
+    )

@@ -1,0 +1,60 @@
+"""A pull's progress as Server-Sent Events: `snapshot`, then `node` for each node that changed, then `end`.
+
+A slow reader gets fewer, newer events, never a backlog. After a lost connection the stream starts with a snapshot
+again, so `Last-Event-ID` may be sent and changes nothing. A stream that stops without `end` is to be asked for again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
+
+import msgspec
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from modeldist.control.api.pull_views import node_view, view
+from modeldist.control.pulls.pull import Pull
+from modeldist.control.pulls.watch import Watch
+from modeldist.control.views import PullNodeView, PullView
+
+KEEP_ALIVE = 15.0  # seconds of silence before a comment shows that the stream lives
+
+
+class PullEvents(StreamingResponse):
+    """Follows `pull` until it ends or the client goes; leaves `watching` in every case."""
+
+    def __init__(self, pull: Pull, watch: Watch, watching: AbstractContextManager[Watch]) -> None:
+        super().__init__(
+            _events(pull, watch),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+        self._watching = watching
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._watching.__exit__(None, None, None)
+
+
+async def _events(pull: Pull, watch: Watch) -> AsyncIterator[bytes]:
+    number = 0
+
+    def event(kind: str, data: PullView | PullNodeView) -> bytes:
+        nonlocal number
+        number += 1
+        return b"event: %s\nid: %d\ndata: %s\n\n" % (kind.encode(), number, msgspec.json.encode(data))
+
+    yield event("snapshot", view(pull))
+    while pull.running:
+        nodes, over = await watch.changes(KEEP_ALIVE)
+        for node in sorted(nodes):
+            yield event("node", node_view(pull.nodes[node]))
+        if over:
+            break
+        if not nodes:
+            yield b": nothing new\n\n"
+    if not pull.running:
+        yield event("end", view(pull))

@@ -1,0 +1,80 @@
+"""/pulls: put a reference on nodes, follow it, stop it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Path, Query, Response
+
+from modeldist.control.api.authentication import Plane, needs_admin, needs_read
+from modeldist.control.api.pages import DEFAULT_LIMIT, Cursor, Limit, split
+from modeldist.control.api.pull_events import PullEvents
+from modeldist.control.api.pull_views import summary, view
+from modeldist.control.api.requests import PRIORITIES, PullRequest
+from modeldist.control.pulls.pull import PullState
+from modeldist.control.resolver import check_reference
+from modeldist.control.views import PullPage, PullView
+
+router = APIRouter(tags=["pulls"])
+
+PullId = Annotated[str, Path(max_length=64)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=128,
+        pattern=r"^[\x21-\x7e]+$",
+        description="Repeating a request with the same key makes no second pull.",
+    ),
+]
+
+
+@router.post("/pulls", status_code=202, dependencies=[needs_admin], summary="Put a model on nodes")
+async def create_pull(
+    asked: PullRequest, plane: Plane, response: Response, idempotency_key: IdempotencyKey = None
+) -> PullView:
+    """Accepted at once; the nodes resolve the reference and report. Named nodes that are away pull when they are
+    back. With "all", nodes that join while the pull runs take part."""
+    pull, new = await plane.book.create(
+        check_reference(asked.reference), asked.selector(), PRIORITIES[asked.priority], idempotency_key
+    )
+    response.headers["Location"] = f"/api/v1/pulls/{pull.id}"
+    if not new:
+        response.headers["Idempotency-Replayed"] = "true"
+    return view(pull)
+
+
+@router.get("/pulls", dependencies=[needs_read], summary="Pulls, newest first")
+async def list_pulls(
+    plane: Plane,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+    state: Annotated[PullState | None, Query()] = None,
+) -> PullPage:
+    page, last = split(await plane.book.listing(cursor, limit + 1, state), limit)
+    return PullPage([summary(pull) for pull in page], last.id if last else None)
+
+
+@router.get("/pulls/{pull_id}", dependencies=[needs_read], summary="One pull, node by node")
+async def get_pull(pull_id: PullId, plane: Plane) -> PullView:
+    return view(await plane.book.get(pull_id))
+
+
+@router.delete("/pulls/{pull_id}", dependencies=[needs_admin], summary="Cancel a pull")
+async def cancel_pull(pull_id: PullId, plane: Plane) -> PullView:
+    """Nodes keep what they have; a later pull goes on from there. Harmless when it ended already."""
+    return view(await plane.book.cancel(pull_id))
+
+
+@router.get(
+    "/pulls/{pull_id}/events",
+    dependencies=[needs_read],
+    summary="Follow a pull (Server-Sent Events)",
+    response_class=PullEvents,
+    responses={200: {"content": {"text/event-stream": {"example": "event: snapshot\nid: 1\ndata: {…}\n\n"}}}},
+)
+async def pull_events(pull_id: PullId, plane: Plane) -> PullEvents:
+    """`snapshot` (a pull), then `node` (a node of it) for each change, then `end` (the pull)."""
+    pull = await plane.book.get(pull_id)
+    watching = plane.book.watch(pull_id)
+    return PullEvents(pull, watching.__enter__(), watching)

@@ -1,0 +1,27 @@
+"""POST /resolve: what a reference means now."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from modeldist.control.api.authentication import Plane, needs_agent
+from modeldist.control.api.requests import ResolveRequest
+from modeldist.control.views import ArtifactView, FileView
+
+router = APIRouter(tags=["references"])
+
+
+@router.post("/resolve", dependencies=[needs_agent], summary="What a reference means now")
+async def resolve(asked: ResolveRequest, plane: Plane) -> ArtifactView:
+    """Asks the origin (one HEAD when the reference was resolved before). Concurrent askers share one request."""
+    artifact = await plane.core.resolve(asked.reference)
+    return ArtifactView(
+        digest=artifact.digest,
+        reference=artifact.reference,
+        repo_id=artifact.repo_id,
+        revision=artifact.revision,
+        origin=artifact.origin,
+        size=artifact.size,
+        files=[FileView(file.path, file.digest, file.size, file.kind) for file in artifact.files],
+        warnings=list(artifact.warnings),
+    )

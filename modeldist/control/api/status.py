@@ -1,0 +1,57 @@
+"""/status, the API's description, and the two probes that need no token."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from fastapi import APIRouter, Request
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.responses import PlainTextResponse
+
+from modeldist import __version__
+from modeldist.control.api.authentication import Plane, needs_any, needs_read
+from modeldist.control.views import StatusView
+from modeldist.session.messages import PROTOCOL
+
+router = APIRouter(tags=["status"])
+probes = APIRouter(include_in_schema=False)
+
+
+@router.get("/status", dependencies=[needs_any], summary="Versions, counts, uptime")
+async def status(plane: Plane) -> StatusView:
+    return StatusView(
+        version=__version__,
+        protocol=PROTOCOL,
+        cluster=plane.cluster,
+        database=plane.database.engine.dialect.name,
+        uptime=time.monotonic() - plane.started_at,
+        agents=len(plane.core.sessions),
+        pulls_running=plane.book.running,
+        models=await plane.artifacts.count(),
+        tasks=len(plane.scheduler.tasks()),
+    )
+
+
+@router.get("/openapi.json", dependencies=[needs_read], include_in_schema=False)
+async def description(request: Request) -> dict[str, Any]:
+    document: dict[str, Any] = request.app.openapi()
+    return document
+
+
+@probes.get("/healthz", response_class=PlainTextResponse)
+async def healthz() -> PlainTextResponse:
+    """The process answers."""
+    return PlainTextResponse("ok\n")
+
+
+@probes.get("/readyz", response_class=PlainTextResponse)
+async def readyz(plane: Plane) -> PlainTextResponse:
+    """The store answers too."""
+    try:
+        async with plane.database.transaction() as session:
+            await session.execute(text("SELECT 1"))
+    except (SQLAlchemyError, OSError):
+        return PlainTextResponse("not ready\n", 503)
+    return PlainTextResponse("ok\n")

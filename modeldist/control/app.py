@@ -1,0 +1,65 @@
+"""The control plane as an ASGI application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+from fastapi import FastAPI
+
+from modeldist import __version__
+from modeldist.control.api import models, nodes, problems, pulls, references, session, status, tasks
+from modeldist.control.api.authentication import RequiresToken
+from modeldist.control.api.body_limit import BodyLimit
+from modeldist.control.api.description import describe
+from modeldist.control.plane import ControlPlane, running
+from modeldist.control.ports import Resolves
+from modeldist.control.settings import ServerSettings
+
+PREFIX = "/api/v1"
+
+
+def create_app(settings: ServerSettings, *, origins: Resolves | None = None) -> FastAPI:
+    """An application that opens its own control plane when it starts and closes it when it stops."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with running(settings, origins=origins) as plane:
+            app.state.plane = plane
+            yield
+
+    return _app(settings, lifespan)
+
+
+def app_of(plane: ControlPlane) -> FastAPI:
+    """An application in front of a control plane that runs already."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+
+    app = _app(plane.settings, lifespan)
+    app.state.plane = plane
+    return app
+
+
+def _app(settings: ServerSettings, lifespan: object) -> FastAPI:
+    app = FastAPI(
+        title="modeldist control plane",
+        version=__version__,
+        description="Puts AI models onto nodes: each origin byte read once, every byte verified.",
+        lifespan=lifespan,  # type: ignore[arg-type]  # a decorated generator, which FastAPI's alias does not name
+        openapi_url=None,  # served behind a token instead, see api/status.py
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.openapi = partial(describe, app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+    problems.install(app)
+    app.add_middleware(BodyLimit, limit=settings.body_limit)
+    app.add_middleware(RequiresToken)  # added last, so it comes first
+    for room in (references, pulls, models, nodes, tasks, status):
+        app.include_router(room.router, prefix=PREFIX)
+    app.include_router(session.router)
+    app.include_router(status.probes)
+    return app

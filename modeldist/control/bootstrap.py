@@ -1,0 +1,47 @@
+"""First start: the state directory, and the tokens that open a fresh control plane."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from modeldist.control.store.tokens import Scope, Tokens
+from modeldist.errors import StorageError
+
+TOKEN_FILES: dict[Scope, str] = {"admin": "admin.token", "agent": "agent.token"}
+
+
+def prepare_state_dir(path: Path) -> None:
+    """Create it, for its owner alone. Raises StorageError."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise PermissionError(13, "not writable", str(path))
+    except OSError as error:
+        raise StorageError(
+            f"The state directory {path} cannot be used: {error.strerror}.",
+            remedy="Give its user write access, or set another with MODELDIST_SERVER_STATE_DIR.",
+        ) from error
+
+
+async def first_tokens(tokens: Tokens, state_dir: Path) -> list[Path]:
+    """Create an admin and an agent token when there is none at all; the files they were written to (mode 0600)."""
+    if await tokens.count():
+        return []
+    written = []
+    for scope, name in TOKEN_FILES.items():
+        path = state_dir / name
+        _write_secret(path, await tokens.create(f"first {scope}", scope))
+        written.append(path)
+    return written
+
+
+def _write_secret(path: Path, secret: str) -> None:
+    fresh = path.with_name(path.name + ".new")
+    fresh.unlink(missing_ok=True)
+    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(fd, "w") as file:
+        file.write(secret + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.rename(path)

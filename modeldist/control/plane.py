@@ -1,0 +1,143 @@
+"""A running control plane: the core, its store, its pulls and its clocks, put together from settings."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from modeldist.control.bootstrap import first_tokens, prepare_state_dir
+from modeldist.control.core import ControlCore
+from modeldist.control.greeting import ReportIntervals
+from modeldist.control.ports import IssuesCapabilities, Resolves, SchedulerWithViews
+from modeldist.control.pulls.book import PullBook
+from modeldist.control.registry import Registry
+from modeldist.control.resolver import Resolver
+from modeldist.control.settings import ServerSettings
+from modeldist.control.store.artifacts import Artifacts
+from modeldist.control.store.database import Database, sqlite_url
+from modeldist.control.store.meta import Meta
+from modeldist.control.store.nodes import Nodes
+from modeldist.control.store.pulls import Pulls
+from modeldist.control.store.tokens import Tokens
+
+NOTE_NODES = 60.0  # seconds between two writes of when connected nodes were last heard
+
+
+@dataclass(frozen=True)
+class ControlPlane:
+    """Everything the API asks. `started_at` is monotonic seconds; `new_tokens` the files of a first start."""
+
+    settings: ServerSettings
+    cluster: str
+    database: Database
+    core: ControlCore
+    scheduler: SchedulerWithViews
+    book: PullBook
+    registry: Registry
+    tokens: Tokens
+    artifacts: Artifacts
+    nodes: Nodes
+    started_at: float
+    new_tokens: list[Path]
+
+
+@asynccontextmanager
+async def running(
+    settings: ServerSettings, *, origins: Resolves | None = None, scheduler: SchedulerWithViews | None = None
+) -> AsyncIterator[ControlPlane]:
+    """Open the store, start the clocks; write and stop at the end. `origins` given stay the caller's to close.
+
+    Raises StorageError, UsageError.
+    """
+    async with AsyncExitStack() as stack:
+        prepare_state_dir(settings.state_dir)
+        database = await Database.open(settings.database_url or sqlite_url(settings.state_dir / "control.sqlite"))
+        stack.push_async_callback(database.close)
+        identity = await Meta(database).identity()
+        tokens, artifacts, nodes = Tokens(database), Artifacts(database), Nodes(database)
+        new_tokens = await first_tokens(tokens, settings.state_dir)
+
+        book = PullBook(Pulls(database), nodes, time.time, most_running=settings.most_running_pulls)
+        stack.push_async_callback(book.close)
+        await book.load()
+        registry = Registry(nodes, time.monotonic, time.time)
+        stack.push_async_callback(registry.close)
+
+        if origins is None:
+            origins = await _origins(settings, stack)
+        scheduler = scheduler or _phase1(settings)
+        core = ControlCore(
+            scheduler=scheduler,
+            resolver=Resolver(origins, artifacts, time.monotonic),
+            clock=time.monotonic,
+            cluster=identity.cluster,
+            capabilities=_capabilities(identity.capability_key),
+            watchers=(registry, book),
+            intervals=ReportIntervals(
+                settings.report_interval_shortest,
+                settings.report_interval_longest,
+                settings.report_interval_longest_at,
+            ),
+        )
+        stack.push_async_callback(core.close)
+        for loop in (core.run_ticks(), _note_nodes(registry)):
+            stack.push_async_callback(_stop, asyncio.create_task(loop))
+        yield ControlPlane(
+            settings=settings,
+            cluster=identity.cluster,
+            database=database,
+            core=core,
+            scheduler=scheduler,
+            book=book,
+            registry=registry,
+            tokens=tokens,
+            artifacts=artifacts,
+            nodes=nodes,
+            started_at=time.monotonic(),
+            new_tokens=new_tokens,
+        )
+
+
+async def _note_nodes(registry: Registry) -> None:
+    while True:
+        await asyncio.sleep(NOTE_NODES)
+        registry.note_all()
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def _origins(settings: ServerSettings, stack: AsyncExitStack) -> Resolves:
+    from modeldist.origins.router import Origins
+    from modeldist.origins.settings import OriginSettings
+
+    origins = Origins(
+        OriginSettings(
+            default_registry=settings.default_registry,
+            plain_http_registries=frozenset(settings.plain_http_registries),
+            file_roots=settings.file_roots,
+        )
+    )
+    stack.push_async_callback(origins.close)
+    return origins
+
+
+def _phase1(settings: ServerSettings) -> SchedulerWithViews:
+    from random import Random
+
+    from modeldist.scheduler.phase1 import OriginLimits, Phase1, Phase1Config
+
+    limits = OriginLimits(streams=settings.origin_streams, rate=settings.origin_rate)
+    return Phase1(Phase1Config(default_origin=limits), Random())
+
+
+def _capabilities(key: bytes) -> IssuesCapabilities:
+    from modeldist.transfer.capability import CapabilityIssuer
+
+    return CapabilityIssuer(key, time.time)

@@ -1,0 +1,119 @@
+"""Running the control plane as a process."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from types import FrameType
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+from modeldist.control.app import app_of
+from modeldist.control.logs import configure_logging
+from modeldist.control.plane import ControlPlane, running
+from modeldist.control.settings import ServerSettings
+from modeldist.control.store.database import Database, sqlite_url
+from modeldist.control.store.tokens import Scope, Tokens
+from modeldist.errors import UsageError
+from modeldist.session.messages import MAX_MESSAGE
+
+log = structlog.get_logger(__name__)
+
+GRACE = 10  # seconds for open requests to end when stopping
+BACKLOG = 4096
+UNREAD_LIMIT_MS = 60_000
+
+
+def serve(settings: ServerSettings) -> None:
+    """Run until SIGINT or SIGTERM. Raises UsageError, StorageError before it listens."""
+    settings.check_exposure()
+    configure_logging(settings.log_format, settings.log_level)
+    asyncio.run(_serve(settings))
+
+
+async def create_token(settings: ServerSettings, name: str, scope: Scope) -> str:
+    """A new token's text, made in the store itself: for whoever may read the state directory."""
+    database = await Database.open(settings.database_url or sqlite_url(settings.state_dir / "control.sqlite"))
+    try:
+        return await Tokens(database).create(name, scope)
+    finally:
+        await database.close()
+
+
+async def _serve(settings: ServerSettings) -> None:
+    listening = listen(settings)
+    with listening:
+        async with running(settings) as plane:
+            host, port = listening.getsockname()[:2]
+            url = settings.model_copy(update={"host": host, "port": port}).url
+            for path in plane.new_tokens:
+                log.info("wrote a new token", path=str(path))
+            log.info("listening", url=url, cluster=plane.cluster, tokens=str(settings.state_dir))
+            server = ControlServer(app_of(plane), plane)
+            await server.serve(sockets=[listening])
+            log.info("stopped")
+
+
+def listen(settings: ServerSettings) -> socket.socket:
+    """The bound socket. Raises UsageError when the address cannot be bound."""
+    try:
+        family, *_, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise _cannot_listen(settings, error) from error
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Inherited by connections: an agent that stopped reading is cut off by the kernel, whatever waits in our
+        # buffers for it.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_LIMIT_MS)
+        listening.bind(address)
+        listening.listen(BACKLOG)
+        listening.setblocking(False)
+    except OSError as error:
+        listening.close()
+        raise _cannot_listen(settings, error) from error
+    return listening
+
+
+def _cannot_listen(settings: ServerSettings, error: OSError) -> UsageError:
+    return UsageError(
+        f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}.",
+        remedy="Stop what listens there, or choose another with --port or MODELDIST_SERVER_PORT.",
+    )
+
+
+class ControlServer(uvicorn.Server):
+    """uvicorn that ends event streams before it waits for their connections, and returns after a signal."""
+
+    def __init__(self, app: FastAPI, plane: ControlPlane) -> None:
+        settings = plane.settings
+        super().__init__(
+            uvicorn.Config(
+                app,
+                lifespan="off",
+                ws="websockets-sansio",
+                ws_max_size=MAX_MESSAGE,
+                ws_ping_interval=settings.ping_interval,
+                ws_ping_timeout=settings.ping_interval,
+                ws_per_message_deflate=False,
+                timeout_graceful_shutdown=GRACE,
+                ssl_certfile=settings.tls_cert,
+                ssl_keyfile=settings.tls_key,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+            )
+        )
+        self._plane = plane
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # Not remembered: uvicorn would raise it again before the store is closed.
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._plane.book.end_streams()
+        await super().shutdown(sockets)

@@ -1,0 +1,107 @@
+"""How the control plane is told what to do: arguments, then `MODELDIST_SERVER_*`, then these defaults."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from modeldist.errors import UsageError
+
+DEFAULT_PORT = 7420
+LISTED = Annotated[tuple[str, ...], NoDecode]  # comma-separated in the environment
+LISTED_PATHS = Annotated[tuple[Path, ...], NoDecode]
+
+
+def default_state_dir() -> Path:
+    home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(home).expanduser() / "modeldist"
+
+
+class ServerSettings(BaseSettings):
+    """Sizes in bytes, times in seconds, rates in bytes per second. Build it with `load` to get our errors."""
+
+    model_config = SettingsConfigDict(env_prefix="MODELDIST_SERVER_", extra="forbid", frozen=True)
+
+    host: str = "127.0.0.1"
+    port: int = Field(DEFAULT_PORT, ge=0, le=65535)
+    allow_plain_http: bool = False  # listen beyond loopback without TLS
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+
+    state_dir: Path = Field(default_factory=default_state_dir)
+    database_url: str = ""  # empty: SQLite in the state directory
+
+    default_registry: str = "docker.io"
+    plain_http_registries: LISTED = ()
+    file_roots: LISTED_PATHS = ()  # directories that file:// and oci-layout: references may name
+    origin_streams: int = Field(64, ge=1)  # concurrent reads of one origin, all nodes together
+    origin_rate: float | None = Field(None, gt=0)  # of one origin, all nodes together; None: unlimited
+
+    report_interval_shortest: float = Field(0.1, gt=0)
+    report_interval_longest: float = Field(2.0, gt=0)
+    report_interval_longest_at: int = Field(5000, ge=1)  # agents
+    ping_interval: float = Field(20.0, gt=0)  # an agent that answers no ping within another one is dropped
+    most_running_pulls: int = Field(10_000, ge=1)
+    body_limit: int = Field(1 << 20, ge=1024)
+
+    log_format: Literal["console", "json"] = "console"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("plain_http_registries", "file_roots", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @classmethod
+    def load(cls, **given: Any) -> Self:
+        """Settings from `given` (None: not given) and the environment. Raises UsageError."""
+        try:
+            settings = cls(**{key: value for key, value in given.items() if value is not None})
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            name = ".".join(str(part) for part in first["loc"])
+            raise UsageError(
+                f"The setting {name} is wrong: {first['msg']}.",
+                remedy=f"Correct it on the command line or in MODELDIST_SERVER_{name.upper()}.",
+            ) from None
+        return settings
+
+    @property
+    def tls(self) -> bool:
+        return self.tls_cert is not None
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+
+    def check_exposure(self) -> None:
+        """Raises UsageError when tokens would cross a network in the clear, or half of a TLS pair is missing."""
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise UsageError(
+                "TLS needs a certificate and its key, and only one of them is set.",
+                remedy="Set both MODELDIST_SERVER_TLS_CERT and MODELDIST_SERVER_TLS_KEY.",
+            )
+        for path in (self.tls_cert, self.tls_key):
+            if path is not None and not path.is_file():
+                raise UsageError(f"There is no TLS file {path}.", remedy="Correct its path.")
+        if not self.tls and not self.allow_plain_http and not _is_loopback(self.host):
+            raise UsageError(
+                f"Listening on {self.host} without TLS would send tokens over the network in the clear.",
+                remedy="Set a certificate and key (MODELDIST_SERVER_TLS_CERT, …_TLS_KEY), listen on 127.0.0.1, or, "
+                "where something else protects the network, set MODELDIST_SERVER_ALLOW_PLAIN_HTTP=true.",
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
