@@ -26,8 +26,8 @@ from rich.console import Console
 from rich.table import Table
 from safetensors import safe_open
 
-from tests.servers.cluster import MODELDIST, Cluster
 from deploy.demo.model import fetch_model
+from tests.servers.cluster import MODELDIST, Cluster
 from tests.servers.registry import BINARY, Registry
 
 NODES = 4

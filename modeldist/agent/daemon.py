@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -92,7 +93,7 @@ class Gate:
     def learn(self, welcome: Welcome) -> None:
         key = welcome.capability_key
         if key != self._key:
-            self._key, self._checker = key, CapabilityChecker(key)
+            self._key, self._checker = key, CapabilityChecker(key, time.time)
 
     def __call__(self, capability: bytes, child: str, shard: Digest) -> bool:
         return self._checker is not None and self._checker(capability, child, shard)

@@ -93,7 +93,7 @@ class Shards:
         """All pieces are there: prove the whole and publish it."""
         try:
             await self._quiesce(fetch, f"{fetch.path} is complete")
-            await asyncio.to_thread(fetch.partial.commit)
+            await asyncio.to_thread(self._publish, fetch)
         except IntegrityError as error:
             await self._rejected(fetch, error)
         except ModeldistError as error:
@@ -102,6 +102,10 @@ class Shards:
             await self.end(fetch, PullFailed(f"Storing {fetch.path} failed: {error}."))
         else:
             await self.end(fetch, None)
+
+    def _publish(self, fetch: ShardFetch) -> None:
+        fetch.partial.commit()
+        self._node.store.keep_piece_digests(fetch.partial)
 
     async def _rejected(self, fetch: ShardFetch, error: IntegrityError) -> None:
         """Every piece was as promised and the shard is still wrong: some promise was false."""

@@ -198,6 +198,7 @@ class Collector:
             tally.bytes += found.st_blocks * 512
         if not dry_run:
             path.unlink()
+            self._places.piece_table(content).unlink(missing_ok=True)
 
     def _drop_dangling_aliases(self) -> None:
         for digest, path in self._blobs.known_aliases():

@@ -4,6 +4,7 @@ VERSION                        store format, so that an older program refuses a 
 node-id                        this node's stable name
 blobs/sha256/ab/<hex>          complete shards, read-only
 aliases/<algorithm>/<value>    text: the sha256 digest a git-sha1 or etag digest turned out to be
+pieces/<hex>                   piece digests of the complete shard with that sha256
 partial/<algorithm>-<value>/   data, journal, lock of a shard being fetched
 artifacts/<algorithm>-<hex>.json   an artifact and its snapshots; the file's mtime is when it was last used
 refs/<quoted reference>        which artifact a reference meant; the file's mtime is when that was last checked
@@ -53,6 +54,10 @@ class Places:
         return self.root / "partial"
 
     @property
+    def piece_tables(self) -> Path:
+        return self.root / "pieces"
+
+    @property
     def artifacts(self) -> Path:
         return self.root / "artifacts"
 
@@ -75,7 +80,17 @@ class Places:
     def folders(self) -> tuple[Path, ...]:
         """Every folder that must exist, parents first."""
         aliases = (self.aliases, self.aliases / "git-sha1", self.aliases / "etag")
-        return (self.blobs, *aliases, self.partials, self.artifacts, self.refs, self.pins, self.live, self.tmp)
+        return (
+            self.blobs,
+            *aliases,
+            self.piece_tables,
+            self.partials,
+            self.artifacts,
+            self.refs,
+            self.pins,
+            self.live,
+            self.tmp,
+        )
 
     def blob(self, digest: Digest) -> Path:
         """Where the content of a `sha256:` digest is."""
@@ -85,6 +100,9 @@ class Places:
     def alias(self, digest: Digest) -> Path:
         kind, _, value = digest.partition(":")
         return self.aliases / kind / value
+
+    def piece_table(self, digest: Digest) -> Path:
+        return self.piece_tables / digest.partition(":")[2]
 
     def partial(self, digest: Digest) -> Path:
         return self.partials / digest.replace(":", "-")

@@ -19,6 +19,7 @@ from modeldist.agent.store.live import Lease, Live, Reservation
 from modeldist.agent.store.locks import wait_unlocked
 from modeldist.agent.store.opening import Opener
 from modeldist.agent.store.partial import Partial
+from modeldist.agent.store.piece_tables import PieceTables
 from modeldist.agent.store.places import FORMAT, Places
 from modeldist.agent.store.records import Record, Records, SnapshotAt, StoredArtifact
 from modeldist.artifact import Artifact, Digest, Shard
@@ -43,6 +44,7 @@ class Store:
         self._hub = Hub(hub, self._blobs)
         self._collector = Collector(places, self._blobs, self._records, self._live, hub, clock)
         self._directory = Directory(self._blobs)
+        self._piece_tables = PieceTables(places)
         self._opener = Opener(
             places,
             self._blobs,
@@ -90,6 +92,16 @@ class Store:
         partial = self._opener.begin(shard, piece_size)
         self._directory.opened(partial)
         return partial
+
+    def keep_piece_digests(self, partial: Partial) -> None:
+        """After commit(): remember the piece digests, for children of this node after its restart."""
+        if content := self._blobs.sha256(partial.digest):
+            self._piece_tables.put(content, partial.layout, partial.digests())
+
+    def piece_digests(self, digest: Digest) -> tuple[int, dict[int, bytes]] | None:
+        """(piece size, BLAKE3 by piece) of a complete shard; None when none are kept."""
+        content = self._blobs.sha256(digest)
+        return self._piece_tables.get(content) if content else None
 
     def wait_unlocked(self, digest: Digest, timeout: float) -> bool:
         """Wait up to `timeout` seconds until no Partial of the shard is open anywhere. Whether that came true."""
