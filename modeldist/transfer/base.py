@@ -120,16 +120,19 @@ class PeerConnection(Protocol):
         """ "tcp" or "rdma", for counters."""
 
     def subscribe(self, shard: Digest, capability: bytes) -> None:
-        """Ask to be told what the parent holds of `shard`, now and as it grows."""
+        """Ask to be told what the parent holds of `shard`, now and as it grows. Again, with a new capability, before
+        the old one expires; everything held is told again then. A parent that refuses the capability tells of
+        nothing, and refuses fetches with the reason."""
 
     def unsubscribe(self, shard: Digest) -> None: ...
 
     def fetch(self, shard: Digest, start: int, length: int, fd: int, offset: int, on_outcome: OnOutcome) -> None:
-        """Request a range; returns at once. Requests are pipelined and answered in order. `fd` must stay open until
-        the outcome."""
+        """Request a range of a subscribed shard; returns at once. Requests are pipelined and their bodies come in
+        order; Busy may overtake them. Exactly one outcome per fetch, and `fd` must stay open until it: nothing touches
+        the file afterwards, nor anything outside [offset, offset + length) before."""
 
     def close(self) -> None:
-        """Outstanding fetches end as Lost."""
+        """Returns at once. Outstanding fetches end as Lost, soon, from wherever callbacks come."""
 
 
 class Transport(Protocol):

@@ -119,7 +119,7 @@ def _measure(
     serve: Callable[[Path, Connection], None], receive: Callable[[str, int, int], None], path: Path
 ) -> Measured:
     size = path.stat().st_size
-    target = os.open(path.with_suffix(".received"), os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC)
+    target = os.open(path.with_suffix(".received"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
     try:
         os.truncate(target, size)
         with _sender(serve, path) as (address, stop):

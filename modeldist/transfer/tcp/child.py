@@ -21,6 +21,7 @@ from modeldist.transfer.base import CheckCapability, ShardDirectory
 from modeldist.transfer.frame_reader import Event, FrameReader
 from modeldist.transfer.served_account import ServedAccount
 from modeldist.transfer.served_shard import ServedShard
+from modeldist.transfer.tcp.send_pace import SendPace
 from modeldist.transfer.upload_rate import UploadRate
 
 _MOST_WAITING = 4096  # frames of one child not yet answered
@@ -65,6 +66,8 @@ class ChildConnection:
         self._urgent: deque[frames.Control] = deque()
         self._requests: deque[frames.Request] = deque()
         self._in_service = 0
+        self._pace = SendPace(sock)
+        self._unsent = 0
         self._stop_reason: str | None = None
         self._released = False
         self._shards: dict[int, ServedShard] = {}
@@ -255,11 +258,13 @@ class ChildConnection:
 
     def _send_range(self, request: frames.Request, fd: int) -> None:
         while self._unsent:
-            block = min(self._unsent, self._serving.rate.block)
+            block = min(self._unsent, self._serving.rate.block, self._pace.block)
             self._await_turn(self._serving.rate.reserve(block))
+            began = self._serving.clock()
             header = frames.encode_body_header(request.request, block, last=block == self._unsent)
             self.sock.sendall(header, socket.MSG_MORE)
             self._send_block(fd, request.start + request.length - self._unsent, block)
+            self._pace.sent(block, self._serving.clock() - began)
             if self._unsent and (self._urgent or self._shards or self._stop_reason is not None):
                 self._send_urgent()
 

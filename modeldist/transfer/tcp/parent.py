@@ -106,9 +106,7 @@ class TcpPeerConnection:
                 del self._shard_of[subscription.number]
                 self._post(frames.Unsubscribe(subscription.number))
 
-    def fetch(
-        self, shard: Digest, start: int, length: int, fd: int, offset: int, on_outcome: base.OnOutcome
-    ) -> None:
+    def fetch(self, shard: Digest, start: int, length: int, fd: int, offset: int, on_outcome: base.OnOutcome) -> None:
         """Request a range; returns at once."""
         outcome = self._request(shard, start, _Fetch(fd, offset, length, on_outcome, self._clock()))
         if outcome is not None:

@@ -6,8 +6,6 @@ from __future__ import annotations
 import socket
 import struct
 
-_UNSENT_LOWAT = 1 << 20
-
 
 def tune(sock: socket.socket, *, stall: float) -> None:
     """For both ends. `stall` in seconds: sent bytes that nobody acknowledges for so long end the connection."""
@@ -16,13 +14,8 @@ def tune(sock: socket.socket, *, stall: float) -> None:
 
 
 def tune_sender(sock: socket.socket, *, stall: float) -> None:
-    """A send that makes no progress for `stall` seconds raises BlockingIOError.
-
-    Little is left unsent in the kernel, so that a have-update written between two blocks overtakes what waits here
-    instead of queueing behind megabytes.
-    """
+    """A send that makes no progress for `stall` seconds raises BlockingIOError."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(stall))
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_LOWAT)
 
 
 def tune_receiver(sock: socket.socket, *, tick: float) -> None:
