@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
-import uuid
 from pathlib import Path
 
 
+def unique() -> str:
+    """A name nobody else uses."""
+    return os.urandom(16).hex()
+
+
 def temporary(folder: Path) -> Path:
-    """A name in `folder` nobody else uses."""
-    return folder / uuid.uuid4().hex
+    """A path in `folder` nobody else uses."""
+    return folder / unique()
 
 
 def sync_directory(folder: Path) -> None:

@@ -15,12 +15,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
 from modeldist.agent.store import trees
-from modeldist.agent.store.atomic import sync_directory, write_atomically
+from modeldist.agent.store.atomic import sync_directory, unique, write_atomically
 from modeldist.agent.store.blobs import Blobs
 from modeldist.agent.store.failures import naming
 from modeldist.agent.store.linking import link
@@ -110,7 +109,7 @@ class Hub:
     def _make(self, artifact: Artifact, repository: Repository, folder: Path) -> None:
         for left in repository.building.glob(f"{artifact.revision}.*"):
             shutil.rmtree(left, ignore_errors=True)  # of a process that died: we hold the lock
-        scratch = repository.building / f"{artifact.revision}.{uuid.uuid4().hex}"
+        scratch = repository.building / f"{artifact.revision}.{unique()}"
         scratch.mkdir()
         try:
             contents = scratch / "files"

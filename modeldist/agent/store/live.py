@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import os
 import threading
-import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from modeldist.agent.store.atomic import write_all
+from modeldist.agent.store.atomic import unique, write_all
 from modeldist.agent.store.failures import free_bytes, naming
 from modeldist.agent.store.locks import FileLock, is_locked, lock
 from modeldist.artifact import Digest
@@ -132,7 +131,7 @@ class Live:
             self._mine.remove(reservation)
 
     def _hold(self, kind: str, content: bytes) -> FileLock:
-        held = lock(self._folder / f"{kind}-{uuid.uuid4().hex}")
+        held = lock(self._folder / f"{kind}-{unique()}")
         try:
             write_all(held.fd, content)
         except BaseException:

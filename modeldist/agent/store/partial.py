@@ -71,7 +71,7 @@ class Partial:
         self._watchers: list[OnVerified] = []
         self._state = threading.Condition()
         self._readers = 0
-        self._have = PieceSet()
+        self._have = layout.all if committed else PieceSet()
         self._blake3: dict[int, bytes] = {}
         self._frontier = 0  # pieces before this one are all verified
         self._committed = committed
@@ -91,8 +91,11 @@ class Partial:
         return self._have
 
     def digests(self) -> dict[int, bytes]:
-        """BLAKE3 of the verified pieces."""
+        """BLAKE3 of the verified pieces (read from the file when another process had fetched the shard)."""
         with self._state:
+            if len(self._blake3) < len(self._have):
+                self._check_open()
+                hash_pieces(self.fd, self.layout, self._have, self._blake3.__setitem__)
             return dict(self._blake3)
 
     def hash_piece(self, piece: int) -> bytes:

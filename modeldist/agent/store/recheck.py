@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 
 from modeldist.agent.store.buffers import blake3_of
 from modeldist.scheduler.pieces import PieceLayout, PieceSet
@@ -17,6 +16,8 @@ def hash_pieces(fd: int, layout: PieceLayout, pieces: Iterable[int], on_hash: Ca
 
     `on_hash` is called from this thread alone, in order.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     wanted = sorted(pieces)
 
     def one(piece: int) -> bytes:

@@ -14,7 +14,6 @@ from modeldist.artifact import Artifact, Digest
 from modeldist.errors import IntegrityError, StorageError, UnsafeArtifact
 from modelpack.errors import InvalidTar, UnsafeName
 from modelpack.names import NameSet, check_name
-from modelpack.tarlayer import ExtractedFile, extract_tar
 
 
 def check_names(artifact: Artifact, *others: str) -> NameSet:
@@ -36,6 +35,8 @@ def unpack(artifact: Artifact, blobs: Blobs, folder: Path) -> dict[str, trees.Tr
 
     Raises UnsafeArtifact, IntegrityError, StorageError.
     """
+    from modelpack.tarlayer import extract_tar
+
     folder.mkdir()
     names = check_names(artifact)
     found: dict[str, trees.TreeFile] = {}
@@ -53,16 +54,16 @@ def unpack(artifact: Artifact, blobs: Blobs, folder: Path) -> dict[str, trees.Tr
         except InvalidTar as error:
             raise IntegrityError(f"{file.path}: {error.message}", remedy=error.remedy) from error
         for member in unpacked.files:
-            _seal(folder / member.path, member)
+            _seal(folder / member.path, executable=member.executable)
             found[member.path] = trees.entry(Digest(member.digest), member.size)
     return found
 
 
-def _seal(path: Path, member: ExtractedFile) -> None:
+def _seal(path: Path, *, executable: bool) -> None:
     """Read-only and on the disk: a crash must not leave a file of the right size and no content."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     try:
-        os.fchmod(fd, 0o555 if member.executable else 0o444)
+        os.fchmod(fd, 0o555 if executable else 0o444)
         os.fsync(fd)
     finally:
         os.close(fd)

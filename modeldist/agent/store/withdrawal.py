@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import uuid
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from modeldist.agent.store.atomic import unique
 from modeldist.agent.store.hub import Repository
 
 
@@ -24,7 +24,7 @@ def withdraw(repository: Repository, revision: str, blob_names: Iterable[str]) -
     repository.building.mkdir(exist_ok=True)
     with repository.lock_snapshot(revision):
         _remove_refs(repository.refs, revision)
-        aside = repository.building / f"{revision}.{uuid.uuid4().hex}"
+        aside = repository.building / f"{revision}.{unique()}"
         with suppress(FileNotFoundError):
             folder.rename(aside)
         shutil.rmtree(aside, ignore_errors=True)
