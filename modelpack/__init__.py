@@ -1,0 +1,74 @@
+"""The CNCF ModelPack specification as a library: references, manifests, configs, dialects, layouts, building, checking.
+
+Imports nothing of modeldist or rdma. Names below load their module on first use, so that importing `modelpack` costs
+nothing. `modelpack.oci` is the registry client.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from modelpack.artifact import ModelArtifact, ModelFile, read_artifact
+    from modelpack.build import BuiltArtifact
+    from modelpack.config import ModelConfig, ModelDescriptor, parse_config
+    from modelpack.errors import ModelPackError
+    from modelpack.inspect import ArtifactSummary, describe
+    from modelpack.layout import OciLayout
+    from modelpack.manifest import Descriptor, Index, Manifest, choose_manifest, parse_manifest
+    from modelpack.reference import Reference
+    from modelpack.tarlayer import extract_tar, tar_entries
+    from modelpack.verify import verify_layout
+
+_HOMES = {
+    "ArtifactSummary": "inspect",
+    "BuiltArtifact": "build",
+    "Descriptor": "manifest",
+    "Index": "manifest",
+    "Manifest": "manifest",
+    "ModelArtifact": "artifact",
+    "ModelConfig": "config",
+    "ModelDescriptor": "config",
+    "ModelFile": "artifact",
+    "ModelPackError": "errors",
+    "OciLayout": "layout",
+    "Reference": "reference",
+    "choose_manifest": "manifest",
+    "describe": "inspect",
+    "extract_tar": "tarlayer",
+    "parse_config": "config",
+    "parse_manifest": "manifest",
+    "read_artifact": "artifact",
+    "tar_entries": "tarlayer",
+    "verify_layout": "verify",
+}
+
+__all__ = [
+    "ArtifactSummary",
+    "BuiltArtifact",
+    "Descriptor",
+    "Index",
+    "Manifest",
+    "ModelArtifact",
+    "ModelConfig",
+    "ModelDescriptor",
+    "ModelFile",
+    "ModelPackError",
+    "OciLayout",
+    "Reference",
+    "choose_manifest",
+    "describe",
+    "extract_tar",
+    "parse_config",
+    "parse_manifest",
+    "read_artifact",
+    "tar_entries",
+    "verify_layout",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'modelpack' has no attribute {name!r}")
+    return getattr(import_module(f"modelpack.{_HOMES[name]}"), name)
