@@ -1,0 +1,55 @@
+"""`python -m modeldist.simulator [scenario …] [--seeds N] [--json]`"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+
+from modeldist.simulator.presets import PRESETS
+from modeldist.simulator.result import Result
+from modeldist.simulator.world import simulate
+
+_HEAD = (
+    f"{'scenario':<14}{'seed':>5}{'seconds':>9}{'bound':>9}{'R':>7}{'A':>8}{'last/med':>9}{'uplink/F':>9}{'waste':>7}"
+)
+
+
+def _row(result: Result, seed: int) -> str:
+    uplink = max(result.rack_in.values(), default=0) / result.unique_bytes if result.unique_bytes else 0.0
+    waste = result.wasted_bytes / result.unique_bytes if result.unique_bytes else 0.0
+    note = "" if result.complete else "  not complete"
+    return (
+        f"{result.name:<14}{seed:>5}{result.seconds:>9.2f}{result.bound:>9.2f}{result.r:>7.3f}{result.a:>8.4f}"
+        f"{result.last_over_median:>9.3f}{uplink:>9.3f}{waste:>7.3f}{note}"
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print a row (or a JSON object) per scenario and seed; 1 when a run did not complete."""
+    parser = argparse.ArgumentParser(prog="python -m modeldist.simulator", description=__doc__)
+    parser.add_argument("scenario", nargs="*", help=f"of {', '.join(PRESETS)} (default: all)")
+    parser.add_argument("--seeds", type=int, default=1, help="runs per scenario")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    unknown = [name for name in options.scenario if name not in PRESETS]
+    if unknown:
+        parser.error(f"no scenario is called {unknown[0]!r}; there are {', '.join(PRESETS)}")
+    results = []
+    if not options.json:
+        print(_HEAD)
+    for name in options.scenario or PRESETS:
+        for seed in range(1, options.seeds + 1):
+            result = simulate(replace(PRESETS[name](), seed=seed))
+            results.append(result)
+            if not options.json:
+                print(_row(result, seed), flush=True)
+    if options.json:
+        json.dump([result.as_dict() for result in results], sys.stdout, indent=1)
+        print()
+    return 0 if all(result.complete for result in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

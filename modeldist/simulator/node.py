@@ -1,0 +1,274 @@
+"""One simulated agent: its phase 2, what it holds and whom it serves. Plays the engine's part, without bytes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from modeldist.artifact import Digest
+from modeldist.scheduler import messages as m
+from modeldist.scheduler.phase2 import Phase2
+from modeldist.scheduler.phase2 import messages as p2
+from modeldist.scheduler.pieces import PieceSet
+from modeldist.simulator.network import Link
+from modeldist.simulator.reader import Reader
+from modeldist.simulator.scenario import NodeSpec
+
+if TYPE_CHECKING:
+    from modeldist.simulator.world import World
+
+_BUSY_SECONDS = 0.2
+
+
+def blake3_of(piece: int) -> bytes:
+    """Stands for a piece's digest."""
+    return piece.to_bytes(32, "little")
+
+
+class SimulatedNode:
+    def __init__(self, world: World, spec: NodeSpec, rng: random.Random) -> None:
+        self.world = world
+        self.spec = spec
+        self.name = spec.name
+        self.up = Link(f"{spec.name} up", spec.up)
+        self.down = Link(f"{spec.name} down", spec.down)
+        self.phase2 = Phase2(world.scenario.phase2, rng)
+        tasks = list(world.tasks)
+        self.wanted = tasks if spec.wants is None else [tasks[index] for index in spec.wants]
+        self.have: dict[Digest, int] = {task: world.tasks[task].all.bits if spec.holds else 0 for task in self.wanted}
+        self.alive = False
+        self.finished: float | None = None
+        self.origin_bytes = 0.0
+        self.peer_bytes = 0
+        self.wasted_bytes = 0
+        self._incomplete = set() if spec.holds else set(self.wanted)
+        self._subscribers: dict[Digest, set[str]] = {}
+        self._connected: set[str] = set()
+        self._changed: set[Digest] = set()
+        self._parents: dict[tuple[Digest, str], list[float]] = {}  # bytes, seconds, failures, busy since the report
+        self._requests: set[tuple[Digest, int, str]] = set()
+        self._readers: dict[tuple[Digest, int], Reader] = {}
+        self._seq = 0
+        self._jitter = rng.random()
+
+    # --- life ------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        world, now = self.world, self.world.clock.now
+        self.alive = True
+        world.deliver(world.phase1.node_joined(self.name, self.name, m.Location(self.spec.rack, self.spec.zone), now))
+        joins = tuple(self._join(task) for task in self.wanted)
+        world.tell_control(self, m.JoinTasks(joins, self.spec.priority))
+        world.clock.after(world.scenario.report_interval * self._jitter, self._report_regularly)
+        if self.spec.holds:
+            self._finish()
+        else:
+            world.clock.after(world.scenario.tick * self._jitter, self._tick)
+
+    def _join(self, task: Digest) -> m.TaskJoin:
+        layout = self.world.tasks[task]
+        have = PieceSet(self.have[task])
+        digests = tuple(m.PieceDigest(piece, blake3_of(piece)) for piece in have)
+        return m.TaskJoin(task, layout.size, "origin", have.to_bytes(), digests, layout.piece_size, self.spec.holds)
+
+    def die(self) -> None:
+        """kill -9: connections break, the session too."""
+        if not self.alive:
+            return
+        world = self.world
+        self.alive = False
+        for reader in self._readers.values():
+            reader.stop()
+        world.cut(self.name)
+        for other in world.nodes.values():
+            if other.alive and self.name in other._connected:
+                other._later(world.scenario.latency, p2.ParentLost(self.name, "connection reset"))
+        world.clock.after(
+            world.scenario.session_latency, lambda: world.deliver(world.phase1.node_left(self.name, world.clock.now))
+        )
+
+    def _finish(self) -> None:
+        self.finished = self.world.clock.now
+        self.world.finished(self)
+
+    def _tick(self) -> None:
+        if self.alive and self._incomplete:
+            self.event(p2.Tick())
+            self.world.clock.after(self.world.scenario.tick, self._tick)
+
+    # --- phase 1 says ----------------------------------------------------------------------------------------------
+
+    def instructed(self, instruction: m.Instruction) -> None:
+        if not self.alive:
+            return
+        match instruction:
+            case m.TaskJoined(task=task):
+                if not self.spec.holds:
+                    have = PieceSet(self.have[task])
+                    self.event(p2.TaskAdded(task, self.world.tasks[task], have, self.spec.priority))
+            case m.Parents(task=task, parents=parents, share=share):
+                self.event(p2.ParentsChanged(task, parents, share))
+            case m.LeaseGranted(task=task, lease=lease, start=start, count=count, after=after):
+                self.event(p2.LeaseArrived(task, lease, start, count, after))
+            case m.LeaseRevoked(task=task, lease=lease):
+                self.event(p2.LeaseGone(task, lease))
+            case m.PieceDigests(task=task, digests=digests):
+                self.event(p2.DigestsKnown(task, PieceSet.of(digest.piece for digest in digests)))
+            case m.TaskReset(task=task):
+                self.have[task] = 0
+                self.event(p2.TaskRestarted(task))
+
+    # --- phase 2 says ----------------------------------------------------------------------------------------------
+
+    def event(self, event: p2.Event) -> None:
+        for instruction in self.phase2.handle(event, self.world.clock.now):
+            self._do(instruction)
+
+    def _later(self, seconds: float, event: p2.Event) -> None:
+        def arrive() -> None:
+            if self.alive:
+                self.event(event)
+
+        self.world.clock.after(seconds, arrive)
+
+    def _do(self, instruction: p2.Instruction) -> None:
+        latency = self.world.scenario.latency
+        match instruction:
+            case p2.Connect(node=node):
+                self._connect(node)
+            case p2.Disconnect(node=node):
+                self._connected.discard(node)
+            case p2.Subscribe(task=task, node=node):
+                self._at(node, latency, lambda parent: parent.subscribe(task, self))
+            case p2.Unsubscribe(task=task, node=node):
+                self._at(node, latency, lambda parent: parent.unsubscribe(task, self.name))
+            case p2.FetchFromPeer(task=task, piece=piece, node=node):
+                self._requests.add((task, piece, node))
+                sent = self.world.clock.now
+                self._at(node, latency, lambda parent: parent.serve(task, piece, self, sent))
+            case p2.ReadLease(task=task, lease=lease, start=start, count=count):
+                self._readers[task, lease] = Reader(self, task, lease, start, count)
+            case p2.StopLease(task=task, lease=lease):
+                if (reader := self._readers.pop((task, lease), None)) is not None:
+                    reader.stop()
+                    self.event(p2.LeaseGone(task, lease))
+            case p2.RequestLease(task=task, pieces=pieces):
+                self.world.tell_control(self, m.LeaseRequest(task, pieces))
+            case p2.TaskComplete(task=task):
+                self._complete(task)
+
+    def _at(self, node: str, latency: float, what: Callable[[SimulatedNode], None]) -> None:
+        parent = self.world.nodes[node]
+
+        def arrive() -> None:
+            if parent.alive and self.alive:
+                what(parent)
+
+        self.world.clock.after(latency, arrive)
+
+    def _connect(self, node: str) -> None:
+        if self.world.nodes[node].alive:
+            self._connected.add(node)
+            self._later(3 * self.world.scenario.latency, p2.ParentConnected(node))
+        else:
+            self._later(2 * self.world.scenario.latency, p2.ParentLost(node, "connection refused"))
+
+    def _complete(self, task: Digest) -> None:
+        self._incomplete.discard(task)
+        if not self._incomplete:
+            self._finish()
+            self.report()
+
+    # --- serving ---------------------------------------------------------------------------------------------------
+
+    def subscribe(self, task: Digest, child: SimulatedNode) -> None:
+        self._subscribers.setdefault(task, set()).add(child.name)
+        child._later(self.world.scenario.latency, p2.ParentHas(task, self.name, PieceSet(self.have[task])))
+
+    def unsubscribe(self, task: Digest, child: str) -> None:
+        self._subscribers.get(task, set()).discard(child)
+
+    def serve(self, task: Digest, piece: int, child: SimulatedNode, sent: float) -> None:
+        world, now = self.world, self.world.clock.now
+        if self.spec.busy is not None and self.spec.busy[0] <= now < self.spec.busy[1]:
+            child._later(world.scenario.latency, p2.PieceBusy(task, piece, self.name, _BUSY_SECONDS))
+            return
+        if not self.have[task] >> piece & 1:
+            child._later(world.scenario.latency, p2.PieceRefused(task, piece, self.name, "not here"))
+            return
+        size = world.tasks[task].length(piece)
+
+        def arrived() -> None:
+            world.clock.after(world.scenario.latency, lambda: child.fetched(task, piece, self.name, size, sent))
+
+        world.network.send(world.flow(self, child), size, arrived)
+
+    # --- pieces ----------------------------------------------------------------------------------------------------
+
+    def fetched(self, task: Digest, piece: int, node: str, size: int, sent: float) -> None:
+        if not self.alive:
+            return
+        seconds = self.world.clock.now - sent
+        self.peer_bytes += size
+        counts = self._parents.setdefault((task, node), [0, 0.0])
+        counts[0] += size
+        counts[1] += seconds
+        self.event(p2.PieceFetched(task, piece, node, size, seconds))
+        if self.have[task] >> piece & 1:
+            self.wasted_bytes += size
+        self.world.clock.after(size / self.world.scenario.verify_rate, lambda: self.verified(task, piece))
+
+    def verified(self, task: Digest, piece: int) -> None:
+        if not self.alive or self.have[task] >> piece & 1:
+            return
+        self.have[task] |= 1 << piece
+        self._changed.add(task)
+        for child in self._subscribers.get(task, ()):
+            other = self.world.nodes[child]
+            if other.alive:
+                other._later(self.world.scenario.latency, p2.ParentHas(task, self.name, PieceSet.of((piece,))))
+        self.event(p2.PieceVerified(task, piece))
+
+    def read(self, reader: Reader, piece: int) -> None:
+        """A piece came from the origin, was verified, and its digest is news."""
+        self.verified(reader.task, piece)
+        if self.alive:
+            told = m.TaskReport(reader.task, verified=(m.PieceDigest(piece, blake3_of(piece)),))
+            self._send_report((told,))
+
+    def lease_over(self, reader: Reader) -> None:
+        if self._readers.pop((reader.task, reader.lease), None) is not None and self.alive:
+            self.event(p2.LeaseGone(reader.task, reader.lease))
+
+    # --- reports ---------------------------------------------------------------------------------------------------
+
+    def _report_regularly(self) -> None:
+        if self.alive:
+            self.report()
+            self.world.clock.after(self.world.scenario.report_interval, self._report_regularly)
+
+    def report(self) -> None:
+        leases: dict[Digest, dict[int, int]] = {}
+        for (task, lease), reader in self._readers.items():
+            leases.setdefault(task, {})[lease] = round(reader.bytes_read)
+        parents: dict[Digest, list[m.ParentReport]] = {}
+        for (task, node), (size, seconds) in self._parents.items():
+            parents.setdefault(task, []).append(m.ParentReport(node, int(size), seconds))
+        self._parents.clear()
+        tasks = tuple(
+            m.TaskReport(
+                task,
+                have=PieceSet(self.have[task]).to_bytes() if task in self._changed else b"",
+                lease_bytes=leases.get(task, {}),
+                parents=tuple(parents.get(task, ())),
+            )
+            for task in {*self._changed, *leases, *parents}
+        )
+        self._changed.clear()
+        self._send_report(tasks)
+
+    def _send_report(self, tasks: tuple[m.TaskReport, ...]) -> None:
+        self._seq += 1
+        load = m.Load(nic_speed=self.spec.up)
+        self.world.tell_control(self, m.Report(self._seq, load, tasks))

@@ -1,0 +1,61 @@
+"""What to simulate. Sizes in bytes, rates in bytes/s, times in seconds of virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from modeldist.scheduler.messages import Priority
+from modeldist.scheduler.phase1 import Phase1Config
+from modeldist.scheduler.phase2 import Phase2Config
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSpec:
+    """One node.
+
+    `start`: when it joins. `leave`: when it dies without a word. `stuck`: from when on its origin reads stand still.
+    `busy`: from..to, it answers every request with busy. `wants`: indices of the shards it pulls (None: all).
+    `holds`: it has everything from the beginning.
+    """
+
+    name: str
+    up: float
+    down: float
+    rack: str = ""
+    zone: str = ""
+    start: float = 0.0
+    leave: float | None = None
+    stuck: float | None = None
+    busy: tuple[float, float] | None = None
+    wants: tuple[int, ...] | None = None
+    holds: bool = False
+    priority: Priority = Priority.PULL
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """`rack_rate`: each rack's uplink, per direction (a rack without an entry has none to share). The origin sits
+    outside all racks. `latency`: one way between nodes; `session_latency`: one way to the control plane, including
+    the time to handle a message; `origin_latency`: from a range request to its first byte. `verify_rate`: bytes/s of
+    digest checking. `stream_rate`: what one origin stream can bring at most. `quantum`: see `network`.
+    """
+
+    name: str
+    shards: tuple[int, ...]
+    nodes: tuple[NodeSpec, ...]
+    origin_rate: float
+    rack_rate: Mapping[str, float] = field(default_factory=dict)
+    stream_rate: float = float("inf")
+    latency: float = 0.0005
+    session_latency: float = 0.005
+    origin_latency: float = 0.005
+    verify_rate: float = 2e9
+    report_interval: float = 1.0
+    tick: float = 0.1
+    quantum: float = 0.001
+    limit: float = 3600.0
+    seed: int = 1
+    piece_size: int = 0  # 0: the scheduler's own choice
+    phase1: Phase1Config = field(default_factory=Phase1Config)
+    phase2: Phase2Config = field(default_factory=Phase2Config)
