@@ -1,0 +1,88 @@
+"""Where a host is: on this machine, on the link, in a private network or in public; and who may send us to whom.
+
+A registry in public must not be able to make this machine talk to its own services or its cloud's metadata address,
+neither by a redirect nor by a token realm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from enum import Enum
+
+Resolve = Callable[[str], Awaitable[Sequence[str]]]
+"""Host name to IP addresses as text; empty when it has none."""
+
+
+class Zone(Enum):
+    LOOPBACK = "loopback"
+    LINK_LOCAL = "link-local"
+    PRIVATE = "private"
+    PUBLIC = "public"
+
+
+_MAY_SEND_TO = {
+    Zone.PUBLIC: {Zone.PUBLIC},
+    Zone.PRIVATE: {Zone.PUBLIC, Zone.PRIVATE},
+    Zone.LINK_LOCAL: {Zone.PUBLIC, Zone.PRIVATE, Zone.LINK_LOCAL},
+    Zone.LOOPBACK: {Zone.PUBLIC, Zone.PRIVATE, Zone.LOOPBACK},
+}
+
+
+def host_of(registry: str) -> str:
+    """The host of `host[:port]`, without the brackets of an IPv6 address."""
+    if registry.startswith("["):
+        return registry[1:].partition("]")[0]
+    return registry.partition(":")[0]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the name itself says so (no look-up): localhost, 127.0.0.0/8, ::1."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    return _zone_of_address(host) is Zone.LOOPBACK
+
+
+async def resolve_by_system(host: str) -> Sequence[str]:
+    """The system's resolver. A name it does not know gives no addresses: behind a proxy only the proxy knows it."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return ()
+    return [str(entry[4][0]) for entry in found]
+
+
+async def zone_of(host: str, resolve: Resolve = resolve_by_system) -> Zone:
+    """The innermost zone any of the host's addresses lies in."""
+    if is_loopback(host):
+        return Zone.LOOPBACK
+    if zone := _zone_of_address(host):
+        return zone
+    zones = {_zone_of_address(address) for address in await resolve(host)}
+    return next((zone for zone in Zone if zone in zones), Zone.PUBLIC)
+
+
+async def may_send_to(source: str, target: str, resolve: Resolve = resolve_by_system) -> bool:
+    """Whether a server at host `source` may make us talk to host `target`."""
+    if source == target:
+        return True
+    target_zone = await zone_of(target, resolve)
+    if target_zone is Zone.PUBLIC:
+        return True
+    return target_zone in _MAY_SEND_TO[await zone_of(source, resolve)]
+
+
+def _zone_of_address(text: str) -> Zone | None:
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    if address.is_loopback or address.is_unspecified:  # connecting to 0.0.0.0 reaches this machine
+        return Zone.LOOPBACK
+    if address.is_link_local:
+        return Zone.LINK_LOCAL
+    return Zone.PUBLIC if address.is_global else Zone.PRIVATE

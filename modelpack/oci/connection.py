@@ -1,0 +1,207 @@
+"""One request to a registry, with everything around it: credentials, redirects, retries, errors in words."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+
+import httpx2
+
+from modelpack.errors import RegistryProtocolError
+from modelpack.oci.addresses import Resolve, host_of, is_loopback
+from modelpack.oci.answers import (
+    MAX_ERROR_BODY,
+    TRANSIENT_STATUS,
+    Subject,
+    connection_error,
+    error_for,
+    may_pass,
+)
+from modelpack.oci.auth import Authenticator, Grant, Scopes
+from modelpack.oci.challenge import parse_challenges
+from modelpack.oci.credentials import Credentials
+from modelpack.oci.redirects import REDIRECTS, Trail, headers_for, origin
+from modelpack.oci.retry import RetryPolicy
+
+PlainHttp = Collection[str] | Callable[[str], bool]
+Body = Callable[[], AsyncIterator[bytes]]
+"""Makes the body anew for each time it is sent; its length is in the request's Content-Length."""
+Response = httpx2.Response
+
+_HUB_HOST = "registry-1.docker.io"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request. `url` is absolute or a path of the registry; `expect` are the statuses that are success."""
+
+    method: str
+    url: str
+    subject: Subject
+    scopes: Scopes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Body | None = None
+    expect: frozenset[int] = frozenset({200})
+
+
+class Connection:
+    """Speaks to any number of registries over one pool of connections."""
+
+    def __init__(
+        self,
+        *,
+        credentials: Credentials | None,
+        plain_http: PlainHttp,
+        user_agent: str,
+        timeout: httpx2.Timeout,
+        retry: RetryPolicy,
+        resolve: Resolve,
+        verify: ssl.SSLContext | bool,
+    ) -> None:
+        self.retry = retry
+        self.resolve = resolve
+        self._plain_http = plain_http
+        self.auth = Authenticator(credentials, self._fetch_token, resolve)
+        self._http = httpx2.AsyncClient(
+            verify=verify,
+            timeout=timeout,
+            # identity: digests and ranges are of the bytes as stored
+            headers={"User-Agent": user_agent, "Accept-Encoding": "identity"},
+            # cookies know no ports and no registry needs them: none is kept, so none can reach a stranger
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+            follow_redirects=False,
+        )
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    def base(self, registry: str) -> httpx2.URL:
+        """Where the registry is spoken to: https, but plain http on loopback and where the user listed it."""
+        listed = self._plain_http(registry) if callable(self._plain_http) else registry in self._plain_http
+        scheme = "http" if listed or is_loopback(host_of(registry)) else "https"
+        return httpx2.URL(f"{scheme}://{_HUB_HOST if registry == 'docker.io' else registry}")
+
+    def url(self, ask: Ask) -> httpx2.URL:
+        return self.base(ask.subject.registry).join(ask.url)
+
+    def trail(self, ask: Ask) -> Trail:
+        return Trail(self.url(ask), str(ask.subject), self.resolve)
+
+    @contextlib.asynccontextmanager
+    async def open(self, ask: Ask) -> AsyncIterator[Response]:
+        """One attempt: answers one 401, follows redirects, and yields the answer with its body unread.
+
+        Raises a RegistryError for every other answer and for a connection that breaks, here or while the body is
+        read inside the block.
+        """
+        try:
+            async with self._final(ask) as response:
+                yield response
+        except httpx2.TransportError as error:
+            raise connection_error(error, ask.subject) from error
+
+    async def fetch(self, ask: Ask, *, limit: int = 0) -> tuple[Response, bytes]:
+        """The answer and its body of at most `limit` bytes, with retries: for idempotent requests only."""
+
+        async def once() -> tuple[Response, bytes]:
+            async with self.open(ask) as response:
+                return response, await self._read(response, limit, ask.subject)
+
+        return await self.retry.run(once, may_pass)
+
+    async def peek(self, ask: Ask) -> Response:
+        """The registry's own answer, redirects included in what may be expected, its body never read."""
+
+        async def once() -> Response:
+            async with self.open(ask) as response:
+                return response
+
+        return await self.retry.run(once, may_pass)
+
+    async def authorization(self, ask: Ask) -> Grant | None:
+        """The grant that requests like this one are sent with, once one was answered."""
+        return await self.auth.grant(self.base(ask.subject.registry), ask.subject, ask.scopes)
+
+    @contextlib.asynccontextmanager
+    async def _final(self, ask: Ask) -> AsyncIterator[Response]:
+        base, trail, url = self.base(ask.subject.registry), self.trail(ask), self.url(ask)
+        headers, fresh = dict(ask.headers), None
+        while True:
+            home = origin(url) == origin(base)
+            grant = (fresh or await self.auth.grant(base, ask.subject, ask.scopes)) if home else None
+            if grant:
+                headers["Authorization"] = grant.header
+            request = self._http.build_request(
+                ask.method, url, headers=headers, content=ask.body() if ask.body else None
+            )
+            response = await self._http.send(request, stream=True)
+            try:
+                status = response.status_code
+                if status in ask.expect:
+                    yield response
+                    return
+                if status == 401 and home and fresh is None:
+                    await drain(response)
+                    challenges = parse_challenges(response.headers.get_list("WWW-Authenticate"))
+                    fresh = await self.auth.answer(base, ask.subject, ask.scopes, challenges, grant)
+                elif status in REDIRECTS:
+                    await drain(response)
+                    target = await trail.follow(response)
+                    headers, url = headers_for(url, target, headers), target
+                else:
+                    known = bool(grant and grant.with_credentials)
+                    raise error_for(response, await drain(response), ask.subject, with_credentials=known)
+            finally:
+                await response.aclose()
+
+    async def _fetch_token(
+        self,
+        method: str,
+        url: httpx2.URL,
+        subject: Subject,
+        *,
+        headers: Mapping[str, str],
+        data: Mapping[str, str] | None,
+        limit: int,
+    ) -> tuple[Response, bytes]:
+        async def once() -> tuple[Response, bytes]:
+            request = self._http.build_request(method, url, headers=headers, data=data)
+            try:
+                response = await self._http.send(request, stream=True)
+                try:
+                    body = await self._read(response, limit, subject)
+                finally:
+                    await response.aclose()
+            except httpx2.TransportError as error:
+                raise connection_error(error, subject) from error
+            if response.status_code in TRANSIENT_STATUS or response.status_code == 429:
+                raise error_for(response, body, subject, with_credentials=False)
+            return response, body
+
+        return await self.retry.run(once, may_pass)
+
+    @staticmethod
+    async def _read(response: Response, limit: int, subject: Subject) -> bytes:
+        body = bytearray()
+        async for piece in response.aiter_raw():
+            body += piece
+            if limit and len(body) > limit:
+                raise RegistryProtocolError(
+                    f"{subject.registry} answers with more than {limit} bytes for {subject}.",
+                    remedy="Nothing of it was used; check that this is an OCI registry.",
+                )
+        return bytes(body)
+
+
+async def drain(response: Response) -> bytes:
+    """The start of a small body, so that the connection can be used again; a broken one counts as empty."""
+    body = bytearray()
+    with contextlib.suppress(httpx2.TransportError):
+        async for piece in response.aiter_raw():
+            body += piece
+            if len(body) > MAX_ERROR_BODY:
+                break
+    return bytes(body[:MAX_ERROR_BODY])

@@ -1,0 +1,151 @@
+"""Whole models between an OCI layout and a registry: what is there already is not sent again, what is sent is checked.
+
+Blobs go at most four at once; the manifest goes last, so that a tag never names an incomplete model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from modelpack.errors import InvalidManifest
+from modelpack.layout import OciLayout
+from modelpack.manifest import Descriptor, Manifest, choose_manifest, parse_manifest
+from modelpack.oci.client import RegistryClient
+from modelpack.oci.manifests import FetchedManifest
+from modelpack.oci.partial_blob import PartialBlob
+from modelpack.reference import Reference
+
+PARALLEL = 4  # blobs
+_MAX_NESTING = 4  # indexes within indexes
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A step of one blob: `done` more bytes of it were moved, found present, or mounted from another repository.
+
+    The steps of a finished blob add up to its size; where its beginning turned out to be damaged and is fetched again,
+    steps take bytes back.
+    """
+
+    descriptor: Descriptor
+    how: Literal["moved", "present", "mounted"]
+    done: int  # bytes
+
+
+OnProgress = Callable[[Progress], None]
+
+
+async def push(
+    layout: OciLayout,
+    ref: str,
+    target: Reference,
+    client: RegistryClient,
+    on_progress: OnProgress | None = None,
+    *,
+    mount_from: Iterable[str] = (),
+    parallel: int = PARALLEL,
+) -> str:
+    """Push the manifest called `ref` in the layout to `target` and move its tag there. Returns the manifest's digest.
+
+    `mount_from` names repositories of the same registry that may hold blobs already. Raises RegistryError, LayoutError,
+    DigestMismatch, InvalidManifest.
+    """
+    sources = tuple(repository for repository in mount_from if repository != target.repository)
+    tell = on_progress or _ignore
+
+    async def send(blob: Descriptor) -> None:
+        if await client.has_blob(target, blob.digest):
+            tell(Progress(blob, "present", blob.size))
+            return
+        for source in sources:
+            if await client.mount_blob(target, blob.digest, source):
+                tell(Progress(blob, "mounted", blob.size))
+                return
+        layout.blobs.open(blob).close()  # there, and of the right size
+        path = layout.blobs.path_of(blob.digest)
+        await client.upload_blob(target, path, blob.digest, blob.size, lambda done: tell(Progress(blob, "moved", done)))
+
+    async def send_manifest(descriptor: Descriptor, place: Reference, depth: int) -> str:
+        raw = layout.blobs.read(descriptor, "manifest")
+        parsed = parse_manifest(raw, descriptor.media_type)
+        if isinstance(parsed, Manifest):
+            await _all(send, _blobs_of(parsed), parallel)
+        elif depth == 0:
+            raise InvalidManifest(f"The indexes in {layout.path} are nested too deeply.")
+        else:
+            for child in parsed.manifests:
+                inner = Reference(target.registry, target.repository, digest=child.digest)
+                await send_manifest(child, inner, depth - 1)
+        return await client.put_manifest(place, raw, parsed.media_type)
+
+    return await send_manifest(layout.resolve(ref), target, _MAX_NESTING)
+
+
+async def pull_layout(
+    ref: Reference,
+    layout: OciLayout,
+    client: RegistryClient,
+    on_progress: OnProgress | None = None,
+    *,
+    name: str | None = None,
+    parallel: int = PARALLEL,
+) -> Descriptor:
+    """Pull the model `ref` into the layout, called `name` there (by default its tag). Returns its manifest's descriptor.
+
+    In an index, the one model among other images is taken. Blobs the layout holds are not fetched; a broken pull
+    leaves finished blobs and the beginnings of others, and the next one goes on from there. Every blob is verified
+    before it has its name. Raises RegistryError, DigestMismatch, SizeMismatch, InvalidManifest, UnsupportedArtifact.
+    """
+    fetched, manifest = await fetch_model(ref, client)
+    tell = on_progress or _ignore
+
+    async def receive(blob: Descriptor) -> None:
+        if layout.blobs.has(blob):
+            tell(Progress(blob, "present", blob.size))
+            return
+        partial = PartialBlob(blob, layout.blobs.path_of(blob.digest))
+        await partial.receive(ref, client, lambda how, done: tell(Progress(blob, how, done)))
+
+    await _all(receive, _blobs_of(manifest), parallel)
+    return layout.add_manifest(fetched.raw, (ref.tag or "") if name is None else name, media_type=fetched.media_type)
+
+
+async def fetch_model(ref: Reference, client: RegistryClient) -> tuple[FetchedManifest, Manifest]:
+    """The manifest `ref` means, taken out of the index it may stand in. Raises as `pull_layout`."""
+    for _ in range(_MAX_NESTING):
+        fetched = await client.get_manifest(ref)
+        parsed = parse_manifest(fetched.raw, fetched.media_type)
+        if isinstance(parsed, Manifest):
+            return fetched, parsed
+        ref = Reference(ref.registry, ref.repository, digest=choose_manifest(parsed).digest)
+    raise InvalidManifest(f"The indexes that lead to {ref} are nested too deeply.")
+
+
+def _blobs_of(manifest: Manifest) -> list[Descriptor]:
+    """Each blob once, the largest first: the last ones to finish should be short."""
+    unique = {blob.digest: blob for blob in (manifest.config, *manifest.layers)}
+    return sorted(unique.values(), key=lambda blob: -blob.size)
+
+
+async def _all(work: Callable[[Descriptor], Awaitable[None]], blobs: Iterable[Descriptor], parallel: int) -> None:
+    """Work on all blobs, `parallel` at once; the first failure stops the others."""
+    free = asyncio.Semaphore(parallel)
+
+    async def one(blob: Descriptor) -> None:
+        async with free:
+            await work(blob)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for blob in blobs:
+                group.create_task(one(blob))
+    except ExceptionGroup as failures:
+        first = failures.exceptions[0]
+        raise first from first.__cause__
+
+
+def _ignore(_: Progress) -> None:
+    pass
