@@ -140,9 +140,7 @@ class MemoryConnection:
     def unsubscribe(self, shard: Digest) -> None:
         self._soon(lambda: self._unsubscribe(shard))
 
-    def fetch(
-        self, shard: Digest, start: int, length: int, fd: int, offset: int, on_outcome: base.OnOutcome
-    ) -> None:
+    def fetch(self, shard: Digest, start: int, length: int, fd: int, offset: int, on_outcome: base.OnOutcome) -> None:
         fetch = _Fetch(shard, start, length, fd, offset, on_outcome, self._server.clock())
         self._soon(lambda: self._ask(fetch))
 

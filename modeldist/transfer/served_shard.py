@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 
 from modeldist.artifact import Digest
 from modeldist.scheduler.pieces import PieceSet
 from modeldist.transfer.base import CheckCapability, OpenShard, ShardDirectory
+
+log = logging.getLogger(__name__)
 
 PUSH_INTERVAL = 0.02  # seconds between two have-updates of a shard: at 1 GB/s a handful of pieces
 
@@ -41,8 +44,12 @@ class ServedShard:
 
     @property
     def allowed(self) -> bool:
-        """Does the capability hold now?"""
-        return self._check(self._capability, self._child, self._shard)
+        """Does the capability hold now? A check that fails to decide decides no."""
+        try:
+            return self._check(self._capability, self._child, self._shard)
+        except Exception:
+            log.exception("the capability of child %s for shard %s could not be checked", self._child, self._shard)
+            return False
 
     def is_of(self, shard: str) -> bool:
         return self._shard == shard

@@ -71,6 +71,7 @@ class ChildConnection:
         self._stop_reason: str | None = None
         self._released = False
         self._shards: dict[int, ServedShard] = {}
+        self._with_news: set[int] = set()
         self._heard_at = self._used_at = serving.clock()
         self._thread = threading.Thread(target=self._run, name=f"serve {node}", daemon=True)
 
@@ -162,8 +163,10 @@ class ChildConnection:
         except OSError as error:
             log.debug("child %s is gone: %s", self._node, error)
         finally:
-            self._release()
-            self._on_end(self)
+            try:
+                self._release()
+            finally:
+                self._on_end(self)
 
     def _wait(self) -> None:
         """Until there is something to do."""
@@ -180,13 +183,8 @@ class ChildConnection:
             raise _Stopped
         while self._urgent:
             self._answer(self._urgent.popleft())
-        now = self._serving.clock()
-        for number, shard in self._shards.items():
-            due = shard.news_due
-            if due is not None and due <= now:
-                news = shard.take_news(now)
-                if shard.allowed:
-                    self._send(frames.Have.of(number, news))
+        if self._with_news:
+            self._send_news()
 
     def _answer(self, frame: frames.Control) -> None:
         self._used_at = self._serving.clock()
@@ -208,6 +206,7 @@ class ChildConnection:
                 return
             shard = self._served(frame)
         elif not shard.is_of(frame.shard):
+            self.stop("One subscription number was used for two shards.")
             raise _Stopped
         shard.renew(frame.capability)
         if not shard.allowed:
@@ -227,15 +226,37 @@ class ChildConnection:
             self._node,
             directory=self._serving.directory,
             check=self._serving.check,
-            on_news=self._notify,
+            on_news=lambda: self._notify(frame.subscription),
         )
 
-    def _notify(self) -> None:
+    # --- have-updates ---
+
+    def _notify(self, number: int) -> None:
+        """A subscribed shard has news; from whichever thread verified a piece."""
         with self._wake:
+            self._with_news.add(number)
             self._wake.notify()
 
     def _next_news(self) -> float | None:
-        return min((due for shard in self._shards.values() if (due := shard.news_due) is not None), default=None)
+        """When the next have-update is due. Holds the lock."""
+        shards = [self._shards[number] for number in self._with_news if number in self._shards]
+        return min((due for shard in shards if (due := shard.news_due) is not None), default=None)
+
+    def _send_news(self) -> None:
+        now = self._serving.clock()
+        with self._wake:
+            numbers = list(self._with_news)
+        for number in numbers:
+            shard = self._shards.get(number)
+            due = shard.news_due if shard else None
+            if due is not None and due > now:
+                continue
+            with self._wake:  # before the news are taken: what comes in between is taken along, what comes later noted
+                self._with_news.discard(number)
+            if shard and (news := shard.take_news(now)) and shard.allowed:
+                self._send(frames.Have.of(number, news))
+
+    # --- requests ---
 
     def _serve(self, request: frames.Request) -> None:
         self._unsent = request.length
@@ -265,7 +286,7 @@ class ChildConnection:
             self.sock.sendall(header, socket.MSG_MORE)
             self._send_block(fd, request.start + request.length - self._unsent, block)
             self._pace.sent(block, self._serving.clock() - began)
-            if self._unsent and (self._urgent or self._shards or self._stop_reason is not None):
+            if self._unsent:
                 self._send_urgent()
 
     def _send_block(self, fd: int, offset: int, length: int) -> None:

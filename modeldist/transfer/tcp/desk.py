@@ -22,6 +22,7 @@ from modeldist.transfer.tcp.child import ChildConnection, Serving
 from modeldist.transfer.tcp.socket_tuning import tune, tune_sender
 
 _READ = 64 * 1024
+_MORE_GUESTS = 64  # than connections are served; beyond it strangers are not even told why
 _MOST_READ_OF_A_LEAVING_GUEST = 1 << 20
 _STRANGER = b"This is a modeldist piece server; it speaks only its own protocol.\n"
 
@@ -114,9 +115,16 @@ class Desk:
             self._selector.unregister(self._listener)
             self._accepting = False
             return
+        try:
+            tune(sock, stall=self._timeouts.stall)
+            tune_sender(sock, stall=self._timeouts.stall)
+        except OSError:  # gone already
+            sock.close()
+            return
+        if len(self._guests) >= self._limits.connections + _MORE_GUESTS:
+            sock.close()
+            return
         guest = Guest(sock, self._serving.clock() + self._timeouts.hello)
-        tune(sock, stall=self._timeouts.stall)
-        tune_sender(sock, stall=self._timeouts.stall)
         self._guests.add(guest)
         self._selector.register(sock, selectors.EVENT_READ, guest)
         if len(self._guests) + len(self._children) > self._limits.connections:
@@ -162,14 +170,21 @@ class Desk:
                 raise frames.ProtocolError("A child says hello first.")
 
     def _welcome(self, guest: Guest, node: str, reader: FrameReader, more: list[Event]) -> None:
-        self._guests.discard(guest)
         child = ChildConnection(guest.sock, node, reader, self._serving, self._on_end)
+        try:
+            child.start()
+        except RuntimeError:
+            self._refuse(guest, "This parent has no thread left to serve with.")
+            return
+        self._guests.discard(guest)
         self._children.add(child)
         self._selector.modify(guest.sock, selectors.EVENT_READ, child)
         self._write_now(guest.sock, frames.MAGIC + frames.encode(frames.HelloOk(frames.VERSION, self._serving.node)))
-        child.start()
-        for event in more:
-            child.take(event)
+        try:
+            for event in more:
+                child.take(event)
+        except frames.ProtocolError as error:
+            self._breach(child, error)
 
     # --- departures ---
 

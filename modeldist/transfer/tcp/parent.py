@@ -89,7 +89,10 @@ class TcpPeerConnection:
     # --- the caller's side ---
 
     def subscribe(self, shard: Digest, capability: bytes) -> None:
-        """Ask to be told what the parent holds of `shard`; again with a new capability to renew the old one."""
+        """Ask to be told what the parent holds of `shard`; again with a new capability to renew the old one.
+        Raises ValueError for a capability longer than the protocol carries."""
+        if len(capability) > frames.MAX_CAPABILITY:
+            raise ValueError(f"a capability of {len(capability)} bytes is too long")
         with self._lock:
             subscription = self._subscriptions.get(shard)
             if subscription is None:
@@ -107,7 +110,9 @@ class TcpPeerConnection:
                 self._post(frames.Unsubscribe(subscription.number))
 
     def fetch(self, shard: Digest, start: int, length: int, fd: int, offset: int, on_outcome: base.OnOutcome) -> None:
-        """Request a range; returns at once."""
+        """Request a range; returns at once. Raises ValueError for a length the protocol cannot carry."""
+        if not 0 < length <= frames.MAX_REQUEST:
+            raise ValueError(f"a range of {length} bytes cannot be requested")
         outcome = self._request(shard, start, _Fetch(fd, offset, length, on_outcome, self._clock()))
         if outcome is not None:
             on_outcome(outcome)
