@@ -1,0 +1,136 @@
+"""What is in a node's store, through the agent when it runs and directly when not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from modeldist.cli.node import Node
+
+if TYPE_CHECKING:
+    from modeldist.agent.store import Store
+
+
+class Listed(msgspec.Struct, frozen=True, kw_only=True):
+    """One artifact as `ls` shows it. Sizes in bytes; `last_used` in seconds since the epoch; `path` is empty where
+    there is no complete snapshot."""
+
+    name: str
+    digest: str
+    references: tuple[str, ...]
+    size: int
+    files: int
+    path: str
+    last_used: float
+    pinned: bool
+
+
+class RemovedReference(msgspec.Struct, frozen=True, kw_only=True):
+    """What `rm` did."""
+
+    reference: str
+    bytes_freed: int
+    artifacts: tuple[str, ...]
+
+
+class CollectedArtifact(msgspec.Struct, frozen=True):
+    """An artifact that `gc` removed or would remove."""
+
+    name: str
+    digest: str
+
+
+class Collected(msgspec.Struct, frozen=True):
+    """What `gc` did or would do; counts beside the bytes."""
+
+    bytes_freed: int
+    artifacts: tuple[CollectedArtifact, ...]
+    blobs: int
+    partials: int
+    scratch: int
+
+
+def listing(node: Node) -> list[Listed]:
+    """The most recently used first."""
+    if agent := node.running_agent():
+        rows = msgspec.convert(agent.artifacts(), list[Listed])
+    else:
+        with existing_store(node) as store:
+            rows = [
+                Listed(
+                    name=stored.artifact.name,
+                    digest=stored.artifact.digest,
+                    references=stored.references,
+                    size=stored.artifact.size,
+                    files=len(stored.artifact.files),
+                    path=str(stored.snapshot or ""),
+                    last_used=stored.last_used,
+                    pinned=stored.pinned,
+                )
+                for stored in (store.artifacts() if store else ())
+            ]
+    return sorted(rows, key=lambda row: -row.last_used)
+
+
+def remove(node: Node, reference: str) -> RemovedReference:
+    """Forget one reference. Raises InvalidReference, NotFound."""
+    if agent := node.running_agent():
+        return msgspec.convert({"reference": reference, **agent.remove(reference)}, RemovedReference)
+    key = canonical(node, reference)
+    with opened_store(node) as store:
+        removed = store.remove(key)
+        return RemovedReference(reference=reference, bytes_freed=removed.bytes_freed, artifacts=removed.artifacts)
+
+
+def collect(node: Node, *, target_free: int | None, max_age: float | None, dry_run: bool) -> Collected:
+    if agent := node.running_agent():
+        answer = agent.gc(target_free=target_free, max_age=max_age, dry_run=dry_run)
+        return msgspec.convert(answer, Collected)
+    with opened_store(node) as store:
+        report = store.gc(target_free=target_free, max_age=max_age, dry_run=dry_run)
+        return Collected(
+            report.bytes_freed,
+            tuple(CollectedArtifact(artifact.name, artifact.digest) for artifact in report.artifacts),
+            report.blobs,
+            report.partials,
+            report.scratch,
+        )
+
+
+def canonical(node: Node, reference: str) -> str:
+    """What the store files `reference` under. Raises InvalidReference."""
+    from modeldist.origins.router import Origins
+
+    return Origins(node.origin_settings()).canonical(reference)
+
+
+def shared_store(node: Node) -> Node:
+    """`node` with the store of the agent that runs: pins are files that processes share."""
+    if agent := node.running_agent():
+        status = agent.status()
+        return replace(node, store=Path(status["store"]), hub=Path(status["hub"]))
+    return node
+
+
+@contextmanager
+def opened_store(node: Node) -> Iterator[Store]:
+    store = node.open_store()
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
+def existing_store(node: Node) -> Iterator[Store | None]:
+    """None where there is no store yet: looking must not make one."""
+    if not (node.store / "VERSION").exists():
+        yield None
+        return
+    with opened_store(node) as store:
+        yield store

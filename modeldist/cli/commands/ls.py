@@ -1,0 +1,50 @@
+"""`modeldist ls`"""
+
+from __future__ import annotations
+
+from modeldist.cli import options, units
+from modeldist.cli.node import node
+from modeldist.cli.terminal import attended, put_json, put_table, say
+
+_TITLES = ("REFERENCE", "SIZE", "FILES", "USED", "", "PATH")
+
+
+def ls(
+    as_json: options.Json = False,
+    store: options.StorePath = None,
+    hub: options.HubPath = None,
+    socket: options.SocketPath = None,
+    agent: options.UseAgent = None,
+) -> None:
+    """List the models on this machine, the last used first.
+
+    \b
+    Example:
+      modeldist ls --json | jq '.[].path'
+    """
+    import time
+
+    from modeldist.cli.catalogue import Listed, listing
+
+    here = node(store=store, hub=hub, socket=socket, agent=agent)
+    found = listing(here)
+    if as_json:
+        put_json(found)
+        return
+    if not found:
+        if attended():
+            say(f"Nothing is in {here.store} yet; `modeldist pull` puts it there.")
+        return
+
+    def row(listed: Listed, reference: str) -> tuple[str, ...]:
+        return (
+            reference,
+            units.size(listed.size),
+            str(listed.files),
+            units.ago(time.time() - listed.last_used),
+            "pinned" if listed.pinned else "",
+            listed.path or "incomplete",
+        )
+
+    rows = [row(listed, reference) for listed in found for reference in listed.references or (listed.name,)]
+    put_table(_TITLES, rows, right=frozenset({1, 2}))

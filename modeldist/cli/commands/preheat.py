@@ -1,0 +1,138 @@
+"""`modeldist preheat`"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import msgspec
+import typer
+
+from modeldist.cli import options, units
+from modeldist.cli.boundary import fail
+from modeldist.cli.key_values import key_values
+from modeldist.cli.terminal import clean, put, put_json, say
+from modeldist.errors import ControlPlaneUnreachable, ErrorInfo, ModeldistError, PullFailed, UsageError
+
+if TYPE_CHECKING:
+    from modeldist.control.client import ControlClient, Nodes
+    from modeldist.control.views import PullNodeView, PullView
+
+RECONNECTS = 5  # in a row without an event, before the follower gives up
+
+
+def preheat(
+    reference: Annotated[str, typer.Argument(metavar="REF", help="What `modeldist pull` takes.")],
+    nodes: Annotated[str | None, typer.Option(metavar="A,B,…", help="These nodes, by name or id.")] = None,
+    everyone: Annotated[bool, typer.Option("--all", help="Every node, also those that join meanwhile.")] = False,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Nodes with this label (repeatable: all of them).")
+    ] = None,
+    count: Annotated[int | None, typer.Option(metavar="N", min=1, help="Any N nodes, the least busy first.")] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Follow it to the end; the exit code tells how it ended.")
+    ] = False,
+    server: options.Server = None,
+    token: options.Token = None,
+    as_json: options.Json = False,
+) -> None:
+    """Put a model on nodes before it is needed.
+
+    ^C while waiting leaves the nodes pulling.
+
+    \b
+    Example:
+      modeldist preheat org/model:tag --label gpu=h100 --wait --server https://control:7420
+    """
+    from modeldist.cli.control_plane import client
+
+    chosen = choose(nodes, everyone, label, count)
+
+    async def ask() -> PullView:
+        async with client(server, token) as plane:
+            pull = await plane.create_pull(reference, chosen)
+            return await follow(plane, pull, quiet=as_json) if wait else pull
+
+    pull = asyncio.run(ask())
+    if wait and pull.state != "done":
+        error = failure(pull)
+        if as_json:
+            put_json(msgspec.to_builtins(pull) | {"error": error.info()})
+        fail(error, as_json=False)
+    if as_json:
+        put_json(pull)
+    else:
+        put(f"{clean(pull.reference)} is on {len(pull.nodes)} nodes." if wait else pull.id)
+
+
+def choose(nodes: str | None, everyone: bool, label: list[str] | None, count: int | None) -> Nodes:
+    """The nodes meant. Raises UsageError unless exactly one way was used."""
+    given = [bool(nodes), everyone, bool(label), count is not None]
+    if sum(given) != 1:
+        raise UsageError(
+            "Which nodes?" if not any(given) else "Nodes were chosen in several ways.",
+            remedy="Give one of --nodes, --all, --label or --count.",
+        )
+    if nodes:
+        return [name.strip() for name in nodes.split(",") if name.strip()]
+    if label:
+        by_labels: dict[Literal["labels"], dict[str, str]] = {"labels": key_values(label, "--label")}
+        return by_labels
+    if count is not None:
+        by_count: dict[Literal["count"], int] = {"count": count}
+        return by_count
+    return "all"
+
+
+async def follow(plane: ControlClient, pull: PullView, *, quiet: bool) -> PullView:
+    """Tell of every change on stderr until the pull ends. A lost stream is asked for again."""
+    shown: dict[str, str] = {}
+    lost = 0  # times in a row
+    while True:
+        try:
+            async for event in plane.stream_events(pull.id):
+                lost = 0
+                if event.kind == "end" and event.pull:
+                    tell(event.pull.nodes, shown, quiet=quiet)
+                    return event.pull
+                tell(event.pull.nodes if event.pull else [event.node] if event.node else [], shown, quiet=quiet)
+        except ControlPlaneUnreachable:
+            lost += 1
+            if lost > RECONNECTS:
+                raise
+            await asyncio.sleep(lost)
+
+
+def tell(nodes: list[PullNodeView], shown: dict[str, str], *, quiet: bool) -> None:
+    """A line for each node whose state changed since it was last shown."""
+    for node in nodes:
+        if shown.get(node.node) != node.state:
+            shown[node.node] = node.state
+            if not quiet:
+                say(clean(node_line(node)))
+
+
+def node_line(node: PullNodeView) -> str:
+    if node.error:
+        return f"{node.node}: {node.state}: {node.error.message} {node.error.remedy}".rstrip()
+    if node.state != "done":
+        return f"{node.node}: {node.state}"
+    count = node.bytes
+    return (
+        f"{node.node}: done, {units.size(count.origin)} from the origin, {units.size(count.peers)} from peers, "
+        f"{units.size(count.local)} already there: {node.path}"
+    )
+
+
+def failure(pull: PullView) -> ModeldistError:
+    """Why a pull did not end well: the error its nodes agree on, or PullFailed."""
+    done = sum(node.state == "done" for node in pull.nodes)
+    summary = f"{pull.reference} is on {done} of {len(pull.nodes)} nodes ({pull.state})."
+    errors = [(node.node, node.error) for node in pull.nodes if node.error]
+    if not errors:
+        return PullFailed(summary, remedy="Run it again: nodes keep what they have.")
+    name, first = errors[0]
+    message = f"{summary} {name}: {first.message}"
+    if len({error.code for _, error in errors}) == 1:
+        return ErrorInfo(first.code, message, first.remedy).as_error()
+    return PullFailed(message, remedy=first.remedy)

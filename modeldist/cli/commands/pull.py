@@ -1,0 +1,118 @@
+"""`modeldist pull`"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from modeldist.agent.progress import PullSnapshot
+from modeldist.cli import options, units
+from modeldist.cli.boundary import fail
+from modeldist.cli.node import Node, node
+from modeldist.cli.stopping import Stopping, stopping
+from modeldist.cli.terminal import attended, clean, put, put_json, say
+from modeldist.cli.views import View, summary, view
+from modeldist.errors import AgentError, Cancelled, ModeldistError, PullFailed
+
+if TYPE_CHECKING:
+    from modeldist.agent.local_client import LocalAgent
+
+
+def pull(
+    reference: Annotated[str, typer.Argument(metavar="REF", help="org/model:tag, hf://org/model@rev, https://…")],
+    offline: Annotated[bool, typer.Option("--offline", help="Only what is here; ask nobody.")] = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    store: options.StorePath = None,
+    hub: options.HubPath = None,
+    registry: options.DefaultRegistry = None,
+    plain_http: options.PlainHttp = None,
+    hf_endpoint: options.HfEndpoint = None,
+    socket: options.SocketPath = None,
+    agent: options.UseAgent = None,
+) -> None:
+    """Put a model on this machine and print its directory.
+
+    Only the path goes to stdout. ^C stops the pull (the agent's too, if nobody else waits for it) and keeps what has
+    arrived; pull again to resume.
+
+    \b
+    Example:
+      vllm serve "$(modeldist pull org/model:tag)"
+    """
+    here = node(
+        store=store,
+        hub=hub,
+        socket=socket,
+        agent=agent,
+        registry=registry,
+        plain_http=plain_http,
+        hf_endpoint=hf_endpoint,
+    )
+    with stopping() as stop:
+        found = here.running_agent()
+        if found is not None:
+            with view(quiet=quiet) as watching:
+                stop.before_leaving = watching.close
+                done = by_agent(found, reference, offline=offline, view=watching)
+        else:
+            done = by_itself(here, reference, offline=offline, quiet=quiet, stop=stop)
+    finish(done, as_json=as_json, talk=not quiet and (verbose or attended()))
+
+
+def by_itself(here: Node, reference: str, *, offline: bool, quiet: bool, stop: Stopping) -> PullSnapshot:
+    """Without an agent: from the store when it is there, else by an engine in this process."""
+    from modeldist.cli.already_here import already_here
+
+    if done := already_here(here, reference, offline=offline):
+        return done
+    from modeldist.cli.embedded import pull_embedded
+
+    with view(quiet=quiet) as watching:
+        stop.before_leaving = watching.close
+        return pull_embedded(here, reference, offline=offline, view=watching, stopping=stop)
+
+
+def by_agent(agent: LocalAgent, reference: str, *, offline: bool, view: View) -> PullSnapshot:
+    """By the agent of this machine; its last word. Stopping here stops the agent's pull."""
+    now = agent.start_pull(reference, offline=offline)
+    try:
+        for now in agent.events(now.pull):  # noqa: B020 - each is the same pull, later
+            view.update(now)
+    except KeyboardInterrupt:
+        with suppress(AgentError):
+            agent.cancel(now.pull)
+        return msgspec.structs.replace(now, state="cancelled")
+    return now
+
+
+def stopped(now: PullSnapshot) -> Cancelled:
+    """What ^C says."""
+    kept = f"{units.size(now.done)} of {units.size(now.size)} are kept; pull again to resume." if now.size else ""
+    return Cancelled(f"The pull of {now.reference} was stopped.", remedy=kept or "Pull again to start over.")
+
+
+def _error(now: PullSnapshot) -> ModeldistError:
+    return now.error.as_error() if now.error else PullFailed(f"The pull of {now.reference} ended early.")
+
+
+def finish(now: PullSnapshot, *, as_json: bool, talk: bool) -> None:
+    """Print the outcome: the path on stdout, or the error, which also decides the exit code."""
+    if talk:
+        for note in (*now.warnings, *now.notes):
+            say(f"modeldist: {clean(note)}")
+    if now.state != "done":
+        error = stopped(now) if now.state == "cancelled" else _error(now)
+        if as_json:
+            put_json(msgspec.structs.replace(now, error=error.info()))
+        fail(error, as_json=False)
+    if talk:
+        say(summary(now))
+    if as_json:
+        put_json(now)
+    else:
+        put(now.path)

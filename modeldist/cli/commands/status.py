@@ -1,0 +1,106 @@
+"""`modeldist status`"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from modeldist.cli import options, units
+from modeldist.cli.node import node
+from modeldist.cli.terminal import clean, put, put_json, put_table, say
+from modeldist.errors import AgentError
+
+if TYPE_CHECKING:
+    from modeldist.agent.progress import PullSnapshot
+    from modeldist.control.views import NodePage, PullPage, StatusView
+
+
+def status(
+    as_json: options.Json = False,
+    socket: options.SocketPath = None,
+    server: options.Server = None,
+    token: options.Token = None,
+) -> None:
+    """Show this machine's agent, or a control plane.
+
+    The agent and its pulls; with --server the control plane's nodes and running pulls.
+
+    \b
+    Example:
+      modeldist status --server https://control:7420
+    """
+    if server is not None:
+        _of_control_plane(server, token, as_json=as_json)
+        return
+    agent = node(socket=socket, agent=True if socket else None).running_agent()
+    if agent is None:
+        raise AgentError(
+            "No agent runs on this machine; pulls here work by themselves.",
+            remedy="Start one with `modeldist agent`, or ask a control plane with --server URL.",
+        )
+    about, pulls = agent.status(), agent.pulls()
+    if as_json:
+        put_json({"agent": about, "pulls": pulls})
+        return
+    for line in agent_lines(about):
+        put(clean(line))
+    if pulls:
+        put("")
+        rows = [pull_row(pull) for pull in reversed(pulls)]
+        put_table(("PULL", "REFERENCE", "STATE", "DONE", "RATE", "TIME"), rows, right=frozenset({3, 4, 5}))
+
+
+def agent_lines(about: dict[str, Any]) -> list[str]:
+    """The agent itself. `about` is what GET /v1/status answers."""
+    if about["connected"]:
+        session = "connected"
+    else:
+        session = f"not connected: {about['control_error']}" if about["control_error"] else "not connected"
+    serves = f"{about['address'] or 'nobody'} ({units.size(about['bytes_sent'])} sent)"
+    return [
+        f"Agent {about['name']} ({about['node']}), version {about['version']}",
+        f"  control plane  {session}",
+        f"  serves pieces  {serves}",
+        f"  store          {about['store']} ({about['artifacts']} models)",
+        f"  running pulls  {about['pulls_running']}",
+    ]
+
+
+def pull_row(pull: PullSnapshot) -> tuple[str, ...]:
+    done = f"{100 * pull.done // pull.size}%" if pull.size else ""
+    fetched = pull.origin + pull.peers
+    rate = units.rate(fetched / pull.seconds) if fetched and pull.seconds else ""
+    return (pull.pull[:8], pull.reference, pull.state, done, rate, units.duration(pull.seconds))
+
+
+def _of_control_plane(server: str, token: str | None, *, as_json: bool) -> None:
+    import asyncio
+
+    from modeldist.cli.control_plane import client
+
+    async def ask() -> tuple[StatusView, NodePage, PullPage]:
+        async with client(server, token) as plane:
+            return await plane.status(), await plane.list_nodes(), await plane.list_pulls(state="running")
+
+    about, nodes, pulls = asyncio.run(ask())
+    if as_json:
+        put_json({"control": about, "nodes": nodes.nodes, "pulls": pulls.pulls})
+        return
+    put(clean(f"Control plane {about.cluster}, version {about.version}, up {units.duration(about.uptime)}"))
+    counts = (f"{about.agents} agents", f"{about.models} models", f"{about.tasks} shard tasks")
+    put(f"  {', '.join(counts)}, {about.pulls_running} pulls running")
+    if nodes.nodes:
+        put("")
+        rows = [
+            (each.name, each.node[:12], "connected" if each.connected else "away", each.address, each.rack, each.zone)
+            for each in nodes.nodes
+        ]
+        put_table(("NODE", "ID", "STATE", "ADDRESS", "RACK", "ZONE"), rows)
+    if pulls.pulls:
+        put("")
+        running = [
+            (each.id[:8], each.reference, ", ".join(f"{count} {state}" for state, count in each.states.items()))
+            for each in pulls.pulls
+        ]
+        put_table(("PULL", "REFERENCE", "NODES"), running)
+    if nodes.next or pulls.next:
+        say("There are more; --json shows the first hundred of each too, the REST API all of them.")

@@ -1,0 +1,23 @@
+"""`modeldist version`"""
+
+from __future__ import annotations
+
+from modeldist.cli.options import Json
+from modeldist.cli.terminal import put, put_json
+
+
+def version(as_json: Json = False) -> None:
+    """Print the version.
+
+    \b
+    Example:
+      modeldist version --json
+    """
+    import platform
+
+    from modeldist import __version__
+
+    if as_json:
+        put_json({"version": __version__, "python": platform.python_version(), "platform": platform.platform()})
+    else:
+        put(f"modeldist {__version__}")

@@ -1,0 +1,61 @@
+"""Embedded mode: the engine and its control plane inside this process. No daemon, no database, no listener."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+from modeldist.agent.engine import Engine
+from modeldist.agent.progress import FINAL, PullSnapshot
+from modeldist.agent.pull import Pull, Pulls
+from modeldist.cli.node import Node
+from modeldist.cli.stopping import Stopping
+from modeldist.cli.views import View
+from modeldist.control.inprocess import InProcessControl
+from modeldist.origins.router import Origins
+from modeldist.transfer.tcp import TcpTransport
+
+QUIET_INTERVAL = 3600.0  # seconds; nobody watches
+
+
+def pull_embedded(node: Node, reference: str, *, offline: bool, view: View, stopping: Stopping) -> PullSnapshot:
+    """Pull in this process; the final snapshot says how it ended. Raises InvalidReference, StorageError."""
+    return asyncio.run(_pull(node, reference, offline, view, stopping))
+
+
+async def _pull(node: Node, reference: str, offline: bool, view: View, stopping: Stopping) -> PullSnapshot:
+    async with AsyncExitStack() as stack:
+        store = await asyncio.to_thread(node.open_store)
+        stack.callback(store.close)
+        origins = Origins(node.origin_settings())
+        stack.push_async_callback(origins.close)
+        control = InProcessControl(origins, time.monotonic, held=store.artifact)
+        engine = Engine(store, control, origins, TcpTransport())
+        stack.push_async_callback(engine.close)
+        pulls = Pulls(engine, origins.canonical)
+        stack.push_async_callback(pulls.close)
+        await engine.start()
+        pull = pulls.start(reference, offline=offline)
+        with stopping.by(_stopper(pulls, pull)):
+            return await _follow(pulls, pull, view)
+
+
+def _stopper(pulls: Pulls, pull: Pull) -> Callable[[], None]:
+    """Cancels the pull from a signal handler: the loop may be asleep, so it is woken."""
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        loop.call_soon_threadsafe(pulls.cancel, pull.id)
+
+    return stop
+
+
+async def _follow(pulls: Pulls, pull: Pull, view: View) -> PullSnapshot:
+    while True:
+        now = pull.snapshot()
+        view.update(now)
+        if now.state in FINAL:
+            return now
+        await pulls.settled(pull, view.interval or QUIET_INTERVAL)

@@ -1,0 +1,102 @@
+"""A pull in sentences: where it stands, where its bytes come from, what went wrong, and what holds it up now. Pure."""
+
+from __future__ import annotations
+
+from modeldist.agent.progress import FINAL, PullSnapshot
+from modeldist.cli import units
+
+_MOST = 0.9  # a share that counts as "nearly all"
+_STARTING = 3.0  # seconds in which nothing need have arrived
+_WAITS = {
+    "resolving": "It waits for the origin to say what the reference means.",
+    "waiting": "It waits for another process on this machine that is fetching the same files.",
+    "materialising": "All bytes are here; the snapshot's files are being put in place.",
+}
+
+
+def explain(now: PullSnapshot, per_second: float | None = None) -> list[str]:
+    """Lines to print. `per_second` is the present rate in bytes/s where it was measured."""
+    lines = [f"Pull {now.pull[:8]} of {now.reference}: {now.state}, {units.duration(now.seconds)}"]
+    if now.resolved:
+        lines.append(f"  means     {now.resolved}")
+    if now.size:
+        lines.append(f"  bytes     {units.size(now.done)} of {units.size(now.size)}, {_shards(now)}")
+        lines += _sources(now)
+    lines += _parents(now)
+    if now.path:
+        lines.append(f"  path      {now.path}")
+    lines += [f"  warning   {warning}" for warning in now.warnings]
+    lines += [f"  note      {note}" for note in now.notes]
+    if now.error:
+        lines.append(f"  error     {now.error.message}")
+        if now.error.remedy:
+            lines.append(f"  remedy    {now.error.remedy}")
+    if sentence := bottleneck(now, per_second):
+        lines.append(sentence)
+    return lines
+
+
+def bottleneck(now: PullSnapshot, per_second: float | None = None) -> str:
+    """One sentence about what limits the pull, or limited it; empty where that cannot be told from a snapshot."""
+    if now.state in FINAL:
+        return _looking_back(now)
+    return _WAITS.get(now.state) or _fetching(now, per_second)
+
+
+def _fetching(now: PullSnapshot, per_second: float | None) -> str:
+    fetched = now.origin + now.peers
+    if per_second == 0 and now.seconds > _STARTING:
+        reason = f" The last thing noted: {now.notes[-1]}" if now.notes else ""
+        return f"Nothing arrives at the moment.{reason}"
+    if not fetched:
+        return "" if now.seconds < _STARTING else "No byte has arrived yet."
+    speed = units.rate(per_second if per_second else fetched / now.seconds)
+    if now.origin >= _MOST * fetched:
+        return f"Nearly everything is read from the origin, at {speed}: its link sets the pace."
+    if now.peers >= _MOST * fetched:
+        return (
+            f"Nearly everything comes from {_nodes(now)}, at {speed}: their uplinks or this node's link set the pace."
+        )
+    share = round(100 * now.origin / fetched)
+    return f"The origin gives {share}% and {_nodes(now)} the rest, together {speed}."
+
+
+def _looking_back(now: PullSnapshot) -> str:
+    if now.state != "done" or not now.size:
+        return ""
+    fetched = now.origin + now.peers
+    if not fetched:
+        return "It was here already: nothing was fetched."
+    speed = units.rate(fetched / now.seconds) if now.seconds else "any rate"
+    where = "the origin" if not now.peers else _nodes(now) if not now.origin else f"the origin and {_nodes(now)}"
+    return f"It came from {where} at {speed} on average."
+
+
+def _shards(now: PullSnapshot) -> str:
+    complete = sum(shard.complete for shard in now.shards)
+    return f"{complete} of {len(now.shards)} files complete"
+
+
+def _sources(now: PullSnapshot) -> list[str]:
+    lines = []
+    for name, count in (("origin", now.origin), ("peers", now.peers), ("here", now.local)):
+        if count:
+            rate = f" ({units.rate(count / now.seconds)})" if name != "here" and now.seconds else ""
+            lines.append(f"  {name:<9} {units.size(count)}{rate}")
+    return lines
+
+
+def _parents(now: PullSnapshot) -> list[str]:
+    total = sum(parent.bytes for parent in now.parents)
+    largest = sorted(now.parents, key=lambda parent: -parent.bytes)
+    return [
+        f"  parent    {parent.node}: {units.size(parent.bytes)}, {100 * parent.bytes / total:.0f}% of the peers' bytes"
+        for parent in largest
+        if total
+    ]
+
+
+def _nodes(now: PullSnapshot) -> str:
+    if len(now.parents) == 1:
+        return f"node {now.parents[0].node}"
+    return f"{len(now.parents)} nodes" if now.parents else "other nodes"

@@ -1,0 +1,27 @@
+"""The rate of something that only grows, over the last few seconds."""
+
+from __future__ import annotations
+
+from collections import deque
+
+WINDOW = 4.0  # seconds
+
+
+class RateMeter:
+    """Pure: times (seconds, any origin) and counts (bytes) are given. Before two samples the rate is 0."""
+
+    def __init__(self, window: float = WINDOW) -> None:
+        self._window = window
+        self._samples: deque[tuple[float, int]] = deque()
+
+    def add(self, at: float, count: int) -> None:
+        self._samples.append((at, count))
+        while len(self._samples) > 2 and self._samples[1][0] <= at - self._window:
+            self._samples.popleft()
+
+    @property
+    def per_second(self) -> float:
+        if len(self._samples) < 2:
+            return 0.0
+        (start, before), (end, now) = self._samples[0], self._samples[-1]
+        return max(0.0, (now - before) / (end - start)) if end > start else 0.0

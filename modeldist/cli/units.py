@@ -1,0 +1,73 @@
+"""Numbers as people read them. Sizes are decimal (1 GB = 10^9 bytes), as origins and disks give them."""
+
+from __future__ import annotations
+
+import re
+
+from modeldist.errors import UsageError
+
+_STEPS = (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3))
+_BINARY = {"KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
+_SIZES = {"": 1, "B": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_DURATIONS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_NUMBER = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+
+
+def size(count: float) -> str:
+    """`count` bytes with three digits: 0 B, 91.2 MB, 1.34 GB."""
+    for unit, step in _STEPS:
+        if count >= step * 0.9995:
+            value = count / step
+            return f"{value:.{_decimals(value)}f} {unit}"
+    return f"{count:.0f} B"
+
+
+def _decimals(value: float) -> int:
+    if value >= 99.95:
+        return 0
+    return 1 if value >= 9.995 else 2
+
+
+def rate(per_second: float) -> str:
+    """Bytes per second, always in GB/s from 10 MB/s on, so that lines compare."""
+    return f"{per_second / 1e9:.2f} GB/s" if per_second >= 1e7 else f"{size(per_second)}/s"
+
+
+def duration(seconds: float) -> str:
+    """0.3 s, 12 s, 3 min 20 s, 2 h 5 min, 4 d."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < _MINUTE:
+        return f"{whole} s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE} min {whole % _MINUTE} s"
+    if whole < _DAY:
+        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE} min"
+    return f"{whole // _DAY} d"
+
+
+def ago(seconds: float) -> str:
+    """How long ago something was, in its largest unit."""
+    for step, unit in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min")):
+        if seconds >= step:
+            return f"{seconds // step:.0f} {unit} ago"
+    return "just now"
+
+
+def parse_size(text: str) -> int:
+    """Bytes of `500GB`, `1.5TiB`, `123`. Raises UsageError."""
+    if found := _NUMBER.fullmatch(text.strip()):
+        number, unit = float(found[1]), found[2].upper()
+        step = _BINARY.get(unit) or _SIZES.get(unit.removesuffix("B") if unit != "B" else unit)
+        if step:
+            return int(number * step)
+    raise UsageError(f"{text!r} is not a size.", remedy="Write it like 500GB, 1.5TiB or a number of bytes.")
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of `30d`, `12h`, `90`. Raises UsageError."""
+    if (found := _NUMBER.fullmatch(text.strip())) and found[2].lower() in _DURATIONS:
+        return float(found[1]) * _DURATIONS[found[2].lower()]
+    raise UsageError(f"{text!r} is not a duration.", remedy="Write it like 30d, 12h, 45m or a number of seconds.")
