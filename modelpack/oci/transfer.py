@@ -93,7 +93,7 @@ async def pull_layout(
     name: str | None = None,
     parallel: int = PARALLEL,
 ) -> Descriptor:
-    """Pull the model `ref` into the layout, called `name` there (by default its tag). Returns its manifest's descriptor.
+    """Pull the model `ref` into the layout as `name` (by default its tag). Returns the manifest's descriptor.
 
     In an index, the one model among other images is taken. Blobs the layout holds are not fetched; a broken pull
     leaves finished blobs and the beginnings of others, and the next one goes on from there. Every blob is verified

@@ -73,7 +73,8 @@ class Upload:
         """Open a session. One that is given up later is an orphan, which the registry purges."""
         async with self.connection.open(self._asking("POST", self.ask.url, 202)) as response:
             place = await self._place(response, self.ask.url, 0)
-            return replace(place, least=_number(response.headers.get("OCI-Chunk-Min-Length", "")))
+            # docker-registry says "0-0" of an empty upload
+            return Place(place.url, 0, _number(response.headers.get("OCI-Chunk-Min-Length", "")))
 
     async def _whole(self) -> None:
         place = await self._begin()
