@@ -119,7 +119,8 @@ class _Part:
                 )
             total, skip = found[3], 0
         else:
-            total, skip = response.headers.get("Content-Length", "*"), self.position
+            told = "*" if "Transfer-Encoding" in response.headers else response.headers.get("Content-Length", "*")
+            total, skip = told, self.position
         if total.isdigit():
             if self.size is not None and int(total) != self.size:
                 raise RegistryProtocolError(

@@ -42,6 +42,7 @@ class Fault:
     flip_byte: int | None = None  # invert the body byte at this offset
     hold: Hold | None = None
     rate: float | None = None  # body bytes per second
+    lost: bool = False  # do what was asked, then close the connection without a word
     then_die: bool = False  # with truncate_at: the whole server goes away, not only the connection
 
 
@@ -102,6 +103,11 @@ def held(hold: Hold, *, times: int | None = 1) -> Fault:
 
 def slow(bytes_per_second: float, *, times: int | None = None) -> Fault:
     return Fault(times, rate=bytes_per_second)
+
+
+def lost_answer(*, times: int | None = 1) -> Fault:
+    """The request is carried out and the connection closed before the answer."""
+    return Fault(times, lost=True)
 
 
 def dies(after: int) -> Fault:

@@ -195,6 +195,9 @@ class Handler(BaseHTTPRequestHandler):
             at = fault.flip_byte
             body = body[:at] + bytes([body[at] ^ 0xFF]) + body[at + 1 :]
         exchange.status = answer.status
+        if fault.lost:
+            self.close_connection = True
+            return
         self.send_response(answer.status)
         headers = {"Content-Length": str(len(body) + (fault.claim_length or 0)), **dict(answer.headers)}
         for name, value in {**headers, **dict(fault.headers)}.items():

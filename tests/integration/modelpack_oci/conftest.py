@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
 from modelpack.layout import OciLayout
 from modelpack.manifest import Descriptor
+from modelpack.oci import RegistryClient, RetryPolicy
+from modelpack.reference import Reference
 from tests.servers.oci_faults import MODEL_CONFIG, MODEL_MANIFEST, OCI_MANIFEST, FaultyRegistry
 from tests.servers.registry import Registry
 
@@ -61,3 +65,35 @@ def layout_of(path: Path, files: dict[str, bytes], name: str = "v1") -> tuple[Oc
         "layers": layers,
     }
     return layout, layout.add_manifest(json.dumps(manifest).encode(), name)
+
+
+DATA = bytes(range(256)) * 2000
+
+
+class Sleeps(list[float]):
+    async def __call__(self, seconds: float) -> None:
+        self.append(seconds)
+
+
+@pytest.fixture
+def sleeps() -> Sleeps:
+    return Sleeps()
+
+
+@pytest.fixture
+async def client(sleeps: Sleeps) -> AsyncIterator[RegistryClient]:
+    async with RegistryClient(retry=RetryPolicy(attempts=3, sleep=sleeps), chunk=100_000) as made:
+        yield made
+
+
+def digest_of(data: bytes) -> str:
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def reference(faulty: FaultyRegistry, tag: str = "v1", repository: str = "org/model") -> Reference:
+    return Reference(faulty.host, repository, tag)
+
+
+async def read(client: RegistryClient, ref: Reference, digest: str, *args: int, size: int | None = None) -> bytes:
+    async with aclosing(client.stream_blob(ref, digest, *args, size=size)) as pieces:
+        return b"".join([piece async for piece in pieces])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 from collections.abc import Sequence
 
 import httpx2
@@ -11,11 +13,12 @@ from hypothesis import strategies as st
 
 from modelpack.errors import RegistryProtocolError, RegistryRateLimited, RegistryUnavailable
 from modelpack.oci.addresses import Zone, host_of, is_loopback, may_send_to, resolve_by_system, zone_of
-from modelpack.oci.answers import error_codes
+from modelpack.oci.answers import Subject, connection_error, error_codes, may_pass
 from modelpack.oci.blobs import presigned_life
 from modelpack.oci.challenge import Challenge, parse_challenges
 from modelpack.oci.redirects import Trail, headers_for
 from modelpack.oci.retry import RetryPolicy, retry_after_seconds
+from modelpack.reference import Reference
 
 WORDS = st.text(alphabet="abcdefghijklmnopqrstuvwxyz-", min_size=1, max_size=12)
 
@@ -229,3 +232,30 @@ def test_the_life_of_presigned_addresses(query: str, life: float | None) -> None
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"3", b'{"errors":3}', b'{"errors":[3]}', b'{"errors":null}'])
 def test_error_documents_of_another_shape(body: bytes) -> None:
     assert error_codes(body) == []
+
+
+@pytest.mark.parametrize(
+    ("cause", "passes"),
+    [
+        (ssl.SSLCertVerificationError("self-signed"), False),
+        (socket.gaierror(socket.EAI_NONAME, "unknown"), False),
+        (socket.gaierror(socket.EAI_AGAIN, "later"), True),
+        (ConnectionRefusedError(), True),
+    ],
+)
+def test_which_failures_to_connect_may_pass(cause: Exception, passes: bool) -> None:
+    error = httpx2.ConnectError("")
+    error.__cause__ = cause
+    subject = Subject(Reference("r.example", "a", "b"), "manifest")
+    meant = connection_error(error, subject)
+    meant.__cause__ = error
+    assert isinstance(meant, RegistryUnavailable)
+    assert may_pass(meant) is passes
+    assert ("SSL_CERT_FILE" in meant.remedy) is isinstance(cause, ssl.SSLError)
+
+
+def test_what_requests_are_about() -> None:
+    ref = Reference("r.example", "a", "b", "sha256:" + "1" * 64)
+    assert str(Subject(ref, "registry")) == "r.example"
+    assert str(Subject(ref, "tags")) == "tags of r.example/a"
+    assert str(Subject(ref, "manifest")) == f"r.example/a@{ref.digest}"
