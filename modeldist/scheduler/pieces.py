@@ -14,14 +14,14 @@ MIB = 1 << 20
 
 
 def piece_size_for(size: int) -> int:
-    """Bytes per piece for a shard of `size` bytes: about 1,000 pieces, between 1 MiB and 16 MiB, a power of two.
+    """Bytes per piece for a shard of `size` bytes: 500 to 1,000 pieces, of 256 KiB to 16 MiB, a power of two.
 
     Small enough that the last piece of a swarm is a small part of the whole (R grows by about one piece time per
     hop), large enough that requests stay few. See docs/adr/0004-piece-size.md.
     """
     wanted = max(1, size // 1000)
     power = 1 << (wanted - 1).bit_length()
-    return min(max(power, MIB), 16 * MIB)
+    return min(max(power, MIB // 4), 16 * MIB)
 
 
 @dataclass(frozen=True, slots=True)

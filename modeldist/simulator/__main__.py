@@ -11,19 +11,17 @@ from modeldist.simulator.presets import PRESETS
 from modeldist.simulator.result import Result
 from modeldist.simulator.world import simulate
 
-_HEAD = (
-    f"{'scenario':<14}{'seed':>5}{'seconds':>9}{'bound':>9}{'R':>7}{'A':>8}{'last/med':>9}{'uplink/F':>9}{'waste':>7}"
-)
+_COLUMNS = ("seed", "seconds", "bound", "R", "A", "worst", "last/med", "uplink/F", "waste")
+_HEAD = f"{'scenario':<14}" + "".join(f"{column:>9}" for column in _COLUMNS)
 
 
 def _row(result: Result, seed: int) -> str:
     uplink = max(result.rack_in.values(), default=0) / result.unique_bytes if result.unique_bytes else 0.0
     waste = result.wasted_bytes / result.unique_bytes if result.unique_bytes else 0.0
     note = "" if result.complete else "  not complete"
-    return (
-        f"{result.name:<14}{seed:>5}{result.seconds:>9.2f}{result.bound:>9.2f}{result.r:>7.3f}{result.a:>8.4f}"
-        f"{result.last_over_median:>9.3f}{uplink:>9.3f}{waste:>7.3f}{note}"
-    )
+    figures = (result.r, result.a, result.worst, result.last_over_median, uplink, waste)
+    row = f"{result.name:<14}{seed:>9}{result.seconds:>9.2f}{result.bound:>9.2f}"
+    return row + "".join(f"{figure:>9.4f}" for figure in figures) + note
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -8,25 +8,38 @@ from modeldist.simulator.scenario import NodeSpec, Scenario
 def fluid_bound(scenario: Scenario) -> float:
     """Seconds from the start until the last of the nodes that live could at best be complete.
 
-    Cuts: the origin's link; each node's own link, from when it joined; all bytes received against all that can be
-    sent, as nodes join; each rack's uplink.
+    Cuts: each node by itself; the origin's link; each rack's uplink; all bytes received against all that can be sent as
+    nodes join.
     """
-    fetching = [node for node in scenario.nodes if node.leave is None and not node.holds]
-    seeded = any(node.holds for node in scenario.nodes)
-    if not fetching:
-        return 0.0
-    first = min(node.start for node in fetching)
-    unique = sum(scenario.shards[index] for index in {index for node in fetching for index in _wants(scenario, node)})
-    bounds = [node.start + _size(scenario, node) / node.down for node in fetching]
-    if not seeded:
-        bounds.append(first + unique / scenario.origin_rate)
+    fetching = [node for node in scenario.nodes if _fetches(node)]
+    bounds = [node_bound(scenario, node) for node in fetching]
+    if fetching and not any(node.holds for node in scenario.nodes):
+        first = min(node.start for node in fetching)
+        bounds.append(first + _unique(scenario, fetching) / scenario.origin_rate)
         bounds.append(_all_senders(scenario, fetching, first))
         for rack, rate in scenario.rack_rate.items():
             inside = [node for node in fetching if node.rack == rack]
-            indices = {index for node in inside for index in _wants(scenario, node)}
             if inside:
-                bounds.append(min(n.start for n in inside) + sum(scenario.shards[i] for i in indices) / rate)
-    return max(bounds)
+                bounds.append(min(node.start for node in inside) + _unique(scenario, inside) / rate)
+    return max(bounds, default=0.0)
+
+
+def node_bound(scenario: Scenario, node: NodeSpec) -> float:
+    """When this node could at best be complete if all were done for it: its own link from when it joined, and what it
+    wants over the origin's link from when the first joined."""
+    own = node.start + _size(scenario, node) / node.down
+    if any(other.holds for other in scenario.nodes):
+        return own
+    first = min(other.start for other in scenario.nodes if _fetches(other))
+    return max(own, first + _unique(scenario, [node]) / scenario.origin_rate)
+
+
+def _fetches(node: NodeSpec) -> bool:
+    return node.leave is None and not node.holds
+
+
+def _unique(scenario: Scenario, nodes: list[NodeSpec]) -> int:
+    return sum(scenario.shards[index] for index in {index for node in nodes for index in _wants(scenario, node)})
 
 
 def _wants(scenario: Scenario, node: NodeSpec) -> tuple[int, ...]:

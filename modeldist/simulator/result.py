@@ -9,11 +9,13 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class NodeResult:
-    """Bytes by source; `finished` in seconds from the start, None if it never was complete."""
+    """Bytes by source. `finished` and `bound` in seconds from the start; `finished` is None if it never was complete,
+    `bound` is when it could have been at best."""
 
     node: str
     started: float
     finished: float | None
+    bound: float
     from_origin: int
     from_peers: int
     sent: int
@@ -46,6 +48,11 @@ class Result:
         return self.origin_bytes / self.unique_bytes if self.unique_bytes else 0.0
 
     @property
+    def worst(self) -> float:
+        """The largest finish / bound of a single node: what the slow ones make the others pay."""
+        return max((node.finished / node.bound for node in self.nodes if node.finished and node.bound), default=0.0)
+
+    @property
     def last_over_median(self) -> float:
         spans = [node.finished - node.started for node in self.nodes if node.finished is not None]
         return max(spans) / statistics.median(spans) if spans and statistics.median(spans) else 0.0
@@ -59,6 +66,7 @@ class Result:
             "bound": round(self.bound, 4),
             "R": round(self.r, 4),
             "A": round(self.a, 4),
+            "worst": round(self.worst, 4),
             "last_over_median": round(self.last_over_median, 4),
             "origin_bytes": self.origin_bytes,
             "unique_bytes": self.unique_bytes,
@@ -72,6 +80,7 @@ class Result:
                     "node": node.node,
                     "started": node.started,
                     "finished": None if node.finished is None else round(node.finished, 4),
+                    "bound": round(node.bound, 4),
                     "from_origin": node.from_origin,
                     "from_peers": node.from_peers,
                     "sent": node.sent,

@@ -9,7 +9,7 @@ from modeldist.artifact import Digest
 from modeldist.scheduler.messages import Event, Instruction
 from modeldist.scheduler.phase1 import Phase1
 from modeldist.scheduler.pieces import PieceLayout, piece_size_for
-from modeldist.simulator.bound import fluid_bound
+from modeldist.simulator.bound import fluid_bound, node_bound
 from modeldist.simulator.clock import Clock
 from modeldist.simulator.network import Flow, Link, Network
 from modeldist.simulator.node import SimulatedNode
@@ -114,6 +114,7 @@ class World:
                     node=node.name,
                     started=node.spec.start,
                     finished=node.finished,
+                    bound=node_bound(self.scenario, node.spec),
                     from_origin=round(node.origin_bytes),
                     from_peers=node.peer_bytes,
                     sent=node.up.carried,

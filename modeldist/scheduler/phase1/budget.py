@@ -22,7 +22,7 @@ class OriginLimits:
 
     streams: int = 64
     rate: float | None = None
-    target_streams: int = 8
+    target_streams: int = 16
     small_bytes: int = 8 << 20
 
 
@@ -36,12 +36,13 @@ class Turn:
 
 @dataclass(slots=True)
 class OriginBudget:
-    """`streams`, `reading` (bytes under active leases) and `todo` (pieces nobody holds) are kept by the lease desk."""
+    """`streams` and `reading` (bytes under active leases) are kept by the lease desk. `ramp`: streams used so far at
+    most; it grows with every piece read, so that the first pieces are there to be passed on soon, and a node that is
+    the first to ask does not take all streams before the others are there."""
 
     limits: OriginLimits
     streams: int = 0
     reading: int = 0
-    todo: int = 0
     ramp: int = 2
     tokens: float = 0.0
     refilled: float | None = None
@@ -100,17 +101,8 @@ class OriginBudget:
         if self.streams >= limits.streams:
             return False
         if self.streams < min(limits.target_streams, self.ramp):
-            return self.streams < self._taper()
-        return self.streams < self.todo and self.reading < limits.small_bytes and self._small()
-
-    def keeps_stream(self) -> bool:
-        """Whether a lease about to end is to be followed by another."""
-        return self.streams <= self._taper()
-
-    def _taper(self) -> int:
-        # The last pieces come one after another rather than all at once: the link is as full, and the first of them
-        # is passed on sooner.
-        return self.limits.streams if len(self.asking) < 2 else max(2, self.todo // 2)
+            return True
+        return self.reading < limits.small_bytes and self._small()
 
     def _small(self) -> bool:
         return self.streams == 0 or self.reading // self.streams < self.limits.small_bytes // self.limits.streams

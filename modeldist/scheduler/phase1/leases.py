@@ -99,11 +99,8 @@ class LeaseDesk:
         budget.queue((member.node, swarm.task), int(member.priority))
         self._dirty.add(swarm.origin)
 
-    def recount(self, swarm: Swarm) -> None:
-        """After what the swarm holds changed."""
-        todo = (swarm.all & ~swarm.held).bit_count()
-        self.origin(swarm.origin).todo += todo - swarm.todo
-        swarm.todo = todo
+    def watch_dark(self, swarm: Swarm) -> None:
+        """Pieces held without a known digest are leased to somebody once that has lasted too long."""
         if swarm.dark_since is not None and swarm.dark_since != swarm.dark_noted:
             swarm.dark_noted = swarm.dark_since
             self.wake_at(swarm, swarm.dark_since + self._config.digest_grace)
@@ -123,10 +120,6 @@ class LeaseDesk:
 
     def wake_at(self, swarm: Swarm, when: float) -> None:
         heapq.heappush(self._timers, (when, swarm.task))
-
-    def forget(self, swarm: Swarm) -> None:
-        """The swarm is empty and goes."""
-        self.origin(swarm.origin).todo -= swarm.todo
 
     # --- progress --------------------------------------------------------------------------------------------------
 
@@ -365,10 +358,11 @@ class LeaseDesk:
             for lease in self._leases.values()
             if lease.active and not lease.next and self.origin(lease.origin) is budget and lease.unread.bit_count() <= 1
         ]
-        if not ending or not budget.keeps_stream() or budget.someone_idle():
+        if not ending or budget.someone_idle():
             return
         for lease in ending:
-            if self._nodes[lease.node].barred_until > now:
+            over_quota = budget.turn(lease.node).streams > self._quota(budget)
+            if over_quota or self._nodes[lease.node].barred_until > now:
                 continue
             for swarm, member in self._asked_by(lease, budget):
                 pieces = self._free(swarm, member, now)

@@ -115,7 +115,6 @@ class Phase1:
         if swarm is None:
             swarm = Swarm(join.task, join.origin, _layout(join))
             self._swarms[join.task] = swarm
-            self._desk.recount(swarm)
         if swarm.layout.size != join.size:
             return []  # a digest has one size; whoever says otherwise is not let in
         if join.task in node.tasks:
@@ -128,7 +127,7 @@ class Phase1:
         swarm.holds(member, have, now)
         if join.piece_size in (0, swarm.layout.piece_size):
             swarm.learn(join.digests, have, proven=False, now=now)
-        self._desk.recount(swarm)
+        self._desk.watch_dark(swarm)
         self._note_digests(swarm)
         self._hold_back(swarm, have, complete, now)
         told: Told = [(node.name, m.TaskJoined(join.task, swarm.layout.piece_size))]
@@ -172,10 +171,9 @@ class Phase1:
         node.tasks.discard(task)
         swarm.remove(node.name)
         self._parents.left(swarm, member)
-        self._desk.recount(swarm)
+        self._desk.watch_dark(swarm)
         self._desk.wake(swarm)
         if not swarm.members and not keep:
-            self._desk.forget(swarm)
             self._unpublished.discard(task)
             del self._swarms[task]
 
@@ -204,7 +202,7 @@ class Phase1:
             member.read += size
             swarm.origin_bytes += size
             swarm.learn(report.verified, read, proven=True, now=now)
-            self._desk.recount(swarm)
+            self._desk.watch_dark(swarm)
         if report.verified:
             swarm.learn(report.verified, member.have, proven=False, now=now)
             self._note_digests(swarm)
@@ -276,7 +274,7 @@ class Phase1:
             if known:
                 told.append((member.node, m.PieceDigests(swarm.task, known)))
             self._parents.wants_again(swarm, member)
-        self._desk.recount(swarm)
+        self._desk.watch_dark(swarm)
         self._desk.wake(swarm)
         return told
 

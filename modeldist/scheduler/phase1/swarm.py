@@ -95,7 +95,6 @@ class Swarm:
     hold_until: float = float("-inf")
     parked: set[str] = field(default_factory=set)  # ask for leases, but there was nothing to lease
     origin_bytes: int = 0
-    todo: int = 0  # pieces nobody holds, as last counted by the lease desk
     resets: int = 0
     all: int = field(init=False)
 

@@ -20,8 +20,8 @@ class Phase2Config:
     """
 
     origin_streams: int = 8
-    window: float = 0.25
-    min_pieces_in_flight: int = 4
+    window: float = 0.5
+    min_pieces_in_flight: int = 16
     max_in_flight: int = 1024 * MIB
     max_in_flight_per_parent: int = 256 * MIB
     weights: tuple[int, int, int] = (16, 4, 1)
