@@ -7,10 +7,12 @@ here blocks (asyncio callers use threads) and is safe between threads and betwee
     places.py       where things are on disk
     partial.py      Partial: a shard being fetched         journal.py, recheck.py   what survives a crash
     follower.py     sha256 alongside the transfer          buffers.py               the bounded memory of all hashing
-    blobs.py        complete shards and their aliases      directory.py             what the piece server may read
+    blobs.py        complete shards and their aliases      piece_tables.py          their piece digests
+    opening.py      how a Partial comes to be              directory.py             what the piece server may read
     records.py      artifacts, references, pins            live.py, locks.py        leases and reservations of processes
-    hub.py          snapshots in the Hugging Face layout   linking.py, trees.py     how a snapshot's files are made
-    collector.py    rm and gc                              atomic.py, failures.py   durable writes, errors for users
+    hub.py          snapshots in the Hugging Face layout   linking.py, unpacking.py, trees.py    what they are made of
+    collector.py    rm and gc                              withdrawal.py            taking snapshots out of a hub
+    atomic.py       files whole or not at all              failures.py              errors for users
 """
 
 from modeldist.agent.store.collector import GcReport, Removed

@@ -13,7 +13,7 @@ from modeldist.agent.store.buffers import chunks
 from modeldist.agent.store.failures import naming
 from modeldist.agent.store.places import Places
 from modeldist.artifact import Digest, algorithm, parse_digest
-from modeldist.errors import IntegrityError, StorageError
+from modeldist.errors import IntegrityError
 
 SMALL = 1 << 20  # bytes; below this a name lost in a crash of the machine costs less than syncing it
 _READ_ONLY = 0o444
@@ -57,12 +57,13 @@ class Blobs:
         now = self._clock()
         os.utime(fd, (now, now))
         durable = os.fstat(fd).st_size > SMALL
-        for alias in aliases:
-            if algorithm(alias) != "sha256":
-                self.alias(alias, content, durable=durable)
-        self._publish(source, content, durable=durable)
+        with self._gate():  # the collector must not meet the alias before its blob
+            for alias in aliases:
+                if algorithm(alias) != "sha256":
+                    self._write_alias(alias, content, durable=durable)
+            self._publish(source, content, durable=durable)
 
-    def alias(self, digest: Digest, content: Digest, *, durable: bool = False) -> None:
+    def _write_alias(self, digest: Digest, content: Digest, *, durable: bool) -> None:
         write_atomically(self._places.alias(digest), content.encode(), tmp=self._places.tmp, durable=durable)
 
     def put_bytes(self, data: bytes) -> Digest:
@@ -103,16 +104,15 @@ class Blobs:
 
     def _publish(self, source: Path, content: Digest, *, durable: bool) -> None:
         target = self._places.blob(content)
-        with self._gate():
-            if self._renewed(target):
-                source.unlink()
-                return
-            try:
-                source.rename(target)
-            except FileNotFoundError:
-                target.parent.mkdir(exist_ok=True)
-                source.rename(target)
-                sync_directory(target.parent.parent)
+        if self._renewed(target):
+            source.unlink()
+            return
+        try:
+            source.rename(target)
+        except FileNotFoundError:
+            target.parent.mkdir(exist_ok=True)
+            source.rename(target)
+            sync_directory(target.parent.parent)
         if durable:
             sync_directory(target.parent)
 
@@ -145,8 +145,6 @@ class Blobs:
             return path.stat().st_size
         except FileNotFoundError:
             return None
-        except OSError as error:
-            raise StorageError(f"Cannot read {path}: {error.strerror}.") from error
 
 
 def _children(folder: Path) -> list[Path]:

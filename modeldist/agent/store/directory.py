@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from modeldist.agent.store.blobs import Blobs
 from modeldist.agent.store.partial import OnVerified, Partial
+from modeldist.agent.store.piece_tables import PieceTables
 from modeldist.artifact import Digest
 from modeldist.errors import StorageError
 from modeldist.scheduler.pieces import PieceLayout, PieceSet, piece_size_for
@@ -17,8 +18,9 @@ from modeldist.scheduler.pieces import PieceLayout, PieceSet, piece_size_for
 class Directory:
     """Satisfies `modeldist.transfer.base.ShardDirectory`."""
 
-    def __init__(self, blobs: Blobs) -> None:
+    def __init__(self, blobs: Blobs, kept: PieceTables) -> None:
         self._blobs = blobs
+        self._kept = kept
         self._lock = threading.Lock()
         self._partials: dict[Digest, Partial] = {}
         self._watchers: dict[Digest, list[OnVerified]] = {}
@@ -45,7 +47,8 @@ class Directory:
     def cut(self, shard: Digest, piece_size: int) -> None:
         """From now on this shard, when complete, is served in pieces of `piece_size` bytes, as its swarm cuts it.
 
-        Otherwise it is the size it was fetched in, or `piece_size_for` its size after a restart.
+        Otherwise it is the size it was fetched in, which the kept piece digests tell after a restart, or else
+        `piece_size_for` its size.
         """
         with self._lock:
             self._piece_sizes[shard] = piece_size
@@ -86,7 +89,12 @@ class Directory:
         except FileNotFoundError:
             return None
         size = os.fstat(fd).st_size
-        return Source(fd, None, PieceLayout(size, piece_size or piece_size_for(size)))
+        return Source(fd, None, PieceLayout(size, piece_size or self._kept_size(shard) or piece_size_for(size)))
+
+    def _kept_size(self, shard: Digest) -> int | None:
+        content = self._blobs.sha256(shard)
+        table = self._kept.get(content) if content else None
+        return table[0] if table else None
 
 
 class Source:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
 
-from modeldist.agent.store.atomic import temporary
+from modeldist.agent.store.atomic import temporary, unique
 from modeldist.agent.store.blobs import Blobs
 from modeldist.agent.store.collector import Collector, GcReport, Removed
 from modeldist.agent.store.directory import Directory
@@ -43,8 +42,8 @@ class Store:
         self._records = Records(places, clock)
         self._hub = Hub(hub, self._blobs)
         self._collector = Collector(places, self._blobs, self._records, self._live, hub, clock)
-        self._directory = Directory(self._blobs)
         self._piece_tables = PieceTables(places)
+        self._directory = Directory(self._blobs, self._piece_tables)
         self._opener = Opener(
             places,
             self._blobs,
@@ -66,7 +65,7 @@ class Store:
             for folder in (*places.folders(), hub):
                 folder.mkdir(parents=True, exist_ok=True)
             _check_format(places)
-            node_id = _once(places.node_id, uuid.uuid4().hex, places.tmp)
+            node_id = _once(places.node_id, unique(), places.tmp)
         return cls(places, hub, node_id, clock)
 
     def close(self) -> None:

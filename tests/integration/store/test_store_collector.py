@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import tarfile
+import threading
 import time
 from pathlib import Path
 
@@ -126,6 +127,29 @@ def test_removing_what_a_user_deleted_by_hand(store: Store) -> None:
 
 
 # --- gc ---
+
+
+def test_collecting_all_the_while_loses_nothing_new(store: Store) -> None:
+    """An alias is written before its blob has its name; the collector must not take it for a dangling one."""
+    stop = threading.Event()
+    other = Store.open(store.root)
+
+    def collect() -> None:
+        while not stop.is_set():
+            other.gc()
+
+    thread = threading.Thread(target=collect)
+    thread.start()
+    try:
+        for seed in range(150):
+            data = b"shard %d" % seed
+            with store.lease([digest_of(data, "git-sha1")]):
+                put(store, data, "git-sha1")
+                assert store.has(digest_of(data, "git-sha1"))
+    finally:
+        stop.set()
+        thread.join()
+        other.close()
 
 
 def test_orphans_go_when_old(store: Store, clock: Clock) -> None:

@@ -55,6 +55,18 @@ def test_complete_shard_is_cut_as_it_was_fetched_or_as_told(store: Store) -> Non
     second.close()
 
 
+def test_complete_shard_is_cut_as_its_kept_digests_after_a_restart(store: Store) -> None:
+    with store.begin(SHARD, PIECE) as partial:
+        receive(partial, DATA)
+        partial.commit()
+        store.keep_piece_digests(partial)
+    again = Store.open(store.root)
+    reader = opened(again)
+    assert reader.layout.piece_size == PIECE
+    reader.close()
+    again.close()
+
+
 def test_partial_grows_under_its_reader_and_becomes_whole(store: Store) -> None:
     with store.begin(SHARD, PIECE) as partial:
         receive(partial, DATA, [1])

@@ -259,6 +259,28 @@ def test_recut_to_the_same_size_changes_nothing(store: Store) -> None:
         assert partial.have() == PieceSet.of([0])
 
 
+# --- piece digests of complete shards ---
+
+
+def test_piece_digests_are_kept_for_complete_shards(store: Store) -> None:
+    with store.begin(SHARD, PIECE) as partial:
+        receive(partial, DATA)
+        partial.commit()
+        store.keep_piece_digests(partial)
+    again = Store.open(store.root)
+    assert again.piece_digests(SHARD.digest) == (PIECE, partial.digests())
+    again.close()
+
+
+@pytest.mark.parametrize("damage", [b"", bytes(8), bytes(8) + bytes(32), (5).to_bytes(8, "little") + bytes(31)])
+def test_damaged_piece_digests_count_as_absent(store: Store, damage: bytes) -> None:
+    put(store, DATA)
+    assert store.piece_digests(SHARD.digest) is None
+    assert store.piece_digests(digest_of(b"unknown", "etag")) is None
+    (store.root / "pieces" / SHARD.digest.partition(":")[2]).write_bytes(damage)
+    assert store.piece_digests(SHARD.digest) is None
+
+
 # --- one at a time, many threads ---
 
 
