@@ -47,7 +47,8 @@ class SimulatedNode:
         self._connected: set[str] = set()
         self._changed: set[Digest] = set()
         self._parents: dict[tuple[Digest, str], list[float]] = {}  # bytes, seconds, failures, busy since the report
-        self._requests: set[tuple[Digest, int, str]] = set()
+        self._waiting: dict[str, int] = {}  # requests outstanding at each parent
+        self._waiting_since: dict[str, float] = {}
         self._readers: dict[tuple[Digest, int], Reader] = {}
         self._seq = 0
         self._jitter = rng.random()
@@ -144,8 +145,11 @@ class SimulatedNode:
             case p2.Unsubscribe(task=task, node=node):
                 self._at(node, latency, lambda parent: parent.unsubscribe(task, self.name))
             case p2.FetchFromPeer(task=task, piece=piece, node=node):
-                self._requests.add((task, piece, node))
                 sent = self.world.clock.now
+                if not self._waiting.get(node):
+                    self._waiting[node] = 0
+                    self._waiting_since[node] = sent
+                self._waiting[node] += 1
                 self._at(node, latency, lambda parent: parent.serve(task, piece, self, sent))
             case p2.ReadLease(task=task, lease=lease, start=start, count=count):
                 self._readers[task, lease] = Reader(self, task, lease, start, count)
@@ -192,9 +196,11 @@ class SimulatedNode:
     def serve(self, task: Digest, piece: int, child: SimulatedNode, sent: float) -> None:
         world, now = self.world, self.world.clock.now
         if self.spec.busy is not None and self.spec.busy[0] <= now < self.spec.busy[1]:
+            child._answered(self.name)
             child._later(world.scenario.latency, p2.PieceBusy(task, piece, self.name, _BUSY_SECONDS))
             return
         if not self.have[task] >> piece & 1:
+            child._answered(self.name)
             child._later(world.scenario.latency, p2.PieceRefused(task, piece, self.name, "not here"))
             return
         size = world.tasks[task].length(piece)
@@ -213,11 +219,16 @@ class SimulatedNode:
         self.peer_bytes += size
         counts = self._parents.setdefault((task, node), [0, 0.0])
         counts[0] += size
-        counts[1] += seconds
+        counts[1] += self.world.clock.now - self._waiting_since[node]
+        self._answered(node)
         self.event(p2.PieceFetched(task, piece, node, size, seconds))
         if self.have[task] >> piece & 1:
             self.wasted_bytes += size
         self.world.clock.after(size / self.world.scenario.verify_rate, lambda: self.verified(task, piece))
+
+    def _answered(self, node: str) -> None:
+        self._waiting[node] -= 1
+        self._waiting_since[node] = self.world.clock.now
 
     def verified(self, task: Digest, piece: int) -> None:
         if not self.alive or self.have[task] >> piece & 1:

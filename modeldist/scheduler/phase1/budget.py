@@ -28,7 +28,7 @@ class OriginLimits:
 
 @dataclass(slots=True)
 class Turn:
-    """What decides whose turn it is: fewer streams now, then fewer bytes granted so far, weighted."""
+    """What decides whose turn it is: fewer streams now, then fewer bytes granted so far (over the node's weight)."""
 
     streams: int = 0
     granted: float = 0.0
@@ -89,6 +89,10 @@ class OriginBudget:
             return False
         self.queue(popped[1], popped[0])
         return self.turn(popped[1][0]).streams == 0
+
+    def fair_share(self) -> float:
+        """Weighted bytes granted per node, on average."""
+        return sum(turn.granted for turn in self.turns.values()) / max(1, len(self.turns))
 
     # --- how much --------------------------------------------------------------------------------------------------
 

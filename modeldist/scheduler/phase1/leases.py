@@ -8,6 +8,7 @@ ends, without a round trip and without another stream.
 from __future__ import annotations
 
 import heapq
+import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -19,6 +20,10 @@ from modeldist.scheduler.phase1.nodes import Node
 from modeldist.scheduler.phase1.swarm import Member, Swarm
 
 _GAIN = 0.5
+_SERVES_WELL = 0.7
+_LEAST_WEIGHT = 0.1
+_LEAST_COMPARED = 3  # nodes; among fewer there is no telling who is slow
+_WEIGHING_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -58,6 +63,7 @@ class LeaseDesk:
         self._capped: dict[str, set[Asker]] = {}  # origin -> askers at their quota or barred
         self._dirty: set[str] = set()
         self._timers: list[tuple[float, Digest]] = []
+        self._next_weighing = 0.0
 
     def origin(self, name: str) -> OriginBudget:
         budget = self.origins.get(name)
@@ -233,11 +239,7 @@ class LeaseDesk:
     def expire(self, now: float) -> list[tuple[str, LeaseRevoked]]:
         """Leases without progress are revoked, with those that follow them."""
         revoked: list[tuple[str, LeaseRevoked]] = []
-        stuck = [
-            lease
-            for lease in self._leases.values()
-            if lease.active and now - lease.progressed > self._config.lease_timeout
-        ]
+        stuck = [lease for lease in self._leases.values() if lease.active and self._stuck(lease, now)]
         for lease in stuck:
             chain = [lease, *([self._leases[lease.next]] if lease.next else [])]
             self._bar(lease.node, now)
@@ -249,10 +251,21 @@ class LeaseDesk:
                 revoked.append((link.node, LeaseRevoked(link.task, link.id)))
         return revoked
 
+    def _stuck(self, lease: Lease, now: float) -> bool:
+        idle = now - lease.progressed
+        if idle <= min(self._config.tail_timeout, self._config.lease_timeout):
+            return False
+        swarm = self._swarms[lease.task]
+        awaited = not swarm.all & ~swarm.held & ~swarm.leased and len(swarm.members) > 1
+        return awaited or idle > self._config.lease_timeout
+
     # --- granting --------------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> None:
         """Askers that waited for time to pass are looked at again."""
+        if now >= self._next_weighing:
+            self._next_weighing = now + _WEIGHING_SECONDS
+            self._weigh()
         while self._timers and self._timers[0][0] <= now:
             swarm = self._swarms.get(heapq.heappop(self._timers)[1])
             if swarm is not None:
@@ -261,6 +274,15 @@ class LeaseDesk:
             self._uncap(name)
             if budget.waiting:
                 self._dirty.add(name)
+
+    def _weigh(self) -> None:
+        """What a node reads, it has to pass on: nodes that their children find slow get smaller shares."""
+        rates = {name: node.service.goodput for name, node in self._nodes.items() if node.service.goodput}
+        if len(rates) < _LEAST_COMPARED:
+            return
+        median = statistics.median(rates.values())
+        for name, rate in rates.items():
+            self._nodes[name].weight = min(1.0, max(_LEAST_WEIGHT, rate / median))
 
     def grant(self, now: float) -> list[tuple[str, LeaseGranted]]:
         """Every lease that can be granted now."""
@@ -282,7 +304,7 @@ class LeaseDesk:
             member = swarm.members.get(asker[0]) if swarm is not None else None
             if swarm is None or member is None or not member.asked:
                 continue
-            if budget.turn(member.node).streams >= self._quota(budget) or self._nodes[member.node].barred_until > now:
+            if budget.turn(member.node).streams >= self._quota(budget) or not self._may_read(member.node, budget, now):
                 self._capped.setdefault(name, set()).add(asker)
                 continue
             pieces = self._free(swarm, member, now)
@@ -298,6 +320,14 @@ class LeaseDesk:
             if member.asked:
                 budget.queue(asker, popped[0])
             yield lease
+
+    def _may_read(self, node: str, budget: OriginBudget, now: float) -> bool:
+        """Not while it waits after failures; and a node that serves slowly reads no more than it can pass on, unless
+        nobody else reads."""
+        record = self._nodes[node]
+        if record.barred_until > now:
+            return False
+        return record.weight >= _SERVES_WELL or not budget.streams or budget.turn(node).granted <= budget.fair_share()
 
     def _quota(self, budget: OriginBudget) -> int:
         quota = budget.node_quota()
@@ -328,7 +358,7 @@ class LeaseDesk:
         if size > allowance and allowance < min(size, budget.limits.rate or size):
             return None
         budget.spend(size)
-        budget.turn(member.node).granted += size
+        budget.turn(member.node).granted += size / self._nodes[member.node].weight
         member.asked -= min(count, member.asked)
         if not member.asked:
             self.asks_no_more(swarm, member.node)
@@ -362,7 +392,7 @@ class LeaseDesk:
             return
         for lease in ending:
             over_quota = budget.turn(lease.node).streams > self._quota(budget)
-            if over_quota or self._nodes[lease.node].barred_until > now:
+            if over_quota or not self._may_read(lease.node, budget, now):
                 continue
             for swarm, member in self._asked_by(lease, budget):
                 pieces = self._free(swarm, member, now)
