@@ -70,7 +70,7 @@ def best_parent(
         if not link.connected or link.not_before > now:
             continue
         size = size_of(link)
-        if not size or not link.has_room(size):
+        if not size or not link.has_room(size, guess):
             continue
         score = link.expected(size, guess)
         if best is None or score < best_score:

@@ -46,6 +46,7 @@ class Fetch:
     requests: dict[int, list[Request]] = field(default_factory=dict)
     demand: tuple[int, ...] = ()
     told_complete: bool = False
+    ring: int = 0  # where this node begins with the pieces of a slow parent
     all: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -81,13 +82,20 @@ class Fetch:
             open_ &= _every(index, count, self.layout.count) & ~self.near
         return open_
 
-    def choose(self, open_: int, rng: random.Random) -> int:
-        """A member of `open_`: what is waited for, else the rarest among a few drawn at random."""
+    def choose(self, open_: int, rng: random.Random, *, slow: bool) -> int:
+        """A member of `open_`: what is waited for, else the rarest among a few drawn at random.
+
+        From a `slow` parent each child takes the pieces from its own point of the ring onwards:
+        it sends different pieces to different children, who then have something to exchange.
+        """
         for piece in self.demand:
             if open_ >> piece & 1:
                 return piece
         if not open_ & (open_ - 1):
             return open_.bit_length() - 1
+        if slow:
+            rest = open_ >> self.ring << self.ring or open_
+            return (rest & -rest).bit_length() - 1
         drawn = {random_member(open_, rng) for _ in range(_RARITY_SAMPLE)}
         if len(drawn) == 1:
             return drawn.pop()

@@ -76,6 +76,7 @@ class Phase2:
         if event.task in self._tasks:
             return
         fetch = Fetch(event.task, event.layout, event.priority, event.have.bits, progressed=now)
+        fetch.ring = self._rng.randrange(max(1, event.layout.count))
         self._tasks[event.task] = fetch
         if not self._finish(fetch):
             self._request_leases(fetch, now)
@@ -334,7 +335,9 @@ class Phase2:
                 return
             fetch = self._next_task(link)
             assert fetch is not None
-            piece = fetch.choose(fetch.fetchable(link.node, now, self._config.patience), self._rng)
+            piece = fetch.choose(
+                fetch.fetchable(link.node, now, self._config.patience), self._rng, slow=link.slow(guess)
+            )
             # Tasks of one class take turns.
             ready = link.ready[fetch.priority_class]
             del ready[fetch.task]

@@ -40,5 +40,7 @@ def _other_holder(
         for node, held in fetch.holders.items()
         if node != request.node and held & bit and not fetch.excluded.get(node, 0) & bit
     ]
-    usable = [link for link in others if link.connected and link.not_before <= now and link.has_room(request.size)]
+    usable = [
+        link for link in others if link.connected and link.not_before <= now and link.has_room(request.size, guess)
+    ]
     return min(usable, key=lambda link: link.expected(request.size, guess), default=None)
