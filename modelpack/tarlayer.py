@@ -144,7 +144,7 @@ def _check_link(name: str, target: str) -> None:
     while up < len(parts) and parts[up] == "..":
         up += 1
     down = parts[up:]
-    if up > name.count("/") or "\0" in target or not down or any(part in ("", ".", "..") for part in down):
+    if up > name.count("/") or not down or any(part in ("", ".", "..") for part in down):
         raise UnsafeName(f"The archive's link {name!r} leads to {target[:200]!r}.", remedy=_REMEDY)
 
 

@@ -89,7 +89,9 @@ class TarStream:
     def _header(self) -> bytes | None:
         """The next header; None after the last entry, when the rest of the archive is read and found to be zeros."""
         block = self._block()
-        if block and any(block):
+        if not block:
+            raise InvalidTar("The archive ends without its end marker, so a part of it may be missing.")
+        if any(block):
             _check_sum(block)
             return block
         while block:
