@@ -51,9 +51,24 @@ class Candidates:
         drawn.sort(key=lambda node: self._nodes[node].crowding(now))
         chosen.update(dict.fromkeys(drawn[:wanted]))
 
+    def kept(self, swarm: Swarm, child: Member, now: float) -> list[str]:
+        """The child's parents that still serve, less the far ones in the place of rack mates who joined since."""
+        current = [node for node in child.parents if node in swarm.serving]
+        rack = swarm.racks.get(child.location.rack) if child.location.rack else None
+        if rack is None:
+            return current
+        mates = len(rack) - (child.node in rack)
+        room = self._config.candidates - min(mates, self._config.candidates - self._config.far_candidates)
+        far = [node for node in current if node not in rack]
+        if len(far) <= room:
+            return current
+        far.sort(key=lambda node: self._worth(node, child.node, now), reverse=True)
+        dropped = set(far[room:])
+        return [node for node in current if node not in dropped]
+
     def refreshed(self, swarm: Swarm, child: Member, now: float) -> tuple[str, ...]:
         """The list with its worst part exchanged; parents that serve well are kept."""
-        current = [node for node in child.parents if node in swarm.serving]
+        current = self.kept(swarm, child, now)
         if len(swarm.serving) <= self._config.candidates:
             return self.choose(swarm, child, current, now)
         current.sort(key=lambda node: self._worth(node, child.node, now), reverse=True)

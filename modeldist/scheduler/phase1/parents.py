@@ -89,7 +89,7 @@ class ParentLists:
 
     def _complete(self, swarm: Swarm, member: Member, now: float) -> Told:
         """Fill the list up and send it."""
-        kept = [node for node in member.parents if node in swarm.serving]
+        kept = self._candidates.kept(swarm, member, now)
         self._candidates.assign(swarm, member, self._candidates.choose(swarm, member, kept, now))
         member.told = now
         if not member.parents and not kept:
