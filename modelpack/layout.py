@@ -36,7 +36,7 @@ class OciLayout:
         """Open the layout at `path`, or make an empty one. Raises LayoutError when something else is there."""
         if (path / "oci-layout").exists():
             return cls.open(path)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and not _is_unfinished(path):
             raise LayoutError(
                 f"{path} is there and no OCI image layout.", remedy="Choose an empty directory or an existing layout."
             )
@@ -153,6 +153,13 @@ class OciLayout:
         with open(self.path / "blobs" / ".lock", "ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def _is_unfinished(path: Path) -> bool:
+    """An empty directory, or what another process has made of a layout so far."""
+    if not path.is_dir():
+        return False
+    return all(entry.name in ("blobs", "index.json") or entry.name.startswith(".new-") for entry in path.iterdir())
 
 
 def _name(entry: Descriptor) -> str:

@@ -10,10 +10,8 @@ from modelpack.errors import DigestMismatch
 from modelpack.layout import OciLayout
 from modelpack.manifest import Manifest
 from modelpack.names import NameSet
-from modelpack.tarlayer import tar_entries
+from modelpack.tarlayer import DEFAULT_LIMITS, tar_entries
 from modelpack.tarsource import TarLimits
-
-DEFAULT_LIMITS = TarLimits()
 
 
 def verify_layout(

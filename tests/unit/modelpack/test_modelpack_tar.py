@@ -139,6 +139,15 @@ def test_prefixes_of_ustar_and_directories_before_posix(tmp_path):
     assert tar_entries(io.BytesIO(old), "tar").entries == (TarEntry("old", "directory", 0, 0o644),)
 
 
+@pytest.mark.parametrize("fmt", FORMATS[1:])
+def test_long_names_and_targets(tmp_path, fmt):
+    name, target = "/".join(["d" * 90] * 3), "/".join(["t" * 90] * 2)
+    raw = archive((member(name), b"content"), (member("link", tarfile.SYMTYPE, target), b""), fmt=fmt)
+    result = extract_tar(io.BytesIO(raw), "tar", tmp_path, symlinks=True)
+    assert [file.path for file in result.files] == [name]
+    assert result.links == (("link", target),)
+
+
 def test_binary_sizes_of_gnu():
     raw = bytearray(files({"a": b"12345"}, tarfile.GNU_FORMAT))
     raw[124:136] = b"\x80" + (5).to_bytes(11, "big")
