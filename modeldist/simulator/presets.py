@@ -7,6 +7,7 @@ from collections.abc import Callable
 from modeldist.simulator.scenario import NodeSpec, Scenario
 
 MIB = 1 << 20
+GIB = 1 << 30
 MBIT = 1e6 / 8
 
 
@@ -77,12 +78,12 @@ def small_files() -> Scenario:
 
 
 def hundred(nodes: int = 100) -> Scenario:
-    """A hundred nodes in racks of ten, 1 GiB at 10 Gbit, uplinks 4:1."""
+    """A hundred nodes in racks of ten, 16 GiB at 10 Gbit, uplinks 4:1."""
     rate = 10_000 * MBIT
     specs = tuple(NodeSpec(f"n{index}", rate, rate, rack=f"r{index // 10}", zone="z") for index in range(nodes))
     uplinks = {f"r{index}": 10 * rate / 4 for index in range(-(-nodes // 10))}
     return Scenario(
-        f"racks-{nodes}", (4096 * MIB,), specs, origin_rate=rate, rack_rate=uplinks, quantum=0.005, piece_size=16 * MIB
+        f"racks-{nodes}", (16 * GIB,), specs, origin_rate=rate, rack_rate=uplinks, quantum=0.01
     )
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 from modeldist.artifact import Digest
 
+_LEAST_WEIGHT = 0.1
+
 Asker = tuple[str, Digest]
 
 
@@ -28,10 +30,16 @@ class OriginLimits:
 
 @dataclass(slots=True)
 class Turn:
-    """What decides whose turn it is: fewer streams now, then fewer bytes granted so far (over the node's weight)."""
+    """What decides whose turn it is: fewer streams now, then fewer bytes granted so far for the node's weight, which is
+    how well it serves beside the others (0..1)."""
 
     streams: int = 0
     granted: float = 0.0
+    weight: float = 1.0
+
+    @property
+    def level(self) -> float:
+        return self.granted / self.weight
 
 
 @dataclass(slots=True)
@@ -58,7 +66,7 @@ class OriginBudget:
         turn = self.turns.get(node)
         if turn is None:
             # A newcomer starts level with the least served, not with a claim on all that was granted before.
-            level = min((self.turns[other].granted for other in self.asking if other in self.turns), default=0.0)
+            level = min((self.turns[other].level for other in self.asking if other in self.turns), default=0.0)
             turn = self.turns[node] = Turn(granted=level)
         return turn
 
@@ -68,15 +76,15 @@ class OriginBudget:
         self._queued.add(asker)
         self._order += 1
         turn = self.turn(asker[0])
-        heapq.heappush(self.waiting, (priority, turn.streams, turn.granted, self._order, asker))
+        heapq.heappush(self.waiting, (priority, turn.streams, turn.level, self._order, asker))
 
     def pop(self) -> tuple[int, Asker] | None:
         """The asker whose turn it is (with its priority), taken off the queue."""
         while self.waiting:
-            priority, streams, granted, _, asker = heapq.heappop(self.waiting)
+            priority, streams, level, _, asker = heapq.heappop(self.waiting)
             self._queued.discard(asker)
             turn = self.turn(asker[0])
-            if (turn.streams, turn.granted) > (streams, granted):
+            if (turn.streams, turn.level) > (streams, level):
                 self.queue(asker, priority)  # it was granted something meanwhile: back to its new place
                 continue
             return priority, asker
@@ -91,8 +99,13 @@ class OriginBudget:
         return self.turn(popped[1][0]).streams == 0
 
     def fair_share(self) -> float:
-        """Weighted bytes granted per node, on average."""
-        return sum(turn.granted for turn in self.turns.values()) / max(1, len(self.turns))
+        """The level that all nodes would have, had each been granted after its weight."""
+        turns = self.turns.values()
+        return sum(turn.granted for turn in turns) / max(_LEAST_WEIGHT, sum(turn.weight for turn in turns))
+
+    def weigh(self, weights: dict[str, float]) -> None:
+        for node, turn in self.turns.items():
+            turn.weight = max(_LEAST_WEIGHT, weights.get(node, turn.weight))
 
     # --- how much --------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ class Phase1Config:
     `restart_grace`: after a start of the control plane, a task that a node joins with partial content gets no leases
     for this long, so that what other nodes hold is known before anything is read again. 0 in embedded mode.
     `restart_window`: how long after the first event a start counts as recent.
+    `lease_seconds`: what a lease should take to read at most, by the rate of the node's last leases.
     `lease_timeout`: a lease without progress for this long is revoked; `tail_timeout`: the same when nothing else of
     the task is left to lease, so that everybody waits for it.
     `digest_grace`: pieces held by nodes that told no digest become leasable after this long.
@@ -33,7 +34,7 @@ class Phase1Config:
     parents_interval: float = 0.25
     lease_timeout: float = 10.0
     tail_timeout: float = 4.0
-    lease_seconds: float = 2.0
+    lease_seconds: float = 1.0
     lease_back_off: float = 1.0
     lease_back_off_max: float = 30.0
     restart_grace: float = 2.0

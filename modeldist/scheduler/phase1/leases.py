@@ -21,9 +21,8 @@ from modeldist.scheduler.phase1.swarm import Member, Swarm
 
 _GAIN = 0.5
 _SERVES_WELL = 0.7
-_LEAST_WEIGHT = 0.1
 _LEAST_COMPARED = 3  # nodes; among fewer there is no telling who is slow
-_WEIGHING_SECONDS = 1.0
+_WEIGHING_SECONDS = 0.5
 
 
 @dataclass(slots=True)
@@ -281,8 +280,9 @@ class LeaseDesk:
         if len(rates) < _LEAST_COMPARED:
             return
         median = statistics.median(rates.values())
-        for name, rate in rates.items():
-            self._nodes[name].weight = min(1.0, max(_LEAST_WEIGHT, rate / median))
+        weights = {name: min(1.0, rate / median) for name, rate in rates.items()}
+        for budget in self.origins.values():
+            budget.weigh(weights)
 
     def grant(self, now: float) -> list[tuple[str, LeaseGranted]]:
         """Every lease that can be granted now."""
@@ -324,10 +324,10 @@ class LeaseDesk:
     def _may_read(self, node: str, budget: OriginBudget, now: float) -> bool:
         """Not while it waits after failures; and a node that serves slowly reads no more than it can pass on, unless
         nobody else reads."""
-        record = self._nodes[node]
-        if record.barred_until > now:
+        if self._nodes[node].barred_until > now:
             return False
-        return record.weight >= _SERVES_WELL or not budget.streams or budget.turn(node).granted <= budget.fair_share()
+        turn = budget.turn(node)
+        return turn.weight >= _SERVES_WELL or not budget.streams or turn.level <= budget.fair_share()
 
     def _quota(self, budget: OriginBudget) -> int:
         quota = budget.node_quota()
@@ -346,10 +346,12 @@ class LeaseDesk:
         start = (pieces & -pieces).bit_length() - 1
         gap = ~(pieces >> start)
         run = (gap & -gap).bit_length() - 1
-        fair = pieces.bit_count() // (4 * max(1, len(budget.asking)))
-        rate = self._nodes[member.node].lease_rate
-        in_time = 1 if rate is None else int(rate * self._config.lease_seconds) // layout.piece_size
-        count = max(1, min(run, fair, in_time, member.asked))
+        fair = pieces.bit_count() // (4 * max(len(budget.asking), budget.limits.target_streams))
+        record = self._nodes[member.node]
+        in_time = int((record.lease_rate or 0.0) * self._config.lease_seconds) // layout.piece_size
+        # Rates measured while few streams share the link are too high: sizes at most double from lease to lease.
+        grown = 2 * record.lease_bytes // layout.piece_size
+        count = max(1, min(run, fair, in_time, grown, member.asked))
         allowance = budget.allowance(now)
         while count > 1 and _bytes(swarm, _span(start, count)) > allowance:
             count //= 2
@@ -358,7 +360,8 @@ class LeaseDesk:
         if size > allowance and allowance < min(size, budget.limits.rate or size):
             return None
         budget.spend(size)
-        budget.turn(member.node).granted += size / self._nodes[member.node].weight
+        record.lease_bytes = size
+        budget.turn(member.node).granted += size
         member.asked -= min(count, member.asked)
         if not member.asked:
             self.asks_no_more(swarm, member.node)

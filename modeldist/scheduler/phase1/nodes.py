@@ -12,9 +12,8 @@ from modeldist.scheduler.phase1.service import Service
 
 @dataclass(slots=True)
 class Node:
-    """`weight`: how well it serves beside the others, 0..1; its share of origin leases. `lease_rate`: bytes/s one of
-    its origin streams brought lately. `barred_until`: gets no leases before that, because the last ones failed or
-    stood still."""
+    """`lease_rate`: bytes/s that one of its origin streams brought lately; `lease_bytes`: the size of its last lease.
+    `barred_until`: gets no leases before that, because the last ones failed or stood still."""
 
     name: str
     address: str
@@ -24,8 +23,8 @@ class Node:
     joined: float
     tasks: set[Digest] = field(default_factory=set)
     reported: float | None = None
-    weight: float = 1.0
     lease_rate: float | None = None
+    lease_bytes: int = 0
     lease_failures: int = 0
     barred_until: float = 0.0
 
