@@ -6,6 +6,8 @@ Imports the scheduler's own files and `modeldist.artifact`, nothing else.
     machine.py     the events, one by one
     swarm.py       one task: its members, what they hold, piece digests
     leases.py      who reads which pieces from the origin; expiry
+    lease_book.py  the leases that are out
+    asking.py      who would read from the origin
     budget.py      an origin's streams and bytes/s; whose turn it is
     candidates.py  which parents a child gets
     parents.py     when lists of parents are sent

@@ -77,7 +77,7 @@ class Phase1:
             return []
         for task in list(record.tasks):
             self._leave(record, task, now)
-        for budget in self._desk.origins.values():
+        for budget in self._desk.asking.origins.values():
             budget.turns.pop(node, None)
         del self._nodes[node]
         return self._settle([], now)
@@ -127,7 +127,7 @@ class Phase1:
         swarm.holds(member, have, now)
         if join.piece_size in (0, swarm.layout.piece_size):
             swarm.learn(join.digests, have, proven=False, now=now)
-        self._desk.watch_dark(swarm)
+        self._desk.asking.watch_dark(swarm)
         self._note_digests(swarm)
         self._hold_back(swarm, have, complete, now)
         told: Told = [(node.name, m.TaskJoined(join.task, swarm.layout.piece_size))]
@@ -153,7 +153,7 @@ class Phase1:
         recent = self._started is not None and now - self._started <= config.restart_window
         if have and not complete and recent and config.restart_grace > 0 and swarm.hold_until == float("-inf"):
             swarm.hold_until = now + config.restart_grace
-            self._desk.wake_at(swarm, swarm.hold_until)
+            self._desk.asking.wake_at(swarm, swarm.hold_until)
 
     def _leave_tasks(self, node: Node, event: m.LeaveTasks, now: float) -> Told:
         for task in event.tasks:
@@ -165,14 +165,14 @@ class Phase1:
         """`keep`: the swarm stays even when empty."""
         swarm = self._swarms[task]
         member = swarm.members[node.name]
-        self._desk.ask(swarm, member, 0)
+        self._desk.asking.ask(swarm, member, 0)
         self._desk.drop(swarm, node.name, now)
         self._candidates.release_all(swarm, member)
         node.tasks.discard(task)
         swarm.remove(node.name)
         self._parents.left(swarm, member)
-        self._desk.watch_dark(swarm)
-        self._desk.wake(swarm)
+        self._desk.asking.watch_dark(swarm)
+        self._desk.asking.wake(swarm)
         if not swarm.members and not keep:
             self._unpublished.discard(task)
             del self._swarms[task]
@@ -190,19 +190,19 @@ class Phase1:
     def _task_report(self, node: Node, swarm: Swarm, report: m.TaskReport, interval: float, now: float) -> None:
         member = swarm.members[node.name]
         for lease, total in report.lease_bytes.items():
-            self._desk.progressed(node.name, lease, total, now)
+            self._desk.book.progressed(node.name, lease, total, now)
         have = PieceSet.from_bytes(report.have).bits if report.have else member.have
         for digest in report.verified:
             if 0 <= digest.piece < swarm.layout.count:
                 have |= 1 << digest.piece
         if have != member.have:
             new = swarm.holds(member, have, now)
-            read = self._desk.verified(swarm, node.name, new, now)
+            read = self._desk.book.verified(swarm, node.name, new, now)
             size = swarm.layout.bytes_of(PieceSet(read))
             member.read += size
             swarm.origin_bytes += size
             swarm.learn(report.verified, read, proven=True, now=now)
-            self._desk.watch_dark(swarm)
+            self._desk.asking.watch_dark(swarm)
         if report.verified:
             swarm.learn(report.verified, member.have, proven=False, now=now)
             self._note_digests(swarm)
@@ -214,14 +214,14 @@ class Phase1:
 
     def _satisfied(self, swarm: Swarm, member: Member) -> None:
         swarm.content(member)
-        self._desk.asks_no_more(swarm, member.node)
+        self._desk.asking.stop(swarm, member.node)
         self._candidates.release_all(swarm, member)
         self._parents.satisfied(swarm, member)
 
     def _lease_request(self, node: Node, event: m.LeaseRequest, now: float) -> Told:
         if event.task in node.tasks:
             swarm = self._swarms[event.task]
-            self._desk.ask(swarm, swarm.members[node.name], max(0, event.pieces))
+            self._desk.asking.ask(swarm, swarm.members[node.name], max(0, event.pieces))
         return []
 
     def _lease_failed(self, node: Node, event: m.LeaseFailed, now: float) -> Told:
@@ -274,8 +274,8 @@ class Phase1:
             if known:
                 told.append((member.node, m.PieceDigests(swarm.task, known)))
             self._parents.wants_again(swarm, member)
-        self._desk.watch_dark(swarm)
-        self._desk.wake(swarm)
+        self._desk.asking.watch_dark(swarm)
+        self._desk.asking.wake(swarm)
         return told
 
     # --- views -----------------------------------------------------------------------------------------------------
@@ -285,7 +285,7 @@ class Phase1:
 
     def task(self, digest: Digest, now: float) -> TaskView | None:
         swarm = self._swarms.get(digest)
-        return None if swarm is None else snapshot.task_view(swarm, self._desk.leases(digest), now)
+        return None if swarm is None else snapshot.task_view(swarm, self._desk.book.of_task(digest), now)
 
     def nodes(self, now: float) -> tuple[NodeView, ...]:
         return tuple(snapshot.node_view(node, now) for node in self._nodes.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from modeldist.scheduler.phase1.leases import Lease
+from modeldist.scheduler.phase1.lease_book import Lease
 from modeldist.scheduler.phase1.nodes import Node
 from modeldist.scheduler.phase1.swarm import Member, Swarm
 from modeldist.scheduler.phase1.views import LeaseView, MemberView, NodeView, TaskView

@@ -4,6 +4,7 @@
 own files and `modeldist.artifact`, nothing else.
 
     machine.py   the events, one by one
+    requests.py  the requests that are out, and the next ones
     fetch.py     one task: what is missing, what may be fetched from whom
     parent.py    one parent: connection, requests outstanding, measured goodput, cool-down
     choice.py    next parent, next task, next piece; the window of bytes in flight

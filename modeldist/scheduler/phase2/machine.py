@@ -1,7 +1,6 @@
 """Phase 2's state machine: every event, and what follows from it.
 
-After each event the free part of the window is filled with requests (`_fill`). Work per event does not grow with the
-number of tasks: each parent's link keeps the tasks that may have something to fetch there (`ParentLink.ready`).
+After each event the free part of the window is filled with requests (`Requests.fill`).
 """
 
 from __future__ import annotations
@@ -12,12 +11,11 @@ from typing import Any
 
 from modeldist.artifact import Digest
 from modeldist.scheduler.phase2 import messages as m
-from modeldist.scheduler.phase2.choice import Shares, Window, best_parent, guess_goodput
 from modeldist.scheduler.phase2.config import Phase2Config
 from modeldist.scheduler.phase2.fetch import Fetch
-from modeldist.scheduler.phase2.parent import ParentLink, Request
+from modeldist.scheduler.phase2.parent import ParentLink
 from modeldist.scheduler.phase2.reading import Reading
-from modeldist.scheduler.phase2.tail import late_requests, stalled_links
+from modeldist.scheduler.phase2.requests import Requests
 from modeldist.scheduler.pieces import PieceSet
 
 _ROUNDS_SECONDS = 0.5  # how often tasks that stand still are looked for
@@ -32,11 +30,10 @@ class Phase2:
         self._tasks: dict[Digest, Fetch] = {}
         self._links: dict[str, ParentLink] = {}
         self._reading = Reading(config.origin_streams)
-        self._window = Window(config)
-        self._shares = Shares(config.weights)
         self._out: list[m.Instruction] = []
+        self._requests = Requests(config, rng, self._tasks, self._links, self._out)
         self._next_rounds = 0.0
-        self._requested: dict[Digest, float] = {}
+        self._lease_asked: dict[Digest, float] = {}
         handlers: dict[type, Callable[[Any, float], None]] = {
             m.TaskAdded: self._task_added,
             m.TaskRemoved: self._task_removed,
@@ -61,14 +58,15 @@ class Phase2:
     def handle(self, event: m.Event, now: float) -> list[m.Instruction]:
         """Events about tasks, parents or leases that are not known (any more) change nothing."""
         self._handlers[type(event)](event, now)
-        self._fill(now)
-        out, self._out = self._out, []
+        self._requests.fill(now)
+        out = list(self._out)
+        self._out.clear()
         return out
 
     @property
     def bytes_in_flight(self) -> int:
         """Requested from parents and not answered, in bytes."""
-        return self._window.in_flight
+        return self._requests.window.in_flight
 
     # --- tasks -----------------------------------------------------------------------------------------------------
 
@@ -87,37 +85,34 @@ class Phase2:
             return
         self._leave_parents(fetch, now)
         self._stop_leases(event.task)
-        self._requested.pop(event.task, None)
+        self._lease_asked.pop(event.task, None)
 
     def _task_restarted(self, event: m.TaskRestarted, now: float) -> None:
         if (fetch := self._tasks.get(event.task)) is None:
             return
         self._stop_leases(event.task)
         for link in self._links.values():
-            for task, piece in [key for key in link.requests if key[0] == event.task]:
-                self._written_off(link.drop(task, piece))
+            self._requests.write_off(link, event.task)
         fetch.restart(now)
         self._request_leases(fetch, now)
-        self._mark_all(fetch)
+        self._requests.mark_all(fetch)
 
     def _demand(self, event: m.Demand, now: float) -> None:
         if (fetch := self._tasks.get(event.task)) is None:
             return
-        for node in fetch.holders:
-            for ready in self._links[node].ready:
-                ready.pop(event.task, None)
+        self._requests.unmark(fetch)
         fetch.demand = tuple(piece for piece in event.pieces if fetch.missing >> piece & 1)
-        self._mark_all(fetch)
+        self._requests.mark_all(fetch)
 
     def _finish(self, fetch: Fetch) -> bool:
         if fetch.complete and not fetch.told_complete:
             fetch.told_complete = True
-            self._requested.pop(fetch.task, None)
+            self._lease_asked.pop(fetch.task, None)
             self._out.append(m.TaskComplete(fetch.task))
         return fetch.complete
 
     def _request_leases(self, fetch: Fetch, now: float) -> None:
-        self._requested[fetch.task] = now
+        self._lease_asked[fetch.task] = now
         free = fetch.missing & ~fetch.leased
         self._out.append(m.RequestLease(fetch.task, free.bit_count()))
 
@@ -142,7 +137,7 @@ class Phase2:
             if link.connected:
                 if not known:
                     self._out.append(m.Subscribe(event.task, node))
-                self._mark(fetch, link)
+                self._requests.mark(fetch, link)
             else:
                 link.address = parent.address
                 self._connect(link, now)
@@ -162,7 +157,7 @@ class Phase2:
         link.unused_since = now
         for task in link.tasks:
             self._out.append(m.Subscribe(task, event.node))
-            self._mark(self._tasks[task], link)
+            self._requests.mark(self._tasks[task], link)
 
     def _parent_lost(self, event: m.ParentLost, now: float) -> None:
         link = self._links.get(event.node)
@@ -170,7 +165,7 @@ class Phase2:
             return
         link.connected = link.connecting = False
         link.failed(now)
-        self._write_off(link)
+        self._requests.write_off(link)
         if not link.tasks:
             del self._links[event.node]
 
@@ -179,12 +174,12 @@ class Phase2:
         if fetch is None or event.node not in fetch.holders:
             return
         fetch.gained(event.node, event.pieces.bits & fetch.all)
-        self._mark(fetch, self._links[event.node])
+        self._requests.mark(fetch, self._links[event.node])
 
     def _digests_known(self, event: m.DigestsKnown, now: float) -> None:
         if (fetch := self._tasks.get(event.task)) is not None:
             fetch.digests |= event.pieces.bits & fetch.all
-            self._mark_all(fetch)
+            self._requests.mark_all(fetch)
 
     def _leave_parent(self, fetch: Fetch, node: str, now: float) -> None:
         """Requests that are out there stay out: what they bring is welcome."""
@@ -219,7 +214,7 @@ class Phase2:
         if held.bits & fetch.missing:
             if held.reading:
                 self._out.append(m.StopLease(event.task, event.lease))
-            self._mark_all(fetch)
+            self._requests.mark_all(fetch)
         self._read_next()
 
     def _read_next(self) -> None:
@@ -235,23 +230,14 @@ class Phase2:
 
     # --- pieces ----------------------------------------------------------------------------------------------------
 
-    def _answered(self, task: Digest, piece: int, node: str) -> tuple[Request | None, Fetch | None]:
-        link = self._links.get(node)
-        request = link.drop(task, piece) if link is not None else None
-        fetch = self._tasks.get(task)
-        if request is not None:
-            self._window.in_flight -= request.size
-            if fetch is not None:
-                fetch.answered(request)
-        return request, fetch
-
     def _piece_fetched(self, event: m.PieceFetched, now: float) -> None:
-        request, fetch = self._answered(event.task, event.piece, event.node)
-        self._window.received(event.bytes, now)
-        if request is not None:
-            self._links[event.node].received(request, now)
-        if fetch is not None:
-            fetch.verifying |= 1 << event.piece
+        request = self._requests.answered(event.task, event.piece, event.node)
+        self._requests.window.received(event.bytes, now)
+        if request is None:
+            return
+        self._links[event.node].received(request, now)
+        if (fetch := self._tasks.get(event.task)) is not None:
+            fetch.verifying |= 1 << event.piece & ~fetch.have
 
     def _piece_verified(self, event: m.PieceVerified, now: float) -> None:
         fetch = self._tasks.get(event.task)
@@ -268,130 +254,48 @@ class Phase2:
 
     def _piece_rejected(self, event: m.PieceRejected, now: float) -> None:
         """The digest came from a trusted source, so the parent sent something else: no more of this task from it."""
-        _, fetch = self._answered(event.task, event.piece, event.node)
+        self._requests.answered(event.task, event.piece, event.node)
+        fetch = self._tasks.get(event.task)
         if fetch is None:
             return
         fetch.verifying &= ~(1 << event.piece)
         if event.node in fetch.holders:
             self._leave_parent(fetch, event.node, now)
         fetch.ban(event.node)
-        self._mark_all(fetch)
+        self._requests.mark_all(fetch)
 
     def _piece_busy(self, event: m.PieceBusy, now: float) -> None:
-        _, fetch = self._answered(event.task, event.piece, event.node)
+        self._requests.answered(event.task, event.piece, event.node)
+        fetch = self._tasks.get(event.task)
         if (link := self._links.get(event.node)) is not None:
             link.busy(now, event.retry_after)
         if fetch is not None:
-            self._mark_all(fetch)
+            self._requests.mark_all(fetch)
 
     def _piece_refused(self, event: m.PieceRefused, now: float) -> None:
-        _, fetch = self._answered(event.task, event.piece, event.node)
+        self._requests.answered(event.task, event.piece, event.node)
+        fetch = self._tasks.get(event.task)
         if (link := self._links.get(event.node)) is not None:
             link.failed(now)
         if fetch is not None:
             fetch.exclude(event.node, 1 << event.piece)
-            self._mark_all(fetch)
-
-    # --- filling the window ----------------------------------------------------------------------------------------
-
-    def _mark(self, fetch: Fetch, link: ParentLink) -> None:
-        if link.connected and not fetch.complete:
-            link.ready[fetch.priority_class].setdefault(fetch.task)
-
-    def _mark_all(self, fetch: Fetch) -> None:
-        for node in fetch.holders:
-            self._mark(fetch, self._links[node])
-
-    def _next_task(self, link: ParentLink) -> Fetch | None:
-        """The next task with something to fetch at `link`; tasks without are struck off."""
-        while classes := [cls for cls, ready in enumerate(link.ready) if ready]:
-            ready = link.ready[self._shares.pick(classes)]
-            task = next(iter(ready))
-            fetch = self._tasks[task]
-            if fetch.fetchable(link.node, self._now, self._config.patience):
-                return fetch
-            del ready[task]
-        return None
-
-    def _fill(self, now: float) -> None:
-        self._now = now
-        if not self._window.has_room(1):
-            return
-        guess = 0.0
-
-        def size_of(link: ParentLink) -> int:
-            fetch = self._next_task(link)
-            if fetch is None or not self._window.has_room(fetch.layout.piece_size):
-                return 0
-            return fetch.layout.piece_size
-
-        while True:
-            candidates = [link for link in self._links.values() if any(link.ready)]
-            if not candidates:
-                return
-            guess = guess or guess_goodput(self._links.values())
-            link = best_parent(candidates, size_of, now, guess)
-            if link is None:
-                return
-            fetch = self._next_task(link)
-            assert fetch is not None
-            piece = fetch.choose(
-                fetch.fetchable(link.node, now, self._config.patience), self._rng, slow=link.slow(guess)
-            )
-            # Tasks of one class take turns.
-            ready = link.ready[fetch.priority_class]
-            del ready[fetch.task]
-            ready[fetch.task] = None
-            self._shares.used(fetch.priority_class, fetch.layout.length(piece))
-            self._send(fetch, piece, link, now, guess)
-
-    def _send(self, fetch: Fetch, piece: int, link: ParentLink, now: float, guess: float) -> None:
-        size = fetch.layout.length(piece)
-        request = Request(fetch.task, piece, link.node, size, now, link.expected(size, guess))
-        link.send(request)
-        fetch.sent(request)
-        self._window.in_flight += size
-        self._out.append(m.FetchFromPeer(fetch.task, piece, link.node))
+            self._requests.mark_all(fetch)
 
     # --- time ------------------------------------------------------------------------------------------------------
 
     def _tick(self, event: m.Tick, now: float) -> None:
-        guess = guess_goodput(self._links.values())
-        for link in stalled_links(self._links.values(), now, guess):
-            link.failed(now)
-            for request in self._write_off(link):
-                if (fetch := self._tasks.get(request.task)) is not None:
-                    fetch.exclude(link.node, 1 << request.piece)
-        for request, link in late_requests(self._links, self._tasks, self._config, now, guess):
-            self._send(self._tasks[request.task], request.piece, link, now, guess)
+        self._requests.look_for_trouble(now)
         self._mind_connections(now)
         if now >= self._next_rounds:
             self._next_rounds = now + _ROUNDS_SECONDS
             self._rounds(now)
-
-    def _write_off(self, link: ParentLink) -> list[Request]:
-        """Its requests will not be answered: their pieces are free again."""
-        lost = list(link.requests.values())
-        for request in lost:
-            link.drop(request.task, request.piece)
-            self._written_off(request)
-        for task in {request.task for request in lost}:
-            if (fetch := self._tasks.get(task)) is not None:
-                self._mark_all(fetch)
-        return lost
-
-    def _written_off(self, request: Request | None) -> None:
-        assert request is not None
-        self._window.in_flight -= request.size
-        if (fetch := self._tasks.get(request.task)) is not None:
-            fetch.answered(request)
 
     def _mind_connections(self, now: float) -> None:
         for link in list(self._links.values()):
             if link.tasks:
                 self._connect(link, now)
             elif now - link.unused_since > self._config.linger:
-                self._write_off(link)
+                self._requests.write_off(link)
                 del self._links[link.node]
                 if link.connected or link.connecting:
                     self._out.append(m.Disconnect(link.node))
@@ -400,7 +304,7 @@ class Phase2:
         standing: Iterable[Fetch] = (fetch for fetch in self._tasks.values() if not fetch.complete)
         for fetch in standing:
             if now - fetch.progressed > self._config.patience:
-                self._mark_all(fetch)
-            last = max(fetch.progressed, self._requested.get(fetch.task, 0.0))
+                self._requests.mark_all(fetch)
+            last = max(fetch.progressed, self._lease_asked.get(fetch.task, 0.0))
             if now - last > self._config.request_again and fetch.missing & ~fetch.leased:
                 self._request_leases(fetch, now)

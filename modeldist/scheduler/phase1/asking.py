@@ -1,0 +1,95 @@
+"""Who would read from the origin: asked, waiting its turn, parked (nothing to lease), capped (has enough for now)."""
+
+from __future__ import annotations
+
+import heapq
+
+from modeldist.artifact import Digest
+from modeldist.scheduler.phase1.budget import Asker, OriginBudget
+from modeldist.scheduler.phase1.config import Phase1Config
+from modeldist.scheduler.phase1.swarm import Member, Swarm
+
+
+class Asking:
+    """The askers of all origins. `dirty`: origins where something may be granted now."""
+
+    def __init__(self, config: Phase1Config, swarms: dict[Digest, Swarm]) -> None:
+        self._config = config
+        self._swarms = swarms
+        self.origins: dict[str, OriginBudget] = {}
+        self.dirty: set[str] = set()
+        self._capped: dict[str, set[Asker]] = {}
+        self._timers: list[tuple[float, Digest]] = []
+
+    def origin(self, name: str) -> OriginBudget:
+        budget = self.origins.get(name)
+        if budget is None:
+            limits = self._config.origins.get(name, self._config.default_origin)
+            budget = self.origins[name] = OriginBudget(limits)
+        return budget
+
+    def ask(self, swarm: Swarm, member: Member, pieces: int) -> None:
+        """The member could read `pieces` more. Replaces what it asked before."""
+        member.asked = pieces if member.wants else 0
+        if member.asked:
+            self.queue(swarm, member)
+        else:
+            self.stop(swarm, member.node)
+
+    def stop(self, swarm: Swarm, node: str) -> None:
+        """It asks for nothing more of this task."""
+        asking = self.origin(swarm.origin).asking
+        tasks = asking.get(node, {})
+        tasks.pop(swarm.task, None)
+        if not tasks and asking.pop(node, None) is not None:
+            self.uncap(swarm.origin)  # the others' quotas grow
+
+    def queue(self, swarm: Swarm, member: Member) -> None:
+        swarm.parked.discard(member.node)
+        budget = self.origin(swarm.origin)
+        budget.turn(member.node)
+        budget.asking.setdefault(member.node, {})[swarm.task] = None
+        budget.queue((member.node, swarm.task), int(member.priority))
+        self.dirty.add(swarm.origin)
+
+    def park(self, swarm: Swarm, member: Member) -> None:
+        """There is nothing to lease to it, until `wake`."""
+        swarm.parked.add(member.node)
+        self.stop(swarm, member.node)
+
+    def cap(self, origin: str, asker: Asker) -> None:
+        """It has enough for now, until `uncap`."""
+        self._capped.setdefault(origin, set()).add(asker)
+
+    def uncap(self, origin: str) -> None:
+        for node, task in self._capped.pop(origin, ()):
+            swarm = self._swarms.get(task)
+            member = swarm.members.get(node) if swarm is not None else None
+            if swarm is not None and member is not None and member.asked:
+                self.queue(swarm, member)
+
+    def wake(self, swarm: Swarm) -> None:
+        """There is something to lease again."""
+        self.dirty.add(swarm.origin)
+        for node in list(swarm.parked):
+            self.queue(swarm, swarm.members[node])
+
+    def wake_at(self, swarm: Swarm, when: float) -> None:
+        heapq.heappush(self._timers, (when, swarm.task))
+
+    def watch_dark(self, swarm: Swarm) -> None:
+        """Pieces held without a known digest are leased to somebody once that has lasted too long."""
+        if swarm.dark_since is not None and swarm.dark_since != swarm.dark_noted:
+            swarm.dark_noted = swarm.dark_since
+            self.wake_at(swarm, swarm.dark_since + self._config.digest_grace)
+
+    def tick(self, now: float) -> None:
+        """Askers that waited for time to pass are looked at again."""
+        while self._timers and self._timers[0][0] <= now:
+            swarm = self._swarms.get(heapq.heappop(self._timers)[1])
+            if swarm is not None:
+                self.wake(swarm)
+        for name, budget in self.origins.items():
+            self.uncap(name)
+            if budget.waiting:
+                self.dirty.add(name)

@@ -1,0 +1,140 @@
+"""Requests to parents: the free part of the window is filled with the best next ones; answers and losses free it.
+
+Work per event does not grow with the number of tasks: each parent's link keeps the tasks that may have something to
+fetch there (`ParentLink.ready`), and strikes those off that turn out to have nothing.
+"""
+
+from __future__ import annotations
+
+import random
+
+from modeldist.artifact import Digest
+from modeldist.scheduler.phase2 import messages as m
+from modeldist.scheduler.phase2.choice import Shares, Window, best_parent, guess_goodput
+from modeldist.scheduler.phase2.config import Phase2Config
+from modeldist.scheduler.phase2.fetch import Fetch
+from modeldist.scheduler.phase2.parent import ParentLink, Request
+from modeldist.scheduler.phase2.tail import late_requests, stalled_links
+
+
+class Requests:
+    """Shares tasks, links and outgoing instructions with `Phase2`."""
+
+    def __init__(
+        self,
+        config: Phase2Config,
+        rng: random.Random,
+        tasks: dict[Digest, Fetch],
+        links: dict[str, ParentLink],
+        out: list[m.Instruction],
+    ) -> None:
+        self._config = config
+        self._rng = rng
+        self._tasks = tasks
+        self._links = links
+        self._out = out
+        self._shares = Shares(config.weights)
+        self.window = Window(config)
+
+    # --- what may be fetched where ---------------------------------------------------------------------------------
+
+    def mark(self, fetch: Fetch, link: ParentLink) -> None:
+        """There may be something of the task to fetch at this parent."""
+        if link.connected and not fetch.complete:
+            link.ready[fetch.priority_class].setdefault(fetch.task)
+
+    def mark_all(self, fetch: Fetch) -> None:
+        for node in fetch.holders:
+            self.mark(fetch, self._links[node])
+
+    def unmark(self, fetch: Fetch) -> None:
+        for node in fetch.holders:
+            for ready in self._links[node].ready:
+                ready.pop(fetch.task, None)
+
+    # --- filling the window ----------------------------------------------------------------------------------------
+
+    def fill(self, now: float) -> None:
+        """Send the best requests until the window is full or nothing can be asked of anybody."""
+        guess = 0.0
+
+        def size_of(link: ParentLink) -> int:
+            fetch = self._next_task(link, now)
+            if fetch is None or not self.window.has_room(fetch.layout.piece_size):
+                return 0
+            return fetch.layout.piece_size
+
+        while self.window.has_room(1):
+            candidates = [link for link in self._links.values() if any(link.ready)]
+            if not candidates:
+                return
+            guess = guess or guess_goodput(self._links.values())
+            link = best_parent(candidates, size_of, now, guess)
+            if link is None:
+                return
+            fetch = self._next_task(link, now)
+            assert fetch is not None
+            open_ = fetch.fetchable(link.node, now, self._config.patience)
+            piece = fetch.choose(open_, self._rng, slow=link.slow(guess))
+            # Tasks of one class take turns.
+            ready = link.ready[fetch.priority_class]
+            del ready[fetch.task]
+            ready[fetch.task] = None
+            self._shares.used(fetch.priority_class, fetch.layout.length(piece))
+            self._send(fetch, piece, link, now, guess)
+
+    def _next_task(self, link: ParentLink, now: float) -> Fetch | None:
+        """The next task with something to fetch at `link`; tasks without are struck off."""
+        while classes := [cls for cls, ready in enumerate(link.ready) if ready]:
+            ready = link.ready[self._shares.pick(classes)]
+            task = next(iter(ready))
+            fetch = self._tasks[task]
+            if fetch.fetchable(link.node, now, self._config.patience):
+                return fetch
+            del ready[task]
+        return None
+
+    def _send(self, fetch: Fetch, piece: int, link: ParentLink, now: float, guess: float) -> None:
+        size = fetch.layout.length(piece)
+        request = Request(fetch.task, piece, link.node, size, now, link.expected(size, guess))
+        link.send(request)
+        fetch.sent(request)
+        self.window.in_flight += size
+        self._out.append(m.FetchFromPeer(fetch.task, piece, link.node))
+
+    # --- answers and losses ----------------------------------------------------------------------------------------
+
+    def answered(self, task: Digest, piece: int, node: str) -> Request | None:
+        """None when the request was written off before."""
+        link = self._links.get(node)
+        request = link.drop(task, piece) if link is not None else None
+        if request is not None:
+            self._ended(request)
+        return request
+
+    def _ended(self, request: Request) -> None:
+        self.window.in_flight -= request.size
+        if (fetch := self._tasks.get(request.task)) is not None:
+            fetch.answered(request)
+
+    def write_off(self, link: ParentLink, task: Digest | None = None) -> list[Request]:
+        """The requests there (of one task, or all) will not be answered: their pieces are free again."""
+        lost = [request for request in link.requests.values() if task in (None, request.task)]
+        for request in lost:
+            link.drop(request.task, request.piece)
+            self._ended(request)
+        for name in {request.task for request in lost}:
+            if (fetch := self._tasks.get(name)) is not None:
+                self.mark_all(fetch)
+        return lost
+
+    def look_for_trouble(self, now: float) -> None:
+        """Parents that stand still are given up for what they owe; late last pieces are asked of another as well."""
+        guess = guess_goodput(self._links.values())
+        for link in stalled_links(self._links.values(), now, guess):
+            link.failed(now)
+            for request in self.write_off(link):
+                if (fetch := self._tasks.get(request.task)) is not None:
+                    fetch.exclude(link.node, 1 << request.piece)
+        for request, link in late_requests(self._links, self._tasks, self._config, now, guess):
+            self._send(self._tasks[request.task], request.piece, link, now, guess)
