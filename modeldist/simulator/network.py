@@ -103,10 +103,10 @@ class Network:
     def _share(self) -> None:
         """Progressive filling: the link with the least to give each of its flows fixes their rate, and so on."""
         self._planned = False
-        flows_on: dict[Link, set[Flow]] = {}
+        flows_on: dict[Link, dict[Flow, None]] = {}
         for flow in self._active:
             for link in flow.links:
-                flows_on.setdefault(link, set()).add(flow)
+                flows_on.setdefault(link, {})[flow] = None
         left = {link: link.rate for link in flows_on}
         heap = [(left[link] / len(flows), order, link) for order, (link, flows) in enumerate(flows_on.items())]
         heapq.heapify(heap)
@@ -119,7 +119,7 @@ class Network:
             rates[flow] = rate
             for link in flow.links:
                 left[link] -= rate
-                flows_on[link].discard(flow)
+                flows_on[link].pop(flow, None)
                 if flows_on[link]:
                     order += 1
                     heapq.heappush(heap, (max(left[link], 0.0) / len(flows_on[link]), order, link))

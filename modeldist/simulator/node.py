@@ -43,9 +43,9 @@ class SimulatedNode:
         self.peer_bytes = 0
         self.wasted_bytes = 0
         self._incomplete = set() if spec.holds else set(self.wanted)
-        self._subscribers: dict[Digest, set[str]] = {}
+        self._subscribers: dict[Digest, dict[str, None]] = {}
         self._connected: set[str] = set()
-        self._changed: set[Digest] = set()
+        self._changed: dict[Digest, None] = {}
         self._parents: dict[tuple[Digest, str], list[float]] = {}  # bytes, seconds, failures, busy since the report
         self._waiting: dict[str, int] = {}  # requests outstanding at each parent
         self._waiting_since: dict[str, float] = {}
@@ -187,11 +187,11 @@ class SimulatedNode:
     # --- serving ---------------------------------------------------------------------------------------------------
 
     def subscribe(self, task: Digest, child: SimulatedNode) -> None:
-        self._subscribers.setdefault(task, set()).add(child.name)
+        self._subscribers.setdefault(task, {})[child.name] = None
         child._later(self.world.scenario.latency, p2.ParentHas(task, self.name, PieceSet(self.have[task])))
 
     def unsubscribe(self, task: Digest, child: str) -> None:
-        self._subscribers.get(task, set()).discard(child)
+        self._subscribers.get(task, {}).pop(child, None)
 
     def serve(self, task: Digest, piece: int, child: SimulatedNode, sent: float) -> None:
         world, now = self.world, self.world.clock.now
@@ -234,7 +234,7 @@ class SimulatedNode:
         if not self.alive or self.have[task] >> piece & 1:
             return
         self.have[task] |= 1 << piece
-        self._changed.add(task)
+        self._changed[task] = None
         for child in self._subscribers.get(task, ()):
             other = self.world.nodes[child]
             if other.alive:
@@ -274,7 +274,7 @@ class SimulatedNode:
                 lease_bytes=leases.get(task, {}),
                 parents=tuple(parents.get(task, ())),
             )
-            for task in {*self._changed, *leases, *parents}
+            for task in {**self._changed, **dict.fromkeys(leases), **dict.fromkeys(parents)}
         )
         self._changed.clear()
         self._send_report(tasks)

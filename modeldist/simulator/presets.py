@@ -82,9 +82,7 @@ def hundred(nodes: int = 100) -> Scenario:
     rate = 10_000 * MBIT
     specs = tuple(NodeSpec(f"n{index}", rate, rate, rack=f"r{index // 10}", zone="z") for index in range(nodes))
     uplinks = {f"r{index}": 10 * rate / 4 for index in range(-(-nodes // 10))}
-    return Scenario(
-        f"racks-{nodes}", (16 * GIB,), specs, origin_rate=rate, rack_rate=uplinks, quantum=0.01
-    )
+    return Scenario(f"racks-{nodes}", (16 * GIB,), specs, origin_rate=rate, rack_rate=uplinks, quantum=0.01)
 
 
 PRESETS: dict[str, Callable[[], Scenario]] = {

@@ -17,8 +17,8 @@ class Asking:
         self._config = config
         self._swarms = swarms
         self.origins: dict[str, OriginBudget] = {}
-        self.dirty: set[str] = set()
-        self._capped: dict[str, set[Asker]] = {}
+        self.dirty: dict[str, None] = {}  # dicts where order shows, so that a seed decides everything
+        self._capped: dict[str, dict[Asker, None]] = {}
         self._timers: list[tuple[float, Digest]] = []
 
     def origin(self, name: str) -> OriginBudget:
@@ -45,21 +45,21 @@ class Asking:
             self.uncap(swarm.origin)  # the others' quotas grow
 
     def queue(self, swarm: Swarm, member: Member) -> None:
-        swarm.parked.discard(member.node)
+        swarm.parked.pop(member.node, None)
         budget = self.origin(swarm.origin)
         budget.turn(member.node)
         budget.asking.setdefault(member.node, {})[swarm.task] = None
         budget.queue((member.node, swarm.task), int(member.priority))
-        self.dirty.add(swarm.origin)
+        self.dirty[swarm.origin] = None
 
     def park(self, swarm: Swarm, member: Member) -> None:
         """There is nothing to lease to it, until `wake`."""
-        swarm.parked.add(member.node)
+        swarm.parked[member.node] = None
         self.stop(swarm, member.node)
 
     def cap(self, origin: str, asker: Asker) -> None:
         """It has enough for now, until `uncap`."""
-        self._capped.setdefault(origin, set()).add(asker)
+        self._capped.setdefault(origin, {})[asker] = None
 
     def uncap(self, origin: str) -> None:
         for node, task in self._capped.pop(origin, ()):
@@ -70,7 +70,7 @@ class Asking:
 
     def wake(self, swarm: Swarm) -> None:
         """There is something to lease again."""
-        self.dirty.add(swarm.origin)
+        self.dirty[swarm.origin] = None
         for node in list(swarm.parked):
             self.queue(swarm, swarm.members[node])
 
@@ -92,4 +92,4 @@ class Asking:
         for name, budget in self.origins.items():
             self.uncap(name)
             if budget.waiting:
-                self.dirty.add(name)
+                self.dirty[name] = None

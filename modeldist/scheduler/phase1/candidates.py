@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
+from modeldist.artifact import Digest
 from modeldist.scheduler.phase1.config import Phase1Config
 from modeldist.scheduler.phase1.nodes import Node
 from modeldist.scheduler.phase1.swarm import Member, NodeSet, Swarm
@@ -22,6 +23,7 @@ class Candidates:
         self._config = config
         self._nodes = nodes
         self._rng = rng
+        self.childless: dict[tuple[Digest, str], None] = {}  # members to be given children
 
     def choose(self, swarm: Swarm, child: Member, keep: Iterable[str], now: float) -> tuple[str, ...]:
         """`keep` and, in the places left, the best of a random draw: this rack, then this zone, then anywhere."""
@@ -111,17 +113,23 @@ class Candidates:
         return (*parents, parent)
 
     def assign(self, swarm: Swarm, child: Member, parents: tuple[str, ...]) -> None:
-        before, after = set(child.parents), set(parents)
+        before, after = child.parents, parents
         child.parents = parents
-        for node in before - after:
+        for node in before:
+            if node in after:
+                continue
             self._release(swarm, node, child.node)
-        for node in after - before:
-            swarm.members[node].children.add(child.node)
+        for node in after:
+            if node in before:
+                continue
+            swarm.members[node].children[child.node] = None
             self._nodes[node].service.assign(child.node)
 
     def _release(self, swarm: Swarm, parent: str, child: str) -> None:
         if (member := swarm.members.get(parent)) is not None:
-            member.children.discard(child)
+            member.children.pop(child, None)
+            if not member.children:
+                self.childless[swarm.task, parent] = None
         if (record := self._nodes.get(parent)) is not None:
             record.service.release(child)
 

@@ -88,7 +88,7 @@ class LeaseBook:
             swarm.leased &= ~done
             lease.progressed = now
             self._measure(swarm, lease, done, now)
-            self._asking.dirty.add(swarm.origin)
+            self._asking.dirty[swarm.origin] = None
             if not lease.unread:
                 self._nodes[node].lease_failures = 0
                 self.end(lease, now)
@@ -129,7 +129,7 @@ class LeaseBook:
             following.after = 0
             if lease.active:
                 self.activate(following, now)
-        self._asking.dirty.add(lease.origin)
+        self._asking.dirty[lease.origin] = None
         self._asking.uncap(lease.origin)
 
     def activate(self, lease: Lease, now: float) -> None:

@@ -112,7 +112,7 @@ class LeaseDesk:
         """Every lease that can be granted now."""
         granted: list[tuple[str, LeaseGranted]] = []
         while self.asking.dirty:
-            name = self.asking.dirty.pop()
+            name, _ = self.asking.dirty.popitem()
             budget = self.asking.origin(name)
             for lease in (*self._open_streams(name, budget, now), *self._follow(budget, now)):
                 granted.append((lease.node, LeaseGranted(lease.task, lease.id, lease.start, lease.count, lease.after)))
@@ -138,7 +138,7 @@ class LeaseDesk:
             lease = self._lease(swarm, member, pieces, budget, now)
             if lease is None:  # not enough bytes/s left for its next piece
                 self.asking.queue(swarm, member)
-                self.asking.dirty.discard(name)
+                self.asking.dirty.pop(name, None)
                 return
             self.book.activate(lease, now)
             if member.asked:

@@ -43,7 +43,7 @@ class Phase1:
         self._desk = LeaseDesk(config, self._swarms, self._nodes, first_id=rng.randrange(1, 1 << 40))
         self._candidates = Candidates(config, self._nodes, rng)
         self._parents = ParentLists(config, self._swarms, self._nodes, self._candidates, rng)
-        self._unpublished: set[Digest] = set()
+        self._unpublished: dict[Digest, None] = {}
         self._handlers: dict[type, Callable[[Node, Any, float], Told]] = {
             m.JoinTasks: self._join_tasks,
             m.LeaveTasks: self._leave_tasks,
@@ -122,7 +122,7 @@ class Phase1:
         have = self._brought(swarm, join)
         complete = have == swarm.all
         member = Member(node.name, node.location, not complete, join.seed_only, priority, now)
-        node.tasks.add(join.task)
+        node.tasks[join.task] = None
         swarm.add(member, serves=bool(node.address))
         swarm.holds(member, have, now)
         if join.piece_size in (0, swarm.layout.piece_size):
@@ -168,13 +168,13 @@ class Phase1:
         self._desk.asking.ask(swarm, member, 0)
         self._desk.drop(swarm, node.name, now)
         self._candidates.release_all(swarm, member)
-        node.tasks.discard(task)
+        node.tasks.pop(task, None)
         swarm.remove(node.name)
         self._parents.left(swarm, member)
         self._desk.asking.watch_dark(swarm)
         self._desk.asking.wake(swarm)
         if not swarm.members and not keep:
-            self._unpublished.discard(task)
+            self._unpublished.pop(task, None)
             del self._swarms[task]
 
     def _report(self, node: Node, event: m.Report, now: float) -> Told:
@@ -189,6 +189,8 @@ class Phase1:
 
     def _task_report(self, node: Node, swarm: Swarm, report: m.TaskReport, interval: float, now: float) -> None:
         member = swarm.members[node.name]
+        if member.resetting:
+            return  # it speaks of pieces that are void; its next lease request shows that it knows
         for lease, total in report.lease_bytes.items():
             self._desk.book.progressed(node.name, lease, total, now)
         have = PieceSet.from_bytes(report.have).bits if report.have else member.have
@@ -221,7 +223,9 @@ class Phase1:
     def _lease_request(self, node: Node, event: m.LeaseRequest, now: float) -> Told:
         if event.task in node.tasks:
             swarm = self._swarms[event.task]
-            self._desk.asking.ask(swarm, swarm.members[node.name], max(0, event.pieces))
+            member = swarm.members[node.name]
+            member.resetting = False
+            self._desk.asking.ask(swarm, member, max(0, event.pieces))
         return []
 
     def _lease_failed(self, node: Node, event: m.LeaseFailed, now: float) -> Told:
@@ -232,7 +236,7 @@ class Phase1:
 
     def _note_digests(self, swarm: Swarm) -> None:
         if swarm.unpublished:
-            self._unpublished.add(swarm.task)
+            self._unpublished[swarm.task] = None
 
     def _publish(self, swarm: Swarm, now: float) -> Told:
         """New digests to every member that still fetches, in batches: the larger the swarm, the larger."""
@@ -240,7 +244,7 @@ class Phase1:
         if now - swarm.published < interval:
             return []
         swarm.published = now
-        self._unpublished.discard(swarm.task)
+        self._unpublished.pop(swarm.task, None)
         batch = tuple(m.PieceDigest(piece, digest) for piece, digest in swarm.unpublished.items())
         swarm.unpublished.clear()
         message = m.PieceDigests(swarm.task, batch)
@@ -258,7 +262,7 @@ class Phase1:
             return self._reset(swarm, [member], f"{node.name}'s copy does not match the shard's digest.", now)
         swarm.resets += 1
         swarm.forget_digests()
-        self._unpublished.discard(swarm.task)
+        self._unpublished.pop(swarm.task, None)
         unproven = [other for other in swarm.members.values() if not other.seed]
         return self._reset(swarm, unproven, f"{node.name} found that the shard's digest does not match.", now)
 
@@ -267,13 +271,15 @@ class Phase1:
         for member in members:
             self._desk.drop(swarm, member.node, now)
             member.reset_at = now
+            member.resetting = True
             swarm.holds(member, 0, now)
+            self._desk.asking.ask(swarm, member, 0)
+            self._parents.wants_again(swarm, member, now)
             swarm.wants_again(member)
             told.append((member.node, m.TaskReset(swarm.task, reason)))
             known = tuple(m.PieceDigest(piece, digest) for piece, digest in swarm.digests.items())
             if known:
                 told.append((member.node, m.PieceDigests(swarm.task, known)))
-            self._parents.wants_again(swarm, member)
         self._desk.asking.watch_dark(swarm)
         self._desk.asking.wake(swarm)
         return told

@@ -21,7 +21,7 @@ class Node:
     load: LoadRecord
     service: Service
     joined: float
-    tasks: set[Digest] = field(default_factory=set)
+    tasks: dict[Digest, None] = field(default_factory=dict)
     reported: float | None = None
     lease_rate: float | None = None
     lease_bytes: int = 0

@@ -34,7 +34,6 @@ class ParentLists:
         self._candidates = candidates
         self._rng = rng
         self._stale: dict[tuple[Digest, str], None] = {}  # the list is to be completed and sent
-        self._childless: dict[tuple[Digest, str], None] = {}
         self._due: list[tuple[float, Digest, str, float]] = []  # periodic refresh; the last field is Member.joined
 
     # --- what changes lists ----------------------------------------------------------------------------------------
@@ -47,7 +46,7 @@ class ParentLists:
     def joined(self, swarm: Swarm, member: Member) -> None:
         """Lists with room take the newcomer in, and its rack shares its imports anew."""
         if member.node in swarm.serving:
-            self._childless[swarm.task, member.node] = None
+            self._candidates.childless[swarm.task, member.node] = None
             if len(swarm.serving) <= self._config.candidates + 1:
                 self._stale.update(dict.fromkeys((swarm.task, node) for node in swarm.wanting()))
         self._rack_changed(swarm, member)
@@ -62,7 +61,9 @@ class ParentLists:
         self._stale.pop((swarm.task, member.node), None)
         self._rack_changed(swarm, member)
 
-    def wants_again(self, swarm: Swarm, member: Member) -> None:
+    def wants_again(self, swarm: Swarm, member: Member, now: float) -> None:
+        if not member.wants:
+            self._plan_refresh(swarm, member, now)
         self._stale[swarm.task, member.node] = None
 
     def _rack_changed(self, swarm: Swarm, member: Member) -> None:
@@ -105,11 +106,11 @@ class ParentLists:
         return m.Parents(swarm.task, tuple(parents), swarm.share(member))
 
     def _give_children(self, now: float) -> None:
-        for task, node in list(self._childless):
-            del self._childless[task, node]
+        childless, self._candidates.childless = self._candidates.childless, {}
+        for task, node in childless:
             swarm = self._swarms.get(task)
             member = swarm.members.get(node) if swarm is not None else None
-            if swarm is None or member is None:
+            if swarm is None or member is None or node not in swarm.serving:
                 continue
             for child in self._candidates.adopt(swarm, member, now):
                 self._stale[task, child.node] = None
@@ -119,18 +120,16 @@ class ParentLists:
         heapq.heappush(self._due, (when, swarm.task, member.node, member.joined))
 
     def _refresh(self, now: float) -> None:
-        """Now and then: exchange the worst parents, and look for members without a child."""
+        """Now and then the worst parents are exchanged."""
         while self._due and self._due[0][0] <= now:
             _, task, node, joined = heapq.heappop(self._due)
             swarm = self._swarms.get(task)
             member = swarm.members.get(node) if swarm is not None else None
             if swarm is None or member is None or member.joined != joined:
                 continue
-            if not member.children and node in swarm.serving and swarm.wanted:
-                self._childless[task, node] = None
             if member.wants:
                 refreshed = self._candidates.refreshed(swarm, member, now)
                 if set(refreshed) != set(member.parents):
                     self._candidates.assign(swarm, member, refreshed)
                     self._stale[task, node] = None
-            self._plan_refresh(swarm, member, now)
+                self._plan_refresh(swarm, member, now)

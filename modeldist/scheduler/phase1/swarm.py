@@ -64,10 +64,11 @@ class Member:
     asked: int = 0
     read: int = 0
     parents: tuple[str, ...] = ()
-    children: set[str] = field(default_factory=set)
+    children: dict[str, None] = field(default_factory=dict)
     told: float = float("-inf")
     rejections: int = 0
     reset_at: float = float("-inf")
+    resetting: bool = False  # was told to start again; what it says until it asks for leases is of before
 
 
 @dataclass(slots=True)
@@ -93,7 +94,7 @@ class Swarm:
     dark_since: float | None = None  # since when some pieces are held with no digest known
     dark_noted: float | None = None  # the `dark_since` that the lease desk has set a timer for
     hold_until: float = float("-inf")
-    parked: set[str] = field(default_factory=set)  # ask for leases, but there was nothing to lease
+    parked: dict[str, None] = field(default_factory=dict)  # ask for leases, but there was nothing to lease
     origin_bytes: int = 0
     resets: int = 0
     all: int = field(init=False)
@@ -134,7 +135,7 @@ class Swarm:
         """It has all it wanted, or left."""
         member.wants = False
         member.asked = 0
-        self.parked.discard(member.node)
+        self.parked.pop(member.node, None)
         if (group := self.fetching.get(member.location.rack)) is not None:
             group.discard(member.node)
 

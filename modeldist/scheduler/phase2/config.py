@@ -15,7 +15,8 @@ class Phase2Config:
     `weights`: shares of serving, pull and prefetch tasks while they compete for the same parents.
     `patience`: how long a task may stand still before the node fetches a piece over its rack's uplink that a rack mate
     was to bring.
-    `request_again`: a task that stands still repeats its lease request (the control plane may have restarted).
+    `request_again`: a task that stands still for this long repeats its lease request (the control plane may have
+    restarted) and gives the parents that failed it another chance.
     `linger`: how long a connection without a task stays open.
     """
 

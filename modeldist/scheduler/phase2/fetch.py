@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from modeldist.artifact import Digest
-from modeldist.scheduler.messages import Priority
+from modeldist.scheduler.messages import Parent, Priority
 from modeldist.scheduler.phase2.parent import Request
 from modeldist.scheduler.pieces import PieceLayout, random_member
 
@@ -41,6 +41,7 @@ class Fetch:
     far: set[str] = field(default_factory=set)
     near: int = 0  # held by some parent in this rack
     share: tuple[int, int] = (0, 0)
+    listed: tuple[Parent, ...] = ()  # as phase 1 last told
     excluded: dict[str, int] = field(default_factory=dict)
     banned: set[str] = field(default_factory=set)
     requests: dict[int, list[Request]] = field(default_factory=dict)

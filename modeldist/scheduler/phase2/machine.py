@@ -6,7 +6,7 @@ After each event the free part of the window is filled with requests (`Requests.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from modeldist.artifact import Digest
@@ -122,6 +122,7 @@ class Phase2:
         fetch = self._tasks.get(event.task)
         if fetch is None or fetch.complete:
             return
+        fetch.listed = event.parents
         listed = {parent.node: parent for parent in event.parents if parent.node not in fetch.banned}
         for node in [node for node in fetch.holders if node not in listed]:
             self._leave_parent(fetch, node, now)
@@ -133,7 +134,7 @@ class Phase2:
             link = self._links.get(node)
             if link is None:
                 link = self._links[node] = ParentLink(node, parent.address, self._config)
-            link.tasks.add(event.task)
+            link.tasks[event.task] = None
             if link.connected:
                 if not known:
                     self._out.append(m.Subscribe(event.task, node))
@@ -301,10 +302,16 @@ class Phase2:
                     self._out.append(m.Disconnect(link.node))
 
     def _rounds(self, now: float) -> None:
-        standing: Iterable[Fetch] = (fetch for fetch in self._tasks.values() if not fetch.complete)
-        for fetch in standing:
+        for fetch in [fetch for fetch in self._tasks.values() if not fetch.complete]:
             if now - fetch.progressed > self._config.patience:
                 self._requests.mark_all(fetch)
             last = max(fetch.progressed, self._lease_asked.get(fetch.task, 0.0))
-            if now - last > self._config.request_again and fetch.missing & ~fetch.leased:
+            if now - last > self._config.request_again:
+                self._forgive(fetch, now)
                 self._request_leases(fetch, now)
+
+    def _forgive(self, fetch: Fetch, now: float) -> None:
+        """Nothing moves: better a parent that failed before than none."""
+        fetch.excluded.clear()
+        fetch.banned.clear()
+        self._parents_changed(m.ParentsChanged(fetch.task, fetch.listed, fetch.share), now)

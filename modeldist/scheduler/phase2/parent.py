@@ -33,7 +33,7 @@ class ParentLink:
     config: Phase2Config
     connected: bool = False
     connecting: bool = False
-    tasks: set[Digest] = field(default_factory=set)
+    tasks: dict[Digest, None] = field(default_factory=dict)
     ready: tuple[dict[Digest, None], ...] = field(default_factory=lambda: tuple({} for _ in range(_CLASSES)))
     requests: dict[tuple[Digest, int], Request] = field(default_factory=dict)
     outstanding: int = 0
@@ -109,6 +109,6 @@ class ParentLink:
         return now - self.progressed > patience
 
     def forget(self, task: Digest) -> None:
-        self.tasks.discard(task)
+        self.tasks.pop(task, None)
         for ready in self.ready:
             ready.pop(task, None)

@@ -123,7 +123,7 @@ class Requests:
         for request in lost:
             link.drop(request.task, request.piece)
             self._ended(request)
-        for name in {request.task for request in lost}:
+        for name in dict.fromkeys(request.task for request in lost):
             if (fetch := self._tasks.get(name)) is not None:
                 self.mark_all(fetch)
         return lost
