@@ -65,7 +65,7 @@ class Asking:
         for node, task in self._capped.pop(origin, ()):
             swarm = self._swarms.get(task)
             member = swarm.members.get(node) if swarm is not None else None
-            if swarm is not None and member is not None and member.asked:
+            if swarm is not None and member is not None and member.asked and node not in swarm.parked:
                 self.queue(swarm, member)
 
     def wake(self, swarm: Swarm) -> None:
