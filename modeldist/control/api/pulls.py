@@ -70,6 +70,7 @@ async def cancel_pull(pull_id: PullId, plane: Plane) -> PullView:
     "/pulls/{pull_id}/events",
     dependencies=[needs_read],
     summary="Follow a pull (Server-Sent Events)",
+    status_code=200,
     response_class=PullEvents,
     responses={200: {"content": {"text/event-stream": {"example": "event: snapshot\nid: 1\ndata: {…}\n\n"}}}},
 )

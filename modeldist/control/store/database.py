@@ -17,6 +17,8 @@ from modeldist.errors import StorageError, UsageError
 
 
 def sqlite_url(path: Path) -> str:
+    """The URL of a SQLite file, which is made for its owner alone: it holds the key that signs capabilities."""
+    path.touch(mode=0o600)
     return f"sqlite+aiosqlite:///{path}"
 
 

@@ -1,0 +1,166 @@
+"""Nothing answers without a token, and each token opens only what its scope is for."""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Iterator
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
+from websockets.exceptions import InvalidStatus
+
+from modeldist.control.api.authentication import OPEN_PATHS
+from modeldist.control.app import app_of
+from modeldist.control.store.tokens import Scope
+from modeldist.errors import ControlPlaneRefused
+from tests.servers.control_plane import ServedControlPlane
+from tests.servers.scripted_agent import open_socket
+
+WRONG = [
+    None,
+    "Bearer",
+    "Bearer nonsense",
+    "Bearer md_0123456789abcdef_" + "0" * 64,
+    "Basic YWRtaW46YWRtaW4=",
+]
+
+
+def all_routes(routes: list[BaseRoute]) -> Iterator[BaseRoute]:
+    for route in routes:
+        nested = getattr(route, "routes", None) or getattr(getattr(route, "original_router", None), "routes", None)
+        if nested:
+            yield from all_routes(nested)
+        else:
+            yield route
+
+
+def requests_of(app: FastAPI) -> list[tuple[str, str]]:
+    """Every (method, path) of the application, parameters filled in."""
+    found = []
+    for route in all_routes(app.routes):
+        assert isinstance(route, Route | WebSocketRoute | Mount), f"{route!r}: this test cannot walk it"
+        if isinstance(route, Route):
+            path = re.sub(r"\{[^}]+\}", "x", route.path)
+            found += [(method, path) for method in sorted(route.methods or {"GET"})]
+    return found
+
+
+def prefixed(app: FastAPI) -> list[tuple[str, str]]:
+    """The same as the OpenAPI document and the hidden routes name them."""
+    documented = [
+        (method.upper(), re.sub(r"\{[^}]+\}", "x", path))
+        for path, operations in app.openapi()["paths"].items()
+        for method in operations
+    ]
+    return [*documented, ("GET", "/api/v1/openapi.json"), ("GET", "/docs"), ("GET", "/openapi.json")]
+
+
+async def test_every_route_refuses_without_a_token(sqlite_control: ServedControlPlane) -> None:
+    app = app_of(sqlite_control.plane)
+    walked = {*requests_of(app), *prefixed(app)}
+    assert len(walked) > 15
+    async with httpx2.AsyncClient(base_url=sqlite_control.url, trust_env=False) as http:
+        for method, path in sorted(walked):
+            for credentials in WRONG:
+                headers = {"Authorization": credentials} if credentials else {}
+                answer = await http.request(method, path, headers=headers)
+                if path in OPEN_PATHS:
+                    assert answer.status_code == 200, (method, path)
+                    assert answer.text == "ok\n"
+                    continue
+                assert answer.status_code == 401, (method, path, credentials)
+                assert answer.headers["content-type"] == "application/problem+json"
+                assert answer.headers["www-authenticate"].startswith("Bearer")
+                if method != "HEAD":
+                    assert answer.json()["code"] == "control_refused"
+
+
+async def test_the_session_refuses_before_the_handshake(sqlite_control: ServedControlPlane) -> None:
+    for token in ("nonsense", "md_0123456789abcdef_" + "0" * 64):
+        with pytest.raises(InvalidStatus) as refused:
+            async with open_socket(sqlite_control.ws, token):
+                pass
+        assert refused.value.response.status_code == 401
+
+
+async def test_a_reader_opens_no_session(sqlite_control: ServedControlPlane) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        async with open_socket(sqlite_control.ws, await sqlite_control.read_token()):
+            pass
+    assert refused.value.response.status_code == 403
+    assert b"needs admin or agent" in (refused.value.response.body or b"")
+
+
+PULL = {"reference": "memory://org/model:v1", "nodes": "all"}
+ROLES: list[tuple[str, str, object, set[Scope]]] = [
+    ("POST", "/resolve", {"reference": "memory://org/model:v1"}, {"admin", "agent"}),
+    ("POST", "/pulls", PULL, {"admin"}),
+    ("GET", "/pulls", None, {"admin", "read"}),
+    ("GET", "/pulls/x", None, {"admin", "read"}),
+    ("GET", "/pulls/x/events", None, {"admin", "read"}),
+    ("DELETE", "/pulls/x", None, {"admin"}),
+    ("GET", "/models", None, {"admin", "read"}),
+    ("GET", "/models/x/nodes", None, {"admin", "read"}),
+    ("GET", "/nodes", None, {"admin", "read"}),
+    ("GET", "/nodes/x", None, {"admin", "read"}),
+    ("GET", "/tasks", None, {"admin", "read"}),
+    ("GET", "/tasks/x", None, {"admin", "read"}),
+    ("GET", "/status", None, {"admin", "agent", "read"}),
+    ("GET", "/openapi.json", None, {"admin", "read"}),
+]
+
+
+async def test_scopes(sqlite_control: ServedControlPlane) -> None:
+    documented = {(m, p.removeprefix("/api/v1")) for m, p in prefixed(app_of(sqlite_control.plane)) if "/v1/" in p}
+    assert documented == {(method, path) for method, path, _, _ in ROLES}, "a route without an entry in this matrix"
+    tokens = {
+        "admin": sqlite_control.admin_token,
+        "agent": sqlite_control.agent_token,
+        "read": await sqlite_control.read_token(),
+    }
+    async with httpx2.AsyncClient(base_url=sqlite_control.url + "/api/v1", trust_env=False) as http:
+        for method, path, body, allowed in ROLES:
+            for scope, token in tokens.items():
+                headers = {"Authorization": f"Bearer {token}"}
+                answer = await http.request(method, path, json=body, headers=headers)
+                assert (answer.status_code == 403) == (scope not in allowed), (method, path, scope, answer.text)
+                assert answer.status_code in (200, 202, 403, 404)
+
+
+async def test_first_tokens_are_for_their_owner_alone(sqlite_control: ServedControlPlane) -> None:
+    for name in ("admin.token", "agent.token", "control.sqlite"):
+        mode = stat.S_IMODE((sqlite_control.state_dir / name).stat().st_mode)
+        assert mode == 0o600, name
+    assert stat.S_IMODE(sqlite_control.state_dir.stat().st_mode) == 0o700
+
+
+async def test_secrets_are_not_in_the_database(sqlite_control: ServedControlPlane) -> None:
+    secret = sqlite_control.admin_token.rpartition("_")[2].encode()
+    for file in sqlite_control.state_dir.glob("control.sqlite*"):
+        assert secret not in file.read_bytes()
+
+
+async def test_a_token_is_bound_to_its_id(control: ServedControlPlane) -> None:
+    _, admin, _ = control.admin_token.split("_")
+    _, _, secret = control.agent_token.split("_")
+    assert await control.plane.tokens.verify(f"md_{admin}_{secret}") is None
+    verified = await control.plane.tokens.verify(control.agent_token)
+    assert verified is not None
+    assert (verified.scope, verified.name) == ("agent", "first agent")
+    async with control.client("md_" + "0" * 16 + "_" + "0" * 64) as client:
+        with pytest.raises(ControlPlaneRefused, match="bearer token"):
+            await client.status()
+
+
+def test_routes_are_fastapi_routes_with_a_declared_scope(sqlite_control: ServedControlPlane) -> None:
+    undeclared = []
+    for route in all_routes(app_of(sqlite_control.plane).routes):
+        if isinstance(route, APIRoute) and route.path not in OPEN_PATHS:
+            calls = [dependency.call for dependency in route.dependant.dependencies]
+            if not any(hasattr(call, "scopes") for call in calls):
+                undeclared.append(route.path)
+    assert undeclared == []
