@@ -144,10 +144,9 @@ class ChildConnection:
         """When the last byte came from it."""
         return self._heard_at
 
-    def join(self, timeout: float | None = None) -> bool:
-        """Wait for the sender thread; True when it has ended."""
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for the sender thread, at most `timeout` seconds."""
         self._thread.join(timeout)
-        return not self._thread.is_alive()
 
     # --- the sender thread ---
 

@@ -12,6 +12,7 @@ import os
 import selectors
 import socket
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from modeldist.transfer.tcp.child import ChildConnection, Serving
 from modeldist.transfer.tcp.socket_tuning import tune, tune_sender
 
 _READ = 64 * 1024
+_FAREWELL = 0.5  # seconds for all children together to be told goodbye when the server closes
 _MORE_GUESTS = 64  # than connections are served; beyond it strangers are not even told why
 _MOST_READ_OF_A_LEAVING_GUEST = 1 << 20
 _STRANGER = b"This is a modeldist piece server; it speaks only its own protocol.\n"
@@ -55,12 +57,13 @@ class Guest:
         self.discarded = 0
 
 
-class Desk:
-    """`run` is the thread's body; `close` may be called from any other thread."""
+class Desk(threading.Thread):
+    """The thread; `close` is called from another one."""
 
     def __init__(
         self, listener: socket.socket, serving: Serving, limits: ServerLimits, timeouts: ServerTimeouts
     ) -> None:
+        super().__init__(name="piece server", daemon=True)
         self._listener = listener
         self._serving = serving
         self._limits = limits
@@ -77,9 +80,11 @@ class Desk:
         self._looked_at = serving.clock()
 
     def close(self) -> None:
-        """Ask the thread to end everything and return."""
+        """End everything; returns when the thread and all others of this server are gone. Call it once."""
         self._closing.set()
         self._wake()
+        self.join()
+        os.close(self._wake_fd)  # not by the thread, which may be gone before the lines above
 
     def _wake(self) -> None:
         os.eventfd_write(self._wake_fd, 1)
@@ -250,16 +255,17 @@ class Desk:
                 child.stop("The child went silent.")
 
     def _end_all(self) -> None:
+        self._listener.close()
         for guest in list(self._guests):
             self._gone(guest)
         for child in self._children:
             child.stop("This parent is shutting down.")
+        patience = time.monotonic() + _FAREWELL
         for child in self._children:
-            if not child.join(0.5):
-                child.hang_up()
-                child.join()
+            child.join(max(0.0, patience - time.monotonic()))
+        for child in self._children:
+            child.hang_up()
+            child.join()
             child.sock.close()
         self._children.clear()
-        self._listener.close()
         self._selector.close()
-        os.close(self._wake_fd)

@@ -41,9 +41,9 @@ class TcpPieceServer:
         listener = _listen(host, port)
         self._address = join_address(*listener.getsockname()[:2])
         self._desk = Desk(listener, serving, limits, timeouts)
-        self._thread = threading.Thread(target=self._desk.run, name="piece server", daemon=True)
+        self._desk.start()
+        self._closing = threading.Lock()
         self._closed = False
-        self._thread.start()
 
     @property
     def address(self) -> str:
@@ -55,10 +55,10 @@ class TcpPieceServer:
 
     def close(self) -> None:
         """End all connections; returns when no thread and no descriptor is left. Twice is no harm."""
-        if not self._closed:
-            self._closed = True
-            self._desk.close()
-        self._thread.join()
+        with self._closing:
+            if not self._closed:
+                self._closed = True
+                self._desk.close()
 
 
 def _listen(host: str, port: int) -> socket.socket:

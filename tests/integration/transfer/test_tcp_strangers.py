@@ -1,0 +1,248 @@
+"""Who connects to a piece server without being a proper child gets a clear end, and costs nothing."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from modeldist.scheduler.pieces import PieceSet
+from modeldist.transfer import frames
+from modeldist.transfer.base import Received, ServerLimits
+from modeldist.transfer.frame_reader import BodyData, Event, FrameReader
+from modeldist.transfer.tcp import ServerTimeouts, TcpPieceServer, TcpTransport
+from tests.unit.transfer.shelf import GOOD, Child, Shelf, good_capability
+
+PATIENT = ServerTimeouts()
+UNLIMITED = ServerLimits()
+HASTY = ServerTimeouts(hello=0.1, idle=0.2, silent=0.2, stall=0.3)
+
+
+class RawChild:
+    """A child written by hand, for saying what a proper one never says."""
+
+    def __init__(self, server: TcpPieceServer) -> None:
+        host, _, port = server.address.rpartition(":")
+        self.sock = socket.create_connection((host, int(port)), timeout=20)
+        self.reader = FrameReader()
+        self.events: list[Event] = []
+
+    def say(self, *items: frames.Control | bytes) -> RawChild:
+        self.sock.sendall(b"".join(item if isinstance(item, bytes) else frames.encode(item) for item in items))
+        return self
+
+    def hello(self, version: int = frames.VERSION) -> RawChild:
+        return self.say(frames.MAGIC, frames.Hello(version, "raw"))
+
+    def next(self) -> Event:
+        while not self.events:
+            data = self.sock.recv(self.reader.wants)
+            assert data, "the server closed"
+            self.events += self.reader.receive(data)
+        return self.events.pop(0)
+
+    def rest(self) -> bytes:
+        """Everything until the server closes."""
+        found = b""
+        try:
+            while data := self.sock.recv(65536):
+                found += data
+        except ConnectionResetError:
+            pass
+        return found
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    return Shelf(tmp_path / "shelf")
+
+
+@pytest.fixture
+def servers() -> Iterator[list[TcpPieceServer]]:
+    started: list[TcpPieceServer] = []
+    yield started
+    for server in started:
+        server.close()
+
+
+@pytest.fixture
+def children() -> Iterator[list[RawChild]]:
+    made: list[RawChild] = []
+    yield made
+    for child in made:
+        child.sock.close()
+
+
+class Desk:
+    """Makes servers and raw children that the fixtures remove."""
+
+    def __init__(self, shelf: Shelf, servers: list[TcpPieceServer], children: list[RawChild]) -> None:
+        self.shelf = shelf
+        self._servers = servers
+        self._children = children
+
+    def serve(self, timeouts: ServerTimeouts = PATIENT, limits: ServerLimits = UNLIMITED) -> TcpPieceServer:
+        server = TcpPieceServer(
+            self.shelf, host="127.0.0.1", check=good_capability, limits=limits, node="parent", timeouts=timeouts
+        )
+        self._servers.append(server)
+        return server
+
+    def raw(self, server: TcpPieceServer) -> RawChild:
+        self._children.append(RawChild(server))
+        return self._children[-1]
+
+
+@pytest.fixture
+def desk(shelf: Shelf, servers: list[TcpPieceServer], children: list[RawChild]) -> Desk:
+    return Desk(shelf, servers, children)
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\x02\x00", b"\0" * 200_000, frames.MAGIC + b"\xff" * 16],
+)
+async def test_garbage_gets_a_sentence_and_an_end(desk: Desk, tmp_path: Path, garbage: bytes) -> None:
+    server = desk.serve()
+    assert b"piece server" in desk.raw(server).say(garbage).rest()
+    await _works(desk, server, tmp_path)
+
+
+async def _works(desk: Desk, server: TcpPieceServer, tmp_path: Path) -> None:
+    """A proper child is served as ever."""
+    shard = desk.shelf.add(b"proper" * 1000, 1024)
+    child = Child(tmp_path / "target")
+    await child.connect(TcpTransport(), server.address)
+    await child.subscribe(shard)
+    assert isinstance(await child.fetch(shard, 0, 6000), Received)
+    child.close()
+    child.release()
+
+
+def test_a_child_of_another_version_is_told_so(desk: Desk) -> None:
+    child = desk.raw(desk.serve()).hello(version=99)
+    answer = child.next()
+    assert isinstance(answer, frames.HelloRefused)
+    assert "protocol 1, the child 99" in answer.reason
+    assert child.rest() == b""
+
+
+def test_frames_before_the_hello(desk: Desk) -> None:
+    assert b"piece server" in desk.raw(desk.serve()).say(frames.MAGIC, frames.Ping(1)).rest()
+
+
+def test_who_says_nothing_is_shown_out(desk: Desk) -> None:
+    server = desk.serve(HASTY)
+    assert desk.raw(server).rest() == b""
+    assert desk.raw(server).say(frames.MAGIC).rest() == b""
+
+
+def test_who_goes_on_talking_after_a_refusal_is_cut_off(desk: Desk) -> None:
+    child = desk.raw(desk.serve())
+    with pytest.raises(OSError):
+        for _ in range(10_000):
+            child.say(b"\0" * 65536)
+
+
+def test_more_strangers_than_are_worth_an_answer(desk: Desk) -> None:
+    server = desk.serve(limits=ServerLimits(connections=1))
+    crowd = [desk.raw(server) for _ in range(80)]
+    assert crowd[-1].rest() == b""
+
+
+def test_a_child_that_speaks_like_a_parent_is_told_goodbye(desk: Desk) -> None:
+    child = desk.raw(desk.serve()).hello()
+    assert isinstance(child.next(), frames.HelloOk)
+    child.say(frames.Have.of(1, PieceSet.of([1])))
+    farewell = child.next()
+    assert isinstance(farewell, frames.Goodbye)
+    assert "does not send Have" in farewell.reason
+
+
+def test_nonsense_right_behind_the_hello(desk: Desk) -> None:
+    child = desk.raw(desk.serve()).say(
+        frames.MAGIC, frames.Hello(frames.VERSION, "raw"), frames.HelloOk(frames.VERSION, "raw")
+    )
+    assert isinstance(child.next(), frames.HelloOk)
+    assert isinstance(child.next(), frames.Goodbye)
+
+
+def test_one_number_for_two_shards(desk: Desk) -> None:
+    one, two = (desk.shelf.add(name, 1024) for name in (b"one", b"two"))
+    child = desk.raw(desk.serve()).hello()
+    assert isinstance(child.next(), frames.HelloOk)
+    child.say(frames.Subscribe(1, one, GOOD), frames.Subscribe(1, two, GOOD))
+    assert isinstance(child.next(), frames.Have)
+    assert isinstance(child.next(), frames.Goodbye)
+
+
+def test_pings_are_answered(desk: Desk) -> None:
+    child = desk.raw(desk.serve()).hello().say(frames.Ping(41), frames.Ping(42))
+    assert isinstance(child.next(), frames.HelloOk)
+    assert [child.next(), child.next()] == [frames.Pong(41), frames.Pong(42)]
+
+
+def test_an_idle_child_is_sent_away(desk: Desk) -> None:
+    child = desk.raw(desk.serve(ServerTimeouts(idle=0.1))).hello()
+    assert isinstance(child.next(), frames.HelloOk)
+    assert child.next() == frames.Goodbye("This connection was idle.")
+
+
+def test_a_silent_subscriber_is_sent_away(desk: Desk) -> None:
+    shard = desk.shelf.add(b"content", 1024)
+    child = desk.raw(desk.serve(ServerTimeouts(idle=0.1, silent=0.4))).hello().say(frames.Subscribe(1, shard, GOOD))
+    assert isinstance(child.next(), frames.HelloOk)
+    assert isinstance(child.next(), frames.Have)
+    assert child.next() == frames.Goodbye("The child went silent.")
+
+
+def test_a_child_that_takes_nothing_is_dropped_and_its_requests_forgotten(desk: Desk) -> None:
+    shard = desk.shelf.add(b"x" * (32 << 20), 1 << 20)
+    server = desk.serve(ServerTimeouts(stall=0.2))
+    child = desk.raw(server).hello()
+    assert isinstance(child.next(), frames.HelloOk)
+    child.say(frames.Subscribe(1, shard, GOOD))
+    assert isinstance(child.next(), frames.Have)
+    with pytest.raises(OSError):
+        for number in itertools.count():
+            child.say(frames.Request(number, 1, 0, 32 << 20))
+    deadline = time.monotonic() + 20
+    while server.load().requests and time.monotonic() < deadline:
+        time.sleep(0.002)
+    assert (server.load().requests, server.load().bytes_queued) == (0, 0)
+
+
+def test_more_unanswered_frames_than_anyone_needs(desk: Desk) -> None:
+    shard = desk.shelf.add(b"x" * (64 << 20), 1 << 20)
+    server = desk.serve(limits=ServerLimits(upload_rate=1000.0))  # the second block waits for its turn for long
+    child = desk.raw(server).hello()
+    assert isinstance(child.next(), frames.HelloOk)
+    child.say(frames.Subscribe(1, shard, GOOD), frames.Request(1, 1, 0, 64 << 20))
+    event: Event | None = None
+    while not isinstance(event, BodyData):
+        event = child.next()
+    child.say(b"".join(frames.encode(frames.Ping(n)) for n in range(20_000)))
+    while not isinstance(event, frames.Goodbye):
+        event = child.next()
+    assert "wait for an answer" in event.reason
+
+
+def test_the_server_listens_on_ipv6_too(shelf: Shelf) -> None:
+    if not socket.has_ipv6 or not Path("/proc/net/if_inet6").exists():
+        pytest.skip("this machine has no IPv6")
+    server = TcpPieceServer(shelf, host="::1", check=good_capability, node="parent")
+    try:
+        assert server.address.startswith("[::1]:")
+    finally:
+        server.close()
+        server.close()
+
+
+def test_a_port_that_is_taken(shelf: Shelf, desk: Desk) -> None:
+    port = int(desk.serve().address.rpartition(":")[2])
+    with pytest.raises(OSError):
+        TcpPieceServer(shelf, host="127.0.0.1", port=port, check=good_capability, node="parent")
