@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-import stat
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from modeldist.artifact import Artifact, ArtifactFile, Digest
-from modeldist.errors import InvalidReference, NotFound, UnsafeArtifact
+from modeldist.errors import InvalidReference
 from modeldist.origins import repo_ids
 from modeldist.origins.base import OnBytes, RangeReader
 from modeldist.origins.identity import etag_digest, list_digest, revision_of
-from modeldist.origins.kinds import kind_of
 from modeldist.origins.local_paths import LocalPaths, changed, copy_range
-from modeldist.origins.safe_names import check_paths
+from modeldist.origins.modelpack_errors import in_our_words
 from modeldist.origins.settings import OriginSettings
-
-_SKIPPED = frozenset({".git", ".cache"})  # of a clone, of `hf download --local-dir`
+from modelpack.filekinds import kind_of
+from modelpack.sources import SourceFile, collect_files
 
 
 class FileOrigin:
@@ -49,13 +46,14 @@ class FileOrigin:
 
     def _resolve(self, path: Path) -> Artifact:
         base = self._paths.check(path)
-        found = [(path.name, base)] if base.is_file() else list(_walk(base))
-        if not found:
-            raise NotFound(f"{path} holds no files.", remedy="Name a file or a directory of files.")
-        check_paths((name for name, _ in found), _url(path))
-        files = tuple(self._file(name, file) for name, file in found)
+        facts = base.stat()
+        if base.is_file():
+            found: tuple[SourceFile, ...] = (SourceFile(path.name, base, facts.st_size, bool(facts.st_mode & 0o100)),)
+        else:
+            with in_our_words(_url(path)):
+                found = collect_files(base)
+        files = tuple(self._file(source) for source in found)
         digest = list_digest(_url(path), "", files)
-        directory = base.parent if base.is_file() else base
         return Artifact(
             reference=_url(path),
             name=_url(path),
@@ -64,16 +62,22 @@ class FileOrigin:
             revision=revision_of(digest),
             repo_id=repo_ids.of_place("file", path.stem if base.is_file() else path.name, str(path)),
             origin="file",
-            endpoint=str(directory),
+            endpoint=str(base.parent if base.is_file() else base),
             repository=str(path),
             files=files,
         )
 
-    def _file(self, name: str, path: Path) -> ArtifactFile:
-        with self._paths.open(path) as fd:
+    def _file(self, source: SourceFile) -> ArtifactFile:
+        with self._paths.open(source.file) as fd:
             facts = os.fstat(fd)
-        executable = bool(facts.st_mode & stat.S_IXUSR)
-        return ArtifactFile(name, _pin(facts), facts.st_size, kind_of(name), locator=str(path), executable=executable)
+        return ArtifactFile(
+            source.path,
+            _pin(facts),
+            facts.st_size,
+            kind_of(source.file.name, facts.st_size),
+            locator=str(source.file),
+            executable=source.executable,
+        )
 
 
 class FileReader:
@@ -116,28 +120,3 @@ def _parse(reference: str) -> Path:
 
 def _url(path: Path) -> str:
     return f"file://{quote(str(path))}"
-
-
-def _walk(base: Path) -> Iterator[tuple[str, Path]]:
-    """(name, file with links resolved) of all files below, in order. Links are followed to files within the directory
-    or, in a Hugging Face cache, within that cache; anything else is refused."""
-    cache = _hub_cache(base)
-    for folder, folders, names in os.walk(base):
-        folders[:] = sorted(name for name in folders if name not in _SKIPPED)
-        for name in sorted([*names, *(f for f in folders if Path(folder, f).is_symlink())]):
-            path = Path(folder, name)
-            real = path.resolve()
-            if path.is_symlink() and (not real.is_file() or not real.is_relative_to(cache)):
-                raise UnsafeArtifact(
-                    f"{path} is a symbolic link that leads out of the directory or to no file.",
-                    remedy="Replace the link by a copy of what it points to.",
-                )
-            yield path.relative_to(base).as_posix(), real
-
-
-def _hub_cache(base: Path) -> Path:
-    """The Hugging Face cache that `base` is a snapshot of (its files are links to blobs), else `base` itself."""
-    for parent in base.parents:
-        if parent.name == "snapshots" and parent.parent.name.startswith("models--"):
-            return parent.parent.parent
-    return base

@@ -21,10 +21,10 @@ from modeldist.origins.http_answers import Source
 from modeldist.origins.http_dialing import Dialer, is_loopback_name
 from modeldist.origins.http_redirects import Endpoint
 from modeldist.origins.identity import etag_digest, list_digest, revision_of
-from modeldist.origins.kinds import kind_of
 from modeldist.origins.ranged_http import RangedHttp
 from modeldist.origins.safe_names import check_paths
 from modeldist.origins.settings import OriginSettings
+from modelpack.filekinds import kind_of
 
 _DIGEST = re.compile(r"sha256=([0-9a-fA-F]{64})")
 _NO_CREDENTIALS = "This origin kind sends no credentials; use a link that needs none."
@@ -173,7 +173,7 @@ def _artifact(url: str, shard: Digest, source: Source) -> Artifact:
     known = shard.startswith("sha256:")
     pin = ("etag", source.etag) if source.etag else ("last-modified", source.last_modified)
     locator = url if known else f"{url}#{pin[0]}={quote(pin[1], safe='')}"
-    files = (ArtifactFile(path, shard, source.size, kind_of(path), locator=locator),)
+    files = (ArtifactFile(path, shard, source.size, kind_of(path, source.size), locator=locator),)
     digest = list_digest(url, shard, files)
     return Artifact(
         reference=f"{url}#{shard.replace(':', '=')}" if known else url,

@@ -21,11 +21,11 @@ from modeldist.origins.http import HttpReader
 from modeldist.origins.http_answers import Source, TryAgain
 from modeldist.origins.http_dialing import Dialer
 from modeldist.origins.identity import list_digest
-from modeldist.origins.kinds import kind_of
 from modeldist.origins.patience import pause_before
 from modeldist.origins.ranged_http import RangedHttp
 from modeldist.origins.safe_names import check_paths
 from modeldist.origins.settings import OriginSettings
+from modelpack.filekinds import kind_of
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -163,7 +163,7 @@ def _file(path: str, size: int | None, blob_id: str | None, sha256: str | None) 
     digest = f"sha256:{sha256}" if sha256 else f"git-sha1:{blob_id}"
     if size is None or size < 0 or not re.fullmatch(r"sha256:[0-9a-f]{64}|git-sha1:[0-9a-f]{40}", digest):
         raise OriginProtocolError(f"{path}: the hub gives no size or digest.", remedy="Check HF_ENDPOINT.")
-    return ArtifactFile(path, Digest(digest), size, kind_of(path), locator=path)
+    return ArtifactFile(path, Digest(digest), size, kind_of(path.rpartition("/")[2], size), locator=path)
 
 
 def _commit_of(api: HfApi, repo: str, revision: str, path: str) -> str:

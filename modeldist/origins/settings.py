@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from modelpack.oci.credentials import Credentials
 
 
 @dataclass(frozen=True)
@@ -32,10 +36,12 @@ class OriginSettings:
     None allows any path and is for embedded mode alone, where the person at the shell is who typed it.
     `hf_endpoint` None: HF_ENDPOINT of the environment, else the public hub. `hf_token` None: the token
     huggingface_hub finds (HF_TOKEN or its login file); it is only ever sent to `hf_endpoint`.
+    `registry_credentials` None: those of Docker's and Podman's files.
     """
 
     default_registry: str = "docker.io"
     plain_http_registries: frozenset[str] = frozenset()
+    registry_credentials: Credentials | None = None
     hf_endpoint: str | None = None
     hf_token: Callable[[], str | None] | None = None
     file_roots: tuple[Path, ...] | None = ()

@@ -1,0 +1,159 @@
+"""OCI registries: `org/model:tag`, `registry/org/model@sha256:…`, through modelpack's client.
+
+The client lives on a loop of its own, as both the callers' event loop (resolving) and reading threads (locating blobs)
+use it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from modeldist.artifact import Artifact, Digest
+from modeldist.errors import OriginProtocolError
+from modeldist.origins import repo_ids
+from modeldist.origins.background_loop import BackgroundLoop
+from modeldist.origins.base import OnBytes, RangeReader
+from modeldist.origins.blob_locations import BlobLocations
+from modeldist.origins.http_answers import Source
+from modeldist.origins.http_dialing import Dialer
+from modeldist.origins.identity import revision_of
+from modeldist.origins.modelpack_errors import in_our_words, remedies
+from modeldist.origins.models import checked_sha256, files_of
+from modeldist.origins.ranged_http import RangedHttp
+from modeldist.origins.registry_references import endpoint_of, parse_reference
+from modeldist.origins.settings import OriginSettings
+from modelpack.blobs import MAX_SMALL_BLOB
+from modelpack.manifest import Manifest, choose_manifest, parse_manifest
+from modelpack.reference import Reference
+
+if TYPE_CHECKING:
+    from modelpack.oci.blobs import BlobLocation
+    from modelpack.oci.client import RegistryClient
+
+_NESTED_INDEXES = 3
+
+
+class OciOrigin:
+    """See `modeldist.origins.base.Origin`."""
+
+    def __init__(self, settings: OriginSettings, dialer: Dialer) -> None:
+        self._settings = settings
+        self._dialer = dialer
+        self._loop = BackgroundLoop("modeldist-registries")
+        self._client: RegistryClient | None = None
+        self._locations = BlobLocations()
+
+    def matches(self, reference: str) -> bool:
+        return "://" not in reference and not reference.startswith(("file:", "oci-layout:"))
+
+    def canonical(self, reference: str) -> str:
+        """`registry/repository:tag`, the default registry and tag written out."""
+        ref = self._parse(reference)
+        return str(ref if ref.tag or ref.digest else ref.with_tag("latest"))
+
+    async def resolve(self, reference: str) -> Artifact:
+        ref = self._parse(reference)
+        with in_our_words(reference, ref.registry):
+            return await self._loop.wait(self._resolve(ref))
+
+    async def still(self, artifact: Artifact, reference: str) -> bool:
+        """One HEAD of the manifest."""
+        ref = self._parse(reference)
+        if ref.name != artifact.name or ref.digest is not None:
+            return ref.name == artifact.name and ref.digest == artifact.digest
+        with in_our_words(reference, ref.registry):
+            return await self._loop.wait(self._digest_now(ref)) == artifact.digest
+
+    def reader(self, artifact: Artifact) -> RangeReader:
+        return OciReader(self, artifact, RangedHttp(self._dialer))
+
+    async def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await self._loop.wait(client.close())
+        await asyncio.to_thread(self._loop.stop)
+
+    def locate(self, artifact: Artifact, shard: Digest, refused: BlobLocation | None) -> tuple[BlobLocation, Source]:
+        """Where a thread reads the shard; `refused` is an earlier location that no longer works. Blocks."""
+        ref = self._parse(artifact.reference)
+        file = next(file for file in artifact.files if file.digest == shard)
+        label = f"{file.path} of {artifact.name}"
+        with in_our_words(label, ref.registry):
+            location = self._loop.run(self._locate(ref, shard, refused))
+        return location, Source(
+            location.url,
+            label,
+            file.size,
+            headers=location.headers,
+            renewable=True,
+            remedies=remedies(ref.registry),
+        )
+
+    def _parse(self, reference: str) -> Reference:
+        return parse_reference(reference, self._settings.default_registry)
+
+    def _registry(self) -> RegistryClient:
+        """Made on the background loop, where it is used."""
+        if self._client is None:
+            from modeldist.origins.registry_client import open_client
+
+            self._client = open_client(self._settings, self._dialer)
+        return self._client
+
+    async def _resolve(self, ref: Reference) -> Artifact:
+        client = self._registry()
+        fetched = await client.get_manifest(ref)
+        digest = checked_sha256(fetched.digest)
+        found = parse_manifest(fetched.raw, fetched.media_type)
+        for _ in range(_NESTED_INDEXES):
+            if isinstance(found, Manifest):
+                break
+            chosen = choose_manifest(found)
+            inner = await client.get_manifest(ref.with_digest(chosen.digest))
+            found = parse_manifest(inner.raw, chosen.media_type)
+        if not isinstance(found, Manifest):
+            raise OriginProtocolError(f"{ref}: its indexes are nested too deeply.", remedy="Name the model's digest.")
+        config = await client.get_blob(ref, found.config, MAX_SMALL_BLOB)
+        files, warnings = files_of(found, config)
+        return Artifact(
+            reference=f"{ref.name}@{digest}",
+            name=ref.name,
+            tag=ref.tag or ("" if ref.digest else "latest"),
+            digest=digest,
+            revision=revision_of(digest),
+            repo_id=repo_ids.of_repository(ref.registry, ref.repository),
+            origin="oci",
+            endpoint=endpoint_of(ref.registry, self._settings.plain_http_registries),
+            repository=ref.repository,
+            files=files,
+            warnings=warnings,
+        )
+
+    async def _digest_now(self, ref: Reference) -> str:
+        return (await self._registry().head_manifest(ref)).digest
+
+    async def _locate(self, ref: Reference, shard: Digest, refused: BlobLocation | None) -> BlobLocation:
+        return await self._locations.find((ref.name, shard), refused, lambda: self._registry().locate_blob(ref, shard))
+
+
+class OciReader:
+    """Reads blobs where the registry says they are."""
+
+    def __init__(self, origin: OciOrigin, artifact: Artifact, http: RangedHttp) -> None:
+        self._origin = origin
+        self._artifact = artifact
+        self._http = http
+
+    def read(self, shard: Digest, start: int, length: int, fd: int, offset: int, on_bytes: OnBytes) -> None:
+        last: BlobLocation | None = None
+
+        def locate(renew: bool) -> Source:
+            nonlocal last
+            last, source = self._origin.locate(self._artifact, shard, last if renew else None)
+            return source
+
+        self._http.read(locate, start, length, fd, offset, on_bytes)
+
+    def close(self) -> None:
+        self._http.close()
