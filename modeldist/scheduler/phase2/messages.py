@@ -191,7 +191,7 @@ class Connect:
 
 @dataclass(frozen=True, slots=True)
 class Disconnect:
-    """No task has this parent any more. Not answered."""
+    """No task has this parent any more, or it stands still: its outstanding requests are void. Not answered."""
 
     node: str
 

@@ -9,6 +9,7 @@ from modeldist.scheduler.phase2.config import Phase2Config
 
 _SAMPLE_SECONDS = 0.05  # shorter spans measure the event loop, not the parent
 _GAIN = 0.3
+_CRAWL = 250e3  # bytes/s; an unmeasured parent slower than this has stalled
 _CLASSES = 3
 
 
@@ -100,12 +101,13 @@ class ParentLink:
     def busy(self, now: float, retry_after: float) -> None:
         self.not_before = max(self.not_before, now + min(max(retry_after, 0.0), self.config.busy_max))
 
-    def stalled(self, now: float, guess: float) -> bool:
-        """Requests are outstanding and nothing came for far longer than a piece takes."""
+    def stalled(self, now: float) -> bool:
+        """Requests are outstanding and no piece came for far longer than one takes."""
         if not self.requests:
             return False
         piece = next(iter(self.requests.values())).size
-        patience = max(self.config.stall, self.config.stall_factor * piece / (self.goodput or guess))
+        expected = self.config.stall_factor * piece / self.goodput if self.goodput else piece / _CRAWL
+        patience = max(self.config.stall, expected)
         return now - self.progressed > patience
 
     def forget(self, task: Digest) -> None:

@@ -129,12 +129,13 @@ class Requests:
         return lost
 
     def look_for_trouble(self, now: float) -> None:
-        """Parents that stand still are given up for what they owe; late last pieces are asked of another as well."""
+        """Connections that stand still are cut, to be opened anew after a while; late last pieces are asked of another
+        parent as well."""
         guess = guess_goodput(self._links.values())
-        for link in stalled_links(self._links.values(), now, guess):
+        for link in stalled_links(self._links.values(), now):
             link.failed(now)
-            for request in self.write_off(link):
-                if (fetch := self._tasks.get(request.task)) is not None:
-                    fetch.exclude(link.node, 1 << request.piece)
+            link.connected = False
+            self.write_off(link)
+            self._out.append(m.Disconnect(link.node))
         for request, link in late_requests(self._links, self._tasks, self._config, now, guess):
             self._send(self._tasks[request.task], request.piece, link, now, guess)

@@ -10,8 +10,8 @@ from modeldist.scheduler.phase2.fetch import Fetch
 from modeldist.scheduler.phase2.parent import ParentLink, Request
 
 
-def stalled_links(links: Iterable[ParentLink], now: float, guess: float) -> list[ParentLink]:
-    return [link for link in links if link.stalled(now, guess)]
+def stalled_links(links: Iterable[ParentLink], now: float) -> list[ParentLink]:
+    return [link for link in links if link.stalled(now)]
 
 
 def late_requests(
