@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -39,16 +41,16 @@ class BodyLimit:
                 raise _TooLarge
             return message
 
-        async def noted(message: Message) -> None:
+        async def held(message: Message) -> None:
             nonlocal started
+            if received > self._limit and not started:
+                return  # what the framework makes of the broken body; ours follows
             started = True
             await send(message)
 
-        try:
-            await self._app(scope, counted, noted)
-        except _TooLarge:
-            if started:
-                raise
+        with suppress(_TooLarge):
+            await self._app(scope, counted, held)
+        if received > self._limit and not started:
             await self._refuse(scope, receive, send)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,5 +59,4 @@ class BodyLimit:
             remedy="Name fewer nodes, or select them by label.",
         )
         response = problem_response(error, 413)
-        response.headers["Connection"] = "close"
         await response(scope, receive, send)

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from pathlib import Path
 
+import httpx2
 import pytest
 
 from modeldist.control.client import ControlClient, PullEvent
 from modeldist.control.views import PullView
-from modeldist.errors import ControlPlaneUnreachable, ErrorInfo, InvalidReference, NotFound, UsageError
+from modeldist.errors import (
+    ControlPlaneRefused,
+    ControlPlaneUnreachable,
+    ErrorInfo,
+    InvalidReference,
+    NotFound,
+    UsageError,
+)
 from modeldist.scheduler.messages import Priority
 from modeldist.session.messages import CancelPull, PullProgress, StartPull
 from tests.servers.control_plane import ServedControlPlane, served_control_plane
@@ -180,7 +189,7 @@ async def test_wrong_references(sqlite_control: ServedControlPlane) -> None:
             await client.create_pull("org/model :v1")
 
 
-async def test_a_restart_keeps_pulls(tmp_path, origin: MemoryOrigin, database_url: str) -> None:
+async def test_a_restart_keeps_pulls(tmp_path: Path, origin: MemoryOrigin, database_url: str) -> None:
     state = tmp_path / "state"
     async with served_control_plane(state, origin, database_url) as before, before.client() as client:
         async with (
@@ -231,8 +240,7 @@ async def test_events(control: ServedControlPlane) -> None:
             elif event.node is not None and event.node.state == "pulling":
                 assert event.node.bytes.origin == 50
                 await agent.finish(asked)
-        assert [event.kind for event in events][0] == "snapshot"
-        assert [event.kind for event in events][-1] == "end"
+        assert (events[0].kind, events[-1].kind) == ("snapshot", "end")
         states = [event.node.state for event in events if event.node]
         assert states[0] == "pulling"
         assert states[-1] == "done"
@@ -243,8 +251,6 @@ async def test_events(control: ServedControlPlane) -> None:
 
 
 async def test_the_stream_on_the_wire(sqlite_control: ServedControlPlane) -> None:
-    import httpx2
-
     async with sqlite_control.client() as client:
         made = await client.create_pull(REFERENCE)
         await client.cancel_pull(made.id)
@@ -258,7 +264,7 @@ async def test_the_stream_on_the_wire(sqlite_control: ServedControlPlane) -> Non
     assert [block.split("\n")[1] for block in blocks] == ["id: 1", "id: 2"]
 
 
-async def test_stopping_ends_the_streams(tmp_path, origin: MemoryOrigin) -> None:
+async def test_stopping_ends_the_streams(tmp_path: Path, origin: MemoryOrigin) -> None:
     async with served_control_plane(tmp_path / "state", origin) as served:
         client = served.client()
         made = await client.create_pull(REFERENCE)
@@ -270,12 +276,12 @@ async def test_stopping_ends_the_streams(tmp_path, origin: MemoryOrigin) -> None
             await waiting
 
 
-async def test_watchers_are_bounded(tmp_path, origin: MemoryOrigin, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with served_control_plane(tmp_path / "state", origin, most_running_pulls=1) as served:
-        async with served.client() as client:
+async def test_running_pulls_are_bounded(tmp_path: Path, origin: MemoryOrigin) -> None:
+    async with (
+        served_control_plane(tmp_path / "state", origin, most_running_pulls=1) as served,
+        served.client() as client,
+    ):
+        await client.create_pull(REFERENCE)
+        with pytest.raises(ControlPlaneRefused, match="1 pulls run already") as refused:
             await client.create_pull(REFERENCE)
-            from modeldist.errors import ControlPlaneRefused
-
-            with pytest.raises(ControlPlaneRefused, match="1 pulls run already") as refused:
-                await client.create_pull(REFERENCE)
-            assert refused.value.retry_after == 10
+        assert refused.value.retry_after == 10
