@@ -10,7 +10,6 @@ once, and prints where each node's bytes came from, with the registry's own acce
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import subprocess
 import sys
@@ -27,7 +26,7 @@ from rich.table import Table
 from safetensors import safe_open
 
 from deploy.demo.model import fetch_model
-from tests.servers.cluster import MODELDIST, Cluster
+from tests.servers.cluster import MODELDIST, Cluster, finish
 from tests.servers.registry import BINARY, Registry
 
 NODES = 4
@@ -86,14 +85,7 @@ def _run(*arguments: str) -> None:
 
 
 def _pull_everywhere(cluster: Cluster, reference: str) -> list[dict[str, Any]]:
-    pulls = [cluster.pull(index, reference) for index in range(NODES)]
-    results = []
-    for index, pull in enumerate(pulls):
-        out, err = pull.communicate(timeout=120)
-        if pull.returncode:
-            raise SystemExit(f"demo: the pull on node {index} failed:\n{err.decode()}\n{cluster.log(f'agent-{index}')}")
-        results.append(json.loads(out))
-    return results
+    return [finish(pull) for pull in [cluster.pull(index, reference) for index in range(NODES)]]
 
 
 def _show(results: list[dict[str, Any]], origin: Origin) -> bool:

@@ -24,7 +24,7 @@ class LoadMeter:
         network = psutil.net_io_counters()
         disk = psutil.disk_io_counters()
         busy_ms = float(getattr(disk, "busy_time", 0)) if disk else 0.0
-        received, sent = (network.bytes_recv, network.bytes_sent) if network else (0, 0)
+        received, sent = network.bytes_recv, network.bytes_sent
         last, self._last = self._last, (now, received, sent, busy_ms)
         cpu = psutil.cpu_percent(interval=None) / 100
         if last is None or now <= last[0]:

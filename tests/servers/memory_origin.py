@@ -1,7 +1,8 @@
 """An origin whose models live in memory: the double behind `modeldist.origins.base.Origin`.
 
 References are written `memory://namespace/name:tag`, or `memory://namespace/name@sha256:…` when pinned. Counts every
-request; failures and delays are set by the test.
+request; failures and delays are set by the test: `before_chunk(shard, position)` runs in the reading thread before each
+MiB and may raise or wait.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import hashlib
 import os
 from collections import Counter
+from collections.abc import Callable
 
 from modeldist.artifact import Artifact, ArtifactFile, Digest
 from modeldist.errors import InvalidReference, ModeldistError, NotFound
@@ -32,8 +34,9 @@ class MemoryOrigin:
         self.failures: dict[str, ModeldistError] = {}
         self.answering = asyncio.Event()
         self.answering.set()
+        self.before_chunk: Callable[[Digest, int], None] = lambda shard, position: None
         self._tags: dict[str, Artifact] = {}
-        self._blobs: dict[Digest, bytes] = {}
+        self.blobs: dict[Digest, bytes] = {}
 
     def add(self, reference: str, files: dict[str, bytes]) -> Artifact:
         """Put a model at a tag; putting another one there moves the tag."""
@@ -42,7 +45,7 @@ class MemoryOrigin:
             ArtifactFile(path, sha256(body), len(body), kind="weight") for path, body in sorted(files.items())
         )
         digest = sha256("".join(f"{file.path} {file.digest}\n" for file in listing).encode())
-        self._blobs.update({sha256(body): body for body in files.values()})
+        self.blobs.update({sha256(body): body for body in files.values()})
         artifact = Artifact(
             reference=f"{SCHEME}{name}@{digest}",
             name=f"{SCHEME}{name}",
@@ -76,7 +79,7 @@ class MemoryOrigin:
         return now is not None and now.digest == artifact.digest
 
     def reader(self, artifact: Artifact) -> RangeReader:
-        return _Reader(self._blobs, self.bytes_read)
+        return _Reader(self)
 
     async def close(self) -> None:
         return
@@ -97,19 +100,20 @@ class MemoryOrigin:
 
 
 class _Reader:
-    def __init__(self, blobs: dict[Digest, bytes], bytes_read: Counter[Digest]) -> None:
-        self._blobs = blobs
-        self._bytes_read = bytes_read
+    def __init__(self, origin: MemoryOrigin) -> None:
+        self._origin = origin
 
     def read(self, shard: Digest, start: int, length: int, fd: int, offset: int, on_bytes: OnBytes) -> None:
+        origin = self._origin
         try:
-            body = memoryview(self._blobs[shard])[start : start + length]
+            body = memoryview(origin.blobs[shard])[start : start + length]
         except KeyError:
             raise NotFound(f"{shard}: no such blob.") from None
         for position in range(0, len(body), CHUNK):
+            origin.before_chunk(shard, start + position)
             chunk = body[position : position + CHUNK]
             os.pwrite(fd, chunk, offset + position)
-            self._bytes_read[shard] += len(chunk)
+            origin.bytes_read[shard] += len(chunk)
             on_bytes(len(chunk))
 
     def close(self) -> None:
