@@ -45,8 +45,8 @@ class Turn:
 @dataclass(slots=True)
 class OriginBudget:
     """`streams` and `reading` (bytes under active leases) are kept by the lease desk. `ramp`: streams used so far at
-    most; it grows with every piece read, so that the first pieces are there to be passed on soon, and a node that is
-    the first to ask does not take all streams before the others are there."""
+    most (one per asking node, if that is more); it grows with every piece read, so that a node that is the first to ask
+    does not take all streams before the others are there."""
 
     limits: OriginLimits
     streams: int = 0
@@ -117,7 +117,7 @@ class OriginBudget:
         limits = self.limits
         if self.streams >= limits.streams:
             return False
-        if self.streams < min(limits.target_streams, self.ramp):
+        if self.streams < min(limits.target_streams, max(self.ramp, len(self.asking))):
             return True
         return self.reading < limits.small_bytes and self._small()
 

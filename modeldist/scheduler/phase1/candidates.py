@@ -32,22 +32,34 @@ class Candidates:
         rack = swarm.racks.get(location.rack) if location.rack else None
         zone = swarm.zones.get(location.zone) if location.zone else None
         if rack is not None:
-            self._add(chosen, rack, config.candidates - config.far_candidates, child, now)
+            far = sum(node not in rack for node in chosen)
+            self._add(chosen, rack, min(config.candidates, config.candidates - config.far_candidates + far), child, now)
         if zone is not None:
-            self._add(chosen, zone, config.candidates - 1, child, now)
-        self._add(chosen, swarm.serving, config.candidates, child, now)
+            self._add(chosen, zone, config.candidates - 1, child, now, without=rack)
+        self._add(chosen, swarm.serving, config.candidates, child, now, without=rack)
         if rack is not None:  # a large zone or few far nodes: fill up from the rack
             self._add(chosen, rack, config.candidates, child, now)
         return tuple(chosen)
 
-    def _add(self, chosen: dict[str, None], group: NodeSet, upto: int, child: Member, now: float) -> None:
+    def _add(
+        self,
+        chosen: dict[str, None],
+        group: NodeSet,
+        upto: int,
+        child: Member,
+        now: float,
+        without: NodeSet | None = None,
+    ) -> None:
         wanted = upto - len(chosen)
         if wanted <= 0:
             return
         drawn = [
             node
             for node in group.sample(_DRAW * upto, self._rng)
-            if node != child.node and node not in chosen and not self._nodes[node].service.failing(now)
+            if node != child.node
+            and node not in chosen
+            and not (without is not None and node in without)
+            and not self._nodes[node].service.failing(now)
         ]
         self._rng.shuffle(drawn)
         drawn.sort(key=lambda node: self._nodes[node].crowding(now))

@@ -20,6 +20,8 @@ class Phase1Config:
     `lease_timeout`: a lease without progress for this long is revoked; `tail_timeout`: the same when nothing else of
     the task is left to lease, so that everybody waits for it.
     `digest_grace`: pieces held by nodes that told no digest become leasable after this long.
+    `reset_window`: a rejection this soon after a reset still speaks of before; `max_resets`: of the whole swarm, per
+    task; `proof_seconds`: who holds all pieces for this long has checked them against the shard's digest.
     `adopt`: children a member gets at once when it has none.
     `digest_messages`: PieceDigests messages per second and task, over all its members; sets how they are batched.
     """
@@ -45,3 +47,4 @@ class Phase1Config:
     load_stale: float = 3.0
     reset_window: float = 2.0
     max_resets: int = 3
+    proof_seconds: float = 10.0

@@ -212,6 +212,7 @@ class Phase1:
             if (served_by := self._nodes.get(parent.node)) is not None:
                 served_by.service.report(node.name, parent, interval, now)
         if member.wants and member.have == swarm.all:
+            member.completed = now
             self._satisfied(swarm, member)
 
     def _satisfied(self, swarm: Swarm, member: Member) -> None:

@@ -24,11 +24,15 @@ def judge(swarm: Swarm, member: Member, config: Phase1Config, now: float) -> Ver
     if now - member.reset_at < config.reset_window:
         return Verdict.IGNORE
     member.rejections += 1
-    others_reject = any(other.rejections for other in swarm.members.values() if other is not member)
-    proven = any(
-        other.have == swarm.all and not other.rejections for other in swarm.members.values() if other is not member
-    )
-    alone = member.rejections > 1 and not others_reject
-    if proven or alone or swarm.resets >= config.max_resets:
+    others = [other for other in swarm.members.values() if other is not member]
+    others_reject = any(other.rejections for other in others)
+    proven = any(_proven(swarm, other, config, now) for other in others)
+    alone = (proven or member.rejections > 1) and not others_reject
+    if alone or swarm.resets >= config.max_resets:
         return Verdict.NODE
     return Verdict.EVERYONE
+
+
+def _proven(swarm: Swarm, member: Member, config: Phase1Config, now: float) -> bool:
+    """Its copy matched the shard's own digest: that is known of it from the start, or it had the time to find out."""
+    return member.have == swarm.all and (member.seed or now - member.completed > config.proof_seconds)

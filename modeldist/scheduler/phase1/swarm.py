@@ -67,6 +67,7 @@ class Member:
     children: dict[str, None] = field(default_factory=dict)
     told: float = float("-inf")
     rejections: int = 0
+    completed: float = float("inf")
     reset_at: float = float("-inf")
     resetting: bool = False  # was told to start again; what it says until it asks for leases is of before
 

@@ -64,7 +64,7 @@ class Requests:
                 return 0
             return fetch.layout.piece_size
 
-        while self.window.has_room(1):
+        while self.window.in_flight < self._config.max_in_flight:
             candidates = [link for link in self._links.values() if any(link.ready)]
             if not candidates:
                 return
