@@ -36,7 +36,7 @@ class Database:
     @classmethod
     async def open(cls, url: str) -> Database:
         """Connect and migrate. Raises UsageError (the URL), StorageError (the database)."""
-        engine = _engine(url)
+        engine = engine_for(url)
         try:
             await migrate(engine)
         except (SQLAlchemyError, OSError) as error:
@@ -60,7 +60,8 @@ class Database:
         await self._engine.dispose()
 
 
-def _engine(url: str) -> AsyncEngine:
+def engine_for(url: str) -> AsyncEngine:
+    """An engine with the driver and settings this program uses. Raises UsageError."""
     try:
         parsed = make_url(url)
         if parsed.drivername in ("postgresql", "postgres"):

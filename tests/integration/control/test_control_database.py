@@ -1,0 +1,136 @@
+"""The store's schema on both databases: fresh, upgraded, downgraded, newer than the program, broken."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, inspect, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from modeldist.control.pulls.pull import Pull, PullNode
+from modeldist.control.pulls.selection import Selector
+from modeldist.control.store.database import Database, engine_for, sqlite_url
+from modeldist.control.store.meta import Meta
+from modeldist.control.store.pulls import Pulls
+from modeldist.control.store.schema import alembic_config, migrate
+from modeldist.control.store.tables import Base
+from modeldist.control.store.tokens import Tokens
+from modeldist.errors import StorageError, UsageError
+from modeldist.scheduler.messages import Priority
+
+REVISIONS = [script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()][::-1]
+
+
+def tables(connection: Connection) -> set[str]:
+    return set(inspect(connection).get_table_names())
+
+
+async def run(engine: AsyncEngine, statement: str) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(text(statement))
+
+
+async def test_a_fresh_database_is_what_the_tables_say(database_url: str) -> None:
+    database = await Database.open(database_url)
+
+    def differences(connection: Connection) -> list[object]:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        return list(compare_metadata(context, Base.metadata))
+
+    async with database.engine.connect() as connection:
+        assert await connection.run_sync(differences) == []
+        assert await connection.run_sync(tables) == {*Base.metadata.tables, "alembic_version"}
+    await database.close()
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+async def test_every_older_version_upgrades_with_its_rows(database_url: str, revision: str) -> None:
+    engine = engine_for(database_url)
+    await migrate(engine, revision)
+    await run(engine, "INSERT INTO nodes VALUES ('n', 'n', '1', '', '', '', '{}', 1.5, 2.5)")
+    await engine.dispose()
+    database = await Database.open(database_url)
+    async with database.engine.connect() as connection:
+        assert (await connection.execute(text("SELECT last_seen FROM nodes"))).scalar_one() == 2.5
+    pulls = Pulls(database)
+    nodes = {"n": PullNode("n", "waiting", 1.0)}
+    pull = Pull("p", "org/model", Selector(everyone=True), Priority.PULL, 1.0, nodes=nodes)
+    assert await pulls.add(pull) is pull
+    assert await pulls.get("p") == pull
+    await database.close()
+
+
+async def test_migrations_go_back(database_url: str) -> None:
+    database = await Database.open(database_url)
+    async with database.engine.connect() as connection:
+        await connection.run_sync(lambda sync: command.downgrade(alembic_config(sync), "base"))
+        await connection.commit()
+        assert await connection.run_sync(tables) == {"alembic_version"}
+    await database.close()
+
+
+async def test_opening_again_keeps_everything(database_url: str) -> None:
+    first = await Database.open(database_url)
+    token = await Tokens(first).create("mine", "read")
+    identity = await Meta(first).identity()
+    await first.close()
+    second = await Database.open(database_url)
+    verified = await Tokens(second).verify(token)
+    assert verified is not None
+    assert verified.scope == "read"
+    assert await Meta(second).identity() == identity
+    assert "capability_key=…" in repr(identity)
+    await second.close()
+
+
+async def test_a_newer_database_is_refused(database_url: str) -> None:
+    database = await Database.open(database_url)
+    await run(database.engine, "UPDATE alembic_version SET version_num = '9999'")
+    await database.close()
+    with pytest.raises(StorageError, match="another version of modeldist") as refused:
+        await Database.open(database_url)
+    assert "newer version" in refused.value.remedy
+
+
+async def test_replicas_that_start_together(database_url: str) -> None:
+    import asyncio
+
+    if database_url.startswith("sqlite"):
+        pytest.skip("SQLite serves one control plane")
+    opened = await asyncio.gather(*(Database.open(database_url) for _ in range(3)))
+    identities = {(await Meta(database).identity()).cluster for database in opened}
+    assert len(identities) == 1
+    for database in opened:
+        await database.close()
+
+
+async def test_sqlite_is_private_and_uses_wal(tmp_path: Path) -> None:
+    path = tmp_path / "x.sqlite"
+    database = await Database.open(sqlite_url(path))
+    async with database.engine.connect() as connection:
+        assert (await connection.execute(text("PRAGMA journal_mode"))).scalar_one() == "wal"
+        assert (await connection.execute(text("PRAGMA foreign_keys"))).scalar_one() == 1
+        assert {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.glob("x.sqlite*")} == {0o600}
+    await database.close()
+
+
+async def test_urls_that_cannot_work(tmp_path: Path) -> None:
+    for url in ("", "nonsense", "mysql://localhost/x"):
+        with pytest.raises(UsageError, match="database URL"):
+            await Database.open(url)
+    with pytest.raises(StorageError, match="cannot be used") as missing:
+        await Database.open(f"sqlite:///{tmp_path}/no/such/directory/x.sqlite")
+    assert missing.value.remedy
+    broken = tmp_path / "broken.sqlite"
+    broken.write_bytes(b"this is no database" * 100)
+    with pytest.raises(StorageError, match=r"broken\.sqlite cannot be used: file is not a database"):
+        await Database.open(f"sqlite:///{broken}")
+    with pytest.raises(StorageError) as unreachable:
+        await Database.open(f"postgresql://user:secret@/x?host={tmp_path}")
+    assert "secret" not in str(unreachable.value)

@@ -1,0 +1,139 @@
+"""The server as a process: what it prints and writes, how it stops, what a kill leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from modeldist.control.app import create_app
+from modeldist.control.client import ControlClient
+from modeldist.control.server import create_token, listen, serve
+from modeldist.control.settings import ServerSettings
+from modeldist.errors import StorageError, UsageError
+from modeldist.session.messages import StartPull
+from tests.servers.memory_origin import MemoryOrigin
+from tests.servers.scripted_agent import PATIENCE, scripted_agent
+
+PROGRAM = """
+import json, sys
+from modeldist.control.server import serve
+from modeldist.control.settings import ServerSettings
+serve(ServerSettings.load(**json.loads(sys.argv[1])))
+"""
+
+
+@asynccontextmanager
+async def process(state_dir: Path, **settings: object) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """A server process and its URL; killed at the end when it still runs."""
+    given = {"state_dir": str(state_dir), "port": 0, "log_format": "json"} | settings
+    running = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", PROGRAM, json.dumps(given), stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        yield running, await url_of(running)
+    finally:
+        if running.returncode is None:
+            running.kill()
+        await running.communicate()
+
+
+async def url_of(running: asyncio.subprocess.Process) -> str:
+    assert running.stderr is not None
+    async with asyncio.timeout(PATIENCE):
+        while line := await running.stderr.readline():
+            said = json.loads(line)
+            if said["event"] == "listening":
+                return str(said["url"])
+    raise AssertionError("the server ended before it listened")
+
+
+def token(state_dir: Path, scope: str) -> str:
+    return (state_dir / f"{scope}.token").read_text().strip()
+
+
+async def test_it_stops_when_told(tmp_path: Path) -> None:
+    for told in (signal.SIGTERM, signal.SIGINT):
+        async with process(tmp_path) as (running, url):
+            admin, agent = token(tmp_path, "admin"), token(tmp_path, "agent")
+            async with ControlClient(url, admin) as client:
+                assert (await client.status()).agents == 0
+            async with scripted_agent(url.replace("http", "ws") + "/session", agent, "a") as connected:
+                running.send_signal(told)
+                assert (await connected.closed())[0] in (1001, 1012)
+            _, said = await asyncio.wait_for(running.communicate(), PATIENCE)
+            assert running.returncode == 0
+            assert json.loads(said.splitlines()[-1])["event"] == "stopped"
+            for secret in (admin, agent):
+                assert secret.encode() not in said
+
+
+async def test_a_kill_loses_no_pull(tmp_path: Path) -> None:
+    async with process(tmp_path) as (running, url):
+        async with ControlClient(url, token(tmp_path, "admin")) as client:
+            made = await client.create_pull("org/model:v1", "all")
+        running.kill()
+        await running.wait()
+    async with process(tmp_path) as (running, url):
+        ws = url.replace("http", "ws") + "/session"
+        async with (
+            ControlClient(url, token(tmp_path, "admin")) as client,
+            scripted_agent(ws, token(tmp_path, "agent"), "a") as agent,
+        ):
+            assert (await agent.expect(StartPull)).pull == made.id
+            assert (await client.get_pull(made.id)).states == {"waiting": 1}
+
+
+async def test_more_tokens(tmp_path: Path) -> None:
+    settings = ServerSettings.load(state_dir=tmp_path)
+    async with process(tmp_path) as (_, url):
+        reader = await create_token(settings, "dashboard", "read")
+        async with ControlClient(url, reader) as client:
+            assert (await client.list_pulls()).pulls == []
+
+
+async def test_as_an_application_of_another_server(tmp_path: Path) -> None:
+    app = create_app(ServerSettings.load(state_dir=tmp_path), origins=MemoryOrigin())
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = uvicorn.Server(uvicorn.Config(app, ws="websockets-sansio", log_config=None))
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        async with asyncio.timeout(PATIENCE):
+            while not server.started:
+                await asyncio.sleep(0.01)
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        async with ControlClient(url, token(tmp_path, "admin")) as client:
+            assert (await client.status()).models == 0
+        server.should_exit = True
+        await serving
+
+
+def test_an_occupied_port_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as occupied:
+        port = occupied.getsockname()[1]
+        with pytest.raises(UsageError, match=f"port {port}: Address already in use"):
+            listen(ServerSettings.load(state_dir=tmp_path, port=port))
+    with pytest.raises(UsageError, match=r"Cannot listen on 192\.0\.2\.1"):
+        listen(ServerSettings.load(state_dir=tmp_path, host="192.0.2.1", port=0))
+
+
+def test_what_is_wrong_is_said_before_it_listens(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="in the clear"):
+        serve(ServerSettings.load(state_dir=tmp_path, host="0.0.0.0"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="state directory"):
+        asyncio.run(_open(ServerSettings.load(state_dir=tmp_path / "file" / "x")))
+
+
+async def _open(settings: ServerSettings) -> None:
+    from modeldist.control.plane import running
+
+    async with running(settings, origins=MemoryOrigin()):
+        pass

@@ -1,0 +1,112 @@
+"""Nothing that changed is lost between memory and the store, and a failing store does not stop the control plane."""
+
+from __future__ import annotations
+
+import asyncio
+
+from modeldist.artifact import Digest
+from modeldist.control.agent_session import AgentSession
+from modeldist.control.outbox import Outbox
+from modeldist.control.pulls.book import PullBook
+from modeldist.control.pulls.pull import Pull, PullState
+from modeldist.control.pulls.selection import Selector
+from modeldist.control.registry import Registry
+from modeldist.control.write_behind import WriteBehind
+from modeldist.scheduler.messages import Priority
+from modeldist.session.messages import PROTOCOL, Hello, PullProgress, Welcome
+
+HELLO = Hello(PROTOCOL, "a", "a", "0", "")
+
+
+def session() -> AgentSession:
+    artifacts: frozenset[Digest] = frozenset()
+    return AgentSession(HELLO, Welcome(PROTOCOL, "c", 1.0, b""), Outbox(lambda: 0.0), 0.0, 0.0, artifacts)
+
+
+class FailingStore:
+    """Keeps pulls in memory; fails as often as told."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+        self.written: dict[str, dict[str, str]] = {}
+        self.nodes: dict[str, float] = {}
+        self.done = asyncio.Event()
+
+    def _fail(self) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise OSError("no database")
+
+    async def add(self, pull: Pull) -> Pull:
+        return pull
+
+    async def write(self, changed: list[tuple[Pull, set[str]]]) -> None:
+        self._fail()
+        for pull, nodes in changed:
+            states = {node: pull.nodes[node].state for node in nodes}
+            self.written.setdefault(pull.id, {}).update(states | {"": pull.state})
+        self.done.set()
+
+    async def seen(self, hellos: dict[str, tuple[Hello, float]]) -> None:
+        self._fail()
+        self.nodes.update({node: at for node, (_, at) in hellos.items()})
+        self.done.set()
+
+    async def get(self, pull_id: str) -> Pull | None:
+        return None
+
+    async def by_key(self, key: str) -> Pull | None:
+        return None
+
+    async def running(self) -> list[Pull]:
+        return []
+
+    async def listing(self, before: str | None, limit: int, state: PullState | None) -> list[Pull]:
+        return []
+
+    async def known(self, nodes: list[str]) -> set[str]:
+        return set(nodes)
+
+
+async def test_pulls_are_written_once_the_store_is_back() -> None:
+    store = FailingStore(failures=2)
+    book = PullBook(store, store, lambda: 1.0, write_delay=0.001)
+    agent = session()
+    book.connected(agent)
+    pull, new = await book.create("org/model:v1", Selector(nodes=("a",)), Priority.PULL)
+    assert new
+    book.progressed(agent, PullProgress(pull.id, "done"))
+    # Ended, not written: still found.
+    assert await book.get(pull.id) is pull
+    await asyncio.wait_for(store.done.wait(), 10)
+    assert store.written == {pull.id: {"a": "done", "": "done"}}
+    book.disconnected(agent)
+    await book.close()
+
+
+async def test_nodes_are_written_at_the_end() -> None:
+    store = FailingStore(failures=0)
+    registry = Registry(store, lambda: 10.0, lambda: 1010.0, write_delay=3600.0)
+    agent = session()
+    registry.connected(agent)
+    registry.progressed(agent, PullProgress("p", "done"))
+    await registry.close()
+    assert store.nodes == {"a": 1000.0}
+
+
+async def test_nodes_are_written_again_after_a_failure() -> None:
+    store = FailingStore(failures=1)
+    registry = Registry(store, lambda: 0.0, lambda: 5.0, write_delay=0.001)
+    registry.connected(session())
+    await asyncio.wait_for(store.done.wait(), 10)
+    assert store.nodes == {"a": 5.0}
+    await registry.close()
+
+
+async def test_a_store_that_fails_at_the_end_does_not_hang() -> None:
+    async def broken() -> None:
+        raise OSError
+
+    writer = WriteBehind(broken, delay=3600.0)
+    writer.mark()
+    await asyncio.wait_for(writer.close(), 10)
