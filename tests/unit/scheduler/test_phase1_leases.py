@@ -1,0 +1,314 @@
+"""Origin leases: one reader per piece, fair, within the origin's budget, taken back when nothing comes."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from modeldist.scheduler import messages as m
+from modeldist.scheduler.phase1 import OriginLimits, Phase1, Phase1Config
+from modeldist.scheduler.pieces import PieceSet
+from tests.unit.scheduler.scheduler_world import blake3_of, digest
+
+TASK = digest(1)
+PIECE = 1 << 20
+
+
+class Control:
+    """Phase 1 with short names for what nodes say."""
+
+    def __init__(self, config: Phase1Config | None = None) -> None:
+        self.phase1 = Phase1(config or Phase1Config(restart_grace=0.0), random.Random(1))
+        self.now = 0.0
+        self.seq = 0
+        self.told: list[tuple[str, m.Instruction]] = []
+
+    def join(
+        self, node: str, task: m.Digest = TASK, size: int = 10 * PIECE, have: bytes = b"", **fields: object
+    ) -> None:
+        if node not in {view.node for view in self.phase1.nodes(self.now)}:
+            self.take(self.phase1.node_joined(node, f"{node}:1", m.Location(), self.now))
+        priority = fields.pop("priority", m.Priority.PULL)
+        join = m.TaskJoin(task, size, "origin", have, piece_size=PIECE, **fields)  # type: ignore[arg-type]
+        self.say(node, m.JoinTasks((join,), priority))  # type: ignore[arg-type]
+
+    def ask(self, node: str, pieces: int = 10, task: m.Digest = TASK) -> None:
+        self.say(node, m.LeaseRequest(task, pieces))
+
+    def verified(self, node: str, *pieces: int, task: m.Digest = TASK) -> None:
+        told = tuple(m.PieceDigest(piece, blake3_of(piece)) for piece in pieces)
+        self.report(node, m.TaskReport(task, verified=told))
+
+    def report(self, node: str, *reports: m.TaskReport) -> None:
+        self.seq += 1
+        self.say(node, m.Report(self.seq, tasks=reports))
+
+    def say(self, node: str, event: m.Event) -> None:
+        self.take(self.phase1.handle(node, event, self.now))
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        self.take(self.phase1.tick(self.now))
+
+    def take(self, told: list[tuple[str, m.Instruction]]) -> None:
+        self.told += told
+
+    def heard(self, node: str, kind: type) -> list[m.Instruction]:
+        """What a node was told since this was last asked."""
+        found = [instruction for name, instruction in self.told if name == node and isinstance(instruction, kind)]
+        self.told = [entry for entry in self.told if entry[0] != node or not isinstance(entry[1], kind)]
+        return found
+
+    def leased(self, node: str) -> set[int]:
+        view = self.phase1.task(TASK, self.now)
+        assert view is not None
+        return {piece for lease in view.leases if lease.node == node for piece in lease.unread}
+
+    def active(self) -> int:
+        tasks = [self.phase1.task(task, self.now) for task in self.phase1.tasks()]
+        return sum(not lease.after for task in tasks if task is not None for lease in task.leases)
+
+
+def limits(**fields: object) -> Phase1Config:
+    return Phase1Config(default_origin=OriginLimits(**fields), restart_grace=0.0)  # type: ignore[arg-type]
+
+
+def test_all_askers_get_leases_and_no_piece_twice() -> None:
+    control = Control()
+    for node in "abcd":
+        control.join(node, size=60 * PIECE)
+    for node in "abcd":
+        control.ask(node, 60)
+    for _ in range(30):
+        for node in "abcd":
+            control.verified(node, *sorted(control.leased(node))[:1])
+        control.wait(0.1)
+    view = control.phase1.task(TASK, control.now)
+    assert view is not None
+    assert view.held == PieceSet.full(60)
+    assert view.origin_bytes == 60 * PIECE
+    shares = [member.bytes_origin for member in view.members]
+    assert max(shares) - min(shares) <= 6 * PIECE
+
+
+def test_the_next_lease_is_there_before_the_first_ends() -> None:
+    control = Control()
+    control.join("a")
+    control.ask("a")
+    granted = control.heard("a", m.LeaseGranted)
+    first, following = granted[0], granted[-1]
+    assert isinstance(first, m.LeaseGranted) and isinstance(following, m.LeaseGranted)
+    assert first.after == 0
+    assert following.after in {lease.lease for lease in granted}  # type: ignore[union-attr]
+
+
+def test_the_streams_of_an_origin_are_never_exceeded_and_freed_ones_go_to_those_who_wait() -> None:
+    control = Control(limits(streams=2, target_streams=2))
+    for node in "abc":
+        control.join(node)
+        control.ask(node)
+    assert control.active() == 2
+    waiting = next(node for node in "abc" if not control.leased(node))
+    for _ in range(4):
+        for node in "abc":
+            control.verified(node, *control.leased(node))
+            assert control.active() <= 2
+    view = control.phase1.task(TASK, control.now)
+    assert view is not None
+    assert {member.node: member.bytes_origin for member in view.members}[waiting] > 0
+
+
+def test_the_bytes_per_second_of_an_origin_are_never_exceeded() -> None:
+    control = Control(limits(rate=2.0 * PIECE))
+    control.join("a", size=100 * PIECE)
+    control.ask("a", 100)
+    granted = 0
+    for step in range(40):
+        granted += sum(lease.count for lease in control.heard("a", m.LeaseGranted))  # type: ignore[attr-defined]
+        assert granted <= 2 * (1 + step * 0.25)
+        control.verified("a", *control.leased("a"))
+        control.wait(0.25)
+    assert granted >= 18  # and used
+
+
+def test_a_piece_larger_than_a_seconds_worth_waits_for_a_full_bucket() -> None:
+    control = Control(limits(rate=PIECE / 2))
+    control.join("a")
+    control.ask("a")
+    assert control.leased("a") == {0}
+    control.verified("a", 0)
+    control.wait(1.0)
+    assert not control.leased("a")
+    control.wait(2.0)
+    assert control.leased("a") == {1}
+
+
+def test_serving_goes_before_prefetch() -> None:
+    control = Control(limits(streams=1, target_streams=1))
+    control.join("a")
+    control.join("prefetch", task=digest(2), priority=m.Priority.PREFETCH)
+    control.join("serving", task=digest(3), priority=m.Priority.SERVING)
+    control.ask("a")
+    control.ask("prefetch", task=digest(2))
+    control.ask("serving", task=digest(3))
+    control.say("a", m.LeaveTasks((TASK,)))
+    assert control.heard("serving", m.LeaseGranted)
+    assert not control.heard("prefetch", m.LeaseGranted)
+
+
+def test_a_lease_without_progress_is_revoked_and_granted_to_another() -> None:
+    control = Control()
+    control.join("a")
+    control.ask("a", 1)
+    control.join("b")
+    control.ask("b")
+    (lease,) = control.heard("a", m.LeaseGranted)
+    assert isinstance(lease, m.LeaseGranted)
+    control.wait(3.0)
+    control.report("a", m.TaskReport(TASK, lease_bytes={lease.lease: 10}))
+    control.wait(3.0)
+    assert control.leased("a") == {lease.start}
+    while leased := sorted(control.leased("b")):
+        control.verified("b", *leased)
+    control.wait(5.0)
+    assert m.LeaseRevoked(TASK, lease.lease) in control.heard("a", m.LeaseRevoked)
+    assert lease.start in control.leased("b")
+
+
+def test_a_lease_everybody_waits_for_is_taken_back_sooner() -> None:
+    control = Control()
+    for node in "ab":
+        control.join(node, size=PIECE)
+        control.ask(node, 1)
+    holder = "a" if control.leased("a") else "b"
+    control.wait(4.5)
+    assert control.heard(holder, m.LeaseRevoked)
+    control.wait(0.1)
+    assert control.leased("ab".replace(holder, "")) == {0}
+
+
+def test_a_failed_lease_is_granted_to_another_and_what_was_read_stays() -> None:
+    control = Control()
+    control.join("a", size=4 * PIECE)
+    control.ask("a", 4)
+    control.verified("a", *control.leased("a"))
+    view = control.phase1.task(TASK, control.now)
+    assert view is not None
+    (lease,) = view.leases[:1] or (None,)
+    if lease is not None:
+        control.join("b", size=4 * PIECE)
+        control.ask("b", 4)
+        control.say("a", m.LeaseFailed(TASK, lease.lease, lease.unread.to_bytes(), "503"))
+        assert control.leased("b") >= set(lease.unread)
+    control.say("a", m.LeaseFailed(TASK, 12345, b"\x01", "never granted"))
+
+
+def test_a_node_alone_that_fails_tries_again_later() -> None:
+    control = Control()
+    control.join("a", size=PIECE)
+    control.ask("a", 1)
+    for pause in (1.1, 2.1, 4.1):
+        (lease,) = control.heard("a", m.LeaseGranted)
+        assert isinstance(lease, m.LeaseGranted)
+        control.say("a", m.LeaseFailed(TASK, lease.lease, b"\x01", "503"))
+        control.wait(pause / 2)
+        assert not control.leased("a")
+        control.wait(pause / 2)
+        assert control.leased("a") == {0}
+
+
+def test_what_a_lost_node_alone_held_can_be_leased_again() -> None:
+    control = Control()
+    control.join("a", size=3 * PIECE)
+    control.ask("a", 3)
+    control.verified("a", *control.leased("a"))
+    control.join("b", size=3 * PIECE)
+    control.ask("b", 3)
+    control.take(control.phase1.node_left("a", control.now))
+    for _ in range(3):
+        control.verified("b", *control.leased("b"))
+    view = control.phase1.task(TASK, control.now)
+    assert view is not None
+    assert view.held == PieceSet.full(3)
+    assert [member.node for member in view.members] == ["b"]
+
+
+def test_held_pieces_are_not_leased() -> None:
+    control = Control()
+    digests = tuple(m.PieceDigest(piece, blake3_of(piece)) for piece in range(10))
+    control.join("seed", have=PieceSet.full(10).to_bytes(), digests=digests, seed_only=True)
+    control.join("a")
+    control.ask("a")
+    control.wait(5.0)
+    assert not control.heard("a", m.LeaseGranted)
+    assert control.heard("a", m.PieceDigests) == [m.PieceDigests(TASK, digests)]
+
+
+def test_pieces_whose_holder_tells_no_digest_are_leased_in_the_end() -> None:
+    control = Control()
+    control.join("seed", have=PieceSet.full(10).to_bytes(), seed_only=True)
+    control.join("a")
+    control.ask("a")
+    control.wait(1.0)
+    assert not control.leased("a")
+    control.wait(1.5)
+    assert control.leased("a")
+
+
+def test_after_a_restart_tasks_with_partial_content_wait_for_the_others() -> None:
+    control = Control(replace(Phase1Config(), restart_grace=2.0))
+    told = (m.PieceDigest(0, blake3_of(0)),)
+    control.join("a", have=b"\x01", digests=told)
+    control.ask("a")
+    control.join("fresh", task=digest(7))
+    control.ask("fresh", task=digest(7))
+    assert control.heard("fresh", m.LeaseGranted)
+    control.wait(1.0)
+    assert not control.leased("a")
+    rest = tuple(m.PieceDigest(piece, blake3_of(piece)) for piece in range(1, 9))
+    control.join("b", have=PieceSet.span(1, 8).to_bytes(), digests=rest)
+    control.ask("b")
+    control.wait(1.1)
+    assert control.leased("a") | control.leased("b") == {9}
+
+
+def test_a_node_that_serves_slowly_reads_less() -> None:
+    control = Control(limits(target_streams=4))
+    for node in "abcd":
+        control.join(node, size=400 * PIECE)
+    for node in "abcd":
+        control.ask(node, 400)
+    for step in range(60):
+        for node in "abcd":
+            if leased := sorted(control.leased(node)):
+                control.verified(node, leased[0])
+        reports = tuple(m.ParentReport(node, 1000 if node != "d" else 100, 1.0) for node in "abcd")
+        control.report("a", m.TaskReport(TASK, parents=reports))
+        control.wait(0.25)
+        del step
+    view = control.phase1.task(TASK, control.now)
+    assert view is not None
+    read = {member.node: member.bytes_origin for member in view.members}
+    assert read["d"] < read["a"] / 2
+
+
+@pytest.mark.parametrize("pieces", [0, -3])
+def test_a_request_can_be_withdrawn(pieces: int) -> None:
+    control = Control(limits(streams=1, target_streams=1))
+    control.join("a", size=2 * PIECE)
+    control.join("b", size=2 * PIECE)
+    control.ask("a", 1)
+    control.ask("b", 1)
+    control.ask("b", pieces)
+    control.verified("a", 0)
+    assert not control.heard("b", m.LeaseGranted)
+
+
+def test_small_shards_use_more_streams() -> None:
+    control = Control(limits(streams=64, target_streams=2))
+    for number in range(40):
+        control.join("a", task=digest(number), size=1000)
+        control.ask("a", 1, digest(number))
+    assert control.active() == 40

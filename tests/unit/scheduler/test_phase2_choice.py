@@ -1,0 +1,218 @@
+"""What phase 2 asks of whom: earliest finish, windows, priorities, demand, shares of a rack."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+from modeldist.scheduler.messages import Parent, Priority
+from modeldist.scheduler.phase2 import Phase2, Phase2Config
+from modeldist.scheduler.phase2 import messages as p2
+from modeldist.scheduler.pieces import PieceLayout, PieceSet
+from tests.unit.scheduler.scheduler_world import digest
+
+TASK = digest(1)
+PIECE = 1000
+
+
+class Child:
+    """A phase 2 whose parents hold what the test says and answer when the test says."""
+
+    def __init__(self, config: Phase2Config | None = None, seed: int = 1) -> None:
+        self.phase2 = Phase2(config or Phase2Config(), random.Random(seed))
+        self.now = 0.0
+        self.open: list[p2.FetchFromPeer] = []
+        self.said: list[p2.Instruction] = []
+
+    def tell(self, event: p2.Event) -> list[p2.Instruction]:
+        out = self.phase2.handle(event, self.now)
+        self.said += out
+        self.open += [instruction for instruction in out if isinstance(instruction, p2.FetchFromPeer)]
+        return out
+
+    def task(self, pieces: int, task: p2.Digest = TASK, priority: Priority = Priority.PULL, known: bool = True) -> None:
+        layout = PieceLayout(pieces * PIECE, PIECE)
+        self.tell(p2.TaskAdded(task, layout, PieceSet(), priority))
+        if known:
+            self.tell(p2.DigestsKnown(task, layout.all))
+
+    def parents(self, *nodes: str, task: p2.Digest = TASK, far: str = "", share: tuple[int, int] = (0, 0)) -> None:
+        listed = tuple(Parent(node, f"{node}:1", distance=2 if node in far.split() else 0) for node in nodes)
+        for instruction in self.tell(p2.ParentsChanged(task, listed, share)):
+            if isinstance(instruction, p2.Connect):
+                self.tell(p2.ParentConnected(instruction.node))
+
+    def has(self, node: str, *pieces: int, task: p2.Digest = TASK) -> None:
+        self.tell(p2.ParentHas(task, node, PieceSet.of(pieces)))
+
+    def answer(self, request: p2.FetchFromPeer, seconds: float = 0.0) -> list[p2.Instruction]:
+        """The piece comes, `seconds` from now, and is right."""
+        self.now += seconds
+        self.open.remove(request)
+        out = self.tell(p2.PieceFetched(request.task, request.piece, request.node, PIECE, seconds))
+        return out + self.tell(p2.PieceVerified(request.task, request.piece))
+
+    def end(self, request: p2.FetchFromPeer, event: p2.Event) -> None:
+        self.open.remove(request)
+        self.tell(event)
+
+    def tick(self, seconds: float) -> list[p2.Instruction]:
+        self.now += seconds
+        return self.tell(p2.Tick())
+
+    def asked(self, node: str) -> list[int]:
+        return [request.piece for request in self.open if request.node == node]
+
+
+def test_a_parent_not_measured_yet_gets_one_request() -> None:
+    child = Child()
+    child.task(10)
+    child.parents("a", "b")
+    child.has("a", *range(10))
+    child.has("b", *range(10))
+    assert [len(child.asked(node)) for node in "ab"] == [1, 1]
+
+
+def test_the_faster_parent_gets_more() -> None:
+    child = Child()
+    child.task(200)
+    child.parents("slow", "fast")
+    child.has("slow", *range(200))
+    child.has("fast", *range(200))
+    got: Counter[str] = Counter()
+    free = {"slow": 0.0, "fast": 0.0}
+    pace = {"slow": 0.4, "fast": 0.1}
+    while child.open:
+        due = {node: max(free[node], 0.0) + pace[node] for node in free if child.asked(node)}
+        node = min(due, key=lambda name: due[name])
+        request = next(request for request in child.open if request.node == node)
+        free[node] = due[node]
+        child.answer(request, max(0.0, due[node] - child.now))
+        got[node] += 1
+    assert sum(got.values()) == 200
+    assert 2.5 <= got["fast"] / got["slow"] <= 6
+
+
+def test_bytes_in_flight_are_capped_over_all_and_per_parent() -> None:
+    config = Phase2Config(max_in_flight=6 * PIECE, max_in_flight_per_parent=4 * PIECE, min_pieces_in_flight=20)
+    child = Child(config)
+    child.task(500)
+    child.parents("a", "b", "c")
+    for node in "abc":
+        child.has(node, *range(500))
+    for _ in range(300):
+        child.answer(child.open[0], 0.0001)
+        assert child.phase2.bytes_in_flight == PIECE * len(child.open) <= 6 * PIECE
+        assert all(len(child.asked(node)) <= 4 for node in "abc")
+
+
+def test_only_pieces_with_known_digests_are_fetched() -> None:
+    child = Child()
+    child.task(4, known=False)
+    child.parents("a")
+    child.has("a", *range(4))
+    assert not child.open
+    child.tell(p2.DigestsKnown(TASK, PieceSet.of((2,))))
+    assert child.asked("a") == [2]
+
+
+def test_a_shard_of_one_piece_needs_no_digest() -> None:
+    child = Child()
+    child.task(1, known=False)
+    child.parents("a")
+    child.has("a", 0)
+    assert p2.TaskComplete(TASK) in child.answer(child.open[0])
+
+
+def test_what_someone_waits_for_goes_first_in_its_order() -> None:
+    child = Child()
+    child.task(50)
+    child.tell(p2.Demand(TASK, (17, 3, 40)))
+    child.parents("a")
+    child.has("a", *range(50))
+    order = []
+    for _ in range(3):
+        order.append(child.open[0].piece)
+        child.answer(child.open[0], 0.5)
+    assert order == [17, 3, 40]
+
+
+def test_demand_lifts_a_prefetch_over_other_tasks() -> None:
+    child = Child()
+    child.task(20)
+    child.task(20, digest(2), Priority.PREFETCH)
+    child.tell(p2.Demand(digest(2), (5,)))
+    child.parents("a")
+    child.tell(p2.ParentHas(TASK, "a", PieceSet()))
+    child.parents("a", task=digest(2))
+    child.has("a", 5, task=digest(2))
+    assert child.open[0].task == digest(2)
+
+
+def test_tasks_share_by_priority_and_none_starves() -> None:
+    child = Child(Phase2Config(weights=(16, 4, 1)))
+    kinds = {digest(1): Priority.SERVING, digest(2): Priority.PULL, digest(3): Priority.PREFETCH}
+    for task, priority in kinds.items():
+        child.task(2000, task, priority)
+        child.parents("a", task=task)
+    for task in kinds:
+        child.has("a", *range(2000), task=task)
+    got: Counter[Priority] = Counter()
+    for _ in range(420):
+        request = child.open[0]
+        got[kinds[request.task]] += 1
+        child.answer(request, 0.01)
+    assert got[Priority.SERVING] > 3 * got[Priority.PULL] > 9 * got[Priority.PREFETCH] > 0
+
+
+def test_each_byte_crosses_the_racks_uplink_once() -> None:
+    child = Child()
+    child.task(6)
+    child.parents("mate", "far", far="far", share=(1, 2))
+    child.has("far", *range(6))
+    while child.open:
+        child.answer(child.open[0], 0.1)
+    assert {said.piece for said in child.said if isinstance(said, p2.FetchFromPeer)} == {1, 3, 5}
+    child.has("mate", 0)
+    assert child.asked("mate") == [0]
+    child.answer(child.open[0], 0.1)
+    # The mate that was to bring the others does not.
+    child.tick(0.5)
+    assert not child.open
+    child.tick(1.0)
+    assert set(child.asked("far")) <= {2, 4} and child.open
+
+
+def test_a_thousand_tasks_are_cheap_to_look_through() -> None:
+    child = Child()
+    for number in range(1000):
+        child.task(1, digest(number))
+        child.parents("a", task=digest(number))
+    for number in range(1000):
+        child.has("a", 0, task=digest(number))
+    completed = 0
+    while child.open:
+        completed += sum(isinstance(said, p2.TaskComplete) for said in child.answer(child.open[0], 0.001))
+    assert completed == 1000
+
+
+def test_slow_parents_send_different_children_different_pieces() -> None:
+    firsts = set()
+    for seed in range(8):
+        child = Child(seed=seed)
+        child.task(100)
+        child.parents("fast", "slow")
+        child.has("fast", *range(50, 52))
+        child.has("slow", *range(50))
+        while fast := [request for request in child.open if request.node == "fast"]:
+            child.answer(fast[0], 0.01)
+        child.answer(child.open[0], 3.0)
+        (piece,) = child.asked("slow")
+        firsts.add(piece)
+    assert len(firsts) > 3
+
+
+def test_an_empty_shard_is_complete_at_once() -> None:
+    child = Child()
+    child.task(0)
+    assert child.said.count(p2.TaskComplete(TASK)) == 1
