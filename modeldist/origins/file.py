@@ -12,7 +12,7 @@ from modeldist.errors import InvalidReference
 from modeldist.origins import repo_ids
 from modeldist.origins.base import OnBytes, RangeReader
 from modeldist.origins.identity import etag_digest, list_digest, revision_of
-from modeldist.origins.local_paths import LocalPaths, changed, copy_range
+from modeldist.origins.local_paths import LocalPaths, cannot_open, changed, copy_range
 from modeldist.origins.modelpack_errors import in_our_words
 from modeldist.origins.settings import OriginSettings
 from modelpack.filekinds import kind_of
@@ -50,8 +50,7 @@ class FileOrigin:
         if base.is_file():
             found: tuple[SourceFile, ...] = (SourceFile(path.name, base, facts.st_size, bool(facts.st_mode & 0o100)),)
         else:
-            with in_our_words(_url(path)):
-                found = collect_files(base)
+            found = _collect(base)
         files = tuple(self._file(source) for source in found)
         digest = list_digest(_url(path), "", files)
         return Artifact(
@@ -98,6 +97,14 @@ class FileReader:
 
     def close(self) -> None:
         """Files are opened for each range."""
+
+
+def _collect(directory: Path) -> tuple[SourceFile, ...]:
+    try:
+        with in_our_words(str(directory)):
+            return collect_files(directory)
+    except OSError as error:
+        raise cannot_open(directory, error) from error
 
 
 def _pin(facts: os.stat_result) -> Digest:

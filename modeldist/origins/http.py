@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from modeldist.artifact import Artifact, ArtifactFile, Digest
-from modeldist.errors import InvalidReference, OriginProtocolError, Unsupported
+from modeldist.errors import AccessDenied, InvalidReference, OriginProtocolError, Unsupported
 from modeldist.origins import repo_ids
 from modeldist.origins.base import OnBytes, RangeReader
 from modeldist.origins.http_answers import Source
@@ -140,8 +140,8 @@ class HttpReader:
 def _from_head(http: RangedHttp, source: Source) -> Source | None:
     try:
         answer = http.head(source)
-    except OriginProtocolError:
-        return None  # some servers refuse HEAD
+    except (OriginProtocolError, AccessDenied):
+        return None  # some servers refuse HEAD, and presigned links are for GET alone
     with answer:
         length = answer.header("Content-Length")
         ranges = answer.header("Accept-Ranges").lower() == "bytes" or length == "0"

@@ -28,6 +28,7 @@ _LASTING: dict[int, tuple[type[OriginError], str, str]] = {
     403: (AccessDenied, "the origin denies access", ""),
     404: (NotFound, "the origin does not have it", ""),
     410: (NotFound, "the origin has it no more", ""),
+    501: (OriginProtocolError, "the origin does not do this", "Ask who runs the origin."),
     416: (OriginProtocolError, "the origin has fewer bytes than it announced", _CHANGED),
 }
 Header = Callable[[str], str]

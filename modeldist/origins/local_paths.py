@@ -32,7 +32,9 @@ class LocalPaths:
         try:
             real = path.resolve(strict=True)
         except OSError as error:
-            raise _cannot_open(path, error) from error
+            raise cannot_open(path, error) from error
+        except RuntimeError as error:  # what Python before 3.13 makes of a loop of links
+            raise cannot_open(path, OSError(errno.ELOOP, str(error))) from error
         self._inside(path, real)
         return real
 
@@ -42,7 +44,7 @@ class LocalPaths:
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # O_NONBLOCK: a FIFO must not hang us
         except OSError as error:
-            raise _cannot_open(path, error) from error
+            raise cannot_open(path, error) from error
         try:
             self._inside(path, Path(f"/proc/self/fd/{fd}").readlink())
             if not stat.S_ISREG(os.fstat(fd).st_mode):
@@ -91,7 +93,8 @@ def changed(label: str) -> IntegrityError:
     return IntegrityError(f"{label}: changed while being read.", remedy="Pull it again to get the new content.")
 
 
-def _cannot_open(path: Path, error: OSError) -> NotFound | AccessDenied | OriginUnavailable:
+def cannot_open(path: Path, error: OSError) -> NotFound | AccessDenied | OriginUnavailable:
+    """What failing to open or list `path` means."""
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
         return NotFound(f"{path} does not exist.", remedy="Check the path.")
     if error.errno in (errno.EACCES, errno.EPERM):

@@ -143,4 +143,4 @@ class FaultyFiles(LoopbackServer):
             if match not in (None, headers["ETag"]):
                 exchange.error(412)
             else:
-                exchange.content(content, {name: value for name, value in headers.items() if value})
+                exchange.content(content, headers)

@@ -242,7 +242,7 @@ class Exchange(BaseHTTPRequestHandler):
         if fault.chunked:
             sent["Transfer-Encoding"] = "chunked"
             del sent["Content-Length"]
-        self.head(200 if asked is None else 206, sent)
+        self.head(200 if asked is None else 206, {name: value for name, value in sent.items() if value})
         if self.command == "HEAD":
             return
         if fault.chunked:
