@@ -37,6 +37,8 @@ class OciLayout:
         if (path / "oci-layout").exists():
             return cls.open(path)
         if path.exists() and not _is_unfinished(path):
+            if (path / "oci-layout").exists():  # another process has just finished making it
+                return cls.open(path)
             raise LayoutError(
                 f"{path} is there and no OCI image layout.", remedy="Choose an empty directory or an existing layout."
             )
