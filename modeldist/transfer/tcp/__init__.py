@@ -4,7 +4,8 @@
 what: docs/adr/0007-piece-protocol-and-threads.md.
 """
 
-from modeldist.transfer.tcp.server import ServerTimeouts, TcpPieceServer
+from modeldist.transfer.tcp.server import TcpPieceServer
+from modeldist.transfer.tcp.server_timeouts import ServerTimeouts
 from modeldist.transfer.tcp.transport import TcpTransport
 
 __all__ = ["ServerTimeouts", "TcpPieceServer", "TcpTransport"]

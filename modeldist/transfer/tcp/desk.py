@@ -1,5 +1,4 @@
-"""The server's one thread for everything that is small: it accepts, greets strangers, reads what children ask, ends
-what is idle, and cleans up. Bodies never pass through it.
+"""The server's reception: it accepts, greets, shows strangers out, and cleans up after children that left.
 
 A connection that has not said a proper hello is a `Guest`: it costs no thread, has a few seconds, and gets a clear end.
 """
@@ -14,7 +13,6 @@ import socket
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
 
 from modeldist.transfer import frames
 from modeldist.transfer.base import ServerLimits
@@ -23,28 +21,13 @@ from modeldist.transfer.tcp.child import ChildConnection, Serving
 from modeldist.transfer.tcp.socket_tuning import tune, tune_sender
 
 _READ = 64 * 1024
+_TICK = 0.25  # seconds between two looks at the guests
 _FAREWELL = 0.5  # seconds for all children together to be told goodbye when the server closes
 _MORE_GUESTS = 64  # than connections are served; beyond it strangers are not even told why
 _MOST_READ_OF_A_LEAVING_GUEST = 1 << 20
 _STRANGER = b"This is a modeldist piece server; it speaks only its own protocol.\n"
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ServerTimeouts:
-    """Seconds. `hello`: to introduce oneself. `idle`: with nothing subscribed and nothing asked. `silent`: without a
-    byte from the child (a live one pings). `stall`: a send without progress."""
-
-    hello: float = 5.0
-    idle: float = 60.0
-    silent: float = 60.0
-    stall: float = 20.0
-
-    @property
-    def tick(self) -> float:
-        """How often to look."""
-        return max(0.01, min(1.0, min(self.hello, self.idle, self.silent) / 4))
 
 
 class Guest:
@@ -58,26 +41,22 @@ class Guest:
 
 
 class Desk(threading.Thread):
-    """The thread; `close` is called from another one."""
+    """`close` is called from another thread, `_left` from the children's; the rest runs in this one."""
 
-    def __init__(
-        self, listener: socket.socket, serving: Serving, limits: ServerLimits, timeouts: ServerTimeouts
-    ) -> None:
+    def __init__(self, listener: socket.socket, serving: Serving, limits: ServerLimits) -> None:
         super().__init__(name="piece server", daemon=True)
         self._listener = listener
         self._serving = serving
         self._limits = limits
-        self._timeouts = timeouts
         self._selector = selectors.DefaultSelector()
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._selector.register(self._wake_fd, selectors.EVENT_READ)
         self._selector.register(listener, selectors.EVENT_READ)
         self._accepting = True
         self._guests: set[Guest] = set()
-        self._children: set[ChildConnection] = set()
-        self._ended: deque[ChildConnection] = deque()
+        self._children: dict[socket.socket, ChildConnection] = {}
+        self._gone: deque[socket.socket] = deque()
         self._closing = threading.Event()
-        self._looked_at = serving.clock()
 
     def close(self) -> None:
         """End everything; returns when the thread and all others of this server are gone. Call it once."""
@@ -97,20 +76,20 @@ class Desk(threading.Thread):
             self._end_all()
 
     def _turn(self) -> None:
-        busy = self._guests or self._children or not self._accepting
-        for key, _ in self._selector.select(self._timeouts.tick if busy else None):
+        restless = self._guests or not self._accepting
+        for key, _ in self._selector.select(_TICK if restless else None):
             if key.data is not None:
                 self._read(key.data)
             elif key.fileobj is self._listener:
                 self._accept()
             else:
                 os.eventfd_read(self._wake_fd)
-        while self._ended:
-            self._reap(self._ended.popleft())
-        if self._serving.clock() - self._looked_at >= self._timeouts.tick:
+        while self._gone:
+            self._clean_up(self._gone.popleft())
+        if restless:
             self._look()
 
-    # --- arrivals ---
+    # --- guests ---
 
     def _accept(self) -> None:
         try:
@@ -120,52 +99,48 @@ class Desk(threading.Thread):
             self._selector.unregister(self._listener)
             self._accepting = False
             return
+        stall = self._serving.timeouts.stall
         try:
-            tune(sock, stall=self._timeouts.stall)
-            tune_sender(sock, stall=self._timeouts.stall)
+            tune(sock, stall=stall)
+            tune_sender(sock, stall=stall)
         except OSError:  # gone already
             sock.close()
             return
         if len(self._guests) >= self._limits.connections + _MORE_GUESTS:
             sock.close()
             return
-        guest = Guest(sock, self._serving.clock() + self._timeouts.hello)
+        guest = Guest(sock, self._serving.clock() + self._serving.timeouts.hello)
         self._guests.add(guest)
         self._selector.register(sock, selectors.EVENT_READ, guest)
         if len(self._guests) + len(self._children) > self._limits.connections:
             self._refuse(guest, f"This parent serves {self._limits.connections} connections and takes no more now.")
 
-    def _read(self, who: Guest | ChildConnection) -> None:
+    def _read(self, guest: Guest) -> None:
         try:
-            data = who.sock.recv(_READ, socket.MSG_DONTWAIT)
+            data = guest.sock.recv(_READ, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return
         except OSError:
             data = b""
         if not data:
-            self._gone(who)
-            return
-        try:
-            if isinstance(who, ChildConnection):
-                who.receive(data)
-            else:
-                self._greet(who, data)
-        except frames.ProtocolError as error:
-            self._breach(who, error)
-
-    def _greet(self, guest: Guest, data: bytes) -> None:
-        if guest.reader is None:
+            self._show_out(guest)
+        elif guest.reader is None:
             guest.discarded += len(data)
             if guest.discarded > _MOST_READ_OF_A_LEAVING_GUEST:
-                self._gone(guest)
-            return
-        events = guest.reader.receive(data)
-        if not events:
-            return
-        match events[0]:
-            case frames.Hello(version=frames.VERSION, node=node):
-                self._welcome(guest, node, guest.reader, events[1:])
-            case frames.Hello(version=version):
+                self._show_out(guest)
+        else:
+            try:
+                self._greet(guest, guest.reader, guest.reader.receive(data))
+            except frames.ProtocolError:
+                self._last_words(guest, _STRANGER)
+
+    def _greet(self, guest: Guest, reader: FrameReader, events: list[Event]) -> None:
+        match events:
+            case []:
+                return
+            case [frames.Hello(version=frames.VERSION, node=node), *early]:
+                self._welcome(guest, node, reader, early)
+            case [frames.Hello(version=version), *_]:
                 self._refuse(
                     guest,
                     f"This parent speaks piece protocol {frames.VERSION}, the child {version}. "
@@ -174,98 +149,77 @@ class Desk(threading.Thread):
             case _:
                 raise frames.ProtocolError("A child says hello first.")
 
-    def _welcome(self, guest: Guest, node: str, reader: FrameReader, more: list[Event]) -> None:
-        child = ChildConnection(guest.sock, node, reader, self._serving, self._on_end)
+    def _welcome(self, guest: Guest, node: str, reader: FrameReader, early: list[Event]) -> None:
+        sock = guest.sock
         try:
-            child.start()
-        except RuntimeError:
-            self._refuse(guest, "This parent has no thread left to serve with.")
+            child = ChildConnection(sock, node, reader, self._serving, lambda: self._left(sock))
+        except OSError:
+            self._refuse(guest, "This parent has no descriptor left to serve with.")
             return
         self._guests.discard(guest)
-        self._children.add(child)
-        self._selector.modify(guest.sock, selectors.EVENT_READ, child)
-        self._write_now(guest.sock, frames.MAGIC + frames.encode(frames.HelloOk(frames.VERSION, self._serving.node)))
+        self._selector.unregister(sock)
+        self._write_now(sock, frames.MAGIC + frames.encode(frames.HelloOk(frames.VERSION, self._serving.node)))
+        self._children[sock] = child
         try:
-            for event in more:
-                child.take(event)
-        except frames.ProtocolError as error:
-            self._breach(child, error)
-
-    # --- departures ---
+            child.begin(early)
+        except RuntimeError as error:
+            log.warning("cannot serve child %s: %s", node, error)
+            del self._children[sock]
+            sock.close()
 
     def _refuse(self, guest: Guest, reason: str) -> None:
-        self._leave(guest, frames.MAGIC + frames.encode(frames.HelloRefused(frames.brief(reason))))
+        self._last_words(guest, frames.MAGIC + frames.encode(frames.HelloRefused(frames.brief(reason))))
 
-    def _leave(self, guest: Guest, last_words: bytes) -> None:
+    def _last_words(self, guest: Guest, words: bytes) -> None:
         """Say it, then read to the guest's end: closing with bytes unread resets the connection under the words."""
         guest.reader = None
         guest.until = self._serving.clock() + 1.0
-        self._write_now(guest.sock, last_words)
+        self._write_now(guest.sock, words)
         with contextlib.suppress(OSError):
             guest.sock.shutdown(socket.SHUT_WR)
-
-    def _breach(self, who: Guest | ChildConnection, error: frames.ProtocolError) -> None:
-        if isinstance(who, ChildConnection):
-            self._selector.unregister(who.sock)
-            who.stop(str(error))
-        else:
-            self._leave(who, _STRANGER)
 
     def _write_now(self, sock: socket.socket, data: bytes) -> None:
         """A few bytes into an empty send buffer; never waits."""
         with contextlib.suppress(OSError):
             sock.send(data, socket.MSG_DONTWAIT)
 
-    def _gone(self, who: Guest | ChildConnection) -> None:
-        self._selector.unregister(who.sock)
-        if isinstance(who, ChildConnection):
-            who.stop(None)
-        else:
-            self._guests.discard(who)
-            who.sock.close()
-
-    def _on_end(self, child: ChildConnection) -> None:
-        """From the child's sender thread, at its end."""
-        self._ended.append(child)
-        self._wake()
-
-    def _reap(self, child: ChildConnection) -> None:
-        child.join()
-        self._children.discard(child)
-        if child.sock in self._registered():
-            self._selector.unregister(child.sock)
-        child.sock.close()
-
-    def _registered(self) -> list[object]:
-        return [key.fileobj for key in self._selector.get_map().values()]
-
-    # --- now and then ---
+    def _show_out(self, guest: Guest) -> None:
+        self._selector.unregister(guest.sock)
+        self._guests.discard(guest)
+        guest.sock.close()
 
     def _look(self) -> None:
-        now = self._looked_at = self._serving.clock()
+        """Now and then: whose time is over, and is there room for more."""
+        now = self._serving.clock()
         if not self._accepting:
             self._selector.register(self._listener, selectors.EVENT_READ)
             self._accepting = True
         for guest in [guest for guest in self._guests if guest.until <= now]:
-            self._gone(guest)
-        for child in self._children:
-            if now - child.idle_since() >= self._timeouts.idle:
-                child.stop("This connection was idle.")
-            elif now - child.silent_since() >= self._timeouts.silent:
-                child.stop("The child went silent.")
+            self._show_out(guest)
+
+    # --- children ---
+
+    def _left(self, sock: socket.socket) -> None:
+        """From the child's thread, as its last act."""
+        self._gone.append(sock)
+        self._wake()
+
+    def _clean_up(self, sock: socket.socket) -> None:
+        self._children.pop(sock).join()
+        sock.close()
 
     def _end_all(self) -> None:
         self._listener.close()
         for guest in list(self._guests):
-            self._gone(guest)
-        for child in self._children:
+            self._show_out(guest)
+        for child in self._children.values():
             child.stop("This parent is shutting down.")
         patience = time.monotonic() + _FAREWELL
-        for child in self._children:
+        for child in self._children.values():
             child.join(max(0.0, patience - time.monotonic()))
-        for child in self._children:
+        for sock, child in self._children.items():
             child.hang_up()
             child.join()
-            child.sock.close()
+            sock.close()
         self._children.clear()
         self._selector.close()

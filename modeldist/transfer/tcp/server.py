@@ -11,10 +11,9 @@ from modeldist.transfer.base import CheckCapability, ServedLoad, ServerLimits, S
 from modeldist.transfer.served_account import ServedAccount
 from modeldist.transfer.tcp.addresses import join_address
 from modeldist.transfer.tcp.child import Serving
-from modeldist.transfer.tcp.desk import Desk, ServerTimeouts
+from modeldist.transfer.tcp.desk import Desk
+from modeldist.transfer.tcp.server_timeouts import ServerTimeouts
 from modeldist.transfer.upload_rate import UploadRate
-
-__all__ = ["ServerTimeouts", "TcpPieceServer"]
 
 
 class TcpPieceServer:
@@ -37,10 +36,11 @@ class TcpPieceServer:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._account = ServedAccount(limits.requests_in_service, clock)
-        serving = Serving(node, directory, check, self._account, UploadRate(limits.upload_rate, clock), clock)
+        rate = UploadRate(limits.upload_rate, clock)
+        serving = Serving(node, directory, check, self._account, rate, timeouts, clock)
         listener = _listen(host, port)
         self._address = join_address(*listener.getsockname()[:2])
-        self._desk = Desk(listener, serving, limits, timeouts)
+        self._desk = Desk(listener, serving, limits)
         self._desk.start()
         self._closing = threading.Lock()
         self._closed = False
