@@ -142,6 +142,8 @@ class Connection:
                 status = response.status_code
                 if status in ask.expect:
                     yield response
+                    if _is_bodiless(response) and not response.is_stream_consumed:
+                        await drain(response)  # so that the connection can be used again
                     return
                 if status == 401 and home and fresh is None:
                     await drain(response)
@@ -194,6 +196,13 @@ class Connection:
                     remedy="Nothing of it was used; check that this is an OCI registry.",
                 )
         return bytes(body)
+
+
+def _is_bodiless(response: Response) -> bool:
+    """Nothing, or next to nothing, will come after the head."""
+    if response.request.method == "HEAD" or response.status_code in REDIRECTS:
+        return True
+    return bool(response.headers.get("Content-Length") == "0")
 
 
 async def drain(response: Response) -> bytes:

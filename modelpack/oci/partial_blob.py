@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import aiofiles
 from aiofiles.threadpool.binary import AsyncBufferedIOBase
 
 from modelpack.errors import DigestMismatch
 from modelpack.manifest import Descriptor
 from modelpack.oci.client import RegistryClient
+from modelpack.oci.local_files import opened
 from modelpack.reference import Reference
 
 Tell = Callable[[Literal["moved", "present"], int], None]
@@ -83,7 +83,7 @@ class PartialBlob:
         name leads elsewhere, and the file there is tried next."""
         while True:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            async with aiofiles.open(descriptor, "r+b") as file:
+            with opened(descriptor, "r+b") as file:
                 while not _try_lock(descriptor):  # noqa: ASYNC110 - the kernel has no event for it
                     await asyncio.sleep(_ASK_AGAIN)
                 if self._finished() or _same_file(descriptor, self.path):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-import aiofiles
 import httpx2
 
 from modelpack.errors import (
@@ -19,6 +19,7 @@ from modelpack.errors import (
 )
 from modelpack.oci.answers import error_codes, may_pass
 from modelpack.oci.connection import Ask, Body, Connection, Response, drain
+from modelpack.oci.local_files import opened
 from modelpack.oci.redirects import REDIRECTS
 
 OnBytes = Callable[[int], None]
@@ -82,21 +83,28 @@ class Upload:
 
     async def _chunked(self, chunk: int) -> None:
         place = await self.connection.retry.run(self._begin, may_pass)
-        chunk, failures = max(chunk, place.least), 0
-        while place.reached < self.size:
-            before = place.reached
+        chunk, furthest, failures = max(chunk, place.least), 0, 0
+        while (before := place.reached) < self.size:
             try:
                 place = await self._patch(place, min(chunk, self.size - before))
-            except RegistryError as error:
-                failures += 1
-                wait = self.connection.retry.wait(failures, error) if may_pass(error) else None
-                if wait is None:
+                error: RegistryError = self._stuck(place.reached)
+            except RegistryError as problem:
+                if not may_pass(problem):
                     raise
-                await self.connection.retry.sleep(wait)
-                place = await self.connection.retry.run(lambda url=place.url: self._status(url), may_pass)  # type: ignore[misc]
-            if place.reached > before:
-                failures = 0
-        await self.connection.retry.run(lambda: self._put(place.url, self.size, 0), may_pass)
+                error = problem
+                place = replace(place, reached=-1)  # unknown
+            if place.reached > furthest:
+                furthest, failures = place.reached, 0
+            if place.reached > before:  # after a lost session, on ground covered before: no failure, no success
+                continue
+            failures += 1
+            wait = self.connection.retry.wait(failures, error)
+            if wait is None:
+                raise error
+            await self.connection.retry.sleep(wait)
+            if place.reached < 0:
+                place = await self.connection.retry.run(partial(self._status, place.url), may_pass)
+        await self.connection.retry.run(partial(self._put, place.url, self.size, 0), may_pass)
 
     async def _patch(self, place: Place, length: int) -> Place:
         """Send one chunk; where the upload is then."""
@@ -193,7 +201,7 @@ class Upload:
                     yield piece
                     self._report(at)
                 return
-            async with aiofiles.open(self.source, "rb") as file:
+            with opened(self.source, "rb") as file:
                 await file.seek(offset)
                 while at < end:
                     piece = await file.read(min(_BLOCK, end - at))
@@ -209,6 +217,12 @@ class Upload:
         if self.on_bytes and reached > self._reported:
             self.on_bytes(reached - self._reported)
         self._reported = max(self._reported, reached)
+
+    def _stuck(self, at: int) -> RegistryProtocolError:
+        return RegistryProtocolError(
+            f"{self.ask.subject.registry} takes chunks of {self.ask.subject} and stays at byte {at}.",
+            remedy="Push again; if it repeats, tell the registry's operator.",
+        )
 
     def _refused(self, codes: set[str]) -> ModelPackError:
         thing = f"{self.ask.subject.registry} received {self.ask.subject}"

@@ -87,7 +87,8 @@ class Handler(BaseHTTPRequestHandler):
             if route is None:
                 return self._file(exchange)
             repository, rest = route["repository"], route["rest"]
-            if exchange.method in ("GET", "HEAD") and repository not in self.registry.repositories:
+            reads = exchange.method in ("GET", "HEAD") and exchange.kind != "uploads"
+            if reads and repository not in self.registry.repositories:
                 return _error(404, "NAME_UNKNOWN")
             return getattr(self, f"_{exchange.kind}")(exchange, repository, rest)  # type: ignore[no-any-return]
 

@@ -61,3 +61,13 @@ async def test_referrers_by_the_api(client: RegistryClient) -> None:
         faulty.add_manifest("org/model", None, signature)
         assert [entry.digest for entry in await client.referrers(reference(faulty))] == [signed]
         assert await client.referrers(reference(faulty), "text/other") == ()
+
+
+async def test_pages_without_end(
+    faulty: FaultyRegistry, client: RegistryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modelpack.oci.catalogue._MAX_PAGES", 2)
+    faulty.manifests |= {("org/model", f"t{number:04}"): (b"{}", "a/b") for number in range(2500)}
+    faulty.repositories["org/model"] = set()
+    with pytest.raises(RegistryProtocolError, match="has more than 2 pages"):
+        await client.list_tags(reference(faulty))

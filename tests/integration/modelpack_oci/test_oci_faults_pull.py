@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 from pathlib import Path
 
@@ -123,3 +124,35 @@ async def test_indexes_nested_without_end(faulty: FaultyRegistry, client: Regist
         await push(layout, "deep5", reference(faulty), client)
     with pytest.raises(Exception, match="nested too deeply"):
         await pull_layout(reference(faulty, "deep5"), OciLayout.create(tmp_path / "in"), client)
+
+
+@pytest.mark.parametrize("fate", ["finished", "dropped"])
+async def test_a_blob_that_another_process_was_fetching(
+    fate: str, faulty: FaultyRegistry, client: RegistryClient, files: dict[str, bytes], tmp_path: Path
+) -> None:
+    """The other process holds the partial file; it finishes the blob, or finds it damaged and drops the file."""
+    digest = faulty.add_model("org/model", "v1", files)
+    weight = digest_of(files["model.safetensors"])
+    layout = OciLayout.create(tmp_path / "in")
+    final = layout.blobs.path_of(weight)
+    partial = final.with_name(f".partial-{final.name}")
+    others_done = asyncio.Event()
+
+    def tell(step: Progress) -> None:
+        if step.descriptor.digest == digest_of(b""):
+            others_done.set()
+
+    with partial.open("wb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        pull = asyncio.create_task(pull_layout(reference(faulty), layout, client, tell))
+        await asyncio.wait_for(others_done.wait(), 10)  # the pull waits for the lock meanwhile
+        other.write(files["model.safetensors"])
+        other.flush()
+        if fate == "finished":
+            partial.rename(final)
+        else:
+            partial.unlink()
+    assert (await pull).digest == digest
+    layout.verify()
+    assert len(faulty.seen(weight)) == (0 if fate == "finished" else 1)
+    assert not list((tmp_path / "in").rglob(".partial-*"))

@@ -206,3 +206,9 @@ async def test_a_head_redirected_where_get_is_not(faulty: FaultyRegistry, client
     digest = faulty.add_blob("org/model", b"")
     faulty.inject(faults.redirect("https://store.example/"), on="blobs", method="HEAD")
     assert (await client.locate_blob(reference(faulty), digest)).url == f"{faulty.url}/v2/org/model/blobs/{digest}"
+
+
+async def test_a_long_error_page(faulty: FaultyRegistry, client: RegistryClient) -> None:
+    faulty.inject(faults.Fault(answer=faults.Answer(403, (("Content-Type", "text/html"),), b"x" * 10**6)))
+    with pytest.raises(RegistryForbidden, match="denies access"):
+        await client.get_manifest(reference(faulty))

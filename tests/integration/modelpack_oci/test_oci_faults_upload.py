@@ -12,7 +12,7 @@ from modelpack.errors import (
     RegistryUnavailable,
 )
 from modelpack.oci import RegistryClient
-from tests.integration.modelpack_oci.conftest import DATA, digest_of, reference
+from tests.integration.modelpack_oci.conftest import DATA, Sleeps, digest_of, reference
 from tests.servers import faults
 from tests.servers.oci_faults import FaultyRegistry
 
@@ -114,3 +114,26 @@ async def test_a_mount_that_is_refused(client: RegistryClient) -> None:
         assert await client.mount_blob(reference(faulty), digest, "org/source") is False
         faulty.inject(faults.forbidden())
         assert await client.mount_blob(reference(faulty), digest, "org/source") is False
+
+
+async def test_an_upload_that_gets_no_further(faulty: FaultyRegistry, client: RegistryClient, sleeps: Sleeps) -> None:
+    faulty.inject(faults.Fault(headers=(("Range", "0-9"),)), on="uploads")
+    with pytest.raises(RegistryProtocolError, match=r"takes chunks of blob .* and stays at byte 10"):
+        await client.upload_blob(reference(faulty), DATA, digest_of(DATA), len(DATA))
+    assert len(sleeps) == 2
+
+
+async def test_sessions_that_are_lost_again_and_again(faulty: FaultyRegistry, client: RegistryClient) -> None:
+    for _ in range(9):
+        faulty.inject(faults.Fault(times=1), on="uploads", method="PATCH")
+        faulty.inject(faults.unavailable(times=1), on="uploads", method="PATCH")
+    faulty.inject(faults.status(404, "BLOB_UPLOAD_UNKNOWN"), on="uploads", method="GET")
+    with pytest.raises(RegistryUnavailable, match="answers 503"):
+        await client.upload_blob(reference(faulty), DATA, digest_of(DATA), len(DATA))
+    assert len(faulty.seen("uploads", "POST")) == 3
+
+
+async def test_the_least_chunk_of_the_registry(faulty: FaultyRegistry, client: RegistryClient) -> None:
+    faulty.inject(faults.Fault(headers=(("OCI-Chunk-Min-Length", "300000"),)), method="POST")
+    await client.upload_blob(reference(faulty), DATA, digest_of(DATA), len(DATA))
+    assert [len(exchange.received) for exchange in faulty.seen("uploads", "PATCH")] == [300_000, 212_000]
