@@ -155,9 +155,10 @@ def changed(source: Source) -> IntegrityError:
     )
 
 
-def ended_early(source: Source, missing: int) -> OriginProtocolError:
+def ended_early(source: Source, missing: int, why: str) -> OriginProtocolError:
+    """`why`: how the body was lost."""
     return OriginProtocolError(
-        f"{source.label}: the origin's answer ended {missing} bytes early.",
+        f"{source.label}: the origin's answer ended {missing} bytes early ({why}).",
         remedy="The origin or a proxy before it cuts connections; what was read is kept for the next pull.",
     )
 

@@ -12,7 +12,7 @@ import http.client
 import os
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 from modeldist.errors import NotEnoughSpace, StorageError
 
@@ -29,7 +29,7 @@ Fill = Callable[[memoryview], int]
 
 def copy_body(
     response: http.client.HTTPResponse, sock: socket.socket, want: int, fd: int, offset: int, buffer: memoryview
-) -> Iterator[int]:
+) -> Generator[int]:
     """Write the next `want` bytes of the body to `fd` at `offset`; yields the length of each part once written.
 
     `sock` is the response's connection, in timeout mode. Raises BodyLost; StorageError when `fd` does not take it.
@@ -54,17 +54,17 @@ def copy_body(
         sock.settimeout(stall)
 
 
-def _copy(fill: Fill, want: int, fd: int, offset: int, buffer: memoryview) -> Iterator[int]:
+def _copy(fill: Fill, want: int, fd: int, offset: int, buffer: memoryview) -> Generator[int]:
     while want > 0:
         view = buffer[: min(want, len(buffer))]
         try:
             got = fill(view)
         except (TimeoutError, BlockingIOError):
-            raise BodyLost("stalled") from None
+            raise BodyLost("it stalled") from None
         except (OSError, http.client.HTTPException) as error:
             raise BodyLost(str(error) or type(error).__name__) from error
         if not got:
-            raise BodyLost("ended")
+            raise BodyLost("the connection was closed")
         _write(fd, view[:got], offset)
         offset, want = offset + got, want - got
         yield got
@@ -77,6 +77,8 @@ def _buffered(response: http.client.HTTPResponse, want: int) -> bytes:
     try:
         ready = len(response.fp.peek())
         return response.fp.read(min(ready, want)) if ready else b""
+    except TimeoutError:
+        raise BodyLost("it stalled") from None
     except OSError as error:
         raise BodyLost(str(error) or type(error).__name__) from error
 

@@ -98,10 +98,13 @@ def next_hop(url: str, location: str, headers: Mapping[str, str]) -> tuple[str, 
 
     Raises OriginProtocolError when there is no usable target or TLS would be left.
     """
+    here = Endpoint.of(url)
     if not location:
-        raise OriginProtocolError(f"{url}: a redirect without a Location.", remedy="Ask who runs the origin.")
+        raise OriginProtocolError(
+            f"{here.authority}: a redirect without a Location.", remedy="Ask who runs the origin."
+        )
     target = urljoin(url, location).partition("#")[0]
-    here, there = Endpoint.of(url), Endpoint.of(target)
+    there = Endpoint.of(target)
     if here.scheme == "https" and there.scheme == "http":
         raise OriginProtocolError(
             f"{here.authority}: redirects from https to http, at {there.authority}.",
@@ -114,6 +117,6 @@ def next_hop(url: str, location: str, headers: Mapping[str, str]) -> tuple[str, 
 
 def _bad_url(url: str) -> OriginProtocolError:
     return OriginProtocolError(
-        f"{url[:200]!r} is not an http or https URL this program follows.",
+        f"{url.partition('?')[0][:200]!r} is not an http or https URL this program follows.",
         remedy="Credentials in URLs, other schemes and control characters are refused.",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import http.client
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from types import TracebackType
 from typing import Self
 from urllib.parse import quote, urlsplit
@@ -52,7 +52,7 @@ class Answer:
         """Its value, empty when absent."""
         return self._response.getheader(name) or ""
 
-    def copy(self, want: int, fd: int, offset: int, buffer: memoryview) -> Iterator[int]:
+    def copy(self, want: int, fd: int, offset: int, buffer: memoryview) -> Generator[int]:
         """See `copy_body`."""
         return copy_body(self._response, self._connection.sock, want, fd, offset, buffer)
 
@@ -93,11 +93,13 @@ class HttpSession:
             allowed = leads_to(answer.scope, private_allowed=self._dialer.settings.private_redirects)
             if url in seen:
                 raise OriginProtocolError(
-                    f"{url}: the origin redirects in a loop.", remedy="Ask who runs the origin, or check the proxy."
+                    f"{Endpoint.of(url).authority}: the origin redirects in a loop.",
+                    remedy="Ask who runs the origin, or check the proxy.",
                 )
             seen.add(url)
         raise OriginProtocolError(
-            f"{url}: the origin redirects more than {MAX_REDIRECTS} times.", remedy="Ask who runs the origin."
+            f"{Endpoint.of(url).authority}: the origin redirects more than {MAX_REDIRECTS} times.",
+            remedy="Ask who runs the origin.",
         )
 
     def close(self) -> None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 
 from modeldist.origins.base import OnBytes
@@ -86,7 +87,7 @@ class RangedHttp:
         with answer:
             raise refusal(answer.status, answer.header, source, _now)
 
-    def _attempt(self, read: _Read) -> Iterator[int]:
+    def _attempt(self, read: _Read) -> Generator[int]:
         """One request for what is missing; yields counts of bytes written."""
         source = read.source
         start, length = read.start + read.done, read.length - read.done
@@ -94,12 +95,15 @@ class RangedHttp:
             want = body_length(answer.status, answer.header, source, start, length)
             got = 0
             try:
-                for count in answer.copy(want, read.fd, read.offset + read.done, self._session.buffer):
-                    got += count
-                    yield count
+                with closing(answer.copy(want, read.fd, read.offset + read.done, self._session.buffer)) as parts:
+                    for count in parts:
+                        got += count
+                        yield count
             except BodyLost as lost:
-                raise TryAgain(ended_early(source, want - got)) from lost
+                raise TryAgain(ended_early(source, want - got, str(lost))) from lost
             answer.close(reusable=answer.status == 206)
+        if got < length:  # allowed, but a server that gives a byte a request must not keep us for ever
+            raise TryAgain(ended_early(source, length - got, "a shorter range came"))
 
     def _open(self, read: _Read, start: int, length: int) -> Answer:
         while True:

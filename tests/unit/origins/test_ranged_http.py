@@ -22,10 +22,11 @@ from modeldist.errors import (
 )
 from modeldist.origins.http_answers import Source
 from modeldist.origins.http_dialing import Dialer
+from modeldist.origins.http_redirects import Endpoint, Scope, leads_to
 from modeldist.origins.ranged_http import RangedHttp
 from modeldist.origins.settings import HttpSettings
 from tests.servers.files import FaultyFiles
-from tests.servers.loopback_http import Fault
+from tests.servers.loopback_http import Exchange, Fault, LoopbackServer
 from tests.unit.origins.conftest import QUICK, scratch
 
 BODY = os.urandom(3 << 20)
@@ -180,11 +181,36 @@ def test_a_name_that_does_not_resolve(reading: Reading) -> None:
 def test_a_silent_origin_is_given_up(files: FaultyFiles, tmp_path: Path) -> None:
     impatient = Reading(tmp_path / "into", HttpSettings(stall_timeout=0.2, retries=0))
     fault = files.fail(Fault(hold_at=1000))
-    with pytest.raises(OriginProtocolError, match="early"):
+    with pytest.raises(OriginProtocolError, match="stalled"):
         impatient.read(source(files))
     fault.until.set()
     assert sum(impatient.told) == 1000
     impatient.http.close()
+
+
+def test_ranges_cut_short_by_the_server_are_completed(files: FaultyFiles, reading: Reading) -> None:
+    class Stingy(LoopbackServer):
+        """Gives at most `most` bytes a request, honestly."""
+
+        most = 2 << 20
+
+        def answer(self, exchange: Exchange) -> None:
+            assert exchange.log.range is not None
+            first = exchange.log.range[0]
+            last = min(first + self.most, len(BODY)) - 1
+            exchange.head(
+                206, {"Content-Range": f"bytes {first}-{last}/{len(BODY)}", "Content-Length": f"{last + 1 - first}"}
+            )
+            exchange.wfile.write(BODY[first : last + 1])
+
+    with Stingy() as stingy:
+        asked = Source(f"{stingy.url}/a.bin", "a.bin", len(BODY))
+        assert reading.read(asked) == BODY
+        assert len(stingy.requests) == 2
+        stingy.most = 1
+        with pytest.raises(OriginProtocolError, match="shorter range"):
+            reading.read(asked, 0, 100)
+        assert len(stingy.requests) == 2 + 1 + QUICK.retries
 
 
 # --- what does not pass --------------------------------------------------------------------------------------------
@@ -317,6 +343,15 @@ def test_too_many_redirects(files: FaultyFiles, reading: Reading) -> None:
     files.redirects = {"a.bin": "/0"} | {str(n): f"/{n + 1}" for n in range(9)}
     with pytest.raises(OriginProtocolError, match="more than 5"):
         reading.read(source(files))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_an_address_deeper_in_the_network_gets_no_packet(files: FaultyFiles, host: str) -> None:
+    inner = Endpoint("http", host, files.port)
+    with pytest.raises(OriginProtocolError, match="loopback address"):
+        Dialer(QUICK).dial(inner, leads_to(Scope.PUBLIC, private_allowed=True))
+    assert files.connections == 0
+    Dialer(QUICK).dial(inner, leads_to(Scope.LOOPBACK, private_allowed=False)).close()
 
 
 def test_a_redirect_without_location(files: FaultyFiles, reading: Reading) -> None:
