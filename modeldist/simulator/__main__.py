@@ -1,4 +1,4 @@
-"""`python -m modeldist.simulator [scenario …] [--seeds N] [--json]`"""
+"""`python -m modeldist.simulator [scenario …] [--seeds N] [--json] [--set name=value …]`"""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from modeldist.simulator.presets import PRESETS
 from modeldist.simulator.result import Result
+from modeldist.simulator.scenario import Scenario
 from modeldist.simulator.world import simulate
 
 _COLUMNS = ("seed", "seconds", "bound", "R", "A", "worst", "last/med", "uplink/F", "waste")
@@ -24,22 +25,69 @@ def _row(result: Result, seed: int) -> str:
     return row + "".join(f"{figure:>9.4f}" for figure in figures) + note
 
 
+def _with(scenario: Scenario, name: str, value: float) -> Scenario:
+    """The scenario with one field set. Raises TypeError for a field that there is not."""
+    part, _, field = name.rpartition(".")
+    match part:
+        case "":
+            return replace(scenario, **{field: value})  # type: ignore[arg-type]
+        case "phase1":
+            return replace(scenario, phase1=replace(scenario.phase1, **{field: value}))  # type: ignore[arg-type]
+        case "phase2":
+            return replace(scenario, phase2=replace(scenario.phase2, **{field: value}))  # type: ignore[arg-type]
+        case "origin":
+            limits = replace(scenario.phase1.default_origin, **{field: value})  # type: ignore[arg-type]
+            return replace(scenario, phase1=replace(scenario.phase1, default_origin=limits))
+    raise TypeError(f"{name}: not of scenario, phase1, phase2 or origin")
+
+
+def _preset(name: str, settings: dict[str, float]) -> Scenario:
+    scenario = PRESETS[name]()
+    for field, value in settings.items():
+        scenario = _with(scenario, field, value)
+    return scenario
+
+
+def _settings(pairs: list[str]) -> dict[str, float]:
+    """Raises ValueError for what is no name=number."""
+    settings = {}
+    for pair in pairs:
+        name, _, text = pair.partition("=")
+        try:
+            value = float(text)
+        except ValueError:
+            raise ValueError(f"{pair!r} is not name=number") from None
+        settings[name] = int(value) if value.is_integer() else value
+    return settings
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Print a row (or a JSON object) per scenario and seed; 1 when a run did not complete."""
     parser = argparse.ArgumentParser(prog="python -m modeldist.simulator", description=__doc__)
     parser.add_argument("scenario", nargs="*", help=f"of {', '.join(PRESETS)} (default: all)")
     parser.add_argument("--seeds", type=int, default=1, help="runs per scenario")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        help="a field, as in piece_size=262144 phase2.window=0.25 origin.streams=8",
+    )
     options = parser.parse_args(arguments)
     unknown = [name for name in options.scenario if name not in PRESETS]
     if unknown:
         parser.error(f"no scenario is called {unknown[0]!r}; there are {', '.join(PRESETS)}")
+    try:
+        settings = _settings(options.set)
+        scenarios = [_preset(name, settings) for name in options.scenario or PRESETS]
+    except (TypeError, ValueError) as error:
+        parser.error(str(error))
     results = []
     if not options.json:
         print(_HEAD)
-    for name in options.scenario or PRESETS:
+    for scenario in scenarios:
         for seed in range(1, options.seeds + 1):
-            result = simulate(replace(PRESETS[name](), seed=seed))
+            result = simulate(replace(scenario, seed=seed))
             results.append(result)
             if not options.json:
                 print(_row(result, seed), flush=True)

@@ -1,0 +1,122 @@
+"""The production scheduler in the simulator: it ends, reads each origin byte once, and is near the fluid limit.
+
+Virtual time, one seed: these figures do not depend on the machine.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from modeldist.scheduler.phase1 import OriginLimits, Phase1Config
+from modeldist.simulator import NodeSpec, Scenario, simulate
+from modeldist.simulator.__main__ import main
+from modeldist.simulator.presets import MBIT, MIB, PRESETS
+
+RATE = 200 * MBIT
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        ("cold-8", 1.08),
+        ("cold-16", 1.12),
+        ("one", 1.05),
+        ("slow-origin", 1.08),
+        ("racks", 1.10),
+        ("arrivals", 1.12),
+        ("stuck", 1.12),
+        ("busy", 1.15),
+    ],
+)
+def test_near_the_fluid_limit_and_each_byte_read_once(name: str, most: float) -> None:
+    result = simulate(PRESETS[name]())
+    assert result.complete
+    assert result.a == 1.0
+    assert result.r <= most
+    assert result.last_over_median < 1.2
+
+
+def test_each_byte_crosses_a_racks_uplink_about_once() -> None:
+    result = simulate(PRESETS["racks"]())
+    assert max(result.rack_in.values()) <= 1.10 * result.unique_bytes
+
+
+def test_killed_nodes_cost_the_survivors_little() -> None:
+    result = simulate(PRESETS["kill"]())
+    assert result.complete
+    assert result.r <= 1.20
+    assert result.a <= 1.02
+
+
+def test_stragglers_cost_the_others_little() -> None:
+    result = simulate(PRESETS["stragglers"]())
+    assert result.a == 1.0
+    assert result.r <= 1.05
+    assert result.worst <= 1.15
+
+
+def test_many_small_shards() -> None:
+    sizes = (*(16 * 1024 for _ in range(200)), 16 * MIB)
+    nodes = tuple(NodeSpec(f"n{index}", RATE, RATE) for index in range(3))
+    result = simulate(Scenario("small", sizes, nodes, origin_rate=RATE))
+    assert result.a == 1.0
+    assert result.r <= 1.60  # 0.8 s of bytes and some round trips
+
+
+def test_a_seed_spares_the_origin() -> None:
+    nodes = (NodeSpec("seed", RATE, RATE, holds=True), *(NodeSpec(f"n{i}", RATE, RATE, start=1.0) for i in range(3)))
+    result = simulate(Scenario("seeded", (32 * MIB,), nodes, origin_rate=RATE))
+    assert result.origin_bytes == 0
+    assert result.nodes[0].sent >= 32 * MIB
+
+
+def test_the_origins_budget_bounds_the_time() -> None:
+    nodes = tuple(NodeSpec(f"n{index}", RATE, RATE) for index in range(4))
+    budget = Phase1Config(default_origin=OriginLimits(streams=2, rate=4 * MIB))
+    result = simulate(Scenario("budget", (32 * MIB,), nodes, origin_rate=RATE, phase1=budget))
+    assert result.complete
+    assert result.seconds >= 32 / 4 - 1  # one second's worth may be saved up
+
+
+def test_a_slow_stream_rate_is_made_up_by_several_streams() -> None:
+    nodes = (NodeSpec("n0", RATE, RATE),)
+    result = simulate(Scenario("streams", (64 * MIB,), nodes, origin_rate=RATE, stream_rate=RATE / 8))
+    assert result.r <= 1.15
+
+
+def test_nodes_that_want_different_shards() -> None:
+    nodes = tuple(NodeSpec(f"n{index}", RATE, RATE, wants=(index, 4)) for index in range(4))
+    result = simulate(Scenario("mixed", tuple(16 * MIB for _ in range(5)), nodes, origin_rate=RATE))
+    assert result.complete
+    assert result.a == 1.0
+
+
+def test_a_run_that_cannot_end_says_so() -> None:
+    nodes = (NodeSpec("n0", RATE, RATE, stuck=0.0),)
+    result = simulate(Scenario("hopeless", (4 * MIB,), nodes, origin_rate=RATE, limit=30.0))
+    assert not result.complete
+    assert result.nodes[0].finished is None
+
+
+def test_the_same_seed_gives_the_same_figures() -> None:
+    small = replace(PRESETS["cold-8"](), shards=(16 * MIB,))
+    assert simulate(small).as_dict() == simulate(small).as_dict()
+
+
+def test_the_command_prints_a_table_or_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["one"]) == 0
+    assert "cold-1" in capsys.readouterr().out
+    assert main(["one", "--json"]) == 0
+    (figures,) = json.loads(capsys.readouterr().out)
+    assert figures["A"] == 1.0
+    slow = ["one", "--json", "--set", "origin.streams=1", "--set", "stream_rate=5e6", "--set", "phase2.window=0.1"]
+    assert main([*slow, "--set", "phase1.refresh=5"]) == 0
+    (figures,) = json.loads(capsys.readouterr().out)
+    assert figures["seconds"] > 13
+    for wrong in (["nonsense"], ["one", "--set", "nonsense"], ["one", "--set", "phase2.nonsense=1"]):
+        with pytest.raises(SystemExit):
+            main(wrong)
+        assert "nonsense" in capsys.readouterr().err
