@@ -2,4 +2,11 @@
 
 One interface (`base.py`), a file per kind: oci, huggingface, http, file, layout. `router.py` picks by reference.
 May import modelpack, artifact, errors.
+
+    router.py        Origins: the one door              settings.py      what all of them are told
+    ranged_http.py   a range of an URL into a file      http_session.py  requests, redirects; http_dialing.py  sockets
+    http_answers.py  what statuses and headers mean     http_body.py     body to file; patience.py  when to try again
+    local_paths.py   allowed directories, copying       repo_ids.py      names of snapshots; identity.py  our digests
+    models.py        manifests to files                 modelpack_errors.py, huggingface_errors.py  others' errors
+    background_loop.py, blob_locations.py, registry_*.py   modelpack's async client for reading threads
 """
