@@ -46,8 +46,8 @@ async def session(
     websocket: WebSocket, plane: Plane, token: Annotated[Token, Depends(Needs("admin", "agent"))]
 ) -> None:
     """Speak `modeldist.session.messages` with an agent until one side ends."""
-    await websocket.accept()
     try:
+        await websocket.accept()
         await _greet_and_carry(websocket, plane.core, token)
     except WebSocketDisconnect:
         return

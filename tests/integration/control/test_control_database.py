@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import stat
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from modeldist.control.store.tables import Base
 from modeldist.control.store.tokens import Tokens
 from modeldist.errors import StorageError, UsageError
 from modeldist.scheduler.messages import Priority
+from tests.servers.postgres_cluster import PostgresCluster
 
 REVISIONS = [script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()][::-1]
 
@@ -98,12 +100,9 @@ async def test_a_newer_database_is_refused(database_url: str) -> None:
     assert "newer version" in refused.value.remedy
 
 
-async def test_replicas_that_start_together(database_url: str) -> None:
-    import asyncio
-
-    if database_url.startswith("sqlite"):
-        pytest.skip("SQLite serves one control plane")
-    opened = await asyncio.gather(*(Database.open(database_url) for _ in range(3)))
+async def test_replicas_that_start_together(postgres: PostgresCluster) -> None:
+    url = postgres.new_database()
+    opened = await asyncio.gather(*(Database.open(url) for _ in range(3)))
     identities = {(await Meta(database).identity()).cluster for database in opened}
     assert len(identities) == 1
     for database in opened:

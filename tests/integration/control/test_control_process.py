@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
+import ipaddress
 import json
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,12 +16,17 @@ from pathlib import Path
 
 import pytest
 import uvicorn
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from modeldist.control.app import create_app
 from modeldist.control.client import ControlClient
 from modeldist.control.server import create_token, listen, serve
 from modeldist.control.settings import ServerSettings
-from modeldist.errors import StorageError, UsageError
+from modeldist.errors import ControlPlaneUnreachable, StorageError, UsageError
 from modeldist.session.messages import StartPull
 from tests.servers.memory_origin import MemoryOrigin
 from tests.servers.scripted_agent import PATIENCE, scripted_agent
@@ -98,6 +106,40 @@ async def test_more_tokens(tmp_path: Path) -> None:
         reader = await create_token(settings, "dashboard", "read")
         async with ControlClient(url, reader) as client:
             assert (await client.list_pulls()).pulls == []
+
+
+def self_signed(directory: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 and its key, as PEM files."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "control plane of a test")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    files = directory / "cert.pem", directory / "key.pem"
+    files[0].write_bytes(certificate.public_bytes(Encoding.PEM))
+    files[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return files
+
+
+async def test_tls(tmp_path: Path) -> None:
+    cert, key = self_signed(tmp_path)
+    async with process(tmp_path / "state", tls_cert=str(cert), tls_key=str(key)) as (_, url):
+        assert url.startswith("https://")
+        admin = token(tmp_path / "state", "admin")
+        async with ControlClient(url, admin, verify=ssl.create_default_context(cafile=str(cert))) as client:
+            assert (await client.status()).agents == 0
+        async with ControlClient(url, admin) as stranger:
+            with pytest.raises(ControlPlaneUnreachable, match="certificate"):
+                await stranger.status()
 
 
 async def test_as_an_application_of_another_server(tmp_path: Path) -> None:
