@@ -14,6 +14,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.websockets import WebSocket
 
+from modeldist.control.pulls.book import KeyTaken
 from modeldist.control.views import Problem
 from modeldist.errors import (
     AccessDenied,
@@ -38,6 +39,7 @@ MEDIA_TYPE = "application/problem+json"
 # is told 403 with the origin's code; 401 means this API's token alone.
 _STATUS: tuple[tuple[type[ModeldistError], int], ...] = (
     (InvalidReference, 400),
+    (KeyTaken, 409),
     (UsageError, 400),
     (NotFound, 404),
     (AuthenticationRequired, 403),

@@ -24,6 +24,10 @@ from modeldist.session.messages import CancelPull, PullProgress, StartPull
 MOST_RUNNING = 10_000
 
 
+class KeyTaken(UsageError):
+    """An idempotency key that meant another request."""
+
+
 class PullStore(Protocol):
     """What the book needs of `store.pulls.Pulls`."""
 
@@ -75,8 +79,8 @@ class PullBook:
     async def create(
         self, reference: str, selector: Selector, priority: Priority, idempotency_key: str | None = None
     ) -> tuple[Pull, bool]:
-        """(the pull, whether it is new). Raises NotFound, UsageError (see `select`; an idempotency key that meant
-        another request), ControlPlaneRefused (too many run)."""
+        """(the pull, whether it is new). Raises NotFound, UsageError (see `select`), KeyTaken, ControlPlaneRefused
+        (too many run)."""
         if idempotency_key and (older := await self._store.by_key(idempotency_key)):
             return self._same(older, reference, selector, priority), False
         if len(self._running) >= self._most_running:
@@ -199,7 +203,7 @@ class PullBook:
 
     def _same(self, older: Pull, reference: str, selector: Selector, priority: Priority) -> Pull:
         if (older.reference, older.selector, older.priority) != (reference, selector, priority):
-            raise UsageError(
+            raise KeyTaken(
                 f"The idempotency key {older.idempotency_key!r} belongs to another request, pull {older.id}.",
                 remedy="Use a new key for a new request.",
             )

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from modeldist.artifact import Digest
 from modeldist.control.agent_session import AgentSession
 from modeldist.control.outbox import Outbox
 from modeldist.control.pulls.book import PullBook
 from modeldist.control.pulls.pull import Pull, PullState
 from modeldist.control.pulls.selection import Selector
+from modeldist.control.pulls.watch import Watchers
 from modeldist.control.registry import Registry
 from modeldist.control.write_behind import WriteBehind
+from modeldist.errors import ControlPlaneRefused
 from modeldist.scheduler.messages import Priority
 from modeldist.session.messages import PROTOCOL, Hello, PullProgress, Welcome
 
@@ -82,6 +86,23 @@ async def test_pulls_are_written_once_the_store_is_back() -> None:
     assert store.written == {pull.id: {"a": "done", "": "done"}}
     book.disconnected(agent)
     await book.close()
+
+
+async def test_watchers_are_bounded_and_leave() -> None:
+    watchers = Watchers(limit=1)
+    with watchers.watch("p") as watch:
+        with pytest.raises(ControlPlaneRefused) as refused, watchers.watch("q"):
+            pass
+        assert refused.value.retry_after
+        watchers.tell("p", "a", ended=False)
+        watchers.tell("p", "b", ended=False)
+        watchers.tell("other", "c", ended=True)
+        assert await watch.changes(10.0) == ({"a", "b"}, False)
+        assert await watch.changes(0.001) == (set(), False)
+        watchers.close()
+        assert await watch.changes(10.0) == (set(), True)
+    with watchers.watch("q"):
+        pass
 
 
 async def test_nodes_are_written_at_the_end() -> None:
