@@ -49,7 +49,7 @@ class Inbox:
                 self._granted(message)
             case Parents() if node.live(message.task):
                 others = tuple(parent for parent in message.parents if parent.node != node.store.node_id)
-                node.apply(ParentsChanged(message.task, others))
+                node.apply(ParentsChanged(message.task, others, message.share))
             case LeaseRevoked() if node.live(message.task):
                 node.apply(LeaseGone(message.task, message.lease))
             case PieceDigests():
@@ -77,7 +77,8 @@ class Inbox:
 
     def _granted(self, message: LeaseGranted) -> None:
         if self._node.live(message.task):
-            self._node.apply(LeaseArrived(message.task, message.lease, message.start, message.count))
+            lease = LeaseArrived(message.task, message.lease, message.start, message.count, message.after)
+            self._node.apply(lease)
             return
         unread = PieceSet.span(message.start, message.count).to_bytes()
         self._node.tell(LeaseFailed(message.task, message.lease, unread, "this node no longer fetches the shard"))
