@@ -18,11 +18,13 @@ Asker = tuple[str, Digest]
 
 @dataclass(frozen=True, slots=True)
 class OriginLimits:
-    """`streams`: leases read at the same time, at most. `rate`: bytes/s granted, at most (None: unlimited), with one
-    second's worth saved up at most. `target_streams`: how many are enough to fill the origin's link; more are used
-    only while the bytes they read together stay under `small_bytes` (many small shards)."""
+    """`streams`: leases read at the same time, at most; `node_streams`: of these by one node. `rate`: bytes/s granted,
+    at most (None: unlimited), with one second's worth saved up at most. `target_streams`: how many are enough to fill
+    the origin's link; more are used only while the bytes they read together stay under `small_bytes` (many small
+    shards)."""
 
     streams: int = 64
+    node_streams: int = 8
     rate: float | None = None
     target_streams: int = 16
     small_bytes: int = 8 << 20

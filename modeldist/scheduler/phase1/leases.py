@@ -20,6 +20,7 @@ from modeldist.scheduler.phase1.nodes import Node
 from modeldist.scheduler.phase1.swarm import Member, Swarm
 
 _SERVES_WELL = 0.7
+_NEVER_BEGUN = 3  # lease timeouts; after that a lease without a byte is stuck, whatever else its node reads
 _LEAST_COMPARED = 3  # nodes; among fewer there is no telling who is slow
 _WEIGHING_SECONDS = 0.5
 
@@ -83,6 +84,11 @@ class LeaseDesk:
 
     def _stuck(self, lease: Lease, now: float) -> bool:
         idle = now - lease.progressed
+        if not (lease.bytes or lease.counted) and idle < _NEVER_BEGUN * self._config.lease_timeout:
+            # A node may have fewer readers than leases: while others of its leases move, this one waits for a reader.
+            idle = min(
+                idle, *(now - other.progressed for other in self.book.of_node(lease.node).values() if other.active)
+            )
         if idle <= min(self._config.tail_timeout, self._config.lease_timeout):
             return False
         swarm = self._swarms[lease.task]
@@ -157,7 +163,7 @@ class LeaseDesk:
         quota = budget.node_quota()
         if budget.streams >= budget.limits.target_streams:  # small shards: more streams, evenly
             quota = max(quota, -(-budget.limits.streams // max(1, len(budget.asking))))
-        return quota
+        return min(quota, budget.limits.node_streams)
 
     def _free(self, swarm: Swarm, member: Member, now: float) -> int:
         if swarm.hold_until > now:

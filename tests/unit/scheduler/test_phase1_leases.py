@@ -306,9 +306,23 @@ def test_a_request_can_be_withdrawn(pieces: int) -> None:
     assert not control.heard("b", m.LeaseGranted)
 
 
-def test_small_shards_use_more_streams() -> None:
-    control = Control(limits(streams=64, target_streams=2))
+def test_small_shards_use_more_streams_but_no_more_than_a_node_can_read() -> None:
+    control = Control(limits(streams=64, target_streams=2, node_streams=8))
     for number in range(40):
-        control.join("a", task=digest(number), size=1000)
-        control.ask("a", 1, digest(number))
-    assert control.active() == 40
+        for node in "abc":
+            control.join(node, task=digest(number), size=1000)
+            control.ask(node, 1, digest(number))
+    assert control.active() == 24
+
+
+def test_a_lease_that_waits_for_a_reader_is_not_stuck_at_once() -> None:
+    control = Control(limits(node_streams=2))
+    control.join("a")
+    control.ask("a")
+    first, second = [lease for lease in control.heard("a", m.LeaseGranted) if not lease.after]  # type: ignore[attr-defined]
+    revoked: list[m.Instruction] = []
+    for step in range(35):
+        control.report("a", m.TaskReport(TASK, lease_bytes={first.lease: step + 1}))  # type: ignore[attr-defined]
+        control.wait(1.0)
+        revoked += control.heard("a", m.LeaseRevoked)
+        assert (m.LeaseRevoked(TASK, second.lease) in revoked) == (control.now >= 30)  # type: ignore[attr-defined]
