@@ -53,7 +53,9 @@ def agent(
 ) -> None:
     """Run this node's agent.
 
-    It pulls for this machine and serves pieces to other nodes. Every option can also be an environment variable MODELDIST_AGENT_<NAME>; the token also MODELDIST_AGENT_TOKEN.
+    It pulls for this machine and serves pieces to other nodes.
+
+    Every option can also be an environment variable MODELDIST_AGENT_<NAME>; the token also MODELDIST_AGENT_TOKEN.
 
     \b
     Example:

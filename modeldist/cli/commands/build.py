@@ -31,7 +31,9 @@ def build(
 ) -> None:
     """Build a ModelPack from a directory.
 
-    One raw layer per file; the same files always give the same digest. Files are linked into the layout, not copied, where the file system can: do not edit them in place afterwards.
+    One raw layer per file; the same files always give the same digest.
+
+    Files are linked into the layout, not copied, where the file system can: do not edit them in place afterwards.
 
     \b
     Example:

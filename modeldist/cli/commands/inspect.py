@@ -28,7 +28,9 @@ def inspect(
 ) -> None:
     """Show what a model is, without fetching its weights.
 
-    Digest, format, files, configuration, and how it departs from the specification. What exists as a directory is taken as one; write the registry in front to mean a reference of the same name.
+    Digest, format, files, configuration, and how it departs from the specification.
+
+    What exists as a directory is taken as one; write the registry in front to mean a reference of the same name.
 
     \b
     Example:
