@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import sys
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
+import structlog
+
+from modeldist.agent.config import EngineConfig
 from modeldist.agent.engine import Engine
 from modeldist.agent.progress import FINAL, PullSnapshot
 from modeldist.agent.pull import Pull, Pulls
@@ -22,6 +27,7 @@ QUIET_INTERVAL = 3600.0  # seconds; nobody watches
 
 def pull_embedded(node: Node, reference: str, *, offline: bool, view: View, stopping: Stopping) -> PullSnapshot:
     """Pull in this process; the final snapshot says how it ended. Raises InvalidReference, StorageError."""
+    _keep_logs_from_the_terminal()
     return asyncio.run(_pull(node, reference, offline, view, stopping))
 
 
@@ -32,7 +38,8 @@ async def _pull(node: Node, reference: str, offline: bool, view: View, stopping:
         origins = Origins(node.origin_settings())
         stack.push_async_callback(origins.close)
         control = InProcessControl(origins, time.monotonic, held=store.artifact)
-        engine = Engine(store, control, origins, TcpTransport())
+        # No other node could take over a failed lease, so one failure (after the reader's own retries) is the end.
+        engine = Engine(store, control, origins, TcpTransport(), config=EngineConfig(origin_failures=1))
         stack.push_async_callback(engine.close)
         pulls = Pulls(engine, origins.canonical)
         stack.push_async_callback(pulls.close)
@@ -40,6 +47,14 @@ async def _pull(node: Node, reference: str, offline: bool, view: View, stopping:
         pull = pulls.start(reference, offline=offline)
         with stopping.by(_stopper(pulls, pull)):
             return await _follow(pulls, pull, view)
+
+
+def _keep_logs_from_the_terminal() -> None:
+    """What the engine logs, its notes and errors say to a person; stdout is for the path alone."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
 
 
 def _stopper(pulls: Pulls, pull: Pull) -> Callable[[], None]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from modeldist.errors import NotEnoughSpace, StorageError, StoreNotWritable
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 
 
 class ShardLocked(StorageError):

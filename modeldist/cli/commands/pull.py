@@ -15,7 +15,7 @@ from modeldist.cli.node import Node, node
 from modeldist.cli.stopping import Stopping, stopping
 from modeldist.cli.terminal import attended, clean, put, put_json, say
 from modeldist.cli.views import View, summary, view
-from modeldist.errors import AgentError, Cancelled, ModeldistError, PullFailed
+from modeldist.errors import AgentError, Cancelled, ModeldistError
 
 if TYPE_CHECKING:
     from modeldist.agent.local_client import LocalAgent
@@ -97,7 +97,11 @@ def stopped(now: PullSnapshot) -> Cancelled:
 
 
 def _error(now: PullSnapshot) -> ModeldistError:
-    return now.error.as_error() if now.error else PullFailed(f"The pull of {now.reference} ended early.")
+    if now.error:
+        return now.error.as_error()
+    return AgentError(
+        f"The agent stopped in mid-pull of {now.reference}.", remedy="Its log says why; pull again to resume."
+    )
 
 
 def finish(now: PullSnapshot, *, as_json: bool, talk: bool) -> None:

@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers.oci_faults import FaultyRegistry
+from tests.servers.shell import Shell
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    (tmp_path / "user").mkdir()
+    return Shell(tmp_path / "user")
+
+
+@pytest.fixture
+def faulty() -> Iterator[FaultyRegistry]:
+    with FaultyRegistry() as registry:
+        yield registry

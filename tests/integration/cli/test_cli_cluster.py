@@ -1,0 +1,84 @@
+"""A control plane and agents as processes: the main job, and kill -9 of each of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers import faults
+from tests.servers.cluster import Cluster, finish, wait_until
+from tests.servers.oci_faults import FaultyRegistry
+
+FILES = {"config.json": b"{}", "model.safetensors": os.urandom(6_000_000)}
+SIZE = sum(map(len, FILES.values()))
+
+
+@pytest.fixture
+def reference(faulty: FaultyRegistry) -> str:
+    faulty.add_model("org/model", "v1", FILES)
+    return f"{faulty.host}/org/model:v1"
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    with Cluster(tmp_path / "cluster", 2) as cluster:
+        yield cluster
+
+
+def assert_right(path: str) -> None:
+    assert {file.name: file.read_bytes() for file in Path(path).iterdir()} == FILES
+
+
+def shard_bytes(faulty: FaultyRegistry) -> int:
+    return sum(exchange.sent for exchange in faulty.seen("blobs", "GET") if exchange.range)
+
+
+def test_two_agents_read_the_registry_once(cluster: Cluster, faulty: FaultyRegistry, reference: str) -> None:
+    results = [finish(pull) for pull in [cluster.pull(index, reference) for index in range(2)]]
+    for result in results:
+        assert_right(result["path"])
+    assert sum(result["origin"] for result in results) == SIZE
+    again = cluster.run(0, "pull", reference)
+    assert again.stdout.strip() == results[0]["path"]
+    assert (
+        "model.safetensors"
+        in cluster.run(0, "why", reference).stdout + cluster.run(0, "why", "--json", reference).stdout
+    )
+    assert cluster.run(0, "ls", "--json").returncode == 0
+    assert cluster.run(0, "status").returncode == 0
+
+
+def test_preheat_puts_a_model_on_every_node(cluster: Cluster, reference: str) -> None:
+    done = cluster.run(0, "preheat", reference, "--all", "--wait", "--server", cluster.url)
+    assert done.returncode == 0, done.stderr
+    for index in range(2):
+        result = finish(cluster.pull(index, reference))
+        assert_right(result["path"])
+        assert result["local"] == SIZE
+
+
+@pytest.mark.parametrize("victim", ["agent", "server"])
+def test_a_kill_in_mid_pull(cluster: Cluster, faulty: FaultyRegistry, reference: str, victim: str) -> None:
+    """What was finished is not fetched again; a killed control plane does not even stop the pull."""
+    faulty.inject(faults.slow(1_000_000), on="blobs")
+    pull = cluster.pull(0, reference)
+    wait_until("a third of the model", lambda: shard_bytes(faulty) > 2_000_000)
+    if victim == "server":
+        cluster.server.kill()
+        cluster.start_server()
+        faulty.heal()
+        assert_right(finish(pull)["path"])
+        return
+    cluster.agents[0].kill()
+    out, err = pull.communicate(timeout=60)
+    assert pull.returncode == 17, (out, err)
+    faulty.heal()
+    cluster.agents[0].start()
+    cluster.wait_joined(0)
+    result = finish(cluster.pull(0, reference))
+    assert_right(result["path"])
+    assert result["local"] > 0
+    assert result["local"] + result["origin"] == SIZE
