@@ -1,6 +1,7 @@
 """modeldist puts AI model weights onto the machines that serve them.
 
-    cli, ray, gateway ─▶ agent, control ─▶ session ─▶ scheduler, transfer, origins ─▶ artifact, errors ─▶ modelpack, rdma
+    cli, ray, gateway ─▶ agent, control ─▶ session ─▶ scheduler, transfer, origins ─▶ artifact, errors
+        ─▶ modelpack, rdma
 
 ARCHITECTURE.md follows one pull through these rooms.
 """

@@ -43,7 +43,7 @@ class Hello(Message, frozen=True, tag="hello"):
     version: str
     address: str  # host:port of the piece server; empty: serves nobody
     location: Location = Location()
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = {}  # noqa: RUF012 - msgspec copies mutable defaults
     artifacts: tuple[Digest, ...] = ()  # digests of artifacts held complete
 
 
