@@ -18,7 +18,7 @@ from modeldist.artifact import Artifact
 from modeldist.errors import NotFound
 from tests.integration.store.made_models import KIB, artifact_of, content, digest_of, pull, receive, shard_of
 
-BIG = content(8192 * KIB, seed=42)
+BIG = content(32768 * KIB, seed=42)  # more pieces than a process makes before its kill arrives
 PIECE = 64 * KIB
 HELD = content(300 * KIB, seed=43)
 MODELS = {
