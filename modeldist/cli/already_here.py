@@ -30,9 +30,9 @@ def already_here(node: Node, reference: str, *, offline: bool) -> PullSnapshot |
         return None
     from modeldist.origins.router import Origins
 
+    origins = Origins(node.origin_settings())
     store = node.open_store()
     try:
-        origins = Origins(node.origin_settings())
         key = origins.canonical(reference)
         known = store.lookup(key)
         path = store.snapshot(known) if known else None

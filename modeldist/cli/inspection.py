@@ -75,13 +75,15 @@ def _in_layout(target: str, layout: OciLayout, ref: str) -> Inspected:
 
 async def _in_registry(target: str, where: Node) -> Inspected:
     from modeldist.cli.registries import registry_client
+    from modeldist.origins.modelpack_errors import in_our_words
     from modelpack.oci.transfer import fetch_model
     from modelpack.reference import Reference
 
     ref = Reference.parse(target, where.registry)
-    async with registry_client(where.plain_http) as client:
-        fetched, manifest = await fetch_model(ref, client)
-        config = await client.get_blob(ref, manifest.config, _MOST_CONFIG)
+    with in_our_words(target, ref.registry):
+        async with registry_client(where.plain_http) as client:
+            fetched, manifest = await fetch_model(ref, client)
+            config = await client.get_blob(ref, manifest.config, _MOST_CONFIG)
     descriptor = Descriptor(media_type=fetched.media_type, digest=fetched.digest, size=len(fetched.raw))
     return _read(target, descriptor, manifest, config, fetched.raw)
 

@@ -1,55 +1,87 @@
-"""Options that several commands share."""
+"""Options that several commands share, as decorators. `node_options` hands the command the Node they describe."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-import typer
+import click
 
-_NODE = "Where"
-_ORIGIN = "Origins"
+from modeldist.cli.node import node
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Function = Callable[..., Any]
+Decorator = Callable[[Function], Function]
 
-StorePath = Annotated[
-    Path | None,
-    typer.Option("--store", metavar="DIR", help="Store directory. [env: MODELDIST_STORE; default: ~/.cache/modeldist]"),
-]
-HubPath = Annotated[
-    Path | None,
-    typer.Option("--hub", metavar="DIR", help="Hugging Face cache the snapshots go to. [default: hub/ in the store]"),
-]
-SocketPath = Annotated[
-    Path | None, typer.Option("--socket", metavar="PATH", help="The local agent's socket. [env: MODELDIST_SOCKET]")
-]
-UseAgent = Annotated[
-    bool | None,
-    typer.Option(
-        "--agent/--no-agent",
-        help="Insist on the local agent, or do without. [default: the agent when it runs and --store, --hub and the "
-        "options of origins are not given]",
-    ),
-]
-PlainHttp = Annotated[
-    list[str] | None,
-    typer.Option("--plain-http", metavar="REGISTRY", help="Speak to this registry without TLS (repeatable)."),
-]
-DefaultRegistry = Annotated[
-    str | None,
-    typer.Option(
-        "--registry", metavar="HOST", help="Registry of references without one. [env: MODELDIST_REGISTRY; docker.io]"
-    ),
-]
-HfEndpoint = Annotated[
-    str | None, typer.Option("--hf-endpoint", metavar="URL", help="Hugging Face endpoint. [env: HF_ENDPOINT]")
-]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Tell on stderr what happens, also without a terminal.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")]
-Server = Annotated[
-    str | None, typer.Option("--server", metavar="URL", help="The control plane. [env: MODELDIST_SERVER]")
-]
-Token = Annotated[
-    str | None,
-    typer.Option("--token", metavar="TOKEN", help="Token for it. [env: MODELDIST_TOKEN]", show_default=False),
-]
+PATH = click.Path(path_type=Path)
+
+as_json: Decorator = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+quiet: Decorator = click.option("--quiet", "-q", is_flag=True, help="Say nothing on stderr but errors.")
+verbose: Decorator = click.option(
+    "--verbose", "-v", is_flag=True, help="Tell on stderr what happens, also without a terminal."
+)
+store: Decorator = click.option(
+    "--store",
+    type=PATH,
+    metavar="DIR",
+    help="Store directory. [env: MODELDIST_STORE; ~/.cache/modeldist]",
+)
+hub: Decorator = click.option(
+    "--hub", type=PATH, metavar="DIR", help="Hugging Face cache the snapshots go to. [default: in the store]"
+)
+socket: Decorator = click.option(
+    "--socket", type=PATH, metavar="PATH", help="The local agent's socket. [env: MODELDIST_SOCKET]"
+)
+use_agent: Decorator = click.option(
+    "--agent/--no-agent",
+    "agent",
+    default=None,
+    help="Insist on the local agent, or do without. [default: the agent, if it runs and --store, --hub and the options "
+    "of origins are not given]",
+)
+registry: Decorator = click.option(
+    "--registry", metavar="HOST", help="Registry of references without one. [env: MODELDIST_REGISTRY; docker.io]"
+)
+plain_http: Decorator = click.option(
+    "--plain-http", multiple=True, metavar="REGISTRY", help="Speak to this registry without TLS (repeatable)."
+)
+hf_endpoint: Decorator = click.option("--hf-endpoint", metavar="URL", help="Hugging Face endpoint. [env: HF_ENDPOINT]")
+server: Decorator = click.option("--server", metavar="URL", help="The control plane. [env: MODELDIST_SERVER]")
+token: Decorator = click.option("--token", metavar="TOKEN", help="Token for it. [env: MODELDIST_TOKEN]")
+file_root: Decorator = click.option(
+    "--file-root",
+    type=PATH,
+    multiple=True,
+    metavar="DIR",
+    help="Directory that file:// and oci-layout: may name (repeatable).",
+)
+log_json: Decorator = click.option("--log-json", is_flag=True, default=None, help="Log JSON, one event a line.")
+log_level: Decorator = click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
+
+_OF_A_NODE = {
+    "registry": registry,
+    "plain_http": plain_http,
+    "hf_endpoint": hf_endpoint,
+    "store": store,
+    "hub": hub,
+    "socket": socket,
+    "agent": use_agent,
+}
+
+
+def node_options(*names: str) -> Decorator:
+    """The options of `names`; the command gets `here`, the Node they and the environment describe."""
+
+    def decorate(function: Function) -> Function:
+        @wraps(function)
+        def command(**given: Any) -> Any:
+            about = {name: given.pop(name) for name in names}
+            return function(here=node(**about), **given)
+
+        optioned: Function = command
+        for name in reversed(names):
+            optioned = _OF_A_NODE[name](optioned)
+        return optioned
+
+    return decorate

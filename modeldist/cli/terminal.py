@@ -7,8 +7,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import typer
-
 SIGPIPE_EXIT = 141  # what a shell shows for a program that SIGPIPE ended
 
 
@@ -20,7 +18,7 @@ def put(text: str) -> None:
     except BrokenPipeError:
         # The interpreter flushes stdout once more at exit; let that one succeed.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(SIGPIPE_EXIT) from None
+        raise SystemExit(SIGPIPE_EXIT) from None
 
 
 def put_json(value: Any) -> None:

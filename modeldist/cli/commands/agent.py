@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 from modeldist.cli import options, units
+from modeldist.cli.boundary import Command
 from modeldist.cli.key_values import key_values
 from modeldist.errors import UsageError
 
@@ -15,41 +16,33 @@ if TYPE_CHECKING:
     from modeldist.agent.settings import AgentSettings
 
 
+@click.command(cls=Command)
+@click.option("--control", metavar="URL", help="The control plane. [default: http://127.0.0.1:7420]")
+@click.option("--token-file", type=options.PATH, metavar="FILE", help="Holds the agent token `modeldist server` wrote.")
+@click.option("--name", help="What people call this node. [default: the host's name]")
+@click.option("--rack", help="Nodes of one rack fetch from each other first.")
+@click.option("--zone", help="Then nodes of one zone.")
+@click.option("--label", multiple=True, metavar="KEY=VALUE", help="What preheat can choose by (repeatable).")
+@options.store
+@options.hub
+@options.socket
+@click.option("--listen", metavar="HOST:PORT", help="Where pieces are served. [default: 127.0.0.1:0]")
+@click.option("--advertise", metavar="HOST:PORT", help="What other nodes connect to, if that differs.")
+@click.option("--origin-streams", type=int, metavar="N", help="Concurrent origin reads of this node. [default: 4]")
+@click.option("--upload-rate", metavar="SIZE", help="Bytes per second served to others: 1GB. [unlimited]")
+@options.registry
+@options.plain_http
+@options.hf_endpoint
+@options.file_root
+@options.log_json
+@options.log_level
 def agent(
-    control: Annotated[
-        str | None, typer.Option(metavar="URL", help="The control plane. [default: http://127.0.0.1:7420]")
-    ] = None,
-    token_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Holds the agent token that `modeldist server` wrote.")
-    ] = None,
-    name: Annotated[str | None, typer.Option(help="What people call this node. [default: the host's name]")] = None,
-    rack: Annotated[str | None, typer.Option(help="Nodes of one rack fetch from each other first.")] = None,
-    zone: Annotated[str | None, typer.Option(help="Then nodes of one zone.")] = None,
-    label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="For preheat (repeatable).")] = None,
-    store: options.StorePath = None,
-    hub: options.HubPath = None,
-    socket: options.SocketPath = None,
-    listen: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Where pieces are served. [default: 127.0.0.1:0]")
-    ] = None,
-    advertise: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="What other nodes connect to, if that differs.")
-    ] = None,
-    origin_streams: Annotated[
-        int | None, typer.Option(metavar="N", help="Concurrent origin reads of this node. [default: 4]")
-    ] = None,
-    upload_rate: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Bytes per second served to others: 1GB. [unlimited]")
-    ] = None,
-    registry: options.DefaultRegistry = None,
-    plain_http: options.PlainHttp = None,
-    hf_endpoint: options.HfEndpoint = None,
-    file_root: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="DIR", help="Directory that file:// and oci-layout: may read (repeatable)."),
-    ] = None,
-    log_json: Annotated[bool | None, typer.Option("--log-json", help="Log JSON, one event a line.")] = None,
-    log_level: Annotated[str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = None,
+    label: tuple[str, ...],
+    upload_rate: str | None,
+    registry: str | None,
+    plain_http: tuple[str, ...],
+    file_root: tuple[Path, ...],
+    **given: Any,
 ) -> None:
     """Run this node's agent.
 
@@ -67,25 +60,12 @@ def agent(
     from modeldist.control.logs import configure_logging
 
     settings = agent_settings(
-        control=control,
-        token_file=token_file,
-        name=name,
-        rack=rack,
-        zone=zone,
         labels=key_values(label, "--label") if label else None,
-        store=store,
-        hub=hub,
-        socket=socket,
-        listen=listen,
-        advertise=advertise,
-        origin_streams=origin_streams,
         upload_rate=None if upload_rate is None else float(units.parse_size(upload_rate)),
         default_registry=registry,
         plain_http=plain_http or None,
-        hf_endpoint=hf_endpoint,
         file_roots=file_root or None,
-        log_json=log_json,
-        log_level=log_level,
+        **given,
     )
     configure_logging("json" if settings.log_json else "console", settings.log_level)
     asyncio.run(run_agent(settings))

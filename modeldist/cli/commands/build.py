@@ -3,33 +3,36 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
 from modeldist.cli import options, units
+from modeldist.cli.boundary import Command
 from modeldist.cli.terminal import attended, clean, put, put_json, say
 
 
+@click.command(cls=Command)
+@click.argument("directory", metavar="DIR", type=options.PATH)
+@click.option("--tag", "-t", metavar="REF", help="What to call it, for `modeldist push`.")
+@click.option(
+    "--output", "-o", type=options.PATH, metavar="LAYOUT", help="OCI layout to build into. [default: in the store]"
+)
+@options.registry
+@options.store
+@options.as_json
+@options.quiet
 def build(
-    directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="The model's files, or a snapshot in a Hugging Face cache.")
-    ],
-    tag: Annotated[
-        str | None, typer.Option("--tag", "-t", metavar="REF", help="What to call it, for `modeldist push`.")
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", metavar="LAYOUT", help="OCI layout to build into. [default: layout/ in the store]"
-        ),
-    ] = None,
-    registry: options.DefaultRegistry = None,
-    store: options.StorePath = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    directory: Path,
+    tag: str | None,
+    output: Path | None,
+    registry: str | None,
+    store: Path | None,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """Build a ModelPack from a directory.
+
+    DIR holds the model's files; a snapshot in a Hugging Face cache will do.
 
     One raw layer per file; the same files always give the same digest.
 

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated
+import click
 
-import typer
-
+from modeldist.cli.boundary import Command
 from modeldist.cli.terminal import put
 
 
-class Shell(StrEnum):
-    """Shells with a completion script."""
-
-    bash = "bash"
-    zsh = "zsh"
-    fish = "fish"
-
-
-def completion(shell: Annotated[Shell, typer.Argument(help="Which shell.")]) -> None:
+@click.command(cls=Command)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
     """Print a shell's completion script.
 
     \b
     Example:
       source <(modeldist completion bash)
     """
-    from typer import completion as generator
+    from click.shell_completion import get_completion_class
 
-    script = generator.get_completion_script  # type: ignore[attr-defined]  # what --show-completion prints
-    put(script(prog_name="modeldist", complete_var="_MODELDIST_COMPLETE", shell=shell.value))
+    generator = get_completion_class(shell)
+    assert generator is not None  # all choices have one
+    put(generator(context.find_root().command, {}, "modeldist", "_MODELDIST_COMPLETE").source())

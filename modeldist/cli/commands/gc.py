@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
+import click
 
 from modeldist.cli import options, units
-from modeldist.cli.node import node
+from modeldist.cli.boundary import Command
+from modeldist.cli.node import Node
 from modeldist.cli.terminal import clean, put, put_json
 
 
-def gc(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
-    max_age: Annotated[
-        str | None, typer.Option(metavar="AGE", help="Also models not used for so long: 30d, 12h.")
-    ] = None,
-    target_free: Annotated[
-        str | None,
-        typer.Option(metavar="SIZE", help="Also the least recently used ones until so much disk is free: 500GB."),
-    ] = None,
-    as_json: options.Json = False,
-    store: options.StorePath = None,
-    hub: options.HubPath = None,
-    socket: options.SocketPath = None,
-    agent: options.UseAgent = None,
-) -> None:
+@click.command(cls=Command)
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.option("--max-age", metavar="AGE", help="Also models not used for so long: 30d, 12h.")
+@click.option("--target-free", metavar="SIZE", help="Also the least recently used until so much is free: 500GB.")
+@options.as_json
+@options.node_options("store", "hub", "socket", "agent")
+def gc(dry_run: bool, max_age: str | None, target_free: str | None, as_json: bool, here: Node) -> None:
     """Remove left-overs, and models when told which.
 
     Never pinned ones or those that a running pull uses.
@@ -36,7 +27,6 @@ def gc(
     """
     from modeldist.cli.catalogue import collect
 
-    here = node(store=store, hub=hub, socket=socket, agent=agent)
     report = collect(
         here,
         target_free=None if target_free is None else units.parse_size(target_free),

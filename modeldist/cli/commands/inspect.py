@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
 from modeldist.cli import options
+from modeldist.cli.boundary import Command
+from modeldist.cli.node import Node
 from modeldist.cli.terminal import clean, put, put_json
 
 
-def inspect(
-    target: Annotated[
-        str, typer.Argument(metavar="REF|DIR|LAYOUT", help="A reference, a directory with a model, or an OCI layout.")
-    ],
-    raw: Annotated[bool, typer.Option("--raw", help="Print the manifest, byte for byte.")] = False,
-    layout: Annotated[
-        Path | None,
-        typer.Option(metavar="LAYOUT", help="Look for the reference in this OCI layout, not in its registry."),
-    ] = None,
-    registry: options.DefaultRegistry = None,
-    plain_http: options.PlainHttp = None,
-    hf_endpoint: options.HfEndpoint = None,
-    as_json: options.Json = False,
-) -> None:
+@click.command(cls=Command)
+@click.argument("target", metavar="REF|DIR|LAYOUT")
+@click.option("--raw", is_flag=True, help="Print the manifest, byte for byte.")
+@click.option("--layout", type=options.PATH, metavar="LAYOUT", help="Look into this OCI layout, not the registry.")
+@options.as_json
+@options.node_options("registry", "plain_http", "hf_endpoint")
+def inspect(target: str, raw: bool, layout: Path | None, as_json: bool, here: Node) -> None:
     """Show what a model is, without fetching its weights.
 
     Digest, format, files, configuration, and how it departs from the specification.
@@ -37,10 +31,8 @@ def inspect(
       modeldist inspect registry.example/org/model:v1
     """
     from modeldist.cli.inspection import lines, look
-    from modeldist.cli.node import node
 
-    where = node(registry=registry, plain_http=plain_http, hf_endpoint=hf_endpoint)
-    found = look(target, layout, where)
+    found = look(target, layout, here)
     if raw:
         sys.stdout.buffer.write(found.manifest())
         sys.stdout.buffer.flush()

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from modeldist.cli import options
+from modeldist.cli.boundary import Command
 from modeldist.cli.terminal import say
 from modeldist.errors import UsageError
 
 if TYPE_CHECKING:
     from modelpack.oci import Credential
 
-Registry = Annotated[str, typer.Argument(metavar="REGISTRY", help="registry.example or registry.example:5000")]
 
-
-def login(
-    registry: Registry,
-    username: Annotated[
-        str | None, typer.Option("--username", "-u", metavar="USER", help="Asked for if left out.")
-    ] = None,
-    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from stdin.")] = False,
-    plain_http: options.PlainHttp = None,
-) -> None:
+@click.command(cls=Command)
+@click.argument("registry")
+@click.option("--username", "-u", metavar="USER", help="Asked for when left out.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from stdin.")
+@options.plain_http
+def login(registry: str, username: str | None, password_stdin: bool, plain_http: tuple[str, ...]) -> None:
     """Check a password with a registry and keep it.
 
     It is kept where Docker does.
@@ -50,7 +47,9 @@ def login(
     say(f"Logged in to {host}.")
 
 
-def logout(registry: Registry) -> None:
+@click.command(cls=Command)
+@click.argument("registry")
+def logout(registry: str) -> None:
     """Forget the name and password for a registry.
 
     \b
@@ -86,11 +85,11 @@ def ask(host: str, username: str | None, *, password_stdin: bool) -> Credential:
         )
     if username is None and password_stdin:
         raise UsageError("--password-stdin needs the user's name too.", remedy="Give -u USER.")
-    name = username or typer.prompt(f"User at {host}", err=True)
+    name = username or click.prompt(f"User at {host}", err=True)
     if password_stdin:
         password = sys.stdin.read().rstrip("\r\n")
     else:
-        password = typer.prompt(f"Password of {name}", hide_input=True, err=True)
+        password = click.prompt(f"Password of {name}", hide_input=True, err=True)
     if not password:
         raise UsageError("The password is empty.")
     return Credential(name, password)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import click
+
 from modeldist.cli import options, units
-from modeldist.cli.node import node
+from modeldist.cli.boundary import Command
+from modeldist.cli.node import Node
 from modeldist.cli.terminal import attended, put_json, put_table, say
 
 _TITLES = ("REFERENCE", "SIZE", "FILES", "USED", "", "PATH")
 
 
-def ls(
-    as_json: options.Json = False,
-    store: options.StorePath = None,
-    hub: options.HubPath = None,
-    socket: options.SocketPath = None,
-    agent: options.UseAgent = None,
-) -> None:
+@click.command(cls=Command)
+@options.as_json
+@options.node_options("store", "hub", "socket", "agent")
+def ls(as_json: bool, here: Node) -> None:
     """List the models on this machine, the last used first.
 
     \b
@@ -26,7 +26,6 @@ def ls(
 
     from modeldist.cli.catalogue import Listed, listing
 
-    here = node(store=store, hub=hub, socket=socket, agent=agent)
     found = listing(here)
     if as_json:
         put_json(found)

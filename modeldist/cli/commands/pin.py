@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
+import click
 
 from modeldist.cli import options
-from modeldist.cli.node import node
+from modeldist.cli.boundary import Command
+from modeldist.cli.node import Node
 
-Reference = Annotated[str, typer.Argument(metavar="REF", help="As `modeldist ls` shows it.")]
 
-
-def pin(
-    reference: Reference,
-    store: options.StorePath = None,
-    registry: options.DefaultRegistry = None,
-    socket: options.SocketPath = None,
-    agent: options.UseAgent = None,
-) -> None:
+@click.command(cls=Command)
+@click.argument("reference", metavar="REF")
+@options.node_options("registry", "store", "socket", "agent")
+def pin(reference: str, here: Node) -> None:
     """Keep a model: the garbage collector leaves it alone.
 
     \b
@@ -27,18 +21,14 @@ def pin(
     """
     from modeldist.cli.catalogue import canonical, opened_store, shared_store
 
-    here = node(store=store, socket=socket, agent=agent, registry=registry)
-    with opened_store(shared_store(here)) as opened:
-        opened.pin(canonical(here, reference))
+    with opened_store(shared_store(here)) as store:
+        store.pin(canonical(here, reference))
 
 
-def unpin(
-    reference: Reference,
-    store: options.StorePath = None,
-    registry: options.DefaultRegistry = None,
-    socket: options.SocketPath = None,
-    agent: options.UseAgent = None,
-) -> None:
+@click.command(cls=Command)
+@click.argument("reference", metavar="REF")
+@options.node_options("registry", "store", "socket", "agent")
+def unpin(reference: str, here: Node) -> None:
     """Let the garbage collector have it again.
 
     \b
@@ -47,6 +37,5 @@ def unpin(
     """
     from modeldist.cli.catalogue import canonical, opened_store, shared_store
 
-    here = node(store=store, socket=socket, agent=agent, registry=registry)
-    with opened_store(shared_store(here)) as opened:
-        opened.unpin(canonical(here, reference))
+    with opened_store(shared_store(here)) as store:
+        store.unpin(canonical(here, reference))

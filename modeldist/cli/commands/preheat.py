@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
+import click
 import msgspec
-import typer
 
 from modeldist.cli import options, units
-from modeldist.cli.boundary import fail
+from modeldist.cli.boundary import Command, fail
 from modeldist.cli.key_values import key_values
 from modeldist.cli.terminal import clean, put, put_json, say
 from modeldist.errors import ControlPlaneUnreachable, ErrorInfo, ModeldistError, PullFailed, UsageError
@@ -21,20 +21,26 @@ if TYPE_CHECKING:
 RECONNECTS = 5  # in a row without an event, before the follower gives up
 
 
+@click.command(cls=Command)
+@click.argument("reference", metavar="REF")
+@click.option("--nodes", metavar="A,B,…", help="These nodes, by name or id.")
+@click.option("--all", "everyone", is_flag=True, help="Every node, also those that join meanwhile.")
+@click.option("--label", multiple=True, metavar="KEY=VALUE", help="Nodes with this label (repeatable: all of them).")
+@click.option("--count", type=click.IntRange(min=1), metavar="N", help="Any N nodes, the least busy first.")
+@click.option("--wait", is_flag=True, help="Follow it; the exit code tells how it ended.")
+@options.server
+@options.token
+@options.as_json
 def preheat(
-    reference: Annotated[str, typer.Argument(metavar="REF", help="What `modeldist pull` takes.")],
-    nodes: Annotated[str | None, typer.Option(metavar="A,B,…", help="These nodes, by name or id.")] = None,
-    everyone: Annotated[bool, typer.Option("--all", help="Every node, also those that join meanwhile.")] = False,
-    label: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Nodes with this label (repeatable: all of them).")
-    ] = None,
-    count: Annotated[int | None, typer.Option(metavar="N", min=1, help="Any N nodes, the least busy first.")] = None,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Follow it to the end; the exit code tells how it ended.")
-    ] = False,
-    server: options.Server = None,
-    token: options.Token = None,
-    as_json: options.Json = False,
+    reference: str,
+    nodes: str | None,
+    everyone: bool,
+    label: tuple[str, ...],
+    count: int | None,
+    wait: bool,
+    server: str | None,
+    token: str | None,
+    as_json: bool,
 ) -> None:
     """Put a model on nodes before it is needed.
 
@@ -65,7 +71,7 @@ def preheat(
         put(f"{clean(pull.reference)} is on {len(pull.nodes)} nodes." if wait else pull.id)
 
 
-def choose(nodes: str | None, everyone: bool, label: list[str] | None, count: int | None) -> Nodes:
+def choose(nodes: str | None, everyone: bool, label: tuple[str, ...], count: int | None) -> Nodes:
     """The nodes meant. Raises UsageError unless exactly one way was used."""
     given = [bool(nodes), everyone, bool(label), count is not None]
     if sum(given) != 1:

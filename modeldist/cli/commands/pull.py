@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
+import click
 import msgspec
-import typer
 
 from modeldist.agent.progress import PullSnapshot
 from modeldist.cli import options, units
-from modeldist.cli.boundary import fail
-from modeldist.cli.node import Node, node
+from modeldist.cli.boundary import Command, fail
+from modeldist.cli.node import Node
 from modeldist.cli.stopping import Stopping, stopping
 from modeldist.cli.terminal import attended, clean, put, put_json, say
 from modeldist.cli.views import View, summary, view
@@ -21,22 +21,17 @@ if TYPE_CHECKING:
     from modeldist.agent.local_client import LocalAgent
 
 
-def pull(
-    reference: Annotated[str, typer.Argument(metavar="REF", help="org/model:tag, hf://org/model@rev, https://…")],
-    offline: Annotated[bool, typer.Option("--offline", help="Only what is here; ask nobody.")] = False,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    store: options.StorePath = None,
-    hub: options.HubPath = None,
-    registry: options.DefaultRegistry = None,
-    plain_http: options.PlainHttp = None,
-    hf_endpoint: options.HfEndpoint = None,
-    socket: options.SocketPath = None,
-    agent: options.UseAgent = None,
-) -> None:
+@click.command(cls=Command)
+@click.argument("reference", metavar="REF")
+@click.option("--offline", is_flag=True, help="Only what is here; ask nobody.")
+@options.as_json
+@options.quiet
+@options.verbose
+@options.node_options("registry", "plain_http", "hf_endpoint", "store", "hub", "socket", "agent")
+def pull(reference: str, offline: bool, as_json: bool, quiet: bool, verbose: bool, here: Node) -> None:
     """Put a model on this machine and print its directory.
 
+    REF is org/model:tag, registry/org/model@sha256:…, hf://org/model@revision, https://…, file://… or oci-layout:….
     Only the path goes to stdout. ^C stops the pull (the agent's too, if nobody else waits for it) and keeps what has
     arrived; pull again to resume.
 
@@ -44,15 +39,6 @@ def pull(
     Example:
       vllm serve "$(modeldist pull org/model:tag)"
     """
-    here = node(
-        store=store,
-        hub=hub,
-        socket=socket,
-        agent=agent,
-        registry=registry,
-        plain_http=plain_http,
-        hf_endpoint=hf_endpoint,
-    )
     with stopping() as stop:
         found = here.running_agent()
         if found is not None:

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from modeldist.cli import options, units
+from modeldist.cli.boundary import Command
 from modeldist.cli.terminal import attended, clean, put, put_json, say
 
 if TYPE_CHECKING:
     from modelpack.oci import Progress
 
 
+@click.command(cls=Command)
+@click.argument("reference", metavar="REF")
+@click.option("--layout", type=options.PATH, metavar="LAYOUT", help="OCI layout that holds it. [default: in the store]")
+@options.registry
+@options.plain_http
+@options.store
+@options.as_json
+@options.quiet
 def push(
-    reference: Annotated[str, typer.Argument(metavar="REF", help="As it was called with `modeldist build -t`.")],
-    layout: Annotated[
-        Path | None, typer.Option(metavar="LAYOUT", help="OCI layout that holds it. [default: layout/ in the store]")
-    ] = None,
-    registry: options.DefaultRegistry = None,
-    plain_http: options.PlainHttp = None,
-    store: options.StorePath = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    reference: str,
+    layout: Path | None,
+    registry: str | None,
+    plain_http: tuple[str, ...],
+    store: Path | None,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """Push a built model to its registry.
 
@@ -37,6 +44,7 @@ def push(
 
     from modeldist.cli import layouts
     from modeldist.cli.registries import registry_client
+    from modeldist.origins.modelpack_errors import in_our_words
     from modelpack.layout import OciLayout
     from modelpack.oci import push as push_layout
 
@@ -48,7 +56,8 @@ def push(
         async with registry_client(plain_http) as client:
             return await push_layout(source, str(ref), ref, client, account.add)
 
-    digest = asyncio.run(send())
+    with in_our_words(str(ref), ref.registry):
+        digest = asyncio.run(send())
     pinned = f"{ref.name}@{digest}"
     if account.talk:
         say(account.summary())

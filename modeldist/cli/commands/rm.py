@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
+import click
 
 from modeldist.cli import options, units
-from modeldist.cli.node import node
+from modeldist.cli.boundary import Command
+from modeldist.cli.node import Node
 from modeldist.cli.terminal import put, put_json
 
 
-def rm(
-    references: Annotated[list[str], typer.Argument(metavar="REF…", help="As `modeldist ls` shows them.")],
-    as_json: options.Json = False,
-    store: options.StorePath = None,
-    hub: options.HubPath = None,
-    registry: options.DefaultRegistry = None,
-    socket: options.SocketPath = None,
-    agent: options.UseAgent = None,
-) -> None:
+@click.command(cls=Command)
+@click.argument("references", metavar="REF…", nargs=-1, required=True)
+@options.as_json
+@options.node_options("registry", "store", "hub", "socket", "agent")
+def rm(references: tuple[str, ...], as_json: bool, here: Node) -> None:
     """Remove models from this machine. Files that other models or running pulls use stay.
 
     \b
@@ -28,7 +23,6 @@ def rm(
     """
     from modeldist.cli.catalogue import remove
 
-    here = node(store=store, hub=hub, socket=socket, agent=agent, registry=registry)
     removed = [remove(here, reference) for reference in references]
     if as_json:
         put_json(removed)

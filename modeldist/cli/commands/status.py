@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from modeldist.cli import options, units
-from modeldist.cli.node import node
+from modeldist.cli.boundary import Command
+from modeldist.cli.node import Node
 from modeldist.cli.terminal import clean, put, put_json, put_table, say
 from modeldist.errors import AgentError
 
@@ -14,12 +17,12 @@ if TYPE_CHECKING:
     from modeldist.control.views import NodePage, PullPage, StatusView
 
 
-def status(
-    as_json: options.Json = False,
-    socket: options.SocketPath = None,
-    server: options.Server = None,
-    token: options.Token = None,
-) -> None:
+@click.command(cls=Command)
+@options.as_json
+@options.server
+@options.token
+@options.node_options("socket")
+def status(as_json: bool, server: str | None, token: str | None, here: Node) -> None:
     """Show this machine's agent, or a control plane.
 
     The agent and its pulls; with --server the control plane's nodes and running pulls.
@@ -31,7 +34,7 @@ def status(
     if server is not None:
         _of_control_plane(server, token, as_json=as_json)
         return
-    agent = node(socket=socket, agent=True if socket else None).running_agent()
+    agent = here.running_agent()
     if agent is None:
         raise AgentError(
             "No agent runs on this machine; pulls here work by themselves.",

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from modeldist.cli.options import Json
+import click
+
+from modeldist.cli import options
+from modeldist.cli.boundary import Command
 from modeldist.cli.terminal import put, put_json
 
 
-def version(as_json: Json = False) -> None:
+@click.command(cls=Command)
+@options.as_json
+def version(as_json: bool) -> None:
     """Print the version.
 
     \b

@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
 
-import typer
+import click
 
 from modeldist.agent.progress import FINAL
 from modeldist.cli import options
+from modeldist.cli.boundary import Command
 from modeldist.cli.explanation import bottleneck, explain
-from modeldist.cli.node import node
+from modeldist.cli.node import Node
 from modeldist.cli.terminal import clean, put, put_json
 from modeldist.errors import AgentError
 
 MEASURE = 1.0  # seconds over which the present rate is taken
 
 
-def why(
-    pull: Annotated[str, typer.Argument(metavar="PULL|REF", help="A pull's id, or the reference as it was pulled.")],
-    as_json: options.Json = False,
-    socket: options.SocketPath = None,
-) -> None:
+@click.command(cls=Command)
+@click.argument("pull", metavar="PULL|REF")
+@options.as_json
+@options.node_options("socket")
+def why(pull: str, as_json: bool, here: Node) -> None:
     """Explain a pull: where its bytes come from, what holds it up.
 
+    PULL is its id as `modeldist status` shows it, REF the reference as it was pulled.
     Only pulls of this machine's agent are remembered.
 
     \b
     Example:
       modeldist why org/model:tag
     """
-    agent = node(socket=socket, agent=True if socket else None).running_agent()
+    agent = here.running_agent()
     if agent is None:
         raise AgentError(
             "No agent runs on this machine, and pulls without one leave no record.",
