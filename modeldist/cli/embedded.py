@@ -15,10 +15,12 @@ from modeldist.agent.config import EngineConfig
 from modeldist.agent.engine import Engine
 from modeldist.agent.progress import FINAL, PullSnapshot
 from modeldist.agent.pull import Pull, Pulls
+from modeldist.cli.boundary import debugging
 from modeldist.cli.node import Node
 from modeldist.cli.stopping import Stopping
 from modeldist.cli.views import View
 from modeldist.control.inprocess import InProcessControl
+from modeldist.control.logs import configure_logging
 from modeldist.origins.router import Origins
 from modeldist.transfer.tcp import TcpTransport
 
@@ -27,6 +29,8 @@ QUIET_INTERVAL = 3600.0  # seconds; nobody watches
 
 def pull_embedded(node: Node, reference: str, *, offline: bool, view: View, stopping: Stopping) -> PullSnapshot:
     """Pull in this process; the final snapshot says how it ended. Raises InvalidReference, StorageError."""
+    # What a user must know is in the snapshot; the log is for bugs, and stdout is for the path alone.
+    configure_logging("console", "debug" if debugging() else "error")
     _keep_logs_from_the_terminal()
     return asyncio.run(_pull(node, reference, offline, view, stopping))
 

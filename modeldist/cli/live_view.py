@@ -68,7 +68,7 @@ def draw(now: PullSnapshot, per_second: float, lines: int, width: int) -> Group:
     for shard in shown:
         table.add_row(
             Text(clean(shard.path)),
-            ProgressBar(total=max(1, shard.size), completed=shard.size if shard.complete else _arrived(shard)),
+            ProgressBar(total=1.0, completed=1.0 if shard.complete else _arrived(shard) / max(1, shard.size)),
             f"{units.size(_arrived(shard))} / {units.size(shard.size)}",
             Text(sources(shard.origin, shard.peers, shard.local), style="dim"),
         )

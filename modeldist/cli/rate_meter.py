@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import deque
 
 WINDOW = 4.0  # seconds
+LEAST = 0.5  # seconds; what began less long ago has no rate yet
 
 
 class RateMeter:
-    """Pure: times (seconds, any origin) and counts (bytes) are given. Before two samples the rate is 0."""
+    """Pure: times (seconds, any origin) and counts (bytes) are given. The rate is 0 until it means something."""
 
     def __init__(self, window: float = WINDOW) -> None:
         self._window = window
@@ -21,7 +22,7 @@ class RateMeter:
 
     @property
     def per_second(self) -> float:
-        if len(self._samples) < 2:
+        if not self._samples:
             return 0.0
         (start, before), (end, now) = self._samples[0], self._samples[-1]
-        return max(0.0, (now - before) / (end - start)) if end > start else 0.0
+        return max(0.0, (now - before) / (end - start)) if end - start >= LEAST else 0.0

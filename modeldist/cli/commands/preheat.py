@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Literal
 
 import click
@@ -50,6 +49,8 @@ def preheat(
     Example:
       modeldist preheat org/model:tag --label gpu=h100 --wait --server https://control:7420
     """
+    import asyncio
+
     from modeldist.cli.control_plane import client
 
     chosen = choose(nodes, everyone, label, count)
@@ -92,6 +93,8 @@ def choose(nodes: str | None, everyone: bool, label: tuple[str, ...], count: int
 
 async def follow(plane: ControlClient, pull: PullView, *, quiet: bool) -> PullView:
     """Tell of every change on stderr until the pull ends. A lost stream is asked for again."""
+    import asyncio
+
     shown: dict[str, str] = {}
     lost = 0  # times in a row
     while True:

@@ -32,8 +32,9 @@ def pull(reference: str, offline: bool, as_json: bool, quiet: bool, verbose: boo
     """Put a model on this machine and print its directory.
 
     REF is org/model:tag, registry/org/model@sha256:…, hf://org/model@revision, https://…, file://… or oci-layout:….
-    Only the path goes to stdout. ^C stops the pull (the agent's too, if nobody else waits for it) and keeps what has
-    arrived; pull again to resume.
+
+    Only the path goes to stdout. ^C stops the pull, also where the agent does it, and keeps what has arrived: pull
+    again to resume.
 
     \b
     Example:
