@@ -1,0 +1,185 @@
+"""Commands that speak to agents and to a control plane, all of them real processes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from tests.servers import faults
+from tests.servers.cluster import Cluster, finish, wait_until
+from tests.servers.oci_faults import FaultyRegistry
+
+SIZE = 3_000_000  # bytes of each model's weights
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with Cluster(tmp_path_factory.mktemp("cluster"), agents=2) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def reference(faulty: FaultyRegistry, request: pytest.FixtureRequest) -> str:
+    """A model of each test's own: the agents keep what earlier tests pulled."""
+    repository = f"org/{request.node.originalname.replace('_', '-')}"
+    faulty.add_model(repository, "v1", {"config.json": b"{}", "model.safetensors": weights(repository)})
+    return f"{faulty.host}/{repository}:v1"
+
+
+def weights(repository: str) -> bytes:
+    return Random(repository).randbytes(SIZE)
+
+
+def sent(faulty: FaultyRegistry) -> int:
+    """Bytes of blobs that the registry has sent."""
+    return sum(exchange.sent for exchange in faulty.seen("blobs", "GET"))
+
+
+def ok(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def failed(done: subprocess.CompletedProcess[str], code: int) -> str:
+    assert (done.returncode, done.stdout) == (code, ""), done.stderr
+    return done.stderr
+
+
+def test_the_agent_pulls_and_remembers(cluster: Cluster, reference: str) -> None:
+    path = Path(ok(cluster.run(0, "pull", reference)).removesuffix("\n"))
+    assert path.is_relative_to(cluster.store(0))
+    assert (path / "model.safetensors").stat().st_size == SIZE
+    assert reference in ok(cluster.run(0, "status"))
+    explained = ok(cluster.run(0, "why", reference))
+    assert str(path) in explained
+    assert "It came from" in explained or "nothing was fetched" in explained
+    told = json.loads(ok(cluster.run(0, "why", "--json", reference)))
+    assert told["pull"]["state"] == "done"
+    assert told["pull"]["pull"].startswith(ok(cluster.run(0, "status")).split(reference)[0].split()[-1])
+    assert "no-such-pull" in failed(cluster.run(0, "why", "no-such-pull"), 4)
+
+
+def test_the_agents_store_is_listed_pinned_and_emptied(cluster: Cluster, reference: str) -> None:
+    ok(cluster.run(0, "pull", reference))
+
+    def row() -> dict[str, Any] | None:
+        rows = json.loads(ok(cluster.run(0, "ls", "--json")))
+        return next((each for each in rows if reference in each["references"]), None)
+
+    ok(cluster.run(0, "pin", reference))
+    listed = row()
+    assert listed is not None
+    assert listed["pinned"]
+    assert (listed["files"], listed["size"]) == (2, SIZE + 2)
+    kept = json.loads(ok(cluster.run(0, "gc", "--json", "--max-age", "0", "--dry-run")))
+    assert listed["digest"] not in {artifact["digest"] for artifact in kept["artifacts"]}
+    ok(cluster.run(0, "unpin", reference))
+    would = ok(cluster.run(0, "gc", "--max-age", "0", "--dry-run"))
+    assert f"{listed['name']}@{listed['digest']}: would be removed" in would
+    assert "removed" in ok(cluster.run(0, "rm", reference))
+    assert row() is None
+    assert reference.partition("/")[0] in failed(cluster.run(0, "rm", reference), 4)
+
+
+def test_stopping_the_command_stops_the_agents_pull(cluster: Cluster, faulty: FaultyRegistry, reference: str) -> None:
+    faulty.inject(faults.slow(300_000), on="blobs")
+    running = cluster.pull(0, reference)
+    wait_until("bytes to arrive", lambda: sent(faulty) > 300_000)
+    about = json.loads(ok(cluster.run(0, "why", "--json", reference)))
+    assert about["pull"]["state"] == "pulling"
+    assert about["bytes_per_second"] > 0
+    assert "origin" in about["bottleneck"]
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=30)
+    assert running.returncode == 130, err
+    assert json.loads(out)["error"]["code"] == "cancelled"
+    assert "are kept; pull again to resume" in err
+
+    def state() -> str:
+        told: str = json.loads(ok(cluster.run(0, "why", "--json", reference)))["pull"]["state"]
+        return told
+
+    wait_until("the agent's pull to end", lambda: state() == "cancelled")
+    faulty.heal()
+    assert finish(cluster.pull(0, reference))["local"] > 0
+
+
+def test_a_failure_at_the_agent_is_the_commands(cluster: Cluster, faulty: FaultyRegistry) -> None:
+    assert "org/absent" in failed(cluster.run(0, "pull", f"{faulty.host}/org/absent:v1"), 4)
+    done = cluster.run(0, "pull", "--json", f"{faulty.host}/org/absent:v1")
+    assert done.returncode == 4
+    assert json.loads(done.stdout)["error"]["code"] == "not_found"
+    assert "Path" not in failed(cluster.run(0, "pull", "org/UPPER"), 2)
+
+
+def test_preheating_every_node(cluster: Cluster, reference: str) -> None:
+    done = cluster.run(0, "preheat", reference, "--all", "--wait")
+    assert f"{reference} is on 2 nodes." in ok(done)
+    assert done.stderr.count(": done, ") == 2
+    for index in (0, 1):
+        assert finish(cluster.pull(index, reference, "--offline"))["local"] == SIZE + 2
+
+
+def test_preheating_some_and_not_waiting(cluster: Cluster, reference: str) -> None:
+    pull = ok(cluster.run(0, "preheat", reference, "--nodes", "node-1")).strip()
+    done = cluster.run(0, "preheat", reference, "--count", "1", "--wait", "--json")
+    view = json.loads(ok(done))
+    assert (view["state"], len(view["nodes"])) == ("done", 1)
+    assert done.stderr == ""
+    assert pull != view["id"]
+
+
+def test_a_preheat_that_fails_has_its_cause_as_exit_code(cluster: Cluster, faulty: FaultyRegistry) -> None:
+    absent = f"{faulty.host}/org/absent:v1"
+    done = cluster.run(0, "preheat", absent, "--all", "--wait")
+    assert (done.returncode, done.stdout) == (4, "")
+    assert "0 of 2 nodes" in done.stderr
+    document = cluster.run(0, "preheat", absent, "--all", "--wait", "--json")
+    assert document.returncode == 4
+    assert json.loads(document.stdout)["error"]["code"] == "not_found"
+    assert "node-9" in failed(cluster.run(0, "preheat", absent, "--nodes", "node-9"), 4)
+    assert "gpu=none" in failed(cluster.run(0, "preheat", absent, "--label", "gpu=none"), 4)
+
+
+def test_the_control_plane_tells_of_its_nodes(cluster: Cluster) -> None:
+    text = ok(cluster.run(0, "status", "--server", cluster.url))
+    assert "node-0" in text
+    assert "2 agents" in text
+    document = json.loads(ok(cluster.run(0, "status", "--json", "--server", cluster.url)))
+    assert {node["name"] for node in document["nodes"]} == {"node-0", "node-1"}
+    assert "token" in failed(cluster.run(0, "status", "--server", cluster.url, "--token", "wrong"), 16)
+
+
+def test_the_status_of_an_agent_for_people(cluster: Cluster) -> None:
+    text = ok(cluster.run(1, "status"))
+    assert text.startswith("Agent node-1 (")
+    assert "control plane  connected" in text
+    assert str(cluster.store(1)) in text
+
+
+def test_a_second_agent_on_one_socket_is_refused(cluster: Cluster) -> None:
+    assert "already listens" in failed(cluster.run(0, "agent"), 17)
+
+
+def test_without_the_agent_a_store_of_ones_own(cluster: Cluster, reference: str, tmp_path: Path) -> None:
+    path = Path(ok(cluster.run(0, "pull", reference, "--store", str(tmp_path / "own"))).strip())
+    assert path.is_relative_to(tmp_path / "own")
+
+
+def test_an_agent_that_dies_in_mid_pull(tmp_path: Path, faulty: FaultyRegistry, reference: str) -> None:
+    faulty.inject(faults.slow(300_000), on="blobs")
+    with Cluster(tmp_path, agents=1) as cluster:
+        running = cluster.pull(0, reference)
+        wait_until("bytes to arrive", lambda: sent(faulty) > 300_000)
+        cluster.agents[0].kill()
+        out, err = running.communicate(timeout=30)
+        assert running.returncode == 17, err
+        assert json.loads(out)["error"]["code"] == "agent"
+        assert "pull again to resume" in err
