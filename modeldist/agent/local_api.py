@@ -21,6 +21,7 @@ from modeldist.scheduler.messages import Priority
 T = TypeVar("T", bound=msgspec.Struct)
 
 EVENT_EVERY = 0.2  # seconds between snapshots of a running pull
+HEARTBEAT = 5.0  # seconds after which a pull that stands still is told of again; readers give up after 30
 
 STATUS = {
     "usage": 400,
@@ -179,12 +180,18 @@ async def _events(pulls: Pulls, pull: Pull) -> AsyncIterator[bytes]:
     last: PullSnapshot | None = None
     while True:
         now = pull.snapshot()
-        if last is None or now.state in FINAL or now.done != last.done or now.state != last.state:
+        if last is None or now.state in FINAL or _news(last, now):
             yield msgspec.json.encode(now) + b"\n"
             last = now
         if now.state in FINAL:
             return
         await pulls.settled(pull, EVENT_EVERY)
+
+
+def _news(last: PullSnapshot, now: PullSnapshot) -> bool:
+    """Whether something happened, or so little that the reader may think we are gone."""
+    happened = (now.done, now.state, now.notes) != (last.done, last.state, last.notes)
+    return happened or now.seconds - last.seconds >= HEARTBEAT
 
 
 def _known(pull: Pull | None, text: str) -> Pull:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,9 +11,10 @@ import click
 
 from modeldist.cli import options, units
 from modeldist.cli.boundary import Command
-from modeldist.cli.terminal import attended, clean, put, put_json, say
+from modeldist.cli.terminal import attended, put, put_json, say
 
 if TYPE_CHECKING:
+    from modelpack.layout import OciLayout
     from modelpack.oci import Progress
 
 
@@ -50,17 +53,22 @@ def push(
 
     ref = layouts.reference(reference, registry)
     source = OciLayout.open(layouts.layout_path(layout, store))
-    account = PushAccount(talk=attended() and not quiet)
+    account = PushAccount()
 
-    async def send() -> str:
+    async def send(advance: Callable[[int], None]) -> str:
+        def tell(progress: Progress) -> None:
+            account.add(progress)
+            advance(progress.done)
+
         async with registry_client(plain_http) as client:
-            return await push_layout(source, str(ref), ref, client, account.add)
+            return await push_layout(source, str(ref), ref, client, tell)
 
-    with in_our_words(str(ref), ref.registry):
-        digest = asyncio.run(send())
+    talk = attended() and not quiet
+    with in_our_words(str(ref), ref.registry), bar(_size(source, str(ref)), shown=talk) as advance:
+        digest = asyncio.run(send(advance))
     pinned = f"{ref.name}@{digest}"
-    if account.talk:
-        say(account.summary())
+    if talk:
+        say(f"{units.size(account.sent)} sent, {units.size(account.there)} already there")
     if as_json:
         put_json(
             {
@@ -75,27 +83,35 @@ def push(
 
 
 class PushAccount:
-    """Adds up what a push sent. With `talk`, a line on stderr for each blob that is done."""
+    """Adds up what a push sent, and what the registry had. Bytes."""
 
-    def __init__(self, *, talk: bool) -> None:
-        self.talk = talk
+    def __init__(self) -> None:
         self.sent = 0
         self.there = 0
-        self._moved: dict[str, int] = {}
 
     def add(self, progress: Progress) -> None:
-        blob = progress.descriptor
         if progress.how == "moved":
             self.sent += progress.done
-            moved = self._moved[blob.digest] = self._moved.get(blob.digest, 0) + progress.done
-            if moved < blob.size:
-                return
         else:
             self.there += progress.done
-        if self.talk:
-            name = blob.annotations.get("org.cncf.model.filepath", blob.digest[:19])
-            how = "sent" if progress.how == "moved" else "already there"
-            say(clean(f"  {name}  {units.size(blob.size)}  {how}"))
 
-    def summary(self) -> str:
-        return f"{units.size(self.sent)} sent, {units.size(self.there)} already there"
+
+@contextmanager
+def bar(total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
+    """A bar of `total` bytes on stderr while the block runs, advanced by what it is called with."""
+    if not shown:
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=Console(stderr=True), transient=True) as drawn:
+        task = drawn.add_task("", total=total)
+        yield lambda count: drawn.update(task, advance=count)
+
+
+def _size(layout: OciLayout, ref: str) -> int:
+    _, manifest = layout.manifest(ref)
+    return sum({blob.digest: blob.size for blob in (manifest.config, *manifest.layers)}.values())

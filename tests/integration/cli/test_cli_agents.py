@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from modeldist.agent.local_client import LocalAgent
 from tests.servers import faults
 from tests.servers.cluster import Cluster, finish, wait_until
 from tests.servers.oci_faults import FaultyRegistry
@@ -109,6 +110,22 @@ def test_stopping_the_command_stops_the_agents_pull(cluster: Cluster, faulty: Fa
     wait_until("the agent's pull to end", lambda: state() == "cancelled")
     faulty.heal()
     assert finish(cluster.pull(0, reference))["local"] > 0
+
+
+def test_a_pull_that_stands_still_is_told_of_all_the_same(
+    cluster: Cluster, faulty: FaultyRegistry, reference: str
+) -> None:
+    hold = faults.Hold()
+    faulty.inject(faults.held(hold), on="blobs")
+    agent = LocalAgent(Path(cluster.environment(0)["MODELDIST_SOCKET"]))
+    told = agent.events(agent.start_pull(reference).pull)
+    try:
+        before = next(told)
+        later = next(each for each in told if each.seconds > before.seconds + 4)
+        assert later.done == before.done
+    finally:
+        hold.resume.set()
+    assert list(told)[-1].state == "done"
 
 
 def test_a_failure_at_the_agent_is_the_commands(cluster: Cluster, faulty: FaultyRegistry) -> None:

@@ -13,6 +13,7 @@ from tests.integration.cli.terminal import Terminal
 from tests.servers import faults
 from tests.servers.cluster import wait_until
 from tests.servers.oci_faults import FaultyRegistry
+from tests.servers.registry import Registry
 from tests.servers.shell import Shell
 
 FILES = {"config.json": b"{}", "model.safetensors": os.urandom(2_000_000), "empty.txt": b""}
@@ -109,3 +110,23 @@ def test_a_terminal_asks_for_the_password(shell: Shell, faulty: FaultyRegistry) 
     assert (code, out) == (0, ""), terminal.seen
     assert f"Logged in to {faulty.host}" in terminal.seen
     assert "secret" not in terminal.seen
+
+
+def test_a_push_is_drawn_too(shell: Shell, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    for name, data in FILES.items():
+        (model / name).write_bytes(data)
+    with Registry(tmp_path / "registry") as registry:
+        reference = f"{registry.host}/org/model:v1"
+        built = Terminal(shell, "build", str(model), "-t", reference)
+        code, pinned = built.finish()
+        assert code == 0, built.seen
+        assert "model.safetensors  2.00 MB" in built.seen
+        pushed = Terminal(shell, "push", reference)
+        assert pushed.finish() == (0, pinned), pushed.seen
+        assert "━" in pushed.seen
+        assert pushed.seen.rstrip().endswith("0 B already there")
+        again = Terminal(shell, "push", reference)
+        assert again.finish() == (0, pinned)
+        assert "0 B sent, 2.00 MB already there" in again.seen
