@@ -122,6 +122,9 @@ class LeaseReads:
             self._node.apply(LeaseGone(task, read.lease))
         if read.error is not None:
             self._failed(fetch, read.error)
+        elif read.stopped and read.backing_off and fetch.joined:
+            # Taken back while its reader waited to try again: the reader never came to say what it met.
+            self._failed(fetch, unanswered(fetch))
 
     def _failed(self, fetch: ShardFetch, error: ModeldistError) -> None:
         fetch.note(f"Reading from the origin failed: {error}")
@@ -129,3 +132,11 @@ class LeaseReads:
         log.warning("origin read failed", shard=fetch.path, error=str(error), failures=fetch.origin_failures)
         if not isinstance(error, TRANSIENT) or fetch.origin_failures >= self._node.config.origin_failures:
             self._fail(fetch, error.about(fetch.path))
+
+
+def unanswered(fetch: ShardFetch) -> OriginUnavailable:
+    """A lease that ran out before the origin gave anything."""
+    return OriginUnavailable(
+        f"{fetch.artifact.endpoint} gave nothing of {fetch.path} for the life of a lease.",
+        remedy="Check that the origin is there and answers; pull again to resume.",
+    )

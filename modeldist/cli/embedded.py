@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import random
 import sys
 import time
 from collections.abc import Callable
@@ -22,6 +24,7 @@ from modeldist.cli.views import View
 from modeldist.control.inprocess import InProcessControl
 from modeldist.control.logs import configure_logging
 from modeldist.origins.router import Origins
+from modeldist.scheduler.phase1 import Phase1, Phase1Config
 from modeldist.transfer.tcp import TcpTransport
 
 QUIET_INTERVAL = 3600.0  # seconds; nobody watches
@@ -41,7 +44,7 @@ async def _pull(node: Node, reference: str, offline: bool, view: View, stopping:
         stack.callback(store.close)
         origins = Origins(node.origin_settings())
         stack.push_async_callback(origins.close)
-        control = InProcessControl(origins, time.monotonic, held=store.artifact)
+        control = InProcessControl(origins, time.monotonic, held=store.artifact, scheduler=_alone())
         # No other node could take over a failed lease, so one failure (after the reader's own retries) is the end.
         engine = Engine(store, control, origins, TcpTransport(), config=EngineConfig(origin_failures=1))
         stack.push_async_callback(engine.close)
@@ -51,6 +54,11 @@ async def _pull(node: Node, reference: str, offline: bool, view: View, stopping:
         pull = pulls.start(reference, offline=offline)
         with stopping.by(_stopper(pulls, pull)):
             return await _follow(pulls, pull, view)
+
+
+def _alone() -> Phase1:
+    """Phase 1 for one node: no lease is taken back, since nobody else could read it; the reader's patience decides."""
+    return Phase1(Phase1Config(restart_grace=0.0, lease_timeout=math.inf, tail_timeout=math.inf), random.Random())
 
 
 def _keep_logs_from_the_terminal() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import time
 from collections import Counter
 from collections.abc import Callable
 
@@ -34,6 +35,7 @@ class MemoryOrigin:
         self.failures: dict[str, ModeldistError] = {}
         self.answering = asyncio.Event()
         self.answering.set()
+        self.backs_off = False
         self.before_chunk: Callable[[Digest, int], None] = lambda shard, position: None
         self._tags: dict[str, Artifact] = {}
         self.blobs: dict[Digest, bytes] = {}
@@ -109,6 +111,9 @@ class _Reader:
             body = memoryview(origin.blobs[shard])[start : start + length]
         except KeyError:
             raise NotFound(f"{shard}: no such blob.") from None
+        while origin.backs_off:  # as a reader does between its retries: it gives its caller chances to stop
+            on_bytes(0)
+            time.sleep(0.01)
         for position in range(0, len(body), CHUNK):
             origin.before_chunk(shard, start + position)
             chunk = body[position : position + CHUNK]

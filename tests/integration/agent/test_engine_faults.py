@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import threading
 import time
 from contextlib import AsyncExitStack
@@ -14,6 +15,7 @@ from modeldist.agent.config import EngineConfig
 from modeldist.artifact import Digest
 from modeldist.control.inprocess import InProcessControl
 from modeldist.errors import AccessDenied, IntegrityError, OriginUnavailable
+from modeldist.scheduler.phase1 import Phase1, Phase1Config
 from modeldist.transfer.base import ServerLimits
 from tests.servers.engine_cluster import MIB, REFERENCE, EngineCluster, EngineNode, assert_right, model, until
 
@@ -214,3 +216,15 @@ async def test_a_node_of_one_stream_still_finishes(cluster: EngineCluster) -> No
     async with cluster.node("a", config=EngineConfig(origin_streams=1, verify_threads=1)) as node:
         assert_right(await node.pull(), files)
         cluster.assert_read_once(artifact)
+
+
+async def test_a_lease_taken_back_while_its_reader_waits_counts_as_a_failure(cluster: EngineCluster) -> None:
+    """Otherwise a dead origin's leases would go round for ever, each ended before its reader gives up."""
+    cluster.origin.add(REFERENCE, model(2 * MIB))
+    cluster.control = InProcessControl(
+        cluster.origin, time.monotonic, scheduler=Phase1(Phase1Config(lease_timeout=0.3), random.Random(1))
+    )
+    cluster.origin.backs_off = True
+    async with cluster.node("a") as node:
+        with pytest.raises(OriginUnavailable, match=r"part-0\.safetensors"):
+            await node.pull()
