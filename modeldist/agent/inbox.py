@@ -45,6 +45,8 @@ class Inbox:
             case TaskJoined():
                 if fetch := node.fetches.get(message.task):
                     self._joined(fetch, message)
+                else:  # a complete shard that this node offers: serve it in the swarm's pieces
+                    node.store.directory().cut(message.task, message.piece_size)
             case LeaseGranted():
                 self._granted(message)
             case Parents() if node.live(message.task):

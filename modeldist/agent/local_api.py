@@ -12,11 +12,11 @@ from fastapi.responses import StreamingResponse
 
 from modeldist import __version__
 from modeldist.agent.engine import Engine
+from modeldist.agent.local_records import AgentStatus, GcRequest, StartRequest, artifact_row
 from modeldist.agent.progress import FINAL, PullSnapshot
 from modeldist.agent.pull import Pull, Pulls
-from modeldist.agent.store import GcReport, StoredArtifact
+from modeldist.agent.store import GcReport
 from modeldist.errors import ModeldistError, NotFound, UsageError
-from modeldist.scheduler.messages import Priority
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -37,64 +37,6 @@ STATUS = {
     "not_enough_space": 507,
     "unsupported": 415,
 }
-
-
-class StartRequest(msgspec.Struct, frozen=True):
-    """Body of POST /v1/pulls."""
-
-    reference: str
-    priority: Priority = Priority.PULL
-    offline: bool = False
-
-
-class GcRequest(msgspec.Struct, frozen=True):
-    """Body of POST /v1/gc. `target_free` in bytes, `max_age` in seconds."""
-
-    target_free: int | None = None
-    max_age: float | None = None
-    dry_run: bool = False
-
-
-class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """Answer of GET /v1/status. Sizes in bytes."""
-
-    version: str
-    node: str
-    name: str
-    store: str
-    hub: str
-    address: str
-    connected: bool
-    control_error: str
-    pulls_running: int
-    artifacts: int
-    bytes_sent: int
-
-
-class ArtifactRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One artifact of GET /v1/artifacts."""
-
-    name: str
-    digest: str
-    references: tuple[str, ...]
-    size: int
-    files: int
-    path: str
-    last_used: float
-    pinned: bool
-
-
-def artifact_row(stored: StoredArtifact) -> ArtifactRow:
-    return ArtifactRow(
-        name=stored.artifact.name,
-        digest=stored.artifact.digest,
-        references=tuple(stored.references),
-        size=stored.artifact.size,
-        files=len(stored.artifact.files),
-        path=str(stored.snapshot or ""),
-        last_used=stored.last_used,
-        pinned=stored.pinned,
-    )
 
 
 def create_local_app(engine: Engine, pulls: Pulls) -> FastAPI:

@@ -11,13 +11,15 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial as bind
 
 from modeldist.agent.node import Node
 from modeldist.agent.parents import Parents
 from modeldist.agent.shard_fetch import ShardFetch
-from modeldist.agent.verify import Verifier, blake3_of, check_piece, proves
+from modeldist.agent.store.buffers import blake3_of
+from modeldist.agent.verify import Verifier, check_piece, proves
 from modeldist.scheduler.phase2.messages import (
     Event,
     PieceBusy,
@@ -41,7 +43,8 @@ class _Request:
 class PeerFetches:
     """Loop thread only, but for `_outcome`, which transports call from their threads."""
 
-    def __init__(self, node: Node, parents: Parents, verifier: Verifier) -> None:
+    def __init__(self, node: Node, parents: Parents, verifier: Verifier, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self._parents = parents
         self._verifier = verifier
         self._post = node.loop.post
@@ -60,6 +63,7 @@ class PeerFetches:
         request = _Request(fetch, piece, node, length, scratch)
         fd, offset = (fetch.partial.fd, start) if scratch is None else (scratch, 0)
         fetch.hold()
+        fetch.tally(node).began(self._clock())
         self.bytes_in_flight += length
         if scratch is None:
             fetch.writers[piece] = node
@@ -106,7 +110,6 @@ class PeerFetches:
             self._apply(PieceFetched(task, request.piece, request.node, received.bytes, received.seconds))
         tally = fetch.tally(request.node)
         tally.bytes += received.bytes
-        tally.seconds += received.seconds
         if good is None:
             tally.failures += 1
             fetch.note(f"Piece {request.piece} of {fetch.path} from node {request.node} was wrong; fetched again.")
@@ -172,6 +175,7 @@ class PeerFetches:
     def _ended(self, request: _Request) -> None:
         fetch = request.fetch
         self.bytes_in_flight -= request.length
+        fetch.tally(request.node).finished(self._clock())
         if request.scratch is not None:
             os.close(request.scratch)
         elif fetch.writers.get(request.piece) == request.node:

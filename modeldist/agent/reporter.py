@@ -63,16 +63,14 @@ class Reporter:
                 tasks.append(self._task(fetch, fetch.partial.have(), progress))
         return Report(next(self._seq), self._load, tuple(tasks))
 
-    @staticmethod
-    def _task(fetch: ShardFetch, have: PieceSet, progress: dict[int, int]) -> TaskReport:
+    def _task(self, fetch: ShardFetch, have: PieceSet, progress: dict[int, int]) -> TaskReport:
         report = TaskReport(
             fetch.shard.digest,
             have=have.to_bytes() if fetch.have_changed else b"",
             verified=tuple(fetch.verified),
             lease_bytes=progress,
-            parents=tuple(tally.report(node) for node, tally in fetch.tallies.items()),
+            parents=fetch.parent_reports(self._clock()),
         )
         fetch.have_changed = False
         fetch.verified.clear()
-        fetch.tallies.clear()
         return report

@@ -27,9 +27,28 @@ class ParentTally:
     seconds: float = 0.0
     failures: int = 0
     busy: int = 0
+    outstanding: int = 0
+    since: float = 0.0  # when the first of the outstanding requests went out
 
-    def report(self, node: str) -> ParentReport:
-        return ParentReport(node, self.bytes, self.seconds, self.failures, self.busy)
+    def began(self, now: float) -> None:
+        if not self.outstanding:
+            self.since = now
+        self.outstanding += 1
+
+    def finished(self, now: float) -> None:
+        self.outstanding -= 1
+        if not self.outstanding:
+            self.seconds += now - self.since
+
+    def drain(self, node: str, now: float) -> ParentReport:
+        """What happened since the last time; requests still out count up to now."""
+        if self.outstanding:
+            self.seconds += now - self.since
+            self.since = now
+        report = ParentReport(node, self.bytes, self.seconds, self.failures, self.busy)
+        self.bytes = self.failures = self.busy = 0
+        self.seconds = 0.0
+        return report
 
 
 @dataclass(eq=False)
@@ -78,6 +97,12 @@ class ShardFetch:
 
     def tally(self, node: str) -> ParentTally:
         return self.tallies.setdefault(node, ParentTally())
+
+    def parent_reports(self, now: float) -> tuple[ParentReport, ...]:
+        """How parents served since the last report; parents without a request out are forgotten."""
+        reports = tuple(tally.drain(node, now) for node, tally in self.tallies.items())
+        self.tallies = {node: tally for node, tally in self.tallies.items() if tally.outstanding}
+        return reports
 
     def hold(self) -> None:
         """A transfer starts to use the partial's descriptor."""

@@ -3,51 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from blake3 import blake3
-
 from modeldist.agent.store import Partial
+from modeldist.agent.store.buffers import chunks
 from modeldist.artifact import Digest, algorithm
-
-BLOCK = 1 << 20
-
-_buffers = threading.local()
-
-
-def _buffer() -> memoryview:
-    view: memoryview | None = getattr(_buffers, "view", None)
-    if view is None:
-        view = _buffers.view = memoryview(bytearray(BLOCK))
-    return view
-
-
-def blake3_of(fd: int, offset: int, length: int) -> bytes:
-    """BLAKE3 of a range of a file, through one reused buffer per thread."""
-    hasher = blake3()
-    _feed(fd, offset, length, hasher.update)
-    return hasher.digest()
-
-
-def _feed(fd: int, offset: int, length: int, update: Callable[[memoryview], object]) -> None:
-    view = _buffer()
-    end = offset + length
-    while offset < end:
-        read = os.preadv(fd, [view[: min(BLOCK, end - offset)]], offset)
-        if not read:
-            raise OSError(f"the file ends {end - offset} bytes early")
-        update(view[:read])
-        offset += read
 
 
 def proves(fd: int, offset: int, length: int, digest: Digest) -> bool:
     """Whether this range is the whole content that `digest` (sha256 or git-sha1) names."""
     kind = algorithm(digest)
     hasher = hashlib.sha1(b"blob %d\x00" % length, usedforsecurity=False) if kind == "git-sha1" else hashlib.sha256()
-    _feed(fd, offset, length, hasher.update)
+    for chunk in chunks(fd, offset, length):
+        hasher.update(chunk)
     return hasher.hexdigest() == digest.partition(":")[2]
 
 

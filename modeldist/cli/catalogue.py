@@ -10,24 +10,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from modeldist.agent.local_records import ArtifactRow, artifact_row
 from modeldist.cli.node import Node
 
 if TYPE_CHECKING:
     from modeldist.agent.store import Store
-
-
-class Listed(msgspec.Struct, frozen=True, kw_only=True):
-    """One artifact as `ls` shows it. Sizes in bytes; `last_used` in seconds since the epoch; `path` is empty where
-    there is no complete snapshot."""
-
-    name: str
-    digest: str
-    references: tuple[str, ...]
-    size: int
-    files: int
-    path: str
-    last_used: float
-    pinned: bool
 
 
 class RemovedReference(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,25 +42,13 @@ class Collected(msgspec.Struct, frozen=True):
     scratch: int
 
 
-def listing(node: Node) -> list[Listed]:
+def listing(node: Node) -> list[ArtifactRow]:
     """The most recently used first."""
     if agent := node.running_agent():
-        rows = msgspec.convert(agent.artifacts(), list[Listed])
+        rows = msgspec.convert(agent.artifacts(), list[ArtifactRow])
     else:
         with existing_store(node) as store:
-            rows = [
-                Listed(
-                    name=stored.artifact.name,
-                    digest=stored.artifact.digest,
-                    references=stored.references,
-                    size=stored.artifact.size,
-                    files=len(stored.artifact.files),
-                    path=str(stored.snapshot or ""),
-                    last_used=stored.last_used,
-                    pinned=stored.pinned,
-                )
-                for stored in (store.artifacts() if store else ())
-            ]
+            rows = [artifact_row(stored) for stored in (store.artifacts() if store else ())]
     return sorted(rows, key=lambda row: -row.last_used)
 
 

@@ -18,13 +18,14 @@ from modeldist.errors import AccessDenied, InvalidReference, OriginProtocolError
 from modeldist.origins import repo_ids
 from modeldist.origins.base import OnBytes, RangeReader
 from modeldist.origins.http_answers import Source
-from modeldist.origins.http_dialing import Dialer, is_loopback_name
+from modeldist.origins.http_dialing import Dialer
 from modeldist.origins.http_redirects import Endpoint
 from modeldist.origins.identity import etag_digest, list_digest, revision_of
 from modeldist.origins.ranged_http import RangedHttp
 from modeldist.origins.safe_names import check_paths
 from modeldist.origins.settings import OriginSettings
 from modelpack.filekinds import kind_of
+from modelpack.oci.addresses import is_loopback
 
 _DIGEST = re.compile(r"sha256=([0-9a-fA-F]{64})")
 _NO_CREDENTIALS = "This origin kind sends no credentials; use a link that needs none."
@@ -103,7 +104,7 @@ class HttpOrigin:
 
     def _check_plain(self, url: str) -> None:
         endpoint = Endpoint.of(url)
-        if endpoint.scheme == "https" or is_loopback_name(endpoint.host):
+        if endpoint.scheme == "https" or is_loopback(endpoint.host):
             return
         if endpoint.host not in self._settings.plain_http_hosts:
             raise InvalidReference(

@@ -16,8 +16,9 @@ from functools import cached_property
 from urllib.parse import unquote, urlsplit
 
 from modeldist.errors import OriginProtocolError, OriginUnavailable
-from modeldist.origins.http_redirects import Endpoint, Scope, scope_of, scope_of_name
+from modeldist.origins.http_redirects import Endpoint, zone_of_name
 from modeldist.origins.settings import HttpSettings
+from modelpack.oci.addresses import Zone
 
 _MAX_CONNECT_ANSWER = 16 << 10
 
@@ -28,7 +29,7 @@ class Connection:
 
     http: http.client.HTTPConnection
     sock: socket.socket
-    scope: Scope
+    zone: Zone
     prefix: str = ""
     proxy_headers: dict[str, str] = field(default_factory=dict)
     used: bool = False
@@ -49,17 +50,17 @@ class Dialer:
         """The system's trust store (SSL_CERT_FILE and SSL_CERT_DIR are honoured), names verified."""
         return ssl.create_default_context()
 
-    def dial(self, endpoint: Endpoint, allowed: Iterable[Scope] | None = None) -> Connection:
-        """Connect. `allowed`: address scopes that may be reached (None: all); an address outside gets no packet.
+    def dial(self, endpoint: Endpoint, allowed: Iterable[Zone] | None = None) -> Connection:
+        """Connect. `allowed`: address zones that may be reached (None: all); an address outside gets no packet.
 
         Raises OriginUnavailable; OriginProtocolError when only forbidden addresses are there.
         """
         proxy = _proxy_for(endpoint)
         if proxy is None:
-            sock, scope = self._tcp(endpoint.host, endpoint.port, allowed)
+            sock, zone = self._tcp(endpoint.host, endpoint.port, allowed)
         else:
-            scope = scope_of_name(endpoint.host)
-            _check_scopes(endpoint.host, [scope], allowed)
+            zone = zone_of_name(endpoint.host)
+            _check_zones(endpoint.host, [zone], allowed)
             sock, _ = self._tcp(proxy.host, proxy.port, None)
         try:
             if endpoint.scheme == "https":
@@ -73,20 +74,20 @@ class Dialer:
         connection.auto_open = 0  # we dial; a lost connection must not come back unchecked
         connection.sock = sock
         if proxy is not None and endpoint.scheme == "http":
-            return Connection(connection, sock, scope, f"http://{endpoint.authority}", proxy.headers())
-        return Connection(connection, sock, scope)
+            return Connection(connection, sock, zone, f"http://{endpoint.authority}", proxy.headers())
+        return Connection(connection, sock, zone)
 
-    def _tcp(self, host: str, port: int, allowed: Iterable[Scope] | None) -> tuple[socket.socket, Scope]:
+    def _tcp(self, host: str, port: int, allowed: Iterable[Zone] | None) -> tuple[socket.socket, Zone]:
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
             why = getattr(error, "strerror", None) or error
             raise _unreachable(host, port, f"its name does not resolve ({why})") from error
-        permitted = _check_scopes(host, (scope_of(str(info[4][0])) for info in found), allowed)
+        permitted = _check_zones(host, (zone_of_name(str(info[4][0])) for info in found), allowed)
         failure: OSError | None = None
         for family, kind, protocol, _, address in found:
-            scope = scope_of(str(address[0]))
-            if scope not in permitted:
+            zone = zone_of_name(str(address[0]))
+            if zone not in permitted:
                 continue
             sock = socket.socket(family, kind, protocol)
             try:
@@ -99,7 +100,7 @@ class Dialer:
                 failure = error
                 continue
             sock.settimeout(self.settings.stall_timeout)
-            return sock, scope
+            return sock, zone
         assert failure is not None
         raise _unreachable(host, port, str(failure.strerror or failure)) from failure
 
@@ -174,22 +175,17 @@ def _tunnel(sock: socket.socket, endpoint: Endpoint, proxy: _Proxy) -> None:
 # --- addresses -----------------------------------------------------------------------------------------------------
 
 
-def _check_scopes(host: str, scopes: Iterable[Scope], allowed: Iterable[Scope] | None) -> set[Scope]:
-    """Those of `scopes` that may be reached. Raises OriginProtocolError when none may."""
-    found = set(scopes)
+def _check_zones(host: str, zones: Iterable[Zone], allowed: Iterable[Zone] | None) -> set[Zone]:
+    """Those of `zones` that may be reached. Raises OriginProtocolError when none may."""
+    found = set(zones)
     permitted = found if allowed is None else found & set(allowed)
     if not permitted:
-        names = " or ".join(sorted(scope.value for scope in found))
+        names = " or ".join(sorted(zone.value for zone in found))
         raise OriginProtocolError(
             f"{host}: a redirect leads to a {names} address, deeper into the network than its origin.",
             remedy="If that is meant, name the inner host in the reference itself.",
         )
     return permitted
-
-
-def is_loopback_name(host: str) -> bool:
-    """Whether the name alone says loopback: localhost, or a loopback address literal."""
-    return scope_of_name(host) is Scope.LOOPBACK
 
 
 def _timeval(seconds: float) -> bytes:

@@ -6,61 +6,29 @@ from: else any origin could make an agent read cloud metadata services or its ne
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
-from enum import Enum
 from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from modeldist.errors import OriginProtocolError
+from modelpack.oci.addresses import MAY_SEND_TO, Zone, is_loopback, zone_of_address
 
 MAX_REDIRECTS = 5
 REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 _BOUND_TO_ORIGIN = frozenset({"authorization", "cookie", "proxy-authorization"})
 
 
-class Scope(Enum):
-    """How far an address reaches."""
-
-    PUBLIC = "public"
-    PRIVATE = "private"
-    LINK_LOCAL = "link-local"
-    LOOPBACK = "loopback"
+def leads_to(zone: Zone, *, private_allowed: bool) -> frozenset[Zone]:
+    """Zones that a redirect from `zone` may lead to."""
+    allowed = frozenset(MAY_SEND_TO[zone])
+    return allowed | {Zone.PRIVATE} if private_allowed else allowed
 
 
-_LEADS_TO = {
-    Scope.PUBLIC: frozenset({Scope.PUBLIC}),
-    Scope.PRIVATE: frozenset({Scope.PUBLIC, Scope.PRIVATE}),
-    Scope.LINK_LOCAL: frozenset({Scope.PUBLIC, Scope.PRIVATE, Scope.LINK_LOCAL}),
-    Scope.LOOPBACK: frozenset({Scope.PUBLIC, Scope.PRIVATE, Scope.LOOPBACK}),
-}
-
-
-def scope_of(address: str) -> Scope:
-    """Scope of an IP address (an IPv6 zone and an IPv4-mapped form are seen through)."""
-    ip: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
-        ip = ip.ipv4_mapped
-    if ip.is_loopback or ip.is_unspecified:
-        return Scope.LOOPBACK
-    if ip.is_link_local:
-        return Scope.LINK_LOCAL
-    return Scope.PUBLIC if ip.is_global else Scope.PRIVATE
-
-
-def scope_of_name(host: str) -> Scope:
-    """Scope as far as the name alone tells (used behind a proxy, which does the resolving)."""
-    try:
-        return scope_of(host)
-    except ValueError:
-        local = host == "localhost" or host.endswith(".localhost")
-        return Scope.LOOPBACK if local else Scope.PUBLIC
-
-
-def leads_to(scope: Scope, *, private_allowed: bool) -> frozenset[Scope]:
-    """Scopes that a redirect from `scope` may lead to."""
-    allowed = _LEADS_TO[scope]
-    return allowed | {Scope.PRIVATE} if private_allowed else allowed
+def zone_of_name(host: str) -> Zone:
+    """Zone as far as the name alone tells (used behind a proxy, which does the resolving)."""
+    if is_loopback(host):
+        return Zone.LOOPBACK
+    return zone_of_address(host) or Zone.PUBLIC
 
 
 class Endpoint(NamedTuple):

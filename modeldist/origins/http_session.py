@@ -16,10 +16,10 @@ from modeldist.origins.http_redirects import (
     MAX_REDIRECTS,
     REDIRECT_STATUSES,
     Endpoint,
-    Scope,
     leads_to,
     next_hop,
 )
+from modelpack.oci.addresses import Zone
 
 _IDLE_CONNECTIONS = 4  # a registry, its token service and a CDN or two
 _URL_SAFE = "%/:=&?~#+!$,;'@()*[]"
@@ -43,7 +43,7 @@ class Answer:
         self.status = response.status
         self.url = url
         self.headers = headers
-        self.scope = connection.scope
+        self.zone = connection.zone
         self._response = response
         self._connection = connection
         self._release: Callable[[Connection, bool], None] | None = release
@@ -76,13 +76,13 @@ class HttpSession:
 
     def __init__(self, dialer: Dialer) -> None:
         self._dialer = dialer
-        self._idle: dict[tuple[Endpoint, Scope | None], Connection] = {}
+        self._idle: dict[tuple[Endpoint, Zone | None], Connection] = {}
         self.buffer = memoryview(bytearray(BUFFER_SIZE))
 
     def request(self, method: str, url: str, headers: Mapping[str, str]) -> Answer:
         """Send it and follow up to five redirects. The caller closes the answer."""
         sent: Mapping[str, str] = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
-        allowed: frozenset[Scope] | None = None
+        allowed: frozenset[Zone] | None = None
         seen = {url}
         for _ in range(MAX_REDIRECTS + 1):
             answer = self._once(method, url, sent, allowed)
@@ -90,7 +90,7 @@ class HttpSession:
                 return answer
             answer.close(reusable=answer.header("Content-Length") == "0" or method == "HEAD")
             url, sent = next_hop(url, answer.header("Location"), sent)
-            allowed = leads_to(answer.scope, private_allowed=self._dialer.settings.private_redirects)
+            allowed = leads_to(answer.zone, private_allowed=self._dialer.settings.private_redirects)
             if url in seen:
                 raise OriginProtocolError(
                     f"{Endpoint.of(url).authority}: the origin redirects in a loop.",
@@ -107,7 +107,7 @@ class HttpSession:
             connection.close()
         self._idle.clear()
 
-    def _once(self, method: str, url: str, headers: Mapping[str, str], allowed: frozenset[Scope] | None) -> Answer:
+    def _once(self, method: str, url: str, headers: Mapping[str, str], allowed: frozenset[Zone] | None) -> Answer:
         endpoint = Endpoint.of(url)
         connection = self._take(endpoint, allowed)
         while True:
@@ -125,13 +125,13 @@ class HttpSession:
         connection.used = True
         return Answer(response, connection, url, headers, lambda conn, keep: self._put(endpoint, conn, keep))
 
-    def _take(self, endpoint: Endpoint, allowed: frozenset[Scope] | None) -> Connection:
+    def _take(self, endpoint: Endpoint, allowed: frozenset[Zone] | None) -> Connection:
         for key, connection in list(self._idle.items()):
-            if key[0] == endpoint and (allowed is None or connection.scope in allowed):
+            if key[0] == endpoint and (allowed is None or connection.zone in allowed):
                 return self._idle.pop(key)
         return self._dial(endpoint, allowed)
 
-    def _dial(self, endpoint: Endpoint, allowed: frozenset[Scope] | None) -> Connection:
+    def _dial(self, endpoint: Endpoint, allowed: frozenset[Zone] | None) -> Connection:
         try:
             return self._dialer.dial(endpoint, allowed)
         except CertificateRefused:
@@ -145,7 +145,7 @@ class HttpSession:
             return
         if len(self._idle) >= _IDLE_CONNECTIONS:
             self._idle.pop(next(iter(self._idle))).close()
-        key = (endpoint, connection.scope)
+        key = (endpoint, connection.zone)
         if previous := self._idle.pop(key, None):
             previous.close()
         self._idle[key] = connection

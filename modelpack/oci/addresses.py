@@ -23,12 +23,13 @@ class Zone(Enum):
     PUBLIC = "public"
 
 
-_MAY_SEND_TO = {
+MAY_SEND_TO = {
     Zone.PUBLIC: {Zone.PUBLIC},
     Zone.PRIVATE: {Zone.PUBLIC, Zone.PRIVATE},
     Zone.LINK_LOCAL: {Zone.PUBLIC, Zone.PRIVATE, Zone.LINK_LOCAL},
     Zone.LOOPBACK: {Zone.PUBLIC, Zone.PRIVATE, Zone.LOOPBACK},
 }
+"""Zones that a server in the key's zone may make us talk to."""
 
 
 def host_of(registry: str) -> str:
@@ -42,7 +43,7 @@ def is_loopback(host: str) -> bool:
     """Whether the name itself says so (no look-up): localhost, 127.0.0.0/8, ::1."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
-    return _zone_of_address(host) is Zone.LOOPBACK
+    return zone_of_address(host) is Zone.LOOPBACK
 
 
 async def resolve_by_system(host: str) -> Sequence[str]:
@@ -58,9 +59,9 @@ async def zone_of(host: str, resolve: Resolve = resolve_by_system) -> Zone:
     """The innermost zone any of the host's addresses lies in."""
     if is_loopback(host):
         return Zone.LOOPBACK
-    if zone := _zone_of_address(host):
+    if zone := zone_of_address(host):
         return zone
-    zones = {_zone_of_address(address) for address in await resolve(host)}
+    zones = {zone_of_address(address) for address in await resolve(host)}
     return next((zone for zone in Zone if zone in zones), Zone.PUBLIC)
 
 
@@ -71,10 +72,11 @@ async def may_send_to(source: str, target: str, resolve: Resolve = resolve_by_sy
     target_zone = await zone_of(target, resolve)
     if target_zone is Zone.PUBLIC:
         return True
-    return target_zone in _MAY_SEND_TO[await zone_of(source, resolve)]
+    return target_zone in MAY_SEND_TO[await zone_of(source, resolve)]
 
 
-def _zone_of_address(text: str) -> Zone | None:
+def zone_of_address(text: str) -> Zone | None:
+    """Zone of an IP address, IPv6 zones and IPv4-mapped forms seen through; None when `text` is no address."""
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:

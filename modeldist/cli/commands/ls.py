@@ -24,7 +24,8 @@ def ls(as_json: bool, here: Node) -> None:
     """
     import time
 
-    from modeldist.cli.catalogue import Listed, listing
+    from modeldist.agent.local_records import ArtifactRow
+    from modeldist.cli.catalogue import listing
 
     found = listing(here)
     if as_json:
@@ -35,7 +36,7 @@ def ls(as_json: bool, here: Node) -> None:
             say(f"Nothing is in {here.store} yet; `modeldist pull` puts it there.")
         return
 
-    def row(listed: Listed, reference: str) -> tuple[str, ...]:
+    def row(listed: ArtifactRow, reference: str) -> tuple[str, ...]:
         return (
             reference,
             units.size(listed.size),

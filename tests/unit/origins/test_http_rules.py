@@ -10,47 +10,48 @@ from hypothesis import strategies as st
 
 from modeldist.errors import ModeldistError, OriginProtocolError
 from modeldist.origins.http_answers import Source, body_length, retry_after
-from modeldist.origins.http_redirects import Endpoint, Scope, leads_to, next_hop, scope_of, scope_of_name
+from modeldist.origins.http_redirects import Endpoint, leads_to, next_hop, zone_of_name
 from modeldist.origins.patience import pause_before
 from modeldist.origins.settings import HttpSettings
+from modelpack.oci.addresses import Zone, zone_of_address
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 SOURCE = Source("https://origin.example/a", "a", 1000)
 
 
 @pytest.mark.parametrize(
-    ("address", "scope"),
+    ("address", "zone"),
     [
-        ("8.8.8.8", Scope.PUBLIC),
-        ("2606:4700::1111", Scope.PUBLIC),
-        ("10.1.2.3", Scope.PRIVATE),
-        ("192.168.0.1", Scope.PRIVATE),
-        ("100.64.0.1", Scope.PRIVATE),
-        ("fd00::1", Scope.PRIVATE),
-        ("169.254.169.254", Scope.LINK_LOCAL),
-        ("fe80::1%eth0", Scope.LINK_LOCAL),
-        ("127.0.0.1", Scope.LOOPBACK),
-        ("::1", Scope.LOOPBACK),
-        ("0.0.0.0", Scope.LOOPBACK),
-        ("::ffff:127.0.0.1", Scope.LOOPBACK),
-        ("::ffff:10.0.0.1", Scope.PRIVATE),
+        ("8.8.8.8", Zone.PUBLIC),
+        ("2606:4700::1111", Zone.PUBLIC),
+        ("10.1.2.3", Zone.PRIVATE),
+        ("192.168.0.1", Zone.PRIVATE),
+        ("100.64.0.1", Zone.PRIVATE),
+        ("fd00::1", Zone.PRIVATE),
+        ("169.254.169.254", Zone.LINK_LOCAL),
+        ("fe80::1%eth0", Zone.LINK_LOCAL),
+        ("127.0.0.1", Zone.LOOPBACK),
+        ("::1", Zone.LOOPBACK),
+        ("0.0.0.0", Zone.LOOPBACK),
+        ("::ffff:127.0.0.1", Zone.LOOPBACK),
+        ("::ffff:10.0.0.1", Zone.PRIVATE),
     ],
 )
-def test_scopes(address: str, scope: Scope) -> None:
-    assert scope_of(address) is scope
+def test_zones(address: str, zone: Zone) -> None:
+    assert zone_of_address(address) is zone
 
 
-def test_scopes_of_names() -> None:
-    assert scope_of_name("localhost") is scope_of_name("x.localhost") is Scope.LOOPBACK
-    assert scope_of_name("10.0.0.1") is Scope.PRIVATE
-    assert scope_of_name("registry.example") is Scope.PUBLIC
+def test_zones_of_names() -> None:
+    assert zone_of_name("localhost") is zone_of_name("x.localhost") is Zone.LOOPBACK
+    assert zone_of_name("10.0.0.1") is Zone.PRIVATE
+    assert zone_of_name("registry.example") is Zone.PUBLIC
 
 
 def test_redirects_never_lead_inwards() -> None:
-    assert leads_to(Scope.PUBLIC, private_allowed=False) == {Scope.PUBLIC}
-    assert leads_to(Scope.PUBLIC, private_allowed=True) == {Scope.PUBLIC, Scope.PRIVATE}
-    assert Scope.LOOPBACK not in leads_to(Scope.PRIVATE, private_allowed=True)
-    assert Scope.LINK_LOCAL not in leads_to(Scope.LOOPBACK, private_allowed=True)
+    assert leads_to(Zone.PUBLIC, private_allowed=False) == {Zone.PUBLIC}
+    assert leads_to(Zone.PUBLIC, private_allowed=True) == {Zone.PUBLIC, Zone.PRIVATE}
+    assert Zone.LOOPBACK not in leads_to(Zone.PRIVATE, private_allowed=True)
+    assert Zone.LINK_LOCAL not in leads_to(Zone.LOOPBACK, private_allowed=True)
 
 
 def test_credentials_stay_with_their_endpoint_and_range_goes_along() -> None:

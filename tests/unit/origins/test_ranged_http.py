@@ -22,9 +22,10 @@ from modeldist.errors import (
 )
 from modeldist.origins.http_answers import Source
 from modeldist.origins.http_dialing import Dialer
-from modeldist.origins.http_redirects import Endpoint, Scope, leads_to
+from modeldist.origins.http_redirects import Endpoint, leads_to
 from modeldist.origins.ranged_http import RangedHttp
 from modeldist.origins.settings import HttpSettings
+from modelpack.oci.addresses import Zone
 from tests.servers.files import FaultyFiles
 from tests.servers.loopback_http import Exchange, Fault, LoopbackServer
 from tests.unit.origins.conftest import QUICK, scratch
@@ -349,9 +350,9 @@ def test_too_many_redirects(files: FaultyFiles, reading: Reading) -> None:
 def test_an_address_deeper_in_the_network_gets_no_packet(files: FaultyFiles, host: str) -> None:
     inner = Endpoint("http", host, files.port)
     with pytest.raises(OriginProtocolError, match="loopback address"):
-        Dialer(QUICK).dial(inner, leads_to(Scope.PUBLIC, private_allowed=True))
+        Dialer(QUICK).dial(inner, leads_to(Zone.PUBLIC, private_allowed=True))
     assert files.connections == 0
-    Dialer(QUICK).dial(inner, leads_to(Scope.LOOPBACK, private_allowed=False)).close()
+    Dialer(QUICK).dial(inner, leads_to(Zone.LOOPBACK, private_allowed=False)).close()
 
 
 def test_a_redirect_without_location(files: FaultyFiles, reading: Reading) -> None:

@@ -1,0 +1,71 @@
+"""Requests and answers of the agent's local API, apart from the server: the command line imports them too."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from modeldist.scheduler.messages import Priority
+
+if TYPE_CHECKING:
+    from modeldist.agent.store import StoredArtifact
+
+
+class StartRequest(msgspec.Struct, frozen=True):
+    """Body of POST /v1/pulls."""
+
+    reference: str
+    priority: Priority = Priority.PULL
+    offline: bool = False
+
+
+class GcRequest(msgspec.Struct, frozen=True):
+    """Body of POST /v1/gc. `target_free` in bytes, `max_age` in seconds."""
+
+    target_free: int | None = None
+    max_age: float | None = None
+    dry_run: bool = False
+
+
+class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer of GET /v1/status. Sizes in bytes."""
+
+    version: str
+    node: str
+    name: str
+    store: str
+    hub: str
+    address: str
+    connected: bool
+    control_error: str
+    pulls_running: int
+    artifacts: int
+    bytes_sent: int
+
+
+class ArtifactRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One artifact of GET /v1/artifacts and of `ls`. Sizes in bytes, `last_used` in seconds since the epoch; `path` is
+    empty where there is no complete snapshot."""
+
+    name: str
+    digest: str
+    references: tuple[str, ...]
+    size: int
+    files: int
+    path: str
+    last_used: float
+    pinned: bool
+
+
+def artifact_row(stored: StoredArtifact) -> ArtifactRow:
+    return ArtifactRow(
+        name=stored.artifact.name,
+        digest=stored.artifact.digest,
+        references=tuple(stored.references),
+        size=stored.artifact.size,
+        files=len(stored.artifact.files),
+        path=str(stored.snapshot or ""),
+        last_used=stored.last_used,
+        pinned=stored.pinned,
+    )
