@@ -1,7 +1,8 @@
 """OCI registries: `org/model:tag`, `registry/org/model@sha256:…`, through modelpack's client.
 
 The client lives on a loop of its own, as both the callers' event loop (resolving) and reading threads (locating blobs)
-use it.
+use it. What only resolving or reading needs is imported there: asking whether a tag still means what is here must
+start fast.
 """
 
 from __future__ import annotations
@@ -15,12 +16,9 @@ from modeldist.origins import repo_ids
 from modeldist.origins.background_loop import BackgroundLoop
 from modeldist.origins.base import OnBytes, RangeReader
 from modeldist.origins.blob_locations import BlobLocations
-from modeldist.origins.http_answers import Source
 from modeldist.origins.http_dialing import Dialer
 from modeldist.origins.identity import revision_of
 from modeldist.origins.modelpack_errors import in_our_words, remedies
-from modeldist.origins.models import checked_sha256, files_of
-from modeldist.origins.ranged_http import RangedHttp
 from modeldist.origins.registry_references import endpoint_of, parse_reference
 from modeldist.origins.settings import OriginSettings
 from modelpack.blobs import MAX_SMALL_BLOB
@@ -28,6 +26,8 @@ from modelpack.manifest import Manifest, choose_manifest, parse_manifest
 from modelpack.reference import Reference
 
 if TYPE_CHECKING:
+    from modeldist.origins.http_answers import Source
+    from modeldist.origins.ranged_http import RangedHttp
     from modelpack.oci.blobs import BlobLocation
     from modelpack.oci.client import RegistryClient
 
@@ -66,6 +66,8 @@ class OciOrigin:
             return await self._loop.wait(self._digest_now(ref)) == artifact.digest
 
     def reader(self, artifact: Artifact) -> RangeReader:
+        from modeldist.origins.ranged_http import RangedHttp
+
         return OciReader(self, artifact, RangedHttp(self._dialer))
 
     async def close(self) -> None:
@@ -76,6 +78,8 @@ class OciOrigin:
 
     def locate(self, artifact: Artifact, shard: Digest, refused: BlobLocation | None) -> tuple[BlobLocation, Source]:
         """Where a thread reads the shard; `refused` is an earlier location that no longer works. Blocks."""
+        from modeldist.origins.http_answers import Source
+
         ref = self._parse(artifact.reference)
         file = next(file for file in artifact.files if file.digest == shard)
         label = f"{file.path} of {artifact.name}"
@@ -102,6 +106,8 @@ class OciOrigin:
         return self._client
 
     async def _resolve(self, ref: Reference) -> Artifact:
+        from modeldist.origins.models import checked_sha256, files_of
+
         client = self._registry()
         fetched = await client.get_manifest(ref)
         digest = checked_sha256(fetched.digest)

@@ -14,26 +14,31 @@ from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import httpx2
 
 from modelpack.errors import RegistryError
 from modelpack.manifest import Descriptor
-from modelpack.oci import blobs, catalogue, manifests
+from modelpack.oci import manifests
 from modelpack.oci.addresses import Resolve, resolve_by_system
 from modelpack.oci.answers import Subject
-from modelpack.oci.blobs import BlobLocation
 from modelpack.oci.connection import Ask, Connection, PlainHttp
 from modelpack.oci.credentials import Credentials
 from modelpack.oci.manifests import FetchedManifest, ManifestHead
 from modelpack.oci.redirects import REDIRECTS
 from modelpack.oci.retry import RetryPolicy
-from modelpack.oci.uploads import CHUNK, OnBytes, Upload
 from modelpack.reference import Reference
+
+if TYPE_CHECKING:
+    from modelpack.oci.blobs import BlobLocation
+    from modelpack.oci.uploads import OnBytes
 
 USER_AGENT = "modelpack"
 TIMEOUT = httpx2.Timeout(60.0, connect=10.0, pool=None)  # seconds without any progress
+
+
+CHUNK = 16 * 1024 * 1024  # bytes of one PATCH
 
 
 class RegistryClient:
@@ -109,6 +114,8 @@ class RegistryClient:
     async def get_blob(self, ref: Reference, descriptor: Descriptor, max_size: int) -> bytes:
         """A whole blob in memory, verified. Raises DigestMismatch; SizeMismatch when it is larger than `max_size`
         bytes (nothing is fetched then)."""
+        from modelpack.oci import blobs
+
         return await blobs.get(self._connection, _blob(ref, descriptor.digest), descriptor, max_size)
 
     def stream_blob(
@@ -120,6 +127,8 @@ class RegistryClient:
         before the first byte. The digest is the caller's to check, as this may be only a part. Close the iterator
         (`contextlib.aclosing`) when leaving it early. Raises RegistryError.
         """
+        from modelpack.oci import blobs
+
         return blobs.stream(self._connection, _blob(ref, digest), start, length, size)
 
     async def locate_blob(self, ref: Reference, digest: str) -> BlobLocation:
@@ -129,6 +138,8 @@ class RegistryClient:
         serves blobs itself gives its own URL with the Authorization header; one that redirects to a store gives the
         presigned URL without it. Raises RegistryError.
         """
+        from modelpack.oci import blobs
+
         return await blobs.locate(self._connection, _blob(ref, digest))
 
     async def mount_blob(self, target: Reference, digest: str, from_repository: str) -> bool:
@@ -149,6 +160,8 @@ class RegistryClient:
         A broken upload goes on from what the registry has. Raises RegistryError; DigestMismatch when the source's
         bytes are others than promised.
         """
+        from modelpack.oci.uploads import Upload
+
         ask = Ask("POST", _uploads(ref), Subject(ref, "blob", digest), _push(ref))
         await Upload(self._connection, ask, source, digest, size, self._chunk, on_bytes).run()
 
@@ -156,6 +169,8 @@ class RegistryClient:
 
     async def list_tags(self, ref: Reference) -> list[str]:
         """Every tag of the repository, in the registry's order."""
+        from modelpack.oci import catalogue
+
         return await catalogue.tags(self._connection, ref)
 
     async def referrers(self, ref: Reference, artifact_type: str = "") -> tuple[Descriptor, ...]:
@@ -163,6 +178,8 @@ class RegistryClient:
 
         Registries without the referrers API are asked for the fall-back tag `sha256-<hex>`.
         """
+        from modelpack.oci import catalogue
+
         digest = ref.digest or (await self.head_manifest(ref)).digest
         return await catalogue.referrers(self._connection, ref, digest, artifact_type)
 

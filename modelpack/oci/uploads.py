@@ -25,7 +25,6 @@ from modelpack.oci.redirects import REDIRECTS
 OnBytes = Callable[[int], None]
 """Told how many more bytes of the blob have been sent; bytes sent again after a failure are not counted twice."""
 
-CHUNK = 16 * 1024 * 1024  # bytes of one PATCH
 SMALL_CHUNK = 4 * 1024 * 1024  # bytes; GHCR takes no larger ones (rust-oci-client issue 35)
 _BLOCK = 1024 * 1024  # bytes read at once
 _CHUNK_REFUSED = (400, 404, 405, 413, 415, 416, 501)
@@ -54,7 +53,7 @@ class Upload:
     source: Path | bytes
     digest: str
     size: int
-    chunk: int = CHUNK
+    chunk: int
     on_bytes: OnBytes | None = None
     _reported: int = 0
 
