@@ -160,5 +160,5 @@ def origin_settings(settings: AgentSettings) -> OriginSettings:
         default_registry=settings.default_registry,
         plain_http_registries=frozenset(settings.plain_http),
         hf_endpoint=settings.hf_endpoint or None,
-        file_roots=tuple(settings.file_roots),
+        file_roots=settings.file_roots,
     )

@@ -8,6 +8,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from modeldist.agent.config import default_socket, default_store
+from modeldist.origins.listed import LISTED, LISTED_PATHS
 
 
 class AgentSettings(BaseSettings):
@@ -31,9 +32,9 @@ class AgentSettings(BaseSettings):
     origin_streams: int = Field(default=4, ge=1, le=64)
     upload_rate: float | None = Field(default=None, gt=0, description="bytes/s")
     default_registry: str = "docker.io"
-    plain_http: list[str] = Field(default_factory=list, description="registries spoken to without TLS")
+    plain_http: LISTED = ()  # registries spoken to without TLS
     hf_endpoint: str = ""
-    file_roots: list[Path] = Field(default_factory=list, description="directories file:// and oci-layout: may read")
+    file_roots: LISTED_PATHS = ()  # directories that file:// and oci-layout: references may name
     log_level: str = "info"
     log_json: bool = False
 

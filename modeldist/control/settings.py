@@ -5,16 +5,15 @@ from __future__ import annotations
 import ipaddress
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from modeldist.errors import UsageError
+from modeldist.origins.listed import LISTED, LISTED_PATHS
 
 DEFAULT_PORT = 7420
-LISTED = Annotated[tuple[str, ...], NoDecode]  # comma-separated in the environment
-LISTED_PATHS = Annotated[tuple[Path, ...], NoDecode]
 
 
 def default_state_dir() -> Path:
@@ -51,11 +50,6 @@ class ServerSettings(BaseSettings):
 
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-
-    @field_validator("plain_http_registries", "file_roots", mode="before")
-    @classmethod
-    def _split(cls, value: Any) -> Any:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @classmethod
     def load(cls, **given: Any) -> Self:

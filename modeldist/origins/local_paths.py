@@ -29,6 +29,7 @@ class LocalPaths:
 
     def check(self, path: Path) -> Path:
         """The path with symbolic links resolved. Raises NotFound, AccessDenied."""
+        self._named_inside(path)
         try:
             real = path.resolve(strict=True)
         except OSError as error:
@@ -41,6 +42,7 @@ class LocalPaths:
     @contextmanager
     def open(self, path: Path) -> Iterator[int]:
         """A descriptor of a regular file. Raises NotFound, AccessDenied, OriginUnavailable."""
+        self._named_inside(path)
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # O_NONBLOCK: a FIFO must not hang us
         except OSError as error:
@@ -52,6 +54,10 @@ class LocalPaths:
             yield fd
         finally:
             os.close(fd)
+
+    def _named_inside(self, path: Path) -> None:
+        """Before anything is looked up: nobody learns what exists outside the roots."""
+        self._inside(path, Path(os.path.realpath(path)))
 
     def _inside(self, path: Path, real: Path) -> None:
         if self.roots is None:

@@ -98,7 +98,7 @@ class Cluster:
     ) -> None:
         self.home = home
         self.url = ""
-        self._roots = json.dumps([str(root) for root in file_roots])
+        self._roots = ",".join(map(str, file_roots))
         self._common = {**os.environ, **(environment or {})}
         self.server = self._server_process()
         self._count = agents

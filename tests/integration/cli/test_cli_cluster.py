@@ -82,3 +82,20 @@ def test_a_kill_in_mid_pull(cluster: Cluster, faulty: FaultyRegistry, reference:
     assert_right(result["path"])
     assert result["local"] > 0
     assert result["local"] + result["origin"] == SIZE
+
+
+def test_an_oci_layout_as_the_origin_of_a_cluster(tmp_path: Path) -> None:
+    """What stands in for a registry where there is none; only below the directories the nodes were given."""
+    model, layout = tmp_path / "model", tmp_path / "origin" / "layout"
+    model.mkdir()
+    for name, content in FILES.items():
+        (model / name).write_bytes(content)
+    with Cluster(tmp_path / "cluster", 2, file_roots=(tmp_path / "origin",)) as cluster:
+        assert cluster.run(0, "build", str(model), "-t", "org/model:v1", "-o", str(layout)).returncode == 0
+        results = [finish(pull) for pull in [cluster.pull(index, f"oci-layout:{layout}") for index in range(2)]]
+        for result in results:
+            assert_right(result["path"])
+        assert sum(result["origin"] for result in results) == SIZE
+        denied = cluster.run(0, "pull", f"oci-layout:{tmp_path / 'elsewhere'}")
+        assert denied.returncode == 6
+        assert "file_roots" in denied.stderr
