@@ -1,4 +1,4 @@
-"""Strict JSON documents from registries: one object, no duplicate keys, no invalid text, bounded size.
+"""Strict JSON documents from registries: one object, no duplicate keys, no invalid text, bounded size and depth.
 
 A parser that keeps the last of two equal keys and one that keeps the first see different documents under one
 digest; so a duplicate is an error here.
@@ -7,12 +7,14 @@ digest; so a duplicate is an error here.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 import msgspec
 
 from modelpack.errors import ModelPackError
 
+MAX_DEPTH = 64  # of objects and lists in each other; readers may recurse into a document this deep without fear
 
 def read_object(raw: bytes, *, limit: int, what: str, error: type[ModelPackError]) -> dict[str, Any]:
     """Parse `raw` (at most `limit` bytes) as one JSON object. Raises `error`, naming `what`."""
@@ -27,16 +29,27 @@ def read_object(raw: bytes, *, limit: int, what: str, error: type[ModelPackError
         raise error(f"The {what} is not valid JSON: {problem}.") from None
     if not isinstance(document, dict):
         raise error(f"The {what} is not a JSON object.")
+    if _depth(document) > MAX_DEPTH:
+        raise error(f"The {what} is nested too deeply.")
     return document
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        keys = [key for key, _ in pairs]
-        repeated = next(key for key in keys if keys.count(key) > 1)
+        repeated = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
         raise ValueError(f"the key {repeated[:80]!r} appears twice in one object")
     return members
+
+
+def _depth(document: dict[str, Any]) -> int:
+    """How many objects and lists lie in each other; level by level, as recursion could not go deep enough."""
+    depth, level = 0, [document]
+    while level:
+        depth += 1
+        members = (member for holder in level for member in (holder.values() if isinstance(holder, dict) else holder))
+        level = [member for member in members if isinstance(member, dict | list)]
+    return depth
 
 
 def without_nulls(value: Any) -> Any:

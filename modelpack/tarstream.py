@@ -15,6 +15,7 @@ from modelpack.errors import InvalidTar
 BLOCK = 512
 CHUNK = 1024 * 1024
 MAX_EXTENSION = 1024 * 1024  # bytes of one pax or long-name header
+MAX_EXTENSIONS = 128 * 1024 * 1024  # bytes of all of them: 100,000 entries of more than a kilobyte each
 
 EntryType = Literal["file", "directory", "symlink", "hardlink", "special"]
 
@@ -53,6 +54,7 @@ class TarStream:
         self._source = source
         self._left = 0  # bytes of the current body
         self._padding = 0
+        self._extensions = 0  # bytes of extension headers so far
 
     def __iter__(self) -> Iterator[TarEntry]:
         extended: dict[str, str] = {}
@@ -116,6 +118,9 @@ class TarStream:
         size = _number(header[124:136], "size")
         if size > MAX_EXTENSION:
             raise InvalidTar(f"The archive has an extension header of {size} bytes; at most {MAX_EXTENSION} are read.")
+        self._extensions += BLOCK + size
+        if self._extensions > MAX_EXTENSIONS:
+            raise InvalidTar(f"The archive has more than {MAX_EXTENSIONS} bytes of extension headers.")
         data = self._exactly(size)
         self._exactly(-size % BLOCK)
         if kind in (b"L", b"K"):
@@ -184,16 +189,16 @@ def _check_sum(header: bytes) -> None:
 def _pax_records(data: bytes) -> dict[str, str]:
     """`<length> <key>=<value>\\n`, the length counting the whole record."""
     records: dict[str, str] = {}
-    while data:
-        digits, space, _ = data[:20].partition(b" ")
-        length = int(digits) if space and digits.isdigit() else 0
-        record = data[len(digits) + 1 : length - 1]
-        key, equals, value = record.partition(b"=")
-        if not equals or data[length - 1 : length] != b"\n" or b"\0" in record:
+    start = 0
+    while start < len(data):
+        digits, space, _ = data[start : start + 20].partition(b" ")
+        end = start + (int(digits) if space and digits.isdigit() else 0)
+        key, equals, value = data[start + len(digits) + 1 : end - 1].partition(b"=")
+        if not equals or data[end - 1 : end] != b"\n" or b"\0" in key + value:
             raise InvalidTar("The archive has a damaged pax header.")
         try:
             records[key.decode()] = value.decode()
         except UnicodeDecodeError:
             raise InvalidTar("The archive has a pax header that is not UTF-8.") from None
-        data = data[length:]
+        start = end
     return records

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 
 import pytest
@@ -88,6 +89,8 @@ def test_the_media_type_comes_from_the_document_the_registry_or_the_shape():
         (b"[]", "not a JSON object"),
         (b"{", "not valid JSON"),
         (b"[" * 100_000, "nested too deeply"),
+        (encoded(deep=functools.reduce(lambda inner, _: [inner], range(900), 0)), "nested too deeply"),
+        (b'{"schemaVersion":2,' + b",".join(b'"%x":0' % n for n in range(200_000)) + b',"z":0,"z":0}', "'z' appears"),
         (b'{"schemaVersion":2,"schemaVersion":2}', "appears twice"),
         (b'{"a":{"k":1,"k":2}}', "'k' appears twice"),
         (b" " * (MAX_MANIFEST_BYTES + 1), "at most"),

@@ -20,7 +20,7 @@ from modelpack.errors import InvalidTar, UnsafeName
 from modelpack.names import NameSet
 from modelpack.tarlayer import extract_tar, tar_entries
 from modelpack.tarsource import TarLimits
-from modelpack.tarstream import CHUNK, TarEntry
+from modelpack.tarstream import CHUNK, MAX_EXTENSION, MAX_EXTENSIONS, TarEntry
 
 FORMATS = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
 
@@ -234,6 +234,18 @@ def pax_archive(kind: bytes, records: bytes, size: int | None = None) -> io.Byte
 def test_hostile_pax_headers(kind, records, says):
     with pytest.raises(InvalidTar, match=says):
         tar_entries(pax_archive(kind, records), "tar")
+
+
+def test_pax_headers_of_very_many_records():
+    """A megabyte of the smallest records there are costs one pass over it."""
+    assert tar_entries(pax_archive(b"x", b"5 a=\n" * (MAX_EXTENSION // 5)), "tar").entries[0].name == "a"
+
+
+def test_endless_extension_headers():
+    """They make no entry, so the limit of entries does not end them."""
+    longest = pax_archive(b"L", b"name" * (MAX_EXTENSION // 4)).getvalue()[: 512 + MAX_EXTENSION]
+    with pytest.raises(InvalidTar, match="bytes of extension headers"):
+        tar_entries(io.BytesIO(longest * (MAX_EXTENSIONS // MAX_EXTENSION)), "tar")
 
 
 def test_pax_headers_that_say_nothing_of_weight():
