@@ -16,6 +16,7 @@ from modelpack.errors import ModelPackError
 
 MAX_DEPTH = 64  # of objects and lists in each other; readers may recurse into a document this deep without fear
 
+
 def read_object(raw: bytes, *, limit: int, what: str, error: type[ModelPackError]) -> dict[str, Any]:
     """Parse `raw` (at most `limit` bytes) as one JSON object. Raises `error`, naming `what`."""
     if len(raw) > limit:
