@@ -45,7 +45,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _depth(document: dict[str, Any]) -> int:
     """How many objects and lists lie in each other; level by level, as recursion could not go deep enough."""
-    depth, level = 0, [document]
+    depth = 0
+    level: list[Any] = [document]
     while level:
         depth += 1
         members = (member for holder in level for member in (holder.values() if isinstance(holder, dict) else holder))
