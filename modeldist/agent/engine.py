@@ -79,8 +79,10 @@ class Engine:
         self._reporter = Reporter(LoadMeter(clock), clock)
         self._report_soon = asyncio.Event()
         self._loop = Loop()
-        self.session = SessionKeeper(link, self._hello, self._session_open, self._on_message, rng)
-        self.node = Node(store, self.config, self._loop, self._apply, self.session.post)
+        self.session = SessionKeeper(
+            link, self._hello, self._session_open, self._on_message, rng, busy=lambda: bool(self.node.fetches)
+        )
+        self.node = Node(store, self.config, self._loop, self._apply, self.session.post, self._phase2.leases)
         self._verifier = Verifier(self.config.verify_threads)
         self._parents = Parents(transport, store.node_id, self._loop.post, self._apply)
         self._peer_fetches = PeerFetches(self.node, self._parents, self._verifier, clock)
@@ -207,6 +209,7 @@ class Engine:
         self.shards.join(self.node.fetches.values())
         if self._address and (offers := tuple(self._offers.joins())):
             self.session.post(JoinTasks(offers, Priority.PREFETCH))
+        self._report_soon.set()  # the first report says that this was all
 
     def _on_message(self, message: FromControl) -> None:
         self.inbox.receive(message)

@@ -19,7 +19,14 @@ from modeldist.scheduler.messages import (
     TaskJoined,
     TaskReset,
 )
-from modeldist.scheduler.phase2.messages import DigestsKnown, LeaseArrived, LeaseGone, ParentsChanged, TaskAdded
+from modeldist.scheduler.phase2.messages import (
+    DigestsKnown,
+    LeaseArrived,
+    LeaseGone,
+    ParentsChanged,
+    TaskAdded,
+    TaskRejoined,
+)
 from modeldist.scheduler.pieces import PieceSet
 from modeldist.session.messages import CancelPull, FromControl, StartPull
 
@@ -67,9 +74,16 @@ class Inbox:
 
     def _joined(self, fetch: ShardFetch, message: TaskJoined) -> None:
         fetch.capability = message.capability
-        if fetch.joined or fetch.ended:
+        if fetch.ended:
             return
-        if message.piece_size != fetch.layout.piece_size:
+        recut = message.piece_size != fetch.layout.piece_size
+        if fetch.joined:
+            if recut:
+                self._node.loop.spawn(self._shards.rejoin(fetch), f"rejoin {fetch.path}")
+            else:
+                self._node.apply(TaskRejoined(message.task))
+            return
+        if recut:
             fetch.partial.recut(message.piece_size)
             fetch.trusted = dict(fetch.partial.digests())
         fetch.joined = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
 import structlog
@@ -12,7 +12,7 @@ from modeldist.agent.config import EngineConfig
 from modeldist.agent.shard_fetch import ShardFetch
 from modeldist.agent.store import Store
 from modeldist.artifact import Digest
-from modeldist.scheduler.phase2.messages import Event
+from modeldist.scheduler.phase2.messages import Event, LeaseArrived
 from modeldist.session.messages import FromAgent
 
 log = structlog.get_logger(__name__)
@@ -66,13 +66,15 @@ class Loop:
 
 @dataclass(eq=False)
 class Node:
-    """`apply` hands an event to phase 2; `tell` posts a message to the control plane (dropped without a session)."""
+    """`apply` hands an event to phase 2; `tell` posts a message to the control plane (dropped without a session).
+    `leases` are those on a shard that phase 2 holds."""
 
     store: Store
     config: EngineConfig
     loop: Loop
     apply: Callable[[Event], None]
     tell: Callable[[FromAgent], None]
+    leases: Callable[[Digest], Iterable[LeaseArrived]]
     fetches: dict[Digest, ShardFetch] = field(default_factory=dict)
 
     def live(self, task: Digest) -> ShardFetch | None:

@@ -66,7 +66,7 @@ class Reporter:
     def _task(self, fetch: ShardFetch, have: PieceSet, progress: dict[int, int]) -> TaskReport:
         report = TaskReport(
             fetch.shard.digest,
-            have=have.to_bytes() if fetch.have_changed else b"",
+            have=have.to_bytes() if fetch.have_changed else None,
             verified=tuple(fetch.verified),
             lease_bytes=progress,
             parents=fetch.parent_reports(self._clock()),

@@ -21,11 +21,12 @@ FIRST_RETRY = (
     0.25  # seconds; doubles up to LAST_RETRY, each time with full jitter so that a fleet does not return at once
 )
 LAST_RETRY = 15.0
+BUSY_RETRY = 2.0  # the longest pause while shards are being fetched: nobody else is told what this node reads and holds
 
 
 class SessionKeeper:
     """`run()` until cancelled. Messages posted while there is no session are dropped: whoever needs them re-states
-    everything in `on_open`."""
+    everything in `on_open`. `busy()`: the session is urgently missed."""
 
     def __init__(
         self,
@@ -34,12 +35,14 @@ class SessionKeeper:
         on_open: Callable[[Welcome], Awaitable[None]],
         on_message: Callable[[FromControl], None],
         rng: random.Random,
+        busy: Callable[[], bool],
     ) -> None:
         self._link = link
         self._hello = hello
         self._on_open = on_open
         self._on_message = on_message
         self._rng = rng
+        self._busy = busy
         self._outbox: asyncio.Queue[FromAgent] | None = None
         self._open = asyncio.Event()
         self._failed = asyncio.Event()
@@ -99,9 +102,10 @@ class SessionKeeper:
             except ControlPlaneError as caught:
                 error = caught
             self._closed(error)
+            delay = min(delay, BUSY_RETRY if self._busy() else LAST_RETRY)
             log.warning("no session", error=str(error), retry_in=round(delay, 2))
             await self._pause(self._rng.uniform(delay / 2, delay))
-            delay = min(LAST_RETRY, delay * 2)
+            delay *= 2
 
     async def _pause(self, seconds: float) -> None:
         self._wake.clear()

@@ -14,7 +14,15 @@ from modeldist.agent.progress import ShardProgress
 from modeldist.agent.shard_fetch import ShardFetch
 from modeldist.artifact import Artifact, Shard
 from modeldist.errors import Cancelled, IntegrityError, ModeldistError, PullFailed
-from modeldist.scheduler.messages import JoinTasks, LeaveTasks, PieceDigest, Priority, ShardRejected, TaskJoin
+from modeldist.scheduler.messages import (
+    HeldLease,
+    JoinTasks,
+    LeaveTasks,
+    PieceDigest,
+    Priority,
+    ShardRejected,
+    TaskJoin,
+)
 from modeldist.scheduler.phase2.messages import TaskRemoved
 from modeldist.scheduler.pieces import piece_size_for
 
@@ -85,7 +93,11 @@ class Shards:
         by_priority: dict[Priority, list[TaskJoin]] = {}
         for fetch in fetches:
             fetch.announced = True
-            by_priority.setdefault(fetch.priority, []).append(introduction(fetch))
+            leases = tuple(
+                HeldLease(held.lease, held.start, held.count, held.after)
+                for held in self._node.leases(fetch.shard.digest)
+            )
+            by_priority.setdefault(fetch.priority, []).append(introduction(fetch, leases))
         for priority, tasks in by_priority.items():
             self._node.tell(JoinTasks(tuple(tasks), priority))
 
@@ -122,13 +134,23 @@ class Shards:
         """Leave the task, let every transfer end, forget all pieces, join again."""
         if reason:
             fetch.note(f"Started again: {reason}")
-        fetch.joined = False
-        self._node.apply(TaskRemoved(fetch.shard.digest))
-        await self._quiesce(fetch, f"{fetch.path} starts again")
+        await self._leave(fetch)
         await asyncio.to_thread(fetch.partial.reset)
         fetch.start_again()
         if not fetch.ended:
             self.join([fetch])
+
+    async def rejoin(self, fetch: ShardFetch) -> None:
+        """The swarm cuts the shard otherwise than this node does (it was opened anew by another): let every transfer
+        end and join again with the pieces that are here, to have them recut."""
+        await self._leave(fetch)
+        if not fetch.ended:
+            self.join([fetch])
+
+    async def _leave(self, fetch: ShardFetch) -> None:
+        fetch.joined = False
+        self._node.apply(TaskRemoved(fetch.shard.digest))
+        await self._quiesce(fetch, f"{fetch.path} starts again")
 
     async def end(self, fetch: ShardFetch, error: ModeldistError | None) -> None:
         """Stop fetching. `error` None: the shard is in the store. Idempotent."""
@@ -171,8 +193,8 @@ class Shards:
                 ended(final, dict(fetch.peer_bytes), list(fetch.notes))
 
 
-def introduction(fetch: ShardFetch) -> TaskJoin:
-    """How a fetch introduces itself to phase 1."""
+def introduction(fetch: ShardFetch, leases: tuple[HeldLease, ...]) -> TaskJoin:
+    """How a fetch introduces itself to phase 1. `leases` are those it goes on reading from before."""
     digests = fetch.partial.digests()
     return TaskJoin(
         fetch.shard.digest,
@@ -180,7 +202,8 @@ def introduction(fetch: ShardFetch) -> TaskJoin:
         fetch.artifact.endpoint,
         fetch.partial.have().to_bytes(),
         tuple(PieceDigest(piece, digest) for piece, digest in sorted(digests.items())),
-        piece_size=fetch.layout.piece_size if digests else 0,
+        piece_size=fetch.layout.piece_size if digests or leases else 0,
+        leases=leases,
     )
 
 

@@ -83,7 +83,7 @@ class ControlCore:
         check_hello(hello)
         now = self._clock()
         if older := self._sessions.get(hello.node):
-            self.disconnect(older, "replaced by a newer session of the same node")
+            self.disconnect(older, "replaced by a newer session of the same node", lost=True)
         session = AgentSession(
             hello=hello,
             welcome=Welcome(
@@ -103,15 +103,16 @@ class ControlCore:
             watcher.connected(session)
         return session
 
-    def disconnect(self, session: AgentSession, reason: str) -> None:
-        """The session is over. Harmless when it is over already."""
+    def disconnect(self, session: AgentSession, reason: str, *, lost: bool = False) -> None:
+        """The session is over; `lost`: the agent may still be there and come back. Harmless when it is over already."""
         session.outbox.close(reason)
         for task in session.resolving:
             task.cancel()
         if self._sessions.get(session.node) is not session:
             return
         del self._sessions[session.node]
-        self._tell(self._scheduler.node_left(session.node, self._clock()))
+        gone = self._scheduler.node_lost if lost else self._scheduler.node_left
+        self._tell(gone(session.node, self._clock()))
         for watcher in self._watchers:
             watcher.disconnected(session)
 
@@ -152,9 +153,9 @@ class ControlCore:
         self._tell(self._scheduler.tick(now))
         for session in list(self._sessions.values()):
             if (stuck := session.outbox.stuck_for(now)) > STUCK_AFTER:
-                self.disconnect(session, f"the agent has not read anything for {stuck:.0f} seconds")
+                self.disconnect(session, f"the agent has not read anything for {stuck:.0f} seconds", lost=True)
             elif reason := session.outbox.closed:
-                self.disconnect(session, reason)
+                self.disconnect(session, reason, lost=True)
 
     async def run_ticks(self, interval: float = TICK) -> None:
         """Tick until cancelled."""

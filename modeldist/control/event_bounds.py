@@ -8,6 +8,7 @@ from modeldist.scheduler.messages import Event, JoinTasks, TaskJoin
 from modeldist.scheduler.pieces import PieceLayout, piece_size_for
 
 LARGEST_SHARD = 1 << 46  # bytes, 64 TiB
+MOST_LEASES = 4096  # held by one node on one task; far more than streams
 MOST_PIECES = 1 << 22  # 64 TiB in pieces of 16 MiB
 LONGEST_ORIGIN = 512  # characters
 
@@ -35,6 +36,8 @@ def _check_join(join: TaskJoin) -> None:
         raise _refused(f"{join.task}: the name of its origin is longer than {LONGEST_ORIGIN} characters.")
     if any(digest.piece < 0 or len(digest.blake3) != 32 for digest in join.digests):
         raise _refused(f"{join.task}: a piece digest is malformed.")
+    if len(join.leases) > MOST_LEASES:
+        raise _refused(f"{join.task}: a node cannot hold {len(join.leases)} leases on it.")
 
 
 def _refused(message: str) -> ControlPlaneRefused:

@@ -25,6 +25,7 @@ from modeldist.control.store.pulls import Pulls
 from modeldist.control.store.tokens import Tokens
 
 NOTE_NODES = 60.0  # seconds between two writes of when connected nodes were last heard
+RECENT = 300.0  # seconds; nodes seen since then are waited for after a restart: what they read has not ended long ago
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ async def running(
         if origins is None:
             origins = await _origins(settings, stack)
         scheduler = scheduler or _phase1(settings)
+        scheduler.expect(await nodes.seen_since(time.time() - RECENT), time.monotonic())
         core = ControlCore(
             scheduler=scheduler,
             resolver=Resolver(origins, artifacts, time.monotonic),

@@ -54,6 +54,15 @@ class Location(msgspec.Struct, frozen=True, omit_defaults=True):
 # --- events: node -> phase 1 ---------------------------------------------------------------------------------------
 
 
+class HeldLease(msgspec.Struct, frozen=True, array_like=True):
+    """An origin lease that a node was granted in an earlier session and goes on reading; fields as in LeaseGranted."""
+
+    lease: int
+    start: int
+    count: int
+    after: int = 0
+
+
 class TaskJoin(msgspec.Struct, frozen=True, omit_defaults=True):
     """One shard task a node wants (or already holds: `have` full). `origin` names the origin's budget (its host)."""
 
@@ -64,10 +73,14 @@ class TaskJoin(msgspec.Struct, frozen=True, omit_defaults=True):
     digests: tuple[PieceDigest, ...] = ()  # piece digests this node knows; trusted only while nobody said otherwise
     piece_size: int = 0  # of a partial file that exists already; 0: none
     seed_only: bool = False  # the node has it all and offers it
+    leases: tuple[HeldLease, ...] = ()  # what it is reading from the origin; said in the first join of a session
 
 
 class JoinTasks(Message, frozen=True, tag="join"):
-    """Open or join shard tasks. Answered by TaskJoined per task, then Parents and LeaseGranted as they come."""
+    """Open or join shard tasks. Answered by TaskJoined per task, then Parents and LeaseGranted as they come.
+
+    In a new session a node first joins everything it fetches or offers; its first Report says that this is all.
+    """
 
     tasks: tuple[TaskJoin, ...]
     priority: Priority = Priority.PULL
@@ -93,7 +106,7 @@ class TaskReport(msgspec.Struct, frozen=True, omit_defaults=True):
     """What changed on one task since the last report."""
 
     task: Digest
-    have: bytes = b""  # the whole bitmap, when it changed
+    have: bytes | None = None  # the whole bitmap, when it changed; empty: nothing is held any more
     verified: tuple[PieceDigest, ...] = ()  # pieces read from the origin under a lease, with their digests
     lease_bytes: dict[int, int] = {}  # lease id -> bytes read under it so far (progress keeps it alive)
     parents: tuple[ParentReport, ...] = ()

@@ -270,7 +270,7 @@ class SimulatedNode:
         tasks = tuple(
             m.TaskReport(
                 task,
-                have=PieceSet(self.have[task]).to_bytes() if task in self._changed else b"",
+                have=PieceSet(self.have[task]).to_bytes() if task in self._changed else None,
                 lease_bytes=leases.get(task, {}),
                 parents=tuple(parents.get(task, ())),
             )

@@ -25,6 +25,7 @@ AgentToken = Annotated[Token, Depends(Needs("admin", "agent"))]
 HELLO_WITHIN = 10.0  # seconds from the handshake to Hello
 CLOSE_WITHIN = 2.0  # seconds a close may take; an agent that does not read cannot take it
 
+GOODBYE = (1000, 1001)  # how an agent closes when it stops; a connection that breaks has other codes
 GOING_AWAY = 1001
 NOT_BINARY = 1003
 MALFORMED = 1007
@@ -70,15 +71,19 @@ async def _greet_and_carry(websocket: WebSocket, core: ControlCore, token: Token
         await websocket.send_bytes(encode(Refused(refused.info())))
         raise _Ended(VIOLATION, refused.message) from None
     log.info("agent %s (%s) connected with token %r", opened.node, hello.name, token.name)
-    reason = "the connection was lost"
+    reason, lost = "the connection was lost", True
     try:
         await websocket.send_bytes(encode(opened.welcome))
         await _carry(websocket, core, opened)
+    except WebSocketDisconnect as end:
+        if end.code in GOODBYE:
+            reason, lost = "the agent said goodbye", False
+        raise
     except _Ended as ended:
         reason = ended.reason
         raise
     finally:
-        core.disconnect(opened, reason)
+        core.disconnect(opened, reason, lost=lost)
         log.info("agent %s disconnected: %s", opened.node, opened.outbox.closed)
 
 

@@ -55,6 +55,12 @@ class Nodes:
             found = await session.execute(select(NodeRow.node).where(NodeRow.node.in_(nodes)))
             return set(found.scalars())
 
+    async def seen_since(self, when: float) -> set[str]:
+        """Nodes that were connected at `when` (seconds since the epoch) or later."""
+        async with self._database.transaction() as session:
+            found = await session.execute(select(NodeRow.node).where(NodeRow.last_seen >= when))
+            return set(found.scalars())
+
     async def get(self, node: str) -> KnownNode | None:
         async with self._database.transaction() as session:
             row = await session.get(NodeRow, node)

@@ -5,8 +5,10 @@ Imports the scheduler's own files and `modeldist.artifact`, nothing else.
 
     machine.py     the events, one by one
     swarm.py       one task: its members, what they hold, piece digests
+    presence.py    nodes that are away and may come back
     leases.py      who reads which pieces from the origin; expiry
     lease_book.py  the leases that are out
+    adoption.py    leases that a node went on reading while it was away
     asking.py      who would read from the origin
     budget.py      an origin's streams and bytes/s; whose turn it is
     candidates.py  which parents a child gets

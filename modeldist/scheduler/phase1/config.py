@@ -16,6 +16,12 @@ class Phase1Config:
     `restart_grace`: after a start of the control plane, a task that a node joins with partial content gets no leases
     for this long, so that what other nodes hold is known before anything is read again. 0 in embedded mode.
     `restart_window`: how long after the first event a start counts as recent.
+    `return_grace`: after a restart nobody gets a lease until all nodes that were there before have said what they hold
+    and read, or this long: a node that fetches tries to come back every 2 s. Longer by `return_seconds` for each of
+    them, since a control plane opens some thousand sessions a second.
+    `reconnect_grace`: a node whose session broke keeps its place and its leases for this long: a living one tries to
+    come back after at most 0.25, 0.75 and 1.75 s. `doubted_grace`: the same when a child lost its connection to the
+    node too, which is how a killed process looks; long enough for the first of those tries.
     `lease_seconds`: what a lease should take to read at most, by the rate of the node's last leases.
     `lease_timeout`: a lease without progress for this long is revoked; `tail_timeout`: the same when nothing else of
     the task is left to lease, so that everybody waits for it.
@@ -41,6 +47,10 @@ class Phase1Config:
     lease_back_off_max: float = 30.0
     restart_grace: float = 2.0
     restart_window: float = 30.0
+    return_grace: float = 3.0
+    return_seconds: float = 0.001
+    reconnect_grace: float = 2.0
+    doubted_grace: float = 0.5
     digest_grace: float = 2.0
     digest_interval: float = 0.02
     digest_messages: float = 5000.0

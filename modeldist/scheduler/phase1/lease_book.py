@@ -59,9 +59,17 @@ class LeaseBook:
 
     def add(self, swarm: Swarm, node: str, start: int, count: int, now: float) -> Lease:
         """A new lease that may not be read yet."""
-        unread = span(start, count)
-        lease = Lease(self._next_id, swarm.task, node, swarm.origin, start, count, unread, granted=now, progressed=now)
+        while self._next_id in self._leases:  # taken over from an earlier life of the control plane
+            self._next_id += 1
+        lease = self.take_over(swarm, node, self._next_id, start, count, span(start, count), now)
         self._next_id += 1
+        return lease
+
+    def take_over(
+        self, swarm: Swarm, node: str, lease_id: int, start: int, count: int, unread: int, now: float
+    ) -> Lease:
+        """A lease of a known number, which is not in the book. It may not be read yet."""
+        lease = Lease(lease_id, swarm.task, node, swarm.origin, start, count, unread, granted=now, progressed=now)
         self._leases[lease.id] = lease
         self._by_node.setdefault(node, {})[lease.id] = lease
         swarm.leased |= lease.unread

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from modeldist.artifact import Digest
 from modeldist.scheduler.messages import LeaseGranted, LeaseRevoked
+from modeldist.scheduler.phase1.adoption import Adoption
 from modeldist.scheduler.phase1.asking import Asking
 from modeldist.scheduler.phase1.budget import OriginBudget
 from modeldist.scheduler.phase1.config import Phase1Config
@@ -36,6 +37,7 @@ class LeaseDesk:
         self._nodes = nodes
         self.asking = Asking(config, swarms)
         self.book = LeaseBook(self.asking, swarms, nodes, first_id)
+        self.adoption = Adoption(self.asking, self.book)
         self._next_weighing = 0.0
 
     # --- taking back -----------------------------------------------------------------------------------------------
@@ -57,7 +59,7 @@ class LeaseDesk:
         record = self._nodes[node]
         pause = min(self._config.lease_back_off * 2.0**record.lease_failures, self._config.lease_back_off_max)
         record.lease_failures = min(record.lease_failures + 1, 16)
-        record.barred_until = now + pause
+        record.barred_until = max(record.barred_until, now + pause)
 
     def drop(self, swarm: Swarm, node: str, now: float) -> list[tuple[str, LeaseRevoked]]:
         """All leases of a node on a task end now."""
@@ -154,7 +156,8 @@ class LeaseDesk:
     def _may_read(self, node: str, budget: OriginBudget, now: float) -> bool:
         """Not while it waits after failures; and a node that serves slowly reads no more than it can pass on, unless
         nobody else reads."""
-        if self._nodes[node].barred_until > now:
+        record = self._nodes[node]
+        if record.absent or record.barred_until > now:
             return False
         turn = budget.turn(node)
         return turn.weight >= _SERVES_WELL or not budget.streams or turn.level <= budget.fair_share()

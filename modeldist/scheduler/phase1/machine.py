@@ -18,6 +18,7 @@ from modeldist.scheduler.phase1.leases import LeaseDesk
 from modeldist.scheduler.phase1.load import LoadRecord
 from modeldist.scheduler.phase1.nodes import Node
 from modeldist.scheduler.phase1.parents import ParentLists
+from modeldist.scheduler.phase1.presence import Presence
 from modeldist.scheduler.phase1.rejection import Verdict, judge
 from modeldist.scheduler.phase1.service import Service
 from modeldist.scheduler.phase1.swarm import Member, Swarm
@@ -43,6 +44,7 @@ class Phase1:
         self._desk = LeaseDesk(config, self._swarms, self._nodes, first_id=rng.randrange(1, 1 << 40))
         self._candidates = Candidates(config, self._nodes, rng)
         self._parents = ParentLists(config, self._swarms, self._nodes, self._candidates, rng)
+        self._presence = Presence(config)
         self._unpublished: dict[Digest, None] = {}
         self._handlers: dict[type, Callable[[Node, Any, float], Told]] = {
             m.JoinTasks: self._join_tasks,
@@ -56,22 +58,37 @@ class Phase1:
     # --- nodes -----------------------------------------------------------------------------------------------------
 
     def node_joined(self, node: str, address: str, location: m.Location, now: float) -> Told:
-        """A session opened. `address` empty: it serves nobody. A node that was here already starts afresh."""
-        told = self.node_left(node, now)
+        """A session opened. `address` empty: it serves nobody. A node that was here already keeps the tasks and leases
+        that it names again before its first report."""
         if self._started is None:
             self._started = now
-        self._nodes[node] = Node(
-            node,
-            address,
-            location,
-            LoadRecord(self._config.load_stale),
-            Service(self._config.candidates),
-            joined=now,
-        )
+        load, service = LoadRecord(self._config.load_stale), Service(self._config.candidates)
+        record = Node(node, address, location, load, service, joined=now)
+        told: Told = []
+        if (before := self._nodes.get(node)) is not None:
+            told += self.node_lost(node, now)
+            record.tasks, record.unconfirmed = before.tasks, dict(before.tasks)
+            record.service = before.service  # its children are still counted there
+            record.lease_rate, record.lease_bytes = before.lease_rate, before.lease_bytes
+            self._presence.back(node, now)
+        self._nodes[node] = record
         return told
 
+    def node_lost(self, node: str, now: float) -> Told:
+        """The session broke without a goodbye. A node that only lost its connection comes back within moments and goes
+        on reading meanwhile, so its leases are not granted to others yet."""
+        record = self._nodes.get(node)
+        if record is None:
+            return []
+        record.absent = True
+        for task in record.tasks:
+            self._desk.asking.ask(self._swarms[task], self._swarms[task].members[node], 0)
+        self._presence.lost(node, now)
+        return self._settle([], now)
+
     def node_left(self, node: str, now: float) -> Told:
-        """The session is gone. What the node had leased is granted to others at once."""
+        """The node said goodbye, or did not come back. What it had leased is granted to others at once."""
+        self._presence.confirmed(node)
         record = self._nodes.get(node)
         if record is None:
             return []
@@ -81,6 +98,17 @@ class Phase1:
             budget.turns.pop(node, None)
         del self._nodes[node]
         return self._settle([], now)
+
+    def expect(self, nodes: Iterable[str], now: float) -> None:
+        """After a restart of the control plane: these had sessions before. Nobody is granted a lease until they have
+        said what they hold and read, or some seconds have passed."""
+        self._presence.expect(nodes, now)
+
+    def _confirmed(self, record: Node, now: float) -> None:
+        """What the node has not named again by now is over."""
+        self._presence.confirmed(record.name)
+        for task in list(record.unconfirmed):
+            self._leave(record, task, now)
 
     # --- events ----------------------------------------------------------------------------------------------------
 
@@ -93,6 +121,11 @@ class Phase1:
     def tick(self, now: float) -> Told:
         """Time passed (every 50-200 ms): expiry, refreshed parents, batches of digests, budgets that fill up."""
         told: Told = [*self._desk.expire(now)]
+        for node in self._presence.overdue(now):
+            if (record := self._nodes[node]).absent:
+                told += self.node_left(node, now)
+            else:
+                self._confirmed(record, now)
         self._desk.tick(now)
         told += self._parents.tick(now)
         return self._settle(told, now)
@@ -101,7 +134,8 @@ class Phase1:
         """What follows from any event: digests due, leases that can be granted."""
         for task in list(self._unpublished):
             told += self._publish(self._swarms[task], now)
-        told += self._desk.grant(now)
+        if not self._presence.waiting(now):
+            told += self._desk.grant(now)
         return told
 
     def _join_tasks(self, node: Node, event: m.JoinTasks, now: float) -> Told:
@@ -117,20 +151,29 @@ class Phase1:
             self._swarms[join.task] = swarm
         if swarm.layout.size != join.size:
             return []  # a digest has one size; whoever says otherwise is not let in
-        if join.task in node.tasks:
-            self._leave(node, join.task, now, keep=True)
         have = self._brought(swarm, join)
         complete = have == swarm.all
         member = Member(node.name, node.location, not complete, join.seed_only, priority, now)
+        before = swarm.members.get(node.name)
+        first_of_session = before is None or join.task in node.unconfirmed
+        if before is not None:
+            member.read = before.read
+            self._leave(node, join.task, now, rejoins=True)
         node.tasks[join.task] = None
         swarm.add(member, serves=bool(node.address))
         swarm.holds(member, have, now)
-        if join.piece_size in (0, swarm.layout.piece_size):
-            swarm.learn(join.digests, have, proven=False, now=now)
+        told_digests = join.digests if join.piece_size in (0, swarm.layout.piece_size) else ()
+        self._note_read(swarm, member, self._desk.book.verified(swarm, node.name, have, now), told_digests, now)
+        swarm.learn(told_digests, have, proven=False, now=now)
         self._desk.asking.watch_dark(swarm)
         self._note_digests(swarm)
-        self._hold_back(swarm, have, complete, now)
+        if have and not complete and before is None:
+            self._hold_back(swarm, node, now)
         told: Told = [(node.name, m.TaskJoined(join.task, swarm.layout.piece_size))]
+        if first_of_session:
+            # A lease granted earlier in this session may still be on its way, so a later join says nothing of leases.
+            revoked = self._desk.adoption.settle(swarm, member, join.leases, now)
+            told += [(node.name, instruction) for instruction in revoked]
         if member.wants:
             known = [m.PieceDigest(piece, digest) for piece, digest in swarm.digests.items()]
             if known:
@@ -147,11 +190,13 @@ class Phase1:
             return swarm.all
         return have if layout == swarm.layout else 0
 
-    def _hold_back(self, swarm: Swarm, have: int, complete: bool, now: float) -> None:
-        """Soon after a start, partial content means that others may hold the rest."""
+    def _hold_back(self, swarm: Swarm, node: Node, now: float) -> None:
+        """Soon after a start, partial content means that others may hold the rest, unless it is known who they are."""
         config = self._config
+        if self._presence.informed and node.reported is None:
+            return
         recent = self._started is not None and now - self._started <= config.restart_window
-        if have and not complete and recent and config.restart_grace > 0 and swarm.hold_until == float("-inf"):
+        if recent and config.restart_grace > 0 and swarm.hold_until == float("-inf"):
             swarm.hold_until = now + config.restart_grace
             self._desk.asking.wake_at(swarm, swarm.hold_until)
 
@@ -161,23 +206,27 @@ class Phase1:
                 self._leave(node, task, now)
         return []
 
-    def _leave(self, node: Node, task: Digest, now: float, *, keep: bool = False) -> None:
-        """`keep`: the swarm stays even when empty."""
+    def _leave(self, node: Node, task: Digest, now: float, *, rejoins: bool = False) -> None:
+        """`rejoins`: it is back at once, so its leases stay, and the swarm even when empty."""
         swarm = self._swarms[task]
         member = swarm.members[node.name]
         self._desk.asking.ask(swarm, member, 0)
-        self._desk.drop(swarm, node.name, now)
+        if not rejoins:
+            self._desk.drop(swarm, node.name, now)
         self._candidates.release_all(swarm, member)
         node.tasks.pop(task, None)
+        node.unconfirmed.pop(task, None)
         swarm.remove(node.name)
         self._parents.left(swarm, member)
         self._desk.asking.watch_dark(swarm)
         self._desk.asking.wake(swarm)
-        if not swarm.members and not keep:
+        if not swarm.members and not rejoins:
             self._unpublished.pop(task, None)
             del self._swarms[task]
 
     def _report(self, node: Node, event: m.Report, now: float) -> Told:
+        if node.reported is None:
+            self._confirmed(node, now)
         interval = now - (node.joined if node.reported is None else node.reported)
         fresh = node.load.accept(event.seq, event.load, now)
         if fresh:
@@ -193,17 +242,14 @@ class Phase1:
             return  # it speaks of pieces that are void; its next lease request shows that it knows
         for lease, total in report.lease_bytes.items():
             self._desk.book.progressed(node.name, lease, total, now)
-        have = PieceSet.from_bytes(report.have).bits if report.have else member.have
+        have = member.have if report.have is None else PieceSet.from_bytes(report.have).bits
         for digest in report.verified:
             if 0 <= digest.piece < swarm.layout.count:
                 have |= 1 << digest.piece
         if have != member.have:
             new = swarm.holds(member, have, now)
             read = self._desk.book.verified(swarm, node.name, new, now)
-            size = swarm.layout.bytes_of(PieceSet(read))
-            member.read += size
-            swarm.origin_bytes += size
-            swarm.learn(report.verified, read, proven=True, now=now)
+            self._note_read(swarm, member, read, report.verified, now)
             self._desk.asking.watch_dark(swarm)
         if report.verified:
             swarm.learn(report.verified, member.have, proven=False, now=now)
@@ -211,9 +257,19 @@ class Phase1:
         for parent in report.parents:
             if (served_by := self._nodes.get(parent.node)) is not None:
                 served_by.service.report(node.name, parent, interval, now)
+                if parent.failures and served_by.absent:
+                    self._presence.doubted(parent.node)
         if member.wants and member.have == swarm.all:
             member.completed = now
             self._satisfied(swarm, member)
+
+    @staticmethod
+    def _note_read(swarm: Swarm, member: Member, read: int, told: Iterable[m.PieceDigest], now: float) -> None:
+        """The member read the pieces of the bitmap `read` under its leases; `told` are their digests, and others."""
+        size = swarm.layout.bytes_of(PieceSet(read))
+        member.read += size
+        swarm.origin_bytes += size
+        swarm.learn(told, read, proven=True, now=now)
 
     def _satisfied(self, swarm: Swarm, member: Member) -> None:
         swarm.content(member)

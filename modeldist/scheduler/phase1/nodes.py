@@ -13,7 +13,8 @@ from modeldist.scheduler.phase1.service import Service
 @dataclass(slots=True)
 class Node:
     """`lease_rate`: bytes/s that one of its origin streams brought lately; `lease_bytes`: the size of its last lease.
-    `barred_until`: gets no leases before that, because the last ones failed or stood still."""
+    `barred_until`: gets no leases before that, because the last ones failed or stood still. `absent`: it has no
+    session now. `unconfirmed`: tasks of an earlier session that it did not join again in this one."""
 
     name: str
     address: str
@@ -27,6 +28,8 @@ class Node:
     lease_bytes: int = 0
     lease_failures: int = 0
     barred_until: float = 0.0
+    absent: bool = False
+    unconfirmed: dict[Digest, None] = field(default_factory=dict)
 
     def capacity(self, now: float) -> float | None:
         """Bytes/s it can send: its line rate, or more than it was ever seen to serve. None: unknown."""

@@ -49,6 +49,7 @@ class Phase2:
             m.PieceRejected: self._piece_rejected,
             m.PieceBusy: self._piece_busy,
             m.PieceRefused: self._piece_refused,
+            m.TaskRejoined: self._task_rejoined,
             m.TaskRestarted: self._task_restarted,
             m.Demand: self._demand,
             m.Tick: self._tick,
@@ -62,6 +63,10 @@ class Phase2:
         out = list(self._out)
         self._out.clear()
         return out
+
+    def leases(self, task: Digest) -> list[m.LeaseArrived]:
+        """Leases on the task that this node reads or is going to read, oldest first."""
+        return self._reading.of(task)
 
     @property
     def bytes_in_flight(self) -> int:
@@ -86,6 +91,11 @@ class Phase2:
         self._leave_parents(fetch, now)
         self._stop_leases(event.task)
         self._lease_asked.pop(event.task, None)
+
+    def _task_rejoined(self, event: m.TaskRejoined, now: float) -> None:
+        fetch = self._tasks.get(event.task)
+        if fetch is not None and not fetch.complete:
+            self._request_leases(fetch, now)
 
     def _task_restarted(self, event: m.TaskRestarted, now: float) -> None:
         if (fetch := self._tasks.get(event.task)) is None:

@@ -139,6 +139,13 @@ class PieceRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskRejoined:
+    """Phase 1 knows the task again after a broken session: what was asked of it before is forgotten there."""
+
+    task: Digest
+
+
+@dataclass(frozen=True, slots=True)
 class TaskRestarted:
     """All pieces of the task are void (TaskReset): start again from nothing, with no digest known."""
 
@@ -173,6 +180,7 @@ Event = (
     | PieceRejected
     | PieceBusy
     | PieceRefused
+    | TaskRejoined
     | TaskRestarted
     | Demand
     | Tick

@@ -1,0 +1,54 @@
+"""Nodes that are away: whose session broke, and whom a restarted control plane waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from modeldist.scheduler.phase1.config import Phase1Config
+
+
+class Presence:
+    """Remembers until when a node that is away is believed in. Times in seconds, as handed in."""
+
+    def __init__(self, config: Phase1Config) -> None:
+        self._config = config
+        self._until: dict[str, float] = {}  # node -> when what it does not confirm is given up
+        self._lost_at: dict[str, float] = {}
+        self._expected: set[str] = set()
+        self._wait_until = float("-inf")
+        self.informed = False  # it is known which nodes had sessions before
+
+    def lost(self, node: str, now: float) -> None:
+        """Its session broke."""
+        self._lost_at[node] = now
+        self._until[node] = now + self._config.reconnect_grace
+
+    def doubted(self, node: str) -> None:
+        """A child cannot get anything from it either."""
+        if (lost_at := self._lost_at.get(node)) is not None:
+            self._until[node] = min(self._until[node], lost_at + self._config.doubted_grace)
+
+    def back(self, node: str, now: float) -> None:
+        """It has a session again, and some time to say what it holds."""
+        if self._lost_at.pop(node, None) is not None:
+            self._until[node] = now + self._config.reconnect_grace
+
+    def confirmed(self, node: str) -> None:
+        """It has said all it has to say, or is gone for good."""
+        self._until.pop(node, None)
+        self._lost_at.pop(node, None)
+        self._expected.discard(node)
+
+    def overdue(self, now: float) -> list[str]:
+        """Nodes whose time is over."""
+        return [node for node, until in self._until.items() if until <= now]
+
+    def expect(self, nodes: Iterable[str], now: float) -> None:
+        """They had sessions before the control plane was started again."""
+        self.informed = True
+        self._expected = set(nodes)
+        self._wait_until = now + self._config.return_grace + self._config.return_seconds * len(self._expected)
+
+    def waiting(self, now: float) -> bool:
+        """Whether some node may still say that it reads or holds what looks free."""
+        return bool(self._expected) and now < self._wait_until
