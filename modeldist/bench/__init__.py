@@ -1,0 +1,10 @@
+"""Benchmarks: each prints ratios to what a user would use instead, taken in one run on one machine.
+
+`python -m modeldist.bench NAME` runs one; with `--write` its result becomes a marked section of docs/performance.md.
+May import everything but cli (commands are run as programs).
+
+    machine.py   what ran it and how busy it was        runs.py      repeated runs, medians, spread
+    report.py    sections of docs/performance.md        programs.py  a program's time, CPU and memory
+    nginx.py     plain and Hugging Face shaped origin   rivals.py    programs and libraries to compare with
+    single.py    one node, one file                     small_files.py  one node, a thousand small files
+"""

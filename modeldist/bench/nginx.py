@@ -1,0 +1,156 @@
+"""nginx on loopback as an origin: files by URL, and the same files as a Hugging Face shaped repository.
+
+Everything is static, so that no interpreter stands between the bytes and the contenders.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from modeldist.errors import UsageError
+
+REPOSITORY = "org/model"
+_PATIENCE = 10.0  # seconds for nginx to listen
+
+
+@dataclass(frozen=True)
+class Served:
+    """One file. LFS files are known by their sha256, others by their git blob's sha1."""
+
+    path: str
+    size: int
+    sha256: str
+    oid: str
+    lfs: bool
+
+    @property
+    def etag(self) -> str:
+        return self.sha256 if self.lfs else self.oid
+
+
+class Nginx:
+    """Serves the files under `content` until the `with` block ends; `home` takes its configuration and logs."""
+
+    def __init__(self, home: Path, content: Path) -> None:
+        self._home = home
+        self._content = content
+        self.files = tuple(_served(content, path) for path in sorted(content.rglob("*")) if path.is_file())
+        self.commit = hashlib.sha1("".join(file.sha256 for file in self.files).encode()).hexdigest()  # noqa: S324
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def file_url(self, path: str) -> str:
+        return f"{self.url}/files/{path}"
+
+    def __enter__(self) -> Self:
+        binary = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+        if binary is None:
+            raise UsageError("nginx is not installed.", remedy="Debian: apt-get install nginx-light")
+        self._home.mkdir(parents=True, exist_ok=True)
+        self.port = _free_port()
+        (self._home / "api.json").write_text(json.dumps(self._info()))
+        (self._home / "tree.json").write_text(json.dumps(self._tree()))
+        config = self._home / "nginx.conf"
+        config.write_text(self._config())
+        command = [binary, "-p", str(self._home), "-c", str(config), "-e", str(self._home / "error.log")]
+        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        deadline = time.monotonic() + _PATIENCE
+        while not _listens(self.port):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.__exit__(None, None, None)
+                raise UsageError(f"nginx does not start: {(self._home / 'error.log').read_text()[-1000:]}")
+            time.sleep(0.02)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+            self._process = None
+
+    # --- what it says ---
+
+    def _info(self) -> dict[str, object]:
+        siblings = [
+            {"rfilename": file.path, "size": file.size, "blobId": file.oid}
+            | ({"lfs": {"sha256": file.sha256, "size": file.size, "pointerSize": 134}} if file.lfs else {})
+            for file in self.files
+        ]
+        named = {"id": REPOSITORY, "modelId": REPOSITORY, "sha": self.commit}
+        return {**named, "private": False, "gated": False, "tags": [], "siblings": siblings}
+
+    def _tree(self) -> list[dict[str, object]]:
+        return [
+            {"type": "file", "path": file.path, "size": file.size, "oid": file.oid}
+            | ({"lfs": {"oid": file.sha256, "size": file.size, "pointerSize": 134}} if file.lfs else {})
+            for file in self.files
+        ]
+
+    def _config(self) -> str:
+        # As root nginx would give its workers to another user, who may not read here.
+        user = "user root root;\n" if os.geteuid() == 0 else ""
+        etags = "\n".join(f'  "~/resolve/[^/]+/{file.path}$" \'"{file.etag}"\';' for file in self.files)
+        return f"""
+{user}daemon off; worker_processes 2; pid {self._home}/nginx.pid;
+events {{ worker_connections 512; }}
+http {{
+  access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000; default_type application/octet-stream;
+  client_body_temp_path {self._home}/t1; proxy_temp_path {self._home}/t2; fastcgi_temp_path {self._home}/t3;
+  uwsgi_temp_path {self._home}/t4; scgi_temp_path {self._home}/t5;
+  open_file_cache max=4096; map_hash_bucket_size 512; map_hash_max_size 16384;
+  map $uri $file_etag {{
+{etags}
+  }}
+  server {{
+    listen 127.0.0.1:{self.port} backlog=1024;
+    location /files/ {{ alias {self._content}/; }}
+    location ~ ^/{REPOSITORY}/resolve/[^/]+/(.+)$ {{
+      alias {self._content}/$1; etag off;
+      add_header ETag $file_etag; add_header X-Repo-Commit {self.commit};
+    }}
+    location ~ ^/api/models/{REPOSITORY}(/revision/[^/]+)?$ {{
+      default_type application/json; alias {self._home}/api.json;
+    }}
+    location ~ ^/api/models/{REPOSITORY}/tree/ {{ default_type application/json; alias {self._home}/tree.json; }}
+  }}
+}}
+"""
+
+
+def _served(content: Path, path: Path) -> Served:
+    sha256, sha1 = hashlib.sha256(), hashlib.sha1(usedforsecurity=False)
+    size = path.stat().st_size
+    sha1.update(b"blob %d\0" % size)
+    lfs = path.suffix == ".safetensors"
+    with path.open("rb", buffering=0) as file:
+        while part := file.read(1 << 20):
+            sha256.update(part)
+            if not lfs:
+                sha1.update(part)
+    oid = sha1.hexdigest() if not lfs else sha256.hexdigest()[:40]
+    return Served(str(path.relative_to(content)), size, sha256.hexdigest(), oid, lfs)
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0

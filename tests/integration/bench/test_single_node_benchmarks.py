@@ -1,0 +1,29 @@
+"""The single-node benchmarks run against a real nginx; what they measure decides nothing here."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from modeldist.bench import single, small_files
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("nginx", path="/usr/sbin:/usr/bin") is None, reason="nginx is not installed"
+)
+
+
+def test_single_prints_a_line_per_contender(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    single.main(["--size", "2", "--repeat", "1", "--directory", str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert "load" in printed.splitlines()[0]
+    assert "| modeldist http |" in printed and "| modeldist hf |" in printed
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_small_files_prints_the_ratio_to_the_bytes_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small_files.main(["--files", "5", "--large", "1", "--repeat", "1", "--directory", str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert "| modeldist, all files |" in printed
+    assert list(tmp_path.iterdir()) == []
