@@ -7,12 +7,15 @@ declare -A needed=(
   [docker-registry]=docker-registry   # a real registry
   [skopeo]=skopeo                     # another tool's reading of what we push
   [nginx]=nginx-light                 # a real web server
-  [python3]=python3-venv
 )
 missing=()
 for command in "${!needed[@]}"; do
   PATH="$PATH:/usr/sbin:/sbin" command -v "$command" >/dev/null 2>&1 || missing+=("${needed[$command]}")
 done
+# Debian's Python makes no virtual environment with pip in it until this package is there.
+"${PYTHON:-python3}" -c 'import ensurepip' >/dev/null 2>&1 || missing+=(python3-venv)
+# The control plane's other database. Its programs are not on the PATH, and no cluster of its own is wanted.
+compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
 [ "${#missing[@]}" -eq 0 ] && exit 0
 
 left_out() {
@@ -31,10 +34,17 @@ echo "modeldist: installing ${missing[*]}" >&2
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 export DEBIAN_FRONTEND=noninteractive
-# A package's service must not start here: the tests start their own on free ports.
+# A package's service must not start here: the tests start their own on free ports. Nor shall PostgreSQL's package lay
+# out a cluster of its own, so for the length of the install it is told not to.
+no_cluster=/etc/postgresql-common/createcluster.d/modeldist.conf
 install() {
   "${run[@]}" env RUNLEVEL=1 apt-get install -y --no-install-recommends "${missing[@]}" >>"$log" 2>&1
 }
+if [[ " ${missing[*]} " == *" postgresql "* ]]; then
+  "${run[@]}" mkdir -p "${no_cluster%/*}"
+  echo "create_main_cluster = false" | "${run[@]}" tee "$no_cluster" >/dev/null
+  trap 'rm -f "$log"; "${run[@]}" rm -f "$no_cluster"' EXIT
+fi
 if ! install; then
   "${run[@]}" apt-get update >>"$log" 2>&1 || { tail -5 "$log" >&2; left_out "apt-get update failed"; }
   install || { tail -5 "$log" >&2; left_out "apt-get install failed"; }
