@@ -12,7 +12,7 @@ STAMP := $(VENV)/.installed
 help:  ## what can be done
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-system:  ## install Debian's registry, skopeo, nginx where root or sudo allows; say what is left out otherwise
+system:  ## install Debian's registry, skopeo, nginx, PostgreSQL where root or sudo allows; say what is left out otherwise
 	@deploy/setup/system-packages.sh
 
 $(STAMP): pyproject.toml deploy/setup/environment.sh
