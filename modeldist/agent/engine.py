@@ -85,7 +85,7 @@ class Engine:
         self.node = Node(store, self.config, self._loop, self._apply, self.session.post, self._phase2.leases)
         self._verifier = Verifier(self.config.verify_threads)
         self._parents = Parents(transport, store.node_id, self._loop.post, self._apply)
-        self._peer_fetches = PeerFetches(self.node, self._parents, self._verifier, clock)
+        self._peer_fetches = PeerFetches(self.node, self._parents, self._verifier, clock, fail=self._fail)
         self.shards = Shards(self.node, self._parents, self._completed)
         self._leases = LeaseReads(
             self.node, readers, self._verifier, self._parents, fail=self._fail, report_soon=self._report_soon.set

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from modeldist.agent.shard_fetch import ShardFetch
+from modeldist.agent.store.failures import disk_failure
 from modeldist.agent.verify import Verifier
 from modeldist.artifact import Artifact, Digest
-from modeldist.errors import ModeldistError, StorageError
+from modeldist.errors import ModeldistError
 from modeldist.origins.base import RangeReader
 from modeldist.scheduler.pieces import PieceSet
 
@@ -117,11 +118,20 @@ class OriginReads:
         except ModeldistError as error:
             read.error = error
         except OSError as error:
-            read.error = StorageError(f"Writing {read.fetch.path} failed: {error}.", remedy="Check the store's disk.")
+            read.error = disk_failure(read.fetch.partial.path, error)
         except Exception as error:
             read.error = ModeldistError(f"Reading {read.fetch.path} from the origin failed: {error!r}.")
-        wait(read.checks)
+        self._await_checks(read)
         self._callbacks.on_end(read)
+
+    @staticmethod
+    def _await_checks(read: LeaseRead) -> None:
+        """A piece that came and cannot be kept (a full or broken disk) fails the lease."""
+        wait(read.checks)
+        for check in read.checks:
+            error = None if check.cancelled() else check.exception()
+            if isinstance(error, OSError | ModeldistError):
+                read.error = read.error or disk_failure(read.fetch.partial.path, error)
 
     def _read_span(self, reader: RangeReader, read: LeaseRead, start: int, count: int) -> None:
         fetch = read.fetch

@@ -19,7 +19,9 @@ from modeldist.agent.node import Node
 from modeldist.agent.parents import Parents
 from modeldist.agent.shard_fetch import ShardFetch
 from modeldist.agent.store.buffers import blake3_of
+from modeldist.agent.store.failures import disk_failure
 from modeldist.agent.verify import Verifier, check_piece, proves
+from modeldist.errors import ModeldistError
 from modeldist.scheduler.phase2.messages import (
     Event,
     PieceBusy,
@@ -28,7 +30,7 @@ from modeldist.scheduler.phase2.messages import (
     PieceRejected,
     PieceVerified,
 )
-from modeldist.transfer.base import Busy, Lost, Outcome, Received, Refused
+from modeldist.transfer.base import Busy, Lost, NotWritten, Outcome, Received, Refused
 
 
 @dataclass(eq=False)
@@ -41,9 +43,18 @@ class _Request:
 
 
 class PeerFetches:
-    """Loop thread only, but for `_outcome`, which transports call from their threads."""
+    """Loop thread only, but for `_outcome`, which transports call from their threads. `fail` ends a shard's fetch."""
 
-    def __init__(self, node: Node, parents: Parents, verifier: Verifier, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        parents: Parents,
+        verifier: Verifier,
+        clock: Callable[[], float],
+        *,
+        fail: Callable[[ShardFetch, ModeldistError], None],
+    ) -> None:
+        self._fail = fail
         self._clock = clock
         self._parents = parents
         self._verifier = verifier
@@ -88,6 +99,17 @@ class PeerFetches:
 
     def _check(self, request: _Request, received: Received) -> None:
         """In a verify thread."""
+        try:
+            good = self._good(request)
+        except (ModeldistError, OSError) as error:
+            self._post(bind(self._not_kept, request, disk_failure(request.fetch.partial.path, error)))
+        else:
+            self._post(bind(self._checked, request, received, good))
+
+    @staticmethod
+    def _good(request: _Request) -> bytes | None:
+        """The piece's digest if it is right; it is journaled then, unless it lies in a scratch file. Raises
+        StorageError, OSError."""
         fetch, piece = request.fetch, request.piece
         expected = fetch.trusted.get(piece)
         whole = fetch.shard.digest if fetch.self_proving else None
@@ -100,9 +122,17 @@ class PeerFetches:
                 good = found if expected in (None, found) else None
         if good is not None and request.scratch is None:
             fetch.partial.add(piece, good)
-        self._post(bind(self._checked, request, received, good))
+        return good
 
     # --- loop thread ---
+
+    def _not_kept(self, request: _Request, error: ModeldistError) -> None:
+        """This node's own disk failed: no parent is to blame, and no other would do better."""
+        fetch = request.fetch
+        self._ended(request)
+        if not fetch.ended:
+            self._apply(PieceBusy(fetch.shard.digest, request.piece, request.node, 0.0))
+            self._fail(fetch, error)
 
     def _checked(self, request: _Request, received: Received, good: bytes | None) -> None:
         fetch, task = request.fetch, request.fetch.shard.digest
@@ -135,6 +165,11 @@ class PeerFetches:
             fetch.writers[piece] = request.node
             await asyncio.to_thread(self._copy, request, good)
             fetch.writers.pop(piece, None)
+        except (ModeldistError, OSError) as error:
+            fetch.writers.pop(piece, None)
+            if not fetch.ended:
+                self._fail(fetch, disk_failure(fetch.partial.path, error))
+            return
         finally:
             self._ended(request)
         self._verified(request)
@@ -157,6 +192,9 @@ class PeerFetches:
             self._apply(PieceVerified(fetch.shard.digest, request.piece))
 
     def _not_received(self, request: _Request, outcome: Outcome) -> None:
+        if isinstance(outcome, NotWritten):
+            self._not_kept(request, disk_failure(request.fetch.partial.path, outcome.error))
+            return
         fetch, task = request.fetch, request.fetch.shard.digest
         self._ended(request)
         tally = fetch.tally(request.node)

@@ -104,7 +104,14 @@ class Lost:
     reason: str
 
 
-Outcome = Received | Busy | Refused | Lost
+@dataclass(frozen=True)
+class NotWritten:
+    """This node could not write what came into the file: nothing to do with the parent, whose connection lives on."""
+
+    error: OSError
+
+
+Outcome = Received | Busy | Refused | Lost | NotWritten
 OnOutcome = Callable[[Outcome], None]
 OnHave = Callable[[Digest, PieceSet], None]
 """(shard, newly held pieces). The first call after subscribing carries everything the parent holds."""

@@ -216,7 +216,11 @@ class MemoryConnection:
             self._settle(base.Refused(opened))
             return
         data = os.pread(opened.fd, block, fetch.start + fetch.done)
-        os.pwrite(fetch.fd, data, fetch.offset + fetch.done)
+        try:
+            os.pwrite(fetch.fd, data, fetch.offset + fetch.done)
+        except OSError as error:
+            self._settle(base.NotWritten(error))
+            return
         fetch.done += len(data)
         self._server.account.sent(len(data))
         if fetch.left:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from modeldist.errors import NotEnoughSpace, StorageError, StoreNotWritable
+from modeldist.errors import ModeldistError, NotEnoughSpace, StorageError, StoreNotWritable
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
@@ -43,6 +43,11 @@ def failure(error: OSError, action: str, path: Path) -> StorageError:
     if error.errno == errno.EFBIG:
         return StorageError(message, remedy="Raise this process's file size limit (`ulimit -f`).")
     return StorageError(message, remedy="Check the disk under the store.")
+
+
+def disk_failure(path: Path, error: OSError | ModeldistError) -> ModeldistError:
+    """What a failure while storing a piece in `path` means: it is of this node's disk, whoever sent the piece."""
+    return error if isinstance(error, ModeldistError) else failure(error, "write a piece", path)
 
 
 def free_bytes(path: Path) -> int:

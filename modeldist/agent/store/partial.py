@@ -84,6 +84,11 @@ class Partial:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
+    @property
+    def path(self) -> Path:
+        """The data file."""
+        return self._folder / "data"
+
     # --- what is here ---
 
     def have(self) -> PieceSet:

@@ -17,14 +17,15 @@ from modeldist.artifact import Digest
 from modeldist.scheduler.pieces import PieceSet
 from modeldist.transfer import base, frames
 from modeldist.transfer.frame_reader import Event, FrameReader
-from modeldist.transfer.tcp.socket_to_file import SocketToFile
+from modeldist.transfer.tcp.socket_to_file import NotWritable, SocketToFile
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class _Fetch:
-    """A request on its way. Bytes [offset, offset + length) of `fd` are its own; `done` of them are written."""
+    """A request on its way. Bytes [offset, offset + length) of `fd` are its own; `done` of them have come. After
+    `failed` the file is left alone."""
 
     fd: int
     offset: int
@@ -32,6 +33,7 @@ class _Fetch:
     on_outcome: base.OnOutcome
     sent_at: float
     done: int = 0
+    failed: OSError | None = None
 
 
 @dataclass
@@ -240,7 +242,7 @@ class TcpPeerConnection:
         left = body.length
         while left:
             try:
-                moved = self._bodies.move(fetch.fd, fetch.offset + fetch.done, left)
+                moved = self._move(fetch, left)
             except BlockingIOError:
                 self._nothing_came()
                 continue
@@ -248,8 +250,20 @@ class TcpPeerConnection:
             fetch.done += moved
             left -= moved
         self._reader.body_moved(body.length)
-        if body.last:
+        if body.last and fetch.failed is not None:
+            self._settle(body.request, base.NotWritten(fetch.failed))
+        elif body.last:
             self._settle(body.request, base.Received(fetch.length, self._heard_at - fetch.sent_at))
+
+    def _move(self, fetch: _Fetch, at_most: int) -> int:
+        """Some bytes of a body into its file; off the socket at any rate, where the next body waits behind them."""
+        if fetch.failed is not None:
+            return self._bodies.discard(at_most)
+        try:
+            return self._bodies.move(fetch.fd, fetch.offset + fetch.done, at_most)
+        except NotWritable as failure:
+            fetch.failed = failure.error
+            return failure.taken
 
     def _settle(self, request: int, outcome: base.Outcome) -> None:
         with self._lock:

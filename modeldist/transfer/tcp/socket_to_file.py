@@ -15,6 +15,15 @@ _PIPE_SIZES = (1 << 20, 1 << 18)  # an unprivileged user's pipes share a quota; 
 _BUFFER = 1 << 18
 
 
+class NotWritable(Exception):
+    """The file did not take what had come: `taken` bytes are gone from the socket, and lost."""
+
+    def __init__(self, error: OSError, taken: int) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.taken = taken
+
+
 class SocketToFile:
     """One per connection, used by its reader thread. The pipe is made when first needed."""
 
@@ -32,7 +41,7 @@ class SocketToFile:
         """Move between 1 and `at_most` bytes to `offset` of file `fd`; how many.
 
         Raises BlockingIOError when nothing arrived for the socket's receive timeout, EOFError at the end of the
-        connection, OSError when the file cannot be written.
+        connection, OSError when it broke, NotWritable.
         """
         if self._buffer is not None:
             return self._move_by_buffer(self._buffer, fd, offset, at_most)
@@ -45,6 +54,13 @@ class SocketToFile:
         self._empty_pipe(source, fd, offset, count)
         return count
 
+    def discard(self, at_most: int) -> int:
+        """Take between 1 and `at_most` bytes off the socket for nobody; how many. Raises as `move`."""
+        count = len(self._sock.recv(min(at_most, _BUFFER)))
+        if not count:
+            raise EOFError
+        return count
+
     def close(self) -> None:
         if self._pipe:
             for end in self._pipe:
@@ -52,33 +68,45 @@ class SocketToFile:
             self._pipe = None
 
     def _empty_pipe(self, source: int, fd: int, offset: int, count: int) -> None:
-        while count:
+        left = count
+        while left:
             try:
-                moved = os.splice(source, fd, count, offset_dst=offset, flags=os.SPLICE_F_MOVE)
+                moved = os.splice(source, fd, left, offset_dst=offset, flags=os.SPLICE_F_MOVE)
             except OSError as error:
+                data = _read_all(source, left)
                 if error.errno != errno.EINVAL:
-                    raise
+                    raise NotWritable(error, count) from error
                 self._buffer = bytearray(_BUFFER)
-                data = os.read(source, count)
-                _write_all(fd, memoryview(data), offset)
-                moved = len(data)
+                _write_all(fd, memoryview(data), offset, count)
+                return
             offset += moved
-            count -= moved
+            left -= moved
 
     def _move_by_buffer(self, buffer: bytearray, fd: int, offset: int, at_most: int) -> int:
         view = memoryview(buffer)[:at_most]
         count = self._sock.recv_into(view)
         if not count:
             raise EOFError
-        _write_all(fd, view[:count], offset)
+        _write_all(fd, view[:count], offset, count)
         return count
 
 
-def _write_all(fd: int, data: memoryview, offset: int) -> None:
-    while data:
-        written = os.pwrite(fd, data, offset)
-        data = data[written:]
-        offset += written
+def _read_all(pipe: int, count: int) -> bytes:
+    """What is left in the pipe, which must be empty before it is used again."""
+    data = b""
+    while len(data) < count:
+        data += os.read(pipe, count - len(data))
+    return data
+
+
+def _write_all(fd: int, data: memoryview, offset: int, taken: int) -> None:
+    try:
+        while data:
+            written = os.pwrite(fd, data, offset)
+            data = data[written:]
+            offset += written
+    except OSError as error:
+        raise NotWritable(error, taken) from error
 
 
 def _make_pipe() -> tuple[int, int]:

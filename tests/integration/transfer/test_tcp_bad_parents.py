@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import threading
@@ -13,7 +14,7 @@ import pytest
 from modeldist.artifact import Digest
 from modeldist.scheduler.pieces import PieceSet
 from modeldist.transfer import frames
-from modeldist.transfer.base import Lost, Received
+from modeldist.transfer.base import Lost, NotWritten, Received
 from modeldist.transfer.frame_reader import FrameReader
 from modeldist.transfer.tcp import TcpPieceServer, TcpTransport
 from tests.unit.transfer.shelf import GOOD, Child, Shelf, good_capability, until
@@ -242,14 +243,18 @@ async def test_a_file_the_kernel_cannot_splice_into(child: Child, served: tuple[
     assert child.target.read_bytes() == shelf.contents[shard]
 
 
-async def test_a_file_that_cannot_be_written(child: Child, served: tuple[Shelf, Digest]) -> None:
-    _, shard = served
-    read_only = os.open(child.target, os.O_RDONLY)
+async def test_a_full_disk_under_the_file(child: Child, served: tuple[Shelf, Digest]) -> None:
+    """What comes is thrown away to its end; the parent goes on being asked."""
+    shelf, shard = served
+    target, child.fd = child.fd, os.open("/dev/full", os.O_RDWR)
+    outcome = await child.fetch(shard, 0, 3 << 20)
     child.release()
-    child.fd = read_only
-    outcome = await child.fetch(shard, 0, 1 << 20)
-    assert isinstance(outcome, Lost)
-    assert "Bad file descriptor" in outcome.reason
+    child.fd = target
+    assert isinstance(outcome, NotWritten)
+    assert outcome.error.errno == errno.ENOSPC
+    assert isinstance(await child.fetch(shard, 0, 3 << 20), Received)
+    assert child.target.read_bytes() == shelf.contents[shard]
+    assert child.closed == []
 
 
 async def test_a_quiet_connection_is_kept_alive_by_pings(child: Child, served: tuple[Shelf, Digest]) -> None:

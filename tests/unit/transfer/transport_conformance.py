@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from modeldist.transfer.base import (
     Busy,
     CheckCapability,
     Lost,
+    NotWritten,
+    Outcome,
     PieceServer,
     Received,
     Refused,
@@ -277,6 +280,24 @@ class TransportConformance:
         await world.child(server)
         with pytest.raises(OSError, match=r"takes no more"):
             await world.child(server)
+
+    async def test_a_file_that_cannot_be_written_is_not_the_parents_fault(self, world: World) -> None:
+        content = os.urandom(3 * MIB)
+        shard = world.shelf.add(content, MIB)
+        child = await world.child(world.serve())
+        await child.subscribe(shard)
+        read_only = os.open(child.target, os.O_RDONLY)
+        outcomes: list[Outcome] = []
+        child.connection.fetch(shard, 0, 3 * MIB, read_only, 0, outcomes.append)
+        good = child.ask(shard, MIB, 2 * MIB)
+        await child.all_settled()
+        os.close(read_only)
+        (failed,) = outcomes
+        assert isinstance(failed, NotWritten)
+        assert failed.error.errno == errno.EBADF
+        assert isinstance(child.outcomes[good][0], Received), "the connection lives on"
+        assert child.target.read_bytes()[MIB:] == content[MIB:]
+        assert not child.closed
 
     # --- endings ---
 
