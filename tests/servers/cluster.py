@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -33,10 +33,21 @@ def wait_until(what: str, condition: Callable[[], bool], *, seconds: float = PAT
 
 
 class Process:
-    """A `modeldist` command that can be killed and started again. Its output is appended to `<home>/<name>.log`."""
+    """A `modeldist` command that can be killed and started again. Its output is appended to `<home>/<name>.log`.
 
-    def __init__(self, name: str, arguments: list[str], environment: dict[str, str], home: Path) -> None:
+    `command` is how modeldist is called."""
+
+    def __init__(
+        self,
+        name: str,
+        arguments: list[str],
+        environment: dict[str, str],
+        home: Path,
+        *,
+        command: Sequence[str] = MODELDIST,
+    ) -> None:
         self.name = name
+        self.command = tuple(command)
         self.arguments = arguments
         self.environment = environment
         self.log_path = home / f"{name}.log"
@@ -58,7 +69,7 @@ class Process:
     def start(self) -> None:
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [*MODELDIST, *self.arguments], env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [*self.command, *self.arguments], env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
 
     def kill(self) -> None:

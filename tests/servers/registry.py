@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -31,7 +32,7 @@ BINARY = "docker-registry"
 # bcrypt of PASSWORD at the lowest cost: docker-registry takes no other htpasswd hash.
 _HTPASSWD = f"{USERNAME}:$2b$04$Wf.lS5OCB5ajHnSyPXCT9.VTu2wrDUmE4JxebUVu5TvNlJR9t7eaS\n"
 
-_LISTENING = re.compile(r'msg="listening on 127\.0\.0\.1:(\d+)"')
+_LISTENING = re.compile(r'msg="listening on [^"]*:(\d+)"')
 # docker-registry prints one Apache combined line per request on stdout when the request is over, with the body bytes
 # it wrote: exact for complete answers; for a client that went away, what the kernel had taken by then.
 _ACCESS = re.compile(r'^\S+ - \S+ \[[^]]*\] "(?P<method>[A-Z]+) (?P<uri>\S+) [^"]*" (?P<status>\d+) (?P<bytes>\d+) ')
@@ -63,22 +64,34 @@ class Access:
 
 
 class Registry:
-    """The process. `storage` (a directory, usually tmp_path) keeps the blobs, the configuration and the logs."""
+    """The process. `storage` (a directory, usually tmp_path) keeps the blobs, the configuration and the logs.
+
+    `address` and `port` are where it listens; `inside` goes in front of its command, to run it in a network namespace.
+    """
 
     def __init__(
-        self, storage: Path, *, auth: Literal["none", "basic", "token"] = "none", delete: bool = False
+        self,
+        storage: Path,
+        *,
+        auth: Literal["none", "basic", "token"] = "none",
+        delete: bool = False,
+        address: str = "127.0.0.1",
+        port: int = 0,
+        inside: Sequence[str] = (),
     ) -> None:
         self._home = storage
         self._auth = auth
         self._delete = delete
+        self._address = address
+        self._inside = tuple(inside)
         self._process: subprocess.Popen[bytes] | None = None
         self._logs: list[IO[bytes]] = []
         self.tokens: TokenServer | None = None
-        self.port = 0
+        self.port = port
 
     @property
     def host(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{self._address}:{self.port}"
 
     @property
     def url(self) -> str:
@@ -109,7 +122,10 @@ class Registry:
         seen = self._text("stderr.log").count('msg="listening on')
         self._logs = [(self._home / name).open("ab") for name in ("stdout.log", "stderr.log")]
         self._process = subprocess.Popen(
-            [BINARY, "serve", str(config)], stdin=subprocess.DEVNULL, stdout=self._logs[0], stderr=self._logs[1]
+            [*self._inside, BINARY, "serve", str(config)],
+            stdin=subprocess.DEVNULL,
+            stdout=self._logs[0],
+            stderr=self._logs[1],
         )
         deadline = time.monotonic() + 20
         while len(ports := _LISTENING.findall(self._text("stderr.log"))) <= seen:
@@ -170,7 +186,7 @@ class Registry:
                 "delete": {"enabled": self._delete},
                 "maintenance": {"uploadpurging": {"enabled": False}},
             },
-            "http": {"addr": f"127.0.0.1:{self.port}", "secret": "of the tests"},
+            "http": {"addr": self.host, "secret": "of the tests"},
         }
         if self._auth == "basic":
             htpasswd = self._home / "htpasswd"

@@ -1,0 +1,124 @@
+"""A scenario measured: a lab is built, and each contender runs in it several times."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.netlab import goodput, host
+from tests.netlab.cluster import LabCluster
+from tests.netlab.figures import MODELDIST, Raw, Run, figure, met, run_of
+from tests.netlab.limits import bound
+from tests.netlab.model import Model
+from tests.netlab.origin import Origin
+from tests.netlab.pulls import pull_everywhere
+from tests.netlab.rivals.base import Arena, Rival
+from tests.netlab.scenario import LabScenario
+from tests.netlab.topology import Topology
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """`missing`: rival -> why it was not measured."""
+
+    scenario: LabScenario
+    machine: Mapping[str, object]
+    runs: Mapping[str, Sequence[Run]]
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+    def bars(self) -> list[tuple[str, float, float, bool]]:
+        """(figure, median, bar, met)."""
+        ours = self.runs.get(MODELDIST, ())
+        return [
+            (bar.figure, figure(ours, bar.figure), bar.at_most, met(ours, bar)) for bar in self.scenario.bars if ours
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "scenario": self.scenario.name,
+            "says": self.scenario.says,
+            "nodes": len(self.scenario.nodes),
+            "unique_bytes": self.scenario.size,
+            "machine": dict(self.machine),
+            "missing": dict(self.missing),
+            "bars": [
+                {"figure": name, "median": round(median, 4), "bar": bar, "met": good}
+                for name, median, bar, good in self.bars()
+            ],
+            "runs": {name: [run.as_dict() for run in runs] for name, runs in self.runs.items()},
+        }
+
+
+def campaign(
+    scenario: LabScenario, *, runs: int, rivals: Sequence[Rival], ours: bool = True, directory: Path, say: Say,
+    environment: dict[str, str] | None = None,
+) -> Measured:
+    """Contenders take turns, so that a change of the machine's mood meets all of them. Raises LabError."""
+    machine = {**host.facts(), "busy_before": round(host.load_now(), 4)}
+    missing = {rival.name: why for rival in rivals if (why := rival.missing())}
+    there = [rival for rival in rivals if rival.name not in missing]
+    if not scenario.rivals:
+        missing |= {rival.name: "nodes of this scenario come late or die" for rival in there}
+        there = []
+    found: dict[str, list[Run]] = {}
+    home = Path(tempfile.mkdtemp(prefix="netlab-", dir=directory))
+    try:
+        with Topology(scenario) as lab, Origin(lab, scenario, home / "origin") as origin:
+            with LabCluster(lab, scenario, home / "cluster", environment or {}) as cluster:
+                for number in range(runs if ours else 0):
+                    made = origin.new_model()
+                    links = goodput.measure(lab, scenario)
+                    limit = bound(scenario, links)
+                    run = _timed(
+                        MODELDIST,
+                        scenario,
+                        links,
+                        lambda made=made, limit=limit: pull_everywhere(  # type: ignore[misc]
+                            lab, scenario, cluster, origin, made, limit
+                        ),
+                    )
+                    _keep(found, run, number, say)
+                    cluster.empty(made.reference)
+                    origin.forget(made)
+            for number in range(runs if there else 0):
+                made = origin.new_model()
+                for rival in there:
+                    links = goodput.measure(lab, scenario)
+                    run = _rival(rival, scenario, links, lab, origin, made, home / "rival")
+                    _keep(found, run, number, say)
+                origin.forget(made)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+    return Measured(scenario, machine, found, missing)
+
+
+def _rival(
+    rival: Rival, scenario: LabScenario, links: dict[float, float], lab: Topology, origin: Origin, made: Model, home: Path
+) -> Run:
+    home.mkdir()
+    try:
+        arena = Arena(lab, scenario, origin, made, home)
+        return _timed(rival.name, scenario, links, lambda: rival.run(arena))
+    finally:
+        shutil.rmtree(home)
+
+
+def _timed(name: str, scenario: LabScenario, links: dict[float, float], work: Callable[[], Raw]) -> Run:
+    before = host.cpu_times()
+    raw = work()
+    return run_of(name, scenario, links, raw, host.busy_share(before, host.cpu_times()))
+
+
+def _keep(found: dict[str, list[Run]], run: Run, number: int, say: Say) -> None:
+    found.setdefault(run.contender, []).append(run)
+    say(
+        f"  {run.contender} {number + 1}: {run.seconds:.2f} s of {run.bound:.2f}, R {run.r:.3f}, A {run.a:.4f}, "
+        f"last/median {run.last_over_median:.3f}, CPU {run.cpu_per_gb:.2f} s/GB, {run.peak_memory >> 20} MiB, "
+        f"machine {run.machine_busy:.0%}" + (f", WRONG: {run.wrong}" if run.wrong else "")
+    )
