@@ -16,7 +16,7 @@ _PANELS = {
     "Models on this machine": ("pull", "ls", "rm", "gc", "pin", "unpin", "why"),
     "Publishing": ("build", "push", "inspect", "login", "logout"),
     "Clusters": ("server", "agent", "status", "preheat"),
-    "The program": ("version", "completion"),
+    "The program": ("version", "completion", "bench"),
 }
 _HOMES = {"unpin": "pin", "logout": "login"}
 """Modules of `modeldist.cli.commands`, where they are not called as the command is."""

@@ -7,11 +7,10 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tests.netlab import goodput, host
 from tests.netlab.cluster import LabCluster
-from tests.netlab.figures import MODELDIST, Raw, Run, figure, met, run_of
+from tests.netlab.figures import MODELDIST, Raw, Run, run_of
 from tests.netlab.limits import bound
 from tests.netlab.model import Model
 from tests.netlab.origin import Origin
@@ -32,31 +31,15 @@ class Measured:
     runs: Mapping[str, Sequence[Run]]
     missing: Mapping[str, str] = field(default_factory=dict)
 
-    def bars(self) -> list[tuple[str, float, float, bool]]:
-        """(figure, median, bar, met)."""
-        ours = self.runs.get(MODELDIST, ())
-        return [
-            (bar.figure, figure(ours, bar.figure), bar.at_most, met(ours, bar)) for bar in self.scenario.bars if ours
-        ]
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "scenario": self.scenario.name,
-            "says": self.scenario.says,
-            "nodes": len(self.scenario.nodes),
-            "unique_bytes": self.scenario.size,
-            "machine": dict(self.machine),
-            "missing": dict(self.missing),
-            "bars": [
-                {"figure": name, "median": round(median, 4), "bar": bar, "met": good}
-                for name, median, bar, good in self.bars()
-            ],
-            "runs": {name: [run.as_dict() for run in runs] for name, runs in self.runs.items()},
-        }
-
 
 def campaign(
-    scenario: LabScenario, *, runs: int, rivals: Sequence[Rival], ours: bool = True, directory: Path, say: Say,
+    scenario: LabScenario,
+    *,
+    runs: int,
+    rivals: Sequence[Rival],
+    ours: bool = True,
+    directory: Path,
+    say: Say,
     environment: dict[str, str] | None = None,
 ) -> Measured:
     """Contenders take turns, so that a change of the machine's mood meets all of them. Raises LabError."""
@@ -99,7 +82,13 @@ def campaign(
 
 
 def _rival(
-    rival: Rival, scenario: LabScenario, links: dict[float, float], lab: Topology, origin: Origin, made: Model, home: Path
+    rival: Rival,
+    scenario: LabScenario,
+    links: dict[float, float],
+    lab: Topology,
+    origin: Origin,
+    made: Model,
+    home: Path,
 ) -> Run:
     home.mkdir()
     try:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tests.netlab.limits import bound, node_bounds
-from tests.netlab.scenario import Bar, LabScenario
+from tests.netlab.scenario import LabScenario
 
 MODELDIST = "modeldist"
 _GB = 1e9
@@ -16,9 +16,11 @@ _GB = 1e9
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """What a contender hands in. `finishes`: seconds from the first start until the node had everything, survivors only;
-    `origin_bytes`: what the origin sent by its own account; `cpu` in seconds and `peak` in bytes of the nodes' processes;
-    `uplink`: bytes over each rack's uplink, the larger direction; `progress`: node -> (seconds, bytes there)."""
+    """What a contender hands in.
+
+    `finishes`: seconds from the first start until the node had everything, survivors only; `origin_bytes`: what the
+    origin sent by its own account; `cpu` in seconds and `peak` in bytes of the nodes' processes; `uplink`: bytes over
+    each rack's uplink, the larger direction; `progress`: node -> (seconds, bytes there)."""
 
     finishes: Mapping[str, float]
     origin_bytes: int
@@ -32,9 +34,10 @@ class Raw:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """r: last finish ÷ bound. a: origin bytes ÷ unique bytes. uplink: bytes over the busiest rack uplink ÷ unique bytes.
-    others: the largest finish ÷ own bound of the nodes with a full download link. last_over_median: of the times since
-    each node's own start. cpu_per_gb: seconds per GB arrived. machine_busy: share of all cores, everything included."""
+    """r: last finish ÷ bound. a: origin bytes ÷ unique bytes. uplink: bytes over the busiest rack uplink ÷ unique
+    bytes. others: the largest finish ÷ own bound of the nodes with a full download link. last_over_median: of the times
+    since each node's own start. cpu_per_gb: seconds per GB arrived. machine_busy: share of all cores, everything
+    included."""
 
     contender: str
     seconds: float
@@ -57,9 +60,7 @@ class Run:
         return {name: _rounded(value) for name, value in asdict(self).items()}
 
 
-def run_of(
-    contender: str, scenario: LabScenario, goodput: Mapping[float, float], raw: Raw, machine_busy: float
-) -> Run:
+def run_of(contender: str, scenario: LabScenario, goodput: Mapping[float, float], raw: Raw, machine_busy: float) -> Run:
     limit = bound(scenario, goodput)
     own = node_bounds(scenario, goodput)
     started = {node.name: node.start for node in scenario.nodes}
@@ -85,14 +86,6 @@ def run_of(
         wrong=raw.wrong,
         note=raw.note,
     )
-
-
-def figure(runs: Sequence[Run], name: str, of: Callable[[Sequence[float]], float] = statistics.median) -> float:
-    return of([getattr(run, name) for run in runs])
-
-
-def met(runs: Sequence[Run], bar: Bar) -> bool:
-    return figure(runs, bar.figure) <= bar.at_most
 
 
 def _rounded(value: Any) -> Any:

@@ -26,7 +26,7 @@ def _with_deaths(scenario: LabScenario, goodput: Mapping[float, float], bound: f
         )
         for node in scenario.nodes
     )
-    uplinks = {rack: goodput[scenario.uplink] for rack in scenario.racks} if scenario.uplink else {}
+    uplinks = dict.fromkeys(scenario.racks, goodput[scenario.uplink]) if scenario.uplink else {}
     return Scenario(scenario.name, scenario.shards, nodes, origin_rate=goodput[scenario.origin], rack_rate=uplinks)
 
 

@@ -1,4 +1,4 @@
-"""modeldist in the lab: every node pulls a model it has never seen, through its own warm agent, as an operator would."""
+"""modeldist in the lab: every node pulls a model it has never seen through its own warm agent, as an operator would."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Plain TCP, standard library only.
 
-    listen ADDRESS PORT               receive one stream; print bytes and seconds from the first byte to the last
-    send ADDRESS PORT SIZE            send a stream of SIZE bytes
-    link FILE SIZE LISTEN NEXT        a link of a chain: receive SIZE bytes on LISTEN ("address:port"; "-": read FILE
-                                      instead), write them to FILE and pass them on to NEXT ("-": nobody)
+listen ADDRESS PORT               receive one stream; print bytes and seconds from the first byte to the last
+send ADDRESS PORT SIZE            send a stream of SIZE bytes
+link FILE SIZE LISTEN NEXT        a link of a chain: receive SIZE bytes on LISTEN ("address:port"; "-": read FILE
+                                  instead), write them to FILE and pass them on to NEXT ("-": nobody)
 """
 
 from __future__ import annotations

@@ -140,14 +140,18 @@ class NodeProcess:
         self._process.kill()
 
 
-def all_at_once(commands: Mapping[str, Sequence[str]], environment: Mapping[str, str] | None = None) -> dict[str, Ended]:
+def all_at_once(
+    commands: Mapping[str, Sequence[str]], environment: Mapping[str, str] | None = None
+) -> dict[str, Ended]:
     """Start one program per node at the same moment; when each had everything."""
     zero = time.monotonic()
     processes = [NodeProcess(node, command, environment) for node, command in commands.items()]
     return gather(processes, zero)
 
 
-def gather(processes: Sequence[NodeProcess], zero: float, before_end: Callable[[], None] | None = None) -> dict[str, Ended]:
+def gather(
+    processes: Sequence[NodeProcess], zero: float, before_end: Callable[[], None] | None = None
+) -> dict[str, Ended]:
     """Wait for all; nobody is ended before all have finished."""
     try:
         for process in processes:

@@ -1,0 +1,67 @@
+"""The laboratory itself: it measures, and nothing of it stays."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.netlab import namespaces
+from tests.netlab.campaign import campaign
+from tests.netlab.figures import MODELDIST
+from tests.netlab.rivals.catalogue import RIVALS
+from tests.netlab.scenarios import SCENARIOS
+from tests.netlab.topology import Topology
+from tests.servers.registry import BINARY
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _a_lab_can_run() -> None:
+    if why := namespaces.missing():
+        pytest.skip(why)
+
+
+@pytest.mark.skipif(not any(Path(d, BINARY).exists() for d in os.get_exec_path()), reason=f"{BINARY} is not installed")
+def test_three_agents_read_the_origin_once_and_nothing_stays(tmp_path: Path) -> None:
+    said: list[str] = []
+    rivals = [RIVALS["TCP chain"]]
+    measured = campaign(SCENARIOS["smoke"], runs=1, rivals=rivals, directory=tmp_path, say=said.append)
+    (ours,) = measured.runs[MODELDIST]
+    assert ours.a == 1.0
+    assert not ours.wrong
+    assert set(ours.finishes) == {"n0", "n1", "n2"}
+    assert not measured.runs["TCP chain"][0].wrong
+    assert len(said) == 2
+    assert namespaces.remaining(os.getpid()) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lab_that_fails_is_removed(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), Topology(SCENARIOS["racks"]):
+        assert len(namespaces.remaining(os.getpid())) == 11
+        raise KeyboardInterrupt
+    assert namespaces.remaining(os.getpid()) == []
+
+
+def test_what_a_killed_lab_left_is_swept() -> None:
+    """Its namespaces, and what still ran in them."""
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    name = f"netlab-{gone.pid}-n0"
+    namespaces.run("ip", "netns", "add", name)
+    left = subprocess.Popen([*namespaces.inside(name), "sleep", "1000"])
+    assert name in namespaces.sweep()
+    assert left.wait(timeout=10) == -9
+    assert namespaces.remaining(gone.pid) == []
+
+
+def test_a_link_is_as_fast_as_it_says() -> None:
+    """Shaped in both directions, and what the nodes see is theirs alone."""
+    with Topology(SCENARIOS["stragglers"]) as lab:
+        shown = namespaces.run(*lab.inside("slow-up"), "tc", "qdisc", "show", "dev", "eth0")
+        assert "tbf" in shown
+        assert "rate 50Mbit" in shown
+        addresses = namespaces.run("ip", "-4", "-o", "address", "show")
+        assert lab.address("slow-up") not in addresses
