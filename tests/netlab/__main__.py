@@ -1,9 +1,9 @@
 """The network laboratory: real agents, control plane and registry in network namespaces with shaped links.
 
-    modeldist bench                          every scenario, three runs each, rivals beside
-    modeldist bench cold-8 racks --runs 5    some of them
-    modeldist bench --list
-    modeldist bench --cross-check            the simulator beside the laboratory
+    python -m tests.netlab                          every scenario, three runs each, rivals beside
+    python -m tests.netlab cold-8 racks --runs 5    some of them
+    python -m tests.netlab --list
+    python -m tests.netlab --cross-check            the simulator beside the laboratory
 
 Root and Linux with veth, bridge and tbf are needed. `R` is the time of the last node over the fluid limit, computed
 with the goodput that one plain TCP stream reaches over the same links in the same run; `A` is what the origin's access
@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="modeldist bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m tests.netlab", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("scenario", nargs="*", help="default: all that have bars")
     parser.add_argument("--list", action="store_true", help="say which scenarios there are")

@@ -41,8 +41,12 @@ def campaign(
     directory: Path,
     say: Say,
     environment: dict[str, str] | None = None,
+    stream: float = 1.0,
 ) -> Measured:
-    """Contenders take turns, so that a change of the machine's mood meets all of them. Raises LabError."""
+    """Rivals take turns, so that a change of the machine's mood meets all of them. Raises LabError.
+
+    `stream`: seconds of the plain TCP stream that measures a link before each run.
+    """
     machine = {**host.facts(), "busy_before": round(host.load_now(), 4)}
     missing = {rival.name: why for rival in rivals if (why := rival.missing())}
     there = [rival for rival in rivals if rival.name not in missing]
@@ -56,7 +60,7 @@ def campaign(
             with LabCluster(lab, scenario, home / "cluster", environment or {}) as cluster:
                 for number in range(runs if ours else 0):
                     made = origin.new_model()
-                    links = goodput.measure(lab, scenario)
+                    links = goodput.measure(lab, scenario, stream)
                     limit = bound(scenario, links)
                     run = _timed(
                         MODELDIST,
@@ -72,7 +76,7 @@ def campaign(
             for number in range(runs if there else 0):
                 made = origin.new_model()
                 for rival in there:
-                    links = goodput.measure(lab, scenario)
+                    links = goodput.measure(lab, scenario, stream)
                     run = _rival(rival, scenario, links, lab, origin, made, home / "rival")
                     _keep(found, run, number, say)
                 origin.forget(made)

@@ -12,15 +12,14 @@ from tests.netlab.topology import CONTROL, ORIGIN, Topology
 
 PLAIN_TCP = [sys.executable, "-I", "-S", str(Path(__file__).parent / "programs" / "plain_tcp.py")]
 _PORT = "7777"
-_SECONDS = 2.0
 
 
-def measure(lab: Topology, scenario: LabScenario) -> dict[float, float]:
+def measure(lab: Topology, scenario: LabScenario, seconds: float) -> dict[float, float]:
     """Rate of a link (Mbit/s) -> goodput in bytes/s, for every rate of the scenario.
 
-    Uplinks have the rate of some node's link or are measured between two racks.
+    `seconds`: how long each stream is. Uplinks have the rate of some node's link or are measured between two racks.
     """
-    return {rate: _stream(lab, *_ends(scenario, rate), rate) for rate in scenario.rates}
+    return {rate: _stream(lab, *_ends(scenario, rate), rate * 125_000 * seconds) for rate in scenario.rates}
 
 
 def _ends(scenario: LabScenario, rate: float) -> tuple[str, str]:
@@ -36,15 +35,14 @@ def _ends(scenario: LabScenario, rate: float) -> tuple[str, str]:
     return first.name, next(node.name for node in scenario.nodes if node.rack != first.rack)
 
 
-def _stream(lab: Topology, sender: str, receiver: str, rate: float) -> float:
-    size = str(round(rate * 125_000 * _SECONDS))
+def _stream(lab: Topology, sender: str, receiver: str, size: float) -> float:
     address = lab.address(receiver)
     with subprocess.Popen(
         [*lab.inside(receiver), *PLAIN_TCP, "listen", address, _PORT], stdout=subprocess.PIPE, text=True
     ) as listening:
         assert listening.stdout is not None
         listening.stdout.readline()  # ready
-        subprocess.run([*lab.inside(sender), *PLAIN_TCP, "send", address, _PORT, size], check=True)
+        subprocess.run([*lab.inside(sender), *PLAIN_TCP, "send", address, _PORT, str(round(size))], check=True)
         answer = listening.stdout.readline().split()
     if len(answer) != 2:
         raise LabError(f"the plain stream from {sender} to {receiver} failed")

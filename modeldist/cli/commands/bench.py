@@ -15,13 +15,14 @@ _CHECKOUT = Path(__file__).parents[3]
 """Where tests/ lies beside the package: in a source checkout, but not in an installation."""
 
 
-@click.command(cls=Command, context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.command(cls=Command, context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def bench(arguments: tuple[str, ...]) -> None:
     """Measure pulls on shaped links, beside other tools.
 
     The laboratory starts control plane, agents, a registry and rivals in network namespaces. It is part of a source
-    checkout, not of an installation, and needs root. `modeldist bench --help` shows its own options.
+    checkout, not of an installation, and needs root. `python -m tests.netlab --help` there explains all arguments:
+    scenarios, --list, --runs N, --rivals a,b, --cross-check, --json DIR, --charts DIR, --save.
 
     \b
     Example:

@@ -27,7 +27,7 @@ def _a_lab_can_run() -> None:
 def test_three_agents_read_the_origin_once_and_nothing_stays(tmp_path: Path) -> None:
     said: list[str] = []
     rivals = [RIVALS["TCP chain"]]
-    measured = campaign(SCENARIOS["smoke"], runs=1, rivals=rivals, directory=tmp_path, say=said.append)
+    measured = campaign(SCENARIOS["smoke"], runs=1, rivals=rivals, directory=tmp_path, say=said.append, stream=0.3)
     (ours,) = measured.runs[MODELDIST]
     assert ours.a == 1.0
     assert not ours.wrong

@@ -6,7 +6,8 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -90,13 +91,13 @@ class NodeProcess:
         self._errors = ""
         self._seconds: float | None = None
         self._watcher: threading.Thread | None = None
-        self.said: list[str] = []
 
     def wait_ready(self) -> None:
         assert self._process.stdout is not None
         if self._process.stdout.readline().strip() != "ready":
             self._process.kill()
-            raise LabError(f"{self.node}: {self._process.stderr.read() if self._process.stderr else ''}")
+            said = self._process.stderr.read() if self._process.stderr else ""
+            raise LabError(f"{self.node} did not start: {said.strip()[-500:]}")
 
     def go(self) -> None:
         """One line on its standard input."""
@@ -111,15 +112,17 @@ class NodeProcess:
     def _watch(self, zero: float) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            self.said.append(line.strip())
             if line.strip() == "done":
                 break
         self._seconds = time.monotonic() - zero
 
-    def finish(self) -> Ended:
-        """Wait until it is over. Raises LabError when it failed."""
+    def wait_done(self) -> None:
         assert self._watcher is not None
         self._watcher.join(_PATIENCE)
+
+    def finish(self) -> Ended:
+        """End it. Raises LabError when it failed or did not come to its end."""
+        self.wait_done()
         seconds = self._seconds
         if seconds is None:
             self._process.kill()
@@ -130,6 +133,7 @@ class NodeProcess:
         assert self._process.stdin is not None and self._process.stderr is not None
         self._process.stdin.close()
         self._errors = self._process.stderr.read()
+        self._close()
         _, status, usage = os.wait4(self._process.pid, 0)
         self._process.returncode = os.waitstatus_to_exitcode(status)
         if self._process.returncode:
@@ -137,7 +141,19 @@ class NodeProcess:
         return Cost(usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
 
     def kill(self) -> None:
-        self._process.kill()
+        """Whatever it does; its output is not read any more."""
+        if self._process.returncode is None:
+            self._process.kill()
+            self._process.wait()
+        if self._watcher is not None:
+            self._watcher.join()
+        self._close()
+
+    def _close(self) -> None:
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe is not None and not pipe.closed:
+                with suppress(BrokenPipeError):
+                    pipe.close()
 
 
 def all_at_once(
@@ -149,18 +165,13 @@ def all_at_once(
     return gather(processes, zero)
 
 
-def gather(
-    processes: Sequence[NodeProcess], zero: float, before_end: Callable[[], None] | None = None
-) -> dict[str, Ended]:
+def gather(processes: Sequence[NodeProcess], zero: float) -> dict[str, Ended]:
     """Wait for all; nobody is ended before all have finished."""
     try:
         for process in processes:
             process.watch(zero)
         for process in processes:
-            assert process._watcher is not None
-            process._watcher.join(_PATIENCE)
-        if before_end is not None:
-            before_end()
+            process.wait_done()
         return {process.node: process.finish() for process in processes}
     except BaseException:
         for process in processes:
