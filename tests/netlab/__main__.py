@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--charts", type=Path, metavar="DIR", help="PNG charts (needs matplotlib)")
     parser.add_argument("--save", action="store_true", help=f"keep the results in {RESULTS} and write {DOCUMENT}")
+    parser.add_argument("--cross-check", action="store_true", help="compare R with the simulator's; no rivals")
     parser.add_argument("--even-if-busy", action="store_true", help="measure although something else uses the machine")
     parser.add_argument(
         "--directory",
