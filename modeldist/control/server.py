@@ -22,7 +22,8 @@ from modeldist.session.messages import MAX_MESSAGE
 log = structlog.get_logger(__name__)
 
 GRACE = 10  # seconds for open requests to end when stopping
-BACKLOG = 4096
+BACKLOG = 4096  # connections that wait in the kernel
+ACCEPTED_AT_ONCE = 8  # per turn of the event loop; the others wait in the kernel, and sessions that are open do not
 UNREAD_LIMIT_MS = 60_000
 
 
@@ -100,6 +101,7 @@ class ControlServer(uvicorn.Server):
                 ws_ping_interval=settings.ping_interval,
                 ws_ping_timeout=settings.ping_interval,
                 ws_per_message_deflate=False,
+                backlog=ACCEPTED_AT_ONCE,
                 timeout_graceful_shutdown=GRACE,
                 ssl_certfile=settings.tls_cert,
                 ssl_keyfile=settings.tls_key,
@@ -113,6 +115,11 @@ class ControlServer(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # Not remembered: uvicorn would raise it again before the store is closed.
         self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for listening in sockets or ():
+            listening.listen(BACKLOG)  # asyncio takes one number for both: how many wait, and how many it accepts
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._plane.book.end_streams()

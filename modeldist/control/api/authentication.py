@@ -23,7 +23,11 @@ def plane_of(connection: HTTPConnection) -> ControlPlane:
     return plane
 
 
-Plane = Annotated[ControlPlane, Depends(plane_of)]
+async def _plane(connection: HTTPConnection) -> ControlPlane:
+    return plane_of(connection)  # a coroutine, because FastAPI gives plain functions a thread each time
+
+
+Plane = Annotated[ControlPlane, Depends(_plane)]
 
 
 class RequiresToken:
@@ -66,7 +70,7 @@ class Needs:
     def __init__(self, *scopes: tokens.Scope) -> None:
         self.scopes = scopes
 
-    def __call__(self, connection: HTTPConnection) -> Token:
+    async def __call__(self, connection: HTTPConnection) -> Token:
         token: Token = connection.scope["state"]["token"]
         if token.scope not in self.scopes:
             raise ControlPlaneRefused(

@@ -1,10 +1,14 @@
 """Bearer tokens: `md_<id>_<secret>`. Only the sha256 of the secret is stored.
 
 A secret has 256 random bits, so a fast hash is enough: there is nothing to guess that a slow one would protect.
+
+A token that was good a moment ago is not looked up again: five thousand agents that reconnect after a restart bring the
+same one, and a query for each would keep them waiting for half a minute.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import re
@@ -25,6 +29,9 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 _TOKEN = re.compile(r"md_([0-9a-f]{16})_([0-9a-f]{64})")
 _NOBODY = bytes(32)
 
+REMEMBERED_FOR = 5.0  # seconds; a token taken out of the database opens nothing new after that
+_MOST_REMEMBERED = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Token:
@@ -36,11 +43,19 @@ class Token:
 
 
 class Tokens:
-    """The tokens that open this control plane. `now` is seconds since the epoch."""
+    """The tokens that open this control plane. `now` is seconds since the epoch, `clock` monotonic seconds."""
 
-    def __init__(self, database: Database, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        database: Database,
+        now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._database = database
         self._now = now
+        self._clock = clock
+        self._good: dict[bytes, tuple[Token, float]] = {}  # by the hash of the text; until when
+        self._looking: dict[bytes, asyncio.Task[Token | None]] = {}
 
     async def create(self, name: str, scope: Scope) -> str:
         """A new token's text, which is shown once and never stored."""
@@ -54,13 +69,28 @@ class Tokens:
         match = _TOKEN.fullmatch(text)
         if match is None:
             return None
-        token_id, secret = match.groups()
+        key = _hash(text)
+        token, until = self._good.get(key, (None, 0.0))
+        if token is not None and self._clock() < until:
+            return token
+        looking = self._looking.get(key)
+        if looking is None:
+            looking = self._looking[key] = asyncio.create_task(self._look_up(key, *match.groups()), name="token")
+            looking.add_done_callback(lambda _: self._looking.pop(key, None))
+        return await asyncio.shield(looking)  # whoever goes away does not take the others' answer along
+
+    async def _look_up(self, key: bytes, token_id: str, secret: str) -> Token | None:
+        self._good.pop(key, None)
         async with self._database.transaction() as session:
             row = await session.get(TokenRow, token_id)
         right = hmac.compare_digest(_hash(secret), row.hash if row else _NOBODY)
         if row is None or not right or row.scope not in SCOPES:
             return None
-        return Token(row.id, row.name, row.scope)
+        token = Token(row.id, row.name, row.scope)
+        if len(self._good) >= _MOST_REMEMBERED:
+            self._good.clear()
+        self._good[key] = token, self._clock() + REMEMBERED_FOR
+        return token
 
     async def count(self) -> int:
         async with self._database.transaction() as session:
