@@ -6,18 +6,20 @@ import random
 from dataclasses import dataclass, field
 
 from modeldist.control.load.synthetic_task import SyntheticTask
-from modeldist.scheduler.messages import PieceDigest, TaskJoin, TaskReport
 from modeldist.scheduler.messages import ParentReport as Served
+from modeldist.scheduler.messages import PieceDigest, TaskJoin, TaskReport
 from modeldist.scheduler.pieces import PieceSet, random_member
 
 _PARENTS_USED = 6  # of those in the list, in one report interval
 
 
 @dataclass(slots=True)
-class HeldLease:
+class ReadLease:
+    """Pieces [start, start + count); `read` of them so far."""
+
     start: int
     count: int
-    read: int = 0  # pieces
+    read: int = 0
 
 
 @dataclass(slots=True)
@@ -31,7 +33,7 @@ class Copy:
     joined: bool = False
     changed: bool = False
     verified: list[PieceDigest] = field(default_factory=list)
-    leases: dict[int, HeldLease] = field(default_factory=dict)
+    leases: dict[int, ReadLease] = field(default_factory=dict)
     parents: tuple[str, ...] = ()
 
     @property
@@ -85,7 +87,7 @@ class Copy:
         piece_size = self.task.layout.piece_size
         report = TaskReport(
             self.task.digest,
-            have=PieceSet(self.have).to_bytes() if self.changed else b"",
+            have=PieceSet(self.have).to_bytes() if self.changed else None,
             verified=tuple(self.verified),
             lease_bytes={number: lease.read * piece_size for number, lease in self.leases.items() if lease.read},
             parents=self._served(interval, rng),

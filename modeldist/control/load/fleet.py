@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from urllib.parse import urlsplit
 
 from websockets.uri import parse_uri
 
@@ -18,10 +17,9 @@ from modeldist.errors import ControlPlaneUnreachable
 
 COLD = 0.2  # share of pulls of a model that nobody has
 ELSEWHERE = 0.2  # share of pulls of a model that another part of the cluster has
-COLD_ORIGINS = 64
-COLD_PIECES = 8
+COLD_ORIGINS = 64  # each has its own budget of streams, so that leases are not waited for
+COLD_SIZE = 2 << 20  # bytes, eight pieces
 LAG_EVERY = 0.05  # seconds
-_PAUSE_AFTER = 2.0  # seconds before an agent that asked asks again, at least
 
 
 class Fleet:
@@ -78,8 +76,8 @@ class Fleet:
                 await self._all_joined.wait()
         except (TimeoutError, OSError) as error:
             raise ControlPlaneUnreachable(
-                f"{self._joined} of {len(agents)} agents joined within {within:.0f} seconds ({error or 'no answer'}; "
-                f"lost: {dict(self.ledger.dropped) or 'none'})."
+                f"{self._joined} of {len(agents)} agents joined within {within:.0f} seconds "
+                f"({str(error) or 'no answer'}; lost: {dict(self.ledger.dropped) or 'none'})."
             ) from error
 
     async def _open(self, agent: SyntheticAgent) -> None:
@@ -121,8 +119,7 @@ class Fleet:
         if kind < COLD:
             self._colds += 1
             origin = f"cold-{self._colds % COLD_ORIGINS}.example"
-            size = COLD_PIECES * (1 << 18)
-            return SyntheticTask(f"cold {self._colds}", size, origin, warm=False)
+            return SyntheticTask(f"cold {self._colds}", COLD_SIZE, origin, warm=False)
         if kind < COLD + ELSEWHERE:
             return self._rng.choice(self.tasks)
         return self._home(agent.number)
@@ -134,9 +131,3 @@ class Fleet:
             await asyncio.sleep(LAG_EVERY)
             if self.ledger.phase == "measured":
                 self.ledger.lag.append(self._loop.time() - due)
-
-
-def session_url(url: str) -> str:
-    """`http://host:port` as the session's."""
-    parts = urlsplit(url)
-    return f"{'wss' if parts.scheme == 'https' else 'ws'}://{parts.netloc}/session"

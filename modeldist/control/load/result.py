@@ -81,7 +81,10 @@ def table(result: LoadResult) -> str:
         *((f"  {kind} ({some.count})", _ms(some)) for kind, some in result.by_kind.items()),
         ("server, share of its core", f"{result.server_cpu:.0%}"),
         ("messages to agents a second", f"{result.messages:.0f}"),
-        ("server's memory per agent", f"{result.bytes_per_agent / 1000:.1f} kB over {result.server_bytes / 1e6:.0f} MB"),
+        (
+            "server's memory per agent",
+            f"{result.bytes_per_agent / 1000:.1f} kB over {result.server_bytes / 1e6:.0f} MB",
+        ),
         (f"{result.joined_at_once} agents at once: all joined in", f"{result.joined_in:.2f} s"),
         ("  join, p50 / p99 / max", _ms(joins)),
         ("  answer to the others meanwhile", _ms(storm)),

@@ -14,13 +14,13 @@ from typing import Any
 import psutil
 
 from modeldist.control.load.descriptors import allow_descriptors
-from modeldist.control.load.fleet import Fleet, session_url
+from modeldist.control.load.fleet import Fleet
 from modeldist.control.load.ledger import Ledger
 from modeldist.control.load.plan import LoadPlan
 from modeldist.control.load.result import Latency, LoadResult, latencies
 from modeldist.control.load.server_process import ServerProcess, server_process
+from modeldist.session.messages import PATH
 
-IDLE = 1.0  # seconds the server gets before its memory counts as that of an empty one
 JOIN_WITHIN = 120.0
 ANSWER_WITHIN = 10.0
 
@@ -28,13 +28,13 @@ ANSWER_WITHIN = 10.0
 async def measure(plan: LoadPlan) -> LoadResult:
     """Raises UsageError (file descriptors), ControlPlaneUnreachable (the server did not start, agents cannot join)."""
     allow_descriptors(plan.agents)
-    if plan.agents_core is not None and plan.agents_core in os.sched_getaffinity(0):
+    core = plan.server_core if plan.server_core in os.sched_getaffinity(0) else None
+    if plan.agents_core in os.sched_getaffinity(0):
         os.sched_setaffinity(0, {plan.agents_core})
-    core = plan.server_core if plan.server_core in range(os.cpu_count() or 1) else None
     with tempfile.TemporaryDirectory(prefix="modeldist-load-") as state_dir:
         async with server_process(Path(state_dir), core) as server:
-            await asyncio.sleep(IDLE)
-            fleet = Fleet(plan, session_url(server.url), server.token)
+            await asyncio.sleep(plan.settle / 4)  # its memory then counts as that of an empty server
+            fleet = Fleet(plan, f"ws{server.url.removeprefix('http')}{PATH}", server.token)
             gc.freeze()
             gc.disable()  # this process ends soon, and its pauses would be taken for the server's
             try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from modeldist import __version__
 from modeldist.artifact import Digest
-from modeldist.control.load.copy import Copy, HeldLease
+from modeldist.control.load.copy import Copy, ReadLease
 from modeldist.control.load.ledger import Kind, Ledger
 from modeldist.control.load.light_socket import LightSocket
 from modeldist.control.load.plan import LoadPlan
@@ -34,7 +34,7 @@ from modeldist.session.messages import PROTOCOL, FromAgent, Hello, Refused, Welc
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-GIGABYTE = 1e9
+LINE_RATE = 12.5e9  # bytes/s, a 100 Gb/s card
 LATE = 0.25  # seconds behind its time, or unsent at all, makes a report late
 LEASE_STEP = 0.5  # seconds between two pieces read under one lease
 MOST_COPIES = 2  # models on a node; the oldest makes room
@@ -176,9 +176,9 @@ class SyntheticAgent:
     def _load(self) -> Load:
         rng = self._rng
         return Load(
-            nic_rx=rng.uniform(0, 12.5) * GIGABYTE,
-            nic_tx=rng.uniform(0, 12.5) * GIGABYTE,
-            nic_speed=12.5 * GIGABYTE,
+            nic_rx=rng.random() * LINE_RATE,
+            nic_tx=rng.random() * LINE_RATE,
+            nic_speed=LINE_RATE,
             bytes_in_flight=rng.randrange(1 << 28),
             queue=rng.randrange(16),
             disk_busy=rng.random(),
@@ -229,7 +229,7 @@ class SyntheticAgent:
     # --- leases -----------------------------------------------------------------------------------------------------
 
     def _granted(self, copy: Copy, lease: LeaseGranted) -> None:
-        copy.leases[lease.lease] = HeldLease(lease.start, lease.count)
+        copy.leases[lease.lease] = ReadLease(lease.start, lease.count)
         if self.asking is not None and self.asking.task is copy.task and not copy.task.warm:
             self._answer(self.asking, "lease")
         if not lease.after:
