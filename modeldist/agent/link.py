@@ -26,6 +26,7 @@ from modeldist.session.messages import (
     decode_from_control,
     encode,
 )
+from modeldist.session.unreachable import unreachable
 
 log = structlog.get_logger(__name__)
 
@@ -89,14 +90,12 @@ class WebSocketLink:
             if status in (401, 403):
                 raise ControlPlaneRefused(
                     f"The control plane at {self._url} does not accept this agent's token.",
-                    remedy="Give the agent the join token that `modeldist server` wrote (MODELDIST_AGENT_TOKEN).",
+                    remedy="Give it the contents of agent.token, which `modeldist server` wrote: --token-file or "
+                    "MODELDIST_AGENT_TOKEN.",
                 ) from error
             raise ControlPlaneUnreachable(f"The control plane at {self._url} answered {status}.") from error
         except (OSError, TimeoutError, InvalidHandshake, WebSocketException) as error:
-            raise ControlPlaneUnreachable(
-                f"The control plane at {self._url} cannot be reached ({str(error) or type(error).__name__}).",
-                remedy="Check that `modeldist server` runs there and that this machine may connect to it.",
-            ) from error
+            raise unreachable(self._url, error) from error
 
     async def _greet(self, socket: ClientConnection, hello: Hello) -> WebSocketSession:
         await socket.send(encode(hello))

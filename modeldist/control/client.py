@@ -28,6 +28,7 @@ from modeldist.control.views import (
     TaskView,
 )
 from modeldist.errors import ControlPlaneError, ControlPlaneUnreachable, ErrorInfo
+from modeldist.session.unreachable import unreachable
 
 T = TypeVar("T")
 
@@ -51,13 +52,15 @@ class PullEvent:
 class ControlClient:
     """`url` is the control plane's base (https://host:7420). Use as `async with`; `timeout` in seconds."""
 
-    def __init__(self, url: str, token: str, *, timeout: float = 330.0, verify: ssl.SSLContext | bool = True) -> None:
+    def __init__(self, url: str, token: str, *, timeout: float = 330.0, verify: ssl.SSLContext | None = None) -> None:
         self._url = url.rstrip("/")
+        if verify is None and self._url.startswith("https:"):
+            verify = ssl.create_default_context()  # the system's trust store; SSL_CERT_FILE is honoured
         self._http = httpx2.AsyncClient(
             base_url=f"{self._url}/api/v1/",
             headers={"Authorization": f"Bearer {token}"},
             timeout=httpx2.Timeout(timeout, connect=10.0),
-            verify=verify,
+            verify=verify or True,
             trust_env=False,  # a proxy of the environment must not see the token
         )
 
@@ -164,10 +167,7 @@ class ControlClient:
             raise self._stranger(response) from error
 
     def _unreachable(self, error: httpx2.HTTPError) -> ControlPlaneUnreachable:
-        return ControlPlaneUnreachable(
-            f"The control plane at {self._url} does not answer: {str(error) or type(error).__name__}.",
-            remedy="Check its address and that `modeldist server` runs there.",
-        )
+        return unreachable(self._url, error)
 
     def _error(self, response: httpx2.Response) -> Exception:
         try:

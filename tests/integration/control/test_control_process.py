@@ -130,7 +130,7 @@ def self_signed(directory: Path) -> tuple[Path, Path]:
     return files
 
 
-async def test_tls(tmp_path: Path) -> None:
+async def test_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cert, key = self_signed(tmp_path)
     async with process(tmp_path / "state", tls_cert=str(cert), tls_key=str(key)) as (_, url):
         assert url.startswith("https://")
@@ -138,8 +138,14 @@ async def test_tls(tmp_path: Path) -> None:
         async with ControlClient(url, admin, verify=ssl.create_default_context(cafile=str(cert))) as client:
             assert (await client.status()).agents == 0
         async with ControlClient(url, admin) as stranger:
-            with pytest.raises(ControlPlaneUnreachable, match="certificate"):
+            with pytest.raises(ControlPlaneUnreachable, match=r"certificate that is not trusted.*SSL_CERT_FILE"):
                 await stranger.status()
+        monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+        async with ControlClient(url, admin) as trusting:
+            assert (await trusting.status()).agents == 0
+        async with ControlClient(url.replace("https", "http"), admin) as plain:
+            with pytest.raises(ControlPlaneUnreachable, match="https://"):
+                await plain.status()
 
 
 async def test_as_an_application_of_another_server(tmp_path: Path) -> None:
