@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import structlog
 import uvicorn
@@ -22,6 +24,7 @@ from modeldist.agent.local_client import LocalAgent
 from modeldist.agent.pull import Pulls
 from modeldist.agent.settings import AgentSettings
 from modeldist.agent.store import Store
+from modeldist.agent.store.locks import try_lock
 from modeldist.artifact import Digest
 from modeldist.errors import AgentError, UsageError
 from modeldist.origins.router import Origins
@@ -43,17 +46,20 @@ async def run_agent(settings: AgentSettings) -> None:
         raise AgentError(
             f"An agent already listens on {settings.socket}.", remedy="Stop it, or give this one --socket and --store."
         )
+    split_address(settings.listen)
     store = await asyncio.to_thread(lambda: Store.open(settings.store, hub=settings.hub))
+    try:
+        with only_agent(settings.store):
+            await _run(settings, store)
+    finally:
+        store.close()
+
+
+async def _run(settings: AgentSettings, store: Store) -> None:
     gate = Gate()
-    host, port = split_address(settings.listen)
-    server = TcpPieceServer(
-        store.directory(),
-        host=host,
-        port=port,
-        check=gate,
-        limits=ServerLimits(upload_rate=settings.upload_rate),
-        node=store.node_id,
-    )
+    server = piece_server(settings, store, gate)
+    if alone := serves_nobody(settings, server.address):
+        log.warning("no other node can fetch from this one", why=alone)
     origins = Origins(origin_settings(settings))
     engine = Engine(
         store,
@@ -80,7 +86,62 @@ async def run_agent(settings: AgentSettings) -> None:
         await engine.close()
         await asyncio.to_thread(server.close)
         await origins.close()
-        store.close()
+
+
+@contextmanager
+def only_agent(store: Path) -> Iterator[None]:
+    """Two agents on one store would be one node twice. Raises AgentError when another one is there."""
+    held = try_lock(store / "agent.lock")
+    if held is None:
+        raise AgentError(
+            f"Another agent works with the store {store}.", remedy="Stop it, or give this one --socket and --store."
+        )
+    with held:
+        yield
+
+
+def piece_server(settings: AgentSettings, store: Store, gate: Gate) -> TcpPieceServer:
+    """Listens at once. Raises AgentError when it cannot."""
+    host, port = split_address(settings.listen)
+    try:
+        return TcpPieceServer(
+            store.directory(),
+            host=host,
+            port=port,
+            check=gate,
+            limits=ServerLimits(upload_rate=settings.upload_rate),
+            node=store.node_id,
+        )
+    except OSError as error:
+        raise AgentError(
+            f"Cannot serve pieces on {settings.listen}: {error.strerror or error}.",
+            remedy="Stop what listens there, or choose an address of this machine with --listen.",
+        ) from error
+
+
+def serves_nobody(settings: AgentSettings, address: str) -> str:
+    """Why nodes elsewhere cannot connect to this one; empty when nothing is known against it."""
+    control = urlsplit(settings.control).hostname or ""
+    told = split_address(settings.advertise or address)[0]
+    if is_loopback(control):
+        return ""
+    if is_loopback(told):
+        return f"{told} is this machine alone, while the control plane is elsewhere; give --listen HOST:PORT"
+    if is_any(told):
+        return f"{told} is no address to connect to; give --advertise HOST:PORT"
+    return ""
+
+
+def is_loopback(host: str) -> bool:
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
+
+
+def is_any(host: str) -> bool:
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).is_unspecified
+    return False
 
 
 class Gate:

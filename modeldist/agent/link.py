@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
@@ -50,12 +50,15 @@ class WebSocketSession:
             raise ControlPlaneUnreachable(f"The session with {self._url} ended.") from error
 
     async def receive(self) -> AsyncIterator[FromControl]:
-        with suppress(ConnectionClosed):
+        try:
             async for frame in self._socket:
                 try:
                     yield decode_from_control(frame if isinstance(frame, bytes) else frame.encode())
                 except msgspec.MsgspecError as error:
                     log.warning("message not understood", control=self._url, error=str(error))
+        except ConnectionClosed as end:
+            if end.rcvd and end.rcvd.reason:
+                raise ControlPlaneUnreachable(f"{self._url} ended the session: {end.rcvd.reason}.") from end
 
 
 class WebSocketLink:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command)
 @click.option("--control", metavar="URL", help="The control plane. [default: http://127.0.0.1:7420]")
-@click.option("--token-file", type=options.PATH, metavar="FILE", help="Holds the agent token `modeldist server` wrote.")
+@click.option(
+    "--token-file",
+    type=options.PATH,
+    metavar="FILE",
+    help="Holds the agent token. [default: what `modeldist server` wrote here]",
+)
 @click.option("--name", help="What people call this node. [default: the host's name]")
 @click.option("--rack", help="Nodes of one rack fetch from each other first.")
 @click.option("--zone", help="Then nodes of one zone.")
@@ -80,7 +86,9 @@ def agent_settings(**given: Any) -> AgentSettings:
 
     try:
         settings = AgentSettings(**{key: value for key, value in given.items() if value is not None})
-        settings.secret()
+        if not settings.secret():
+            settings.token_file = token_of_this_machine(settings.control)
+            settings.secret()
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = ".".join(str(part) for part in first["loc"])
@@ -92,6 +100,21 @@ def agent_settings(**given: Any) -> AgentSettings:
     if settings.log_level not in ("debug", "info", "warning", "error"):
         raise _wrong("log_level", f"{settings.log_level!r} is none of debug, info, warning, error")
     return settings
+
+
+def token_of_this_machine(control: str) -> Path:
+    """The agent token that a control plane on this machine wrote. Raises UsageError when there is none to take."""
+    from modeldist.agent.daemon import is_loopback
+    from modeldist.control.settings import default_state_dir
+
+    path = default_state_dir() / "agent.token"
+    if is_loopback(urlsplit(control).hostname or "") and path.exists():
+        return path
+    raise UsageError(
+        "This agent has no token for the control plane.",
+        remedy="`modeldist server` wrote one into agent.token in its state directory: give --token-file, or set "
+        "MODELDIST_AGENT_TOKEN.",
+    )
 
 
 def _wrong(name: str, problem: str) -> UsageError:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from modeldist.agent.local_client import LocalAgent
 from tests.servers import faults
-from tests.servers.cluster import Cluster, finish, wait_until
+from tests.servers.cluster import Cluster, Process, finish, wait_until
 from tests.servers.oci_faults import FaultyRegistry
 
 SIZE = 3_000_000  # bytes of each model's weights
@@ -181,8 +183,29 @@ def test_the_status_of_an_agent_for_people(cluster: Cluster) -> None:
     assert str(cluster.store(1)) in text
 
 
-def test_a_second_agent_on_one_socket_is_refused(cluster: Cluster) -> None:
-    assert "already listens" in failed(cluster.run(0, "agent"), 17)
+def test_what_keeps_an_agent_from_starting(cluster: Cluster, tmp_path: Path) -> None:
+    def refusal(code: int, *options: str) -> str:
+        return failed(cluster.run(0, "agent", "--control", cluster.url, *options), code)
+
+    own = ("--store", str(tmp_path / "store"), "--socket", str(tmp_path / "agent.sock"))
+    token = ("--token-file", str(cluster.home / "control" / "agent.token"))
+    assert "already listens" in refusal(17, *token)
+    assert "Another agent works with the store" in refusal(17, *token, "--socket", str(tmp_path / "agent.sock"))
+    assert "Cannot serve pieces" in refusal(17, *token, *own, "--listen", urlsplit(cluster.url).netloc)
+    assert "is not host:port" in refusal(2, *token, *own, "--listen", "somewhere")
+
+
+def test_the_agent_token_of_a_control_plane_on_this_machine(tmp_path: Path) -> None:
+    home = {"XDG_STATE_HOME": str(tmp_path), "MODELDIST_STORE": str(tmp_path / "store")}
+    with Cluster(tmp_path / "cluster", agents=0, environment={"MODELDIST_SOCKET": str(tmp_path / "s")}) as cluster:
+        agent = Process("tokenless", ["agent", "--control", cluster.url], {**os.environ, **home}, tmp_path)
+        agent.start()
+        agent.wait_for("the agent to give up", lambda: not agent.running)
+        assert "has no token" in agent.log
+        (tmp_path / "modeldist").symlink_to(cluster.home / "control")
+        agent.start()
+        agent.wait_for("the agent to join", lambda: "connected with token" in cluster.server.log)
+        assert agent.stop() == 0
 
 
 def test_without_the_agent_a_store_of_ones_own(cluster: Cluster, reference: str, tmp_path: Path) -> None:
