@@ -69,8 +69,10 @@ class Asking:
                 self.queue(swarm, member)
 
     def wake(self, swarm: Swarm) -> None:
-        """There is something to lease again."""
+        """There may be something to lease again."""
         self.dirty[swarm.origin] = None
+        if swarm.dark_since is None and not swarm.all & ~swarm.held & ~swarm.leased:
+            return  # as there may be thousands of them
         for node in list(swarm.parked):
             self.queue(swarm, swarm.members[node])
 

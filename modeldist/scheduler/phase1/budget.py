@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass, field
+from itertools import islice
 
 from modeldist.artifact import Digest
 
 _LEAST_WEIGHT = 0.1
+_COMPARED = 64  # askers whose levels a newcomer's is taken from: in a flash crowd there are thousands
 
 Asker = tuple[str, Digest]
 
@@ -68,7 +70,8 @@ class OriginBudget:
         turn = self.turns.get(node)
         if turn is None:
             # A newcomer starts level with the least served, not with a claim on all that was granted before.
-            level = min((self.turns[other].level for other in self.asking if other in self.turns), default=0.0)
+            asking = islice(self.asking, _COMPARED)
+            level = min((self.turns[other].level for other in asking if other in self.turns), default=0.0)
             turn = self.turns[node] = Turn(granted=level)
         return turn
 

@@ -53,16 +53,18 @@ class Candidates:
         wanted = upto - len(chosen)
         if wanted <= 0:
             return
+        nodes = self._nodes
         drawn = [
             node
             for node in group.sample(_DRAW * upto, self._rng)
             if node != child.node
             and node not in chosen
             and not (without is not None and node in without)
-            and not self._nodes[node].service.failing(now)
+            and not nodes[node].service.failing(now)
         ]
-        self._rng.shuffle(drawn)
-        drawn.sort(key=lambda node: self._nodes[node].crowding(now))
+        if len(drawn) > wanted:
+            self._rng.shuffle(drawn)
+            drawn.sort(key=lambda node: nodes[node].crowding(now))
         chosen.update(dict.fromkeys(drawn[:wanted]))
 
     def kept(self, swarm: Swarm, child: Member, now: float) -> list[str]:

@@ -175,9 +175,8 @@ class Phase1:
             revoked = self._desk.adoption.settle(swarm, member, join.leases, now)
             told += [(node.name, instruction) for instruction in revoked]
         if member.wants:
-            known = [m.PieceDigest(piece, digest) for piece, digest in swarm.digests.items()]
-            if known:
-                told.append((node.name, m.PieceDigests(join.task, tuple(known))))
+            if known := swarm.known_digests():
+                told.append((node.name, m.PieceDigests(join.task, known)))
             told += self._parents.first(swarm, member, now)
         self._parents.joined(swarm, member)
         return told
@@ -334,8 +333,7 @@ class Phase1:
             self._parents.wants_again(swarm, member, now)
             swarm.wants_again(member)
             told.append((member.node, m.TaskReset(swarm.task, reason)))
-            known = tuple(m.PieceDigest(piece, digest) for piece, digest in swarm.digests.items())
-            if known:
+            if known := swarm.known_digests():
                 told.append((member.node, m.PieceDigests(swarm.task, known)))
         self._desk.asking.watch_dark(swarm)
         self._desk.asking.wake(swarm)

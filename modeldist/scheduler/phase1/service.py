@@ -22,6 +22,7 @@ class Service:
         self._shares = shares
         self._edges: dict[str, int] = {}  # child -> tasks it was assigned for
         self._measured: dict[str, float] = {}
+        self._rate = 0.0  # the sum of what is measured
         self._failures = 0.0
         self._failed_at = 0.0
         self.goodput: float | None = None  # one child's, while it had requests outstanding
@@ -36,7 +37,8 @@ class Service:
             self._edges[child] = left
         else:
             self._edges.pop(child, None)
-            self._measured.pop(child, None)
+            if self._measured.pop(child, None) is not None:
+                self._rate = sum(self._measured.values())
 
     @property
     def children(self) -> int:
@@ -54,13 +56,16 @@ class Service:
             rate = report.bytes / interval
             before = self._measured.get(child)
             self._measured[child] = rate if before is None else before + _GAIN * (rate - before)
-            self.best = max(self.best, sum(self._measured.values()))
+            self._rate = sum(self._measured.values())
+            self.best = max(self.best, self._rate)
 
     def rate_to(self, child: str) -> float | None:
         return self._measured.get(child)
 
     def failures(self, now: float) -> float:
         """Recent failures; they count half after some seconds."""
+        if not self._failures:
+            return 0.0
         return self._failures * math.exp2((self._failed_at - now) / _FAILURE_HALF_LIFE)
 
     def failing(self, now: float) -> bool:
@@ -71,4 +76,4 @@ class Service:
         if not capacity:
             return len(self._edges) / self._shares
         unmeasured = len(self._edges) - len(self._measured)
-        return unmeasured / self._shares + sum(self._measured.values()) / capacity
+        return unmeasured / self._shares + self._rate / capacity

@@ -99,6 +99,7 @@ class Swarm:
     origin_bytes: int = 0
     resets: int = 0
     all: int = field(init=False)
+    _told: tuple[PieceDigest, ...] | None = None
 
     def __post_init__(self) -> None:
         self.all = self.layout.all.bits
@@ -175,9 +176,12 @@ class Swarm:
         return new
 
     def recount(self) -> None:
-        self.held = 0
+        held = 0
         for member in self.members.values():
-            self.held |= member.have
+            held |= member.have
+            if held == self.all:  # soon, where somebody has it all
+                break
+        self.held = held
 
     def _note_dark(self, now: float) -> None:
         if not self.held & ~self.known:
@@ -204,21 +208,29 @@ class Swarm:
 
     def learn(self, told: Iterable[PieceDigest], may: int, proven: bool, now: float) -> None:
         """Digests of pieces in the bitmap `may`. Proven ones replace those brought along; else the first counts."""
-        for digest in told:
+        news = may & ~(self.proven if proven else self.known)
+        for digest in told if news else ():
             piece = digest.piece
-            if piece < 0 or not may >> piece & 1 or len(digest.blake3) != BLAKE3_BYTES:
+            if piece < 0 or not news >> piece & 1 or len(digest.blake3) != BLAKE3_BYTES:
                 continue
             bit = 1 << piece
-            if self.known & bit and (not proven or self.proven & bit):
-                continue
+            news ^= bit
             self.known |= bit
             if proven:
                 self.proven |= bit
             if self.digests.get(piece) != digest.blake3:
                 self.digests[piece] = self.unpublished[piece] = digest.blake3
+                self._told = None
         self._note_dark(now)
+
+    def known_digests(self) -> tuple[PieceDigest, ...]:
+        """All of them, as messages carry them."""
+        if self._told is None:
+            self._told = tuple(PieceDigest(piece, digest) for piece, digest in self.digests.items())
+        return self._told
 
     def forget_digests(self) -> None:
         self.digests.clear()
+        self._told = None
         self.unpublished.clear()
         self._start_digests()
