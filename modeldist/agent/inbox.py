@@ -8,7 +8,7 @@ import structlog
 
 from modeldist.agent.node import Node
 from modeldist.agent.shard_fetch import ShardFetch
-from modeldist.agent.shards import Shards
+from modeldist.agent.shards import Shards, two_sizes
 from modeldist.scheduler.messages import (
     LeaseFailed,
     LeaseGranted,
@@ -17,6 +17,7 @@ from modeldist.scheduler.messages import (
     PieceDigest,
     PieceDigests,
     TaskJoined,
+    TaskRefused,
     TaskReset,
 )
 from modeldist.scheduler.phase2.messages import (
@@ -54,6 +55,10 @@ class Inbox:
                     self._joined(fetch, message)
                 else:  # a complete shard that this node offers: serve it in the swarm's pieces
                     node.store.directory().cut(message.task, message.piece_size)
+            case TaskRefused():
+                if (fetch := node.fetches.get(message.task)) and not fetch.ended:
+                    error = two_sizes(f"{fetch.path} of {fetch.artifact.name}", fetch.shard, message.size)
+                    node.loop.spawn(self._shards.end(fetch, error), f"refused {fetch.path}")
             case LeaseGranted():
                 self._granted(message)
             case Parents() if node.live(message.task):

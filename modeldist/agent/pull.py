@@ -74,6 +74,14 @@ class Pull:
             self.error = PullFailed(f"Pulling {self.reference} failed: {error}.")
             self.state = "failed"
             raise self.error from error
+        except Exception as error:  # a bug; but whoever watches this pull must learn that it ended
+            log.exception("pull crashed", reference=self.reference)
+            self.error = PullFailed(
+                f"Pulling {self.reference} failed unexpectedly: {type(error).__name__}: {error}.",
+                remedy="Please report it, with what the log says.",
+            )
+            self.state = "failed"
+            raise self.error from error
         finally:
             self._seconds = time.monotonic() - self._started
 
@@ -286,8 +294,8 @@ class Pulls:
 
     @staticmethod
     def _finished(task: asyncio.Task[Path]) -> None:
-        if not task.cancelled() and (error := task.exception()) and not isinstance(error, ModeldistError):
-            log.error("pull crashed", error=repr(error))
+        if not task.cancelled():
+            task.exception()  # seen: nobody may be waiting
 
     def _forget_old(self) -> None:
         finished = [pull for pull in self._pulls.values() if pull.state in FINAL]

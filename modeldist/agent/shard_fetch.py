@@ -57,6 +57,7 @@ class ShardFetch:
 
     `writers`: piece -> who writes it in place now; a second copy of such a piece goes to a scratch file, so a piece
     that has been verified is never written again. `outstanding`: transfers that still hold the partial's descriptor.
+    `turn`: who has it may prove the whole or empty the partial file. `starts`: how often it began anew.
     """
 
     shard: Shard
@@ -74,6 +75,8 @@ class ShardFetch:
     writers: dict[int, str] = field(default_factory=dict)
     outstanding: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    starts: int = 0
     wanted_by: set[str] = field(default_factory=set)
     origin_bytes: int = 0  # of leases that have ended
     reads: set[LeaseRead] = field(default_factory=set)
@@ -124,6 +127,7 @@ class ShardFetch:
 
     def start_again(self) -> None:
         """The partial file was emptied: nothing is known about the shard's pieces any more."""
+        self.starts += 1
         self.trusted.clear()
         self.verified.clear()
         self.peer_bytes.clear()

@@ -67,6 +67,9 @@ class Shards:
         """Open or share the shard's partial file; None when it is in the store already."""
         node = self._node
         if (fetch := node.fetches.get(shard.digest)) and not fetch.ended:
+            if fetch.shard.size != shard.size:
+                path = next(file.path for file in artifact.files if file.digest == shard.digest)
+                raise two_sizes(f"{path} of {artifact.name}", shard, fetch.shard.size)
             fetch.wanted_by.add(pull)
             return fetch
         partial = await asyncio.to_thread(node.store.begin, shard, piece_size_for(shard.size))
@@ -103,6 +106,11 @@ class Shards:
 
     async def complete(self, fetch: ShardFetch) -> None:
         """All pieces are there: prove the whole and publish it."""
+        async with fetch.turn:
+            if fetch.partial.have() == fetch.layout.all:  # else it was told to start again meanwhile
+                await self._complete(fetch)
+
+    async def _complete(self, fetch: ShardFetch) -> None:
         try:
             await self._quiesce(fetch, f"{fetch.path} is complete")
             await asyncio.to_thread(self._publish, fetch)
@@ -128,13 +136,20 @@ class Shards:
         if alone or fetch.rejections >= self._node.config.rejections:
             await self.end(fetch, error.about(f"{fetch.path} of {fetch.artifact.name}"))
         else:
-            await self.restart(fetch)
+            await self._start_again(fetch)
 
-    async def restart(self, fetch: ShardFetch, reason: str = "") -> None:
-        """Leave the task, let every transfer end, forget all pieces, join again."""
-        if reason:
-            fetch.note(f"Started again: {reason}")
+    async def restart(self, fetch: ShardFetch, reason: str) -> None:
+        """Leave the task, let every transfer end, forget all pieces, join again; unless that happens already."""
+        starts = fetch.starts
+        async with fetch.turn:
+            if fetch.starts == starts and not fetch.ended:
+                fetch.note(f"Started again: {reason}")
+                await self._start_again(fetch)
+
+    async def _start_again(self, fetch: ShardFetch) -> None:
         await self._leave(fetch)
+        if fetch.ended:
+            return
         await asyncio.to_thread(fetch.partial.reset)
         fetch.start_again()
         if not fetch.ended:
@@ -143,9 +158,10 @@ class Shards:
     async def rejoin(self, fetch: ShardFetch) -> None:
         """The swarm cuts the shard otherwise than this node does (it was opened anew by another): let every transfer
         end and join again with the pieces that are here, to have them recut."""
-        await self._leave(fetch)
-        if not fetch.ended:
-            self.join([fetch])
+        async with fetch.turn:
+            await self._leave(fetch)
+            if not fetch.ended:
+                self.join([fetch])
 
     async def _leave(self, fetch: ShardFetch) -> None:
         fetch.joined = False
@@ -191,6 +207,15 @@ class Shards:
         for pull in fetch.wanted_by:
             if ended := self._watchers.get(pull):
                 ended(final, dict(fetch.peer_bytes), list(fetch.notes))
+
+
+def two_sizes(thing: str, shard: Shard, other: int) -> IntegrityError:
+    """Two manifests disagree about one shard; `other` is what the one says that is being fetched already."""
+    return IntegrityError(
+        f"{thing}: the manifest says {shard.size} bytes for {shard.digest}, and another one, which is being pulled, "
+        f"says {other}.",
+        remedy="One of the two is wrong; pull again when the other pull has ended.",
+    )
 
 
 def introduction(fetch: ShardFetch, leases: tuple[HeldLease, ...]) -> TaskJoin:

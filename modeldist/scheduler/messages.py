@@ -153,6 +153,13 @@ class TaskJoined(Message, frozen=True, tag="joined"):
     capability: bytes = b""
 
 
+class TaskRefused(Message, frozen=True, tag="join_refused"):
+    """The node is not let into the task: the others fetch the shard as one of `size` bytes."""
+
+    task: Digest
+    size: int
+
+
 class Parent(msgspec.Struct, frozen=True, omit_defaults=True):
     """A candidate parent. `have` is what phase 1 last knew; the parent itself says more on subscribing."""
 
@@ -211,4 +218,4 @@ class TaskReset(Message, frozen=True, tag="reset"):
 
 
 Event = JoinTasks | LeaveTasks | Report | LeaseRequest | LeaseFailed | ShardRejected
-Instruction = TaskJoined | Parents | LeaseGranted | LeaseRevoked | PieceDigests | TaskReset
+Instruction = TaskJoined | TaskRefused | Parents | LeaseGranted | LeaseRevoked | PieceDigests | TaskReset

@@ -26,6 +26,7 @@ from modeldist.scheduler.messages import (
     Report,
     ShardRejected,
     TaskJoined,
+    TaskRefused,
     TaskReset,
 )
 
@@ -133,6 +134,7 @@ FromControl = (
     | StartPull
     | CancelPull
     | TaskJoined
+    | TaskRefused
     | Parents
     | LeaseGranted
     | LeaseRevoked

@@ -26,7 +26,7 @@ from modeldist.agent.store.linking import link
 from modeldist.agent.store.locks import FileLock, lock
 from modeldist.agent.store.unpacking import check_names, unpack
 from modeldist.artifact import Artifact, ArtifactFile, Digest, algorithm
-from modeldist.errors import StorageError, UnsafeArtifact
+from modeldist.errors import IntegrityError, StorageError, UnsafeArtifact
 
 _REPO_ID = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?", re.ASCII)
 _REVISION = re.compile(r"[0-9a-f]{40}")
@@ -91,6 +91,7 @@ class Hub:
         repository = Repository(self.root, artifact.repo_id)
         folder = repository.snapshot(artifact.revision)
         check_names(artifact)
+        self._check_sizes(artifact)
         with naming("make a snapshot", folder):
             self._prepare(repository)
             with repository.lock_snapshot(artifact.revision):
@@ -98,6 +99,18 @@ class Hub:
                     self._make(artifact, repository, folder)
                 self._write_ref(artifact, repository)
         return folder
+
+    def _check_sizes(self, artifact: Artifact) -> None:
+        """A manifest may say anything of content that came here under another one."""
+        for file in artifact.files:
+            size = self._blobs.size(file.digest)
+            if size not in (None, file.size):
+                raise IntegrityError(
+                    f"{file.path} of {artifact.name}: the manifest says {file.size} bytes, and the store's copy of "
+                    f"{file.digest} has {size}.",
+                    remedy="The manifest is wrong (tell its publisher), or the copy is damaged (`modeldist rm` what "
+                    "uses it and pull again).",
+                )
 
     def _prepare(self, repository: Repository) -> None:
         for folder in (repository.locks, repository.blobs, repository.snapshots, repository.building):

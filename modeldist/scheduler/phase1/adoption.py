@@ -39,7 +39,7 @@ class Adoption:
         if not unread:
             return True  # it ends by itself
         spoken_for = swarm.leased | swarm.held & swarm.known
-        if unread & spoken_for or self._book.get(told.lease) is not None:
+        if unread & spoken_for or not swarm.may_read(member.node, now) or self._book.get(told.lease) is not None:
             return False
         lease = self._book.take_over(swarm, member.node, told.lease, told.start, told.count, unread, now)
         budget = self._asking.origin(swarm.origin)

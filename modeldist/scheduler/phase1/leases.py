@@ -22,6 +22,7 @@ from modeldist.scheduler.phase1.swarm import Member, Swarm
 
 _SERVES_WELL = 0.7
 _NEVER_BEGUN = 3  # lease timeouts; after that a lease without a byte is stuck, whatever else its node reads
+_READER_PATIENCE = 3  # lease timeouts that a lone reader may take between two pieces
 _LEAST_COMPARED = 3  # nodes; among fewer there is no telling who is slow
 _WEIGHING_SECONDS = 0.5
 
@@ -54,6 +55,7 @@ class LeaseDesk:
         self._bar(node, now)
         self.asking.ask(swarm, member, member.asked + freed.bit_count())
         self.book.free(lease, freed, now)
+        self.no_longer_alone(swarm, node)
 
     def _bar(self, node: str, now: float) -> None:
         record = self._nodes[node]
@@ -81,8 +83,19 @@ class LeaseDesk:
                 member = swarm.members[link.node]
                 self.asking.ask(swarm, member, member.asked + link.unread.bit_count())
                 self.book.end(link, now)
+                self.no_longer_alone(swarm, link.node)
                 revoked.append((link.node, LeaseRevoked(link.task, link.id)))
         return revoked
+
+    def read_alone(self, swarm: Swarm, node: str, now: float) -> None:
+        """From now on only `node` gets leases on this task, as long as it reads."""
+        swarm.reader = node
+        swarm.reader_until = now + _READER_PATIENCE * self._config.lease_timeout
+
+    def no_longer_alone(self, swarm: Swarm, node: str) -> None:
+        if swarm.reader == node:
+            swarm.reader = ""
+            self.asking.wake(swarm)
 
     def _stuck(self, lease: Lease, now: float) -> bool:
         idle = now - lease.progressed
@@ -170,6 +183,11 @@ class LeaseDesk:
 
     def _free(self, swarm: Swarm, member: Member, now: float) -> int:
         if swarm.hold_until > now:
+            return 0
+        if not swarm.may_read(member.node, now):
+            if swarm.reader_noted != swarm.reader_until:
+                swarm.reader_noted = swarm.reader_until
+                self.asking.wake_at(swarm, swarm.reader_until)
             return 0
         return swarm.leasable(now, self._config.digest_grace) & ~member.have
 

@@ -150,7 +150,8 @@ class Phase1:
             swarm = Swarm(join.task, join.origin, _layout(join))
             self._swarms[join.task] = swarm
         if swarm.layout.size != join.size:
-            return []  # a digest has one size; whoever says otherwise is not let in
+            # A digest has one size, and nobody here knows which. Whoever came first is believed until it ends.
+            return [(node.name, m.TaskRefused(join.task, swarm.layout.size))]
         have = self._brought(swarm, join)
         complete = have == swarm.all
         member = Member(node.name, node.location, not complete, join.seed_only, priority, now)
@@ -164,7 +165,8 @@ class Phase1:
         swarm.holds(member, have, now)
         told_digests = join.digests if join.piece_size in (0, swarm.layout.piece_size) else ()
         self._note_read(swarm, member, self._desk.book.verified(swarm, node.name, have, now), told_digests, now)
-        swarm.learn(told_digests, have, proven=False, now=now)
+        if swarm.may_read(node.name, now):
+            swarm.learn(told_digests, have, proven=False, now=now)
         self._desk.asking.watch_dark(swarm)
         self._note_digests(swarm)
         if have and not complete and before is None:
@@ -219,6 +221,8 @@ class Phase1:
         self._parents.left(swarm, member)
         self._desk.asking.watch_dark(swarm)
         self._desk.asking.wake(swarm)
+        if not rejoins:
+            self._desk.no_longer_alone(swarm, node.name)
         if not swarm.members and not rejoins:
             self._unpublished.pop(task, None)
             del self._swarms[task]
@@ -250,7 +254,7 @@ class Phase1:
             read = self._desk.book.verified(swarm, node.name, new, now)
             self._note_read(swarm, member, read, report.verified, now)
             self._desk.asking.watch_dark(swarm)
-        if report.verified:
+        if report.verified and swarm.may_read(node.name, now):
             swarm.learn(report.verified, member.have, proven=False, now=now)
             self._note_digests(swarm)
         for parent in report.parents:
@@ -262,13 +266,14 @@ class Phase1:
             member.completed = now
             self._satisfied(swarm, member)
 
-    @staticmethod
-    def _note_read(swarm: Swarm, member: Member, read: int, told: Iterable[m.PieceDigest], now: float) -> None:
+    def _note_read(self, swarm: Swarm, member: Member, read: int, told: Iterable[m.PieceDigest], now: float) -> None:
         """The member read the pieces of the bitmap `read` under its leases; `told` are their digests, and others."""
         size = swarm.layout.bytes_of(PieceSet(read))
         member.read += size
         swarm.origin_bytes += size
         swarm.learn(told, read, proven=True, now=now)
+        if read and swarm.reader == member.node:
+            self._desk.read_alone(swarm, member.node, now)
 
     def _satisfied(self, swarm: Swarm, member: Member) -> None:
         swarm.content(member)
@@ -318,6 +323,9 @@ class Phase1:
             return self._reset(swarm, [member], f"{node.name}'s copy does not match the shard's digest.", now)
         swarm.resets += 1
         swarm.forget_digests()
+        # Whoever lied about a piece is not known, so the one that found out reads everything itself: if that proves
+        # wrong too, whoever finds that out is the next.
+        self._desk.read_alone(swarm, node.name, now)
         self._unpublished.pop(swarm.task, None)
         unproven = [other for other in swarm.members.values() if not other.seed]
         return self._reset(swarm, unproven, f"{node.name} found that the shard's digest does not match.", now)

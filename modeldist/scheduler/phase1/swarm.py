@@ -75,7 +75,10 @@ class Member:
 @dataclass(slots=True)
 class Swarm:
     """Bitmaps as integers. `held`: by any member; `leased`: being read from the origin; `known`: digest known;
-    `proven`: digest told by a node that read the piece under a lease, not merely brought along at join."""
+    `proven`: digest told by a node that read the piece under a lease, not merely brought along at join.
+
+    `reader`: after the shard's digest proved some piece digest false, the one node that reads and tells digests, so
+    that what it finds depends on nobody else ("": anyone); until `reader_until`, which grows as it reads."""
 
     task: Digest
     origin: str
@@ -95,6 +98,9 @@ class Swarm:
     dark_since: float | None = None  # since when some pieces are held with no digest known
     dark_noted: float | None = None  # the `dark_since` that the lease desk has set a timer for
     hold_until: float = float("-inf")
+    reader: str = ""
+    reader_until: float = float("-inf")
+    reader_noted: float = float("-inf")  # the `reader_until` that the lease desk has set a timer for
     parked: dict[str, None] = field(default_factory=dict)  # ask for leases, but there was nothing to lease
     origin_bytes: int = 0
     resets: int = 0
@@ -203,6 +209,10 @@ class Swarm:
         if self.dark_since is not None and now >= self.dark_since + digest_grace:
             pieces |= self.held & ~self.known
         return pieces & ~self.leased
+
+    def may_read(self, node: str, now: float) -> bool:
+        """Whether this member may read from the origin, and be believed about what it read."""
+        return self.reader in ("", node) or now >= self.reader_until
 
     # --- digests ---------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import huggingface_hub
+import msgspec
 import pytest
 from huggingface_hub.errors import IncompleteSnapshotError
 
@@ -226,6 +227,15 @@ def test_hostile_archives_leave_nothing(store: Store, members: dict[str, bytes],
     assert store.snapshot(hostile) is None
     assert not list((store.hub / "models--org--model" / "snapshots").iterdir())
     assert not list((store.hub / "models--org--model" / ".building").iterdir())
+
+
+@pytest.mark.parametrize("size", [0, 1, 1 << 50])
+def test_a_manifest_that_lies_about_the_size_of_a_shard_that_is_here(store: Store, snapshot: Path, size: int) -> None:
+    lying = msgspec.structs.replace(ARTIFACT.files[1], size=size)
+    artifact = msgspec.structs.replace(artifact_of(FILES, revision="6" * 40), files=(lying,))
+    with pytest.raises(IntegrityError, match=rf"model\.safetensors .* {size} bytes, .* has 300000"):
+        store.materialise(artifact)
+    assert store.snapshot(ARTIFACT) == snapshot
 
 
 def test_damaged_archive_is_an_integrity_error(store: Store) -> None:

@@ -53,6 +53,7 @@ def test_a_task_of_another_size_is_not_let_in() -> None:
     control.join("a")
     control.join("liar", size=11 * PIECE)
     assert not control.heard("liar", m.TaskJoined)
+    assert control.heard("liar", m.TaskRefused) == [m.TaskRefused(TASK, 10 * PIECE)]
 
 
 def test_small_swarms_know_everybody() -> None:
@@ -196,9 +197,45 @@ def test_a_rejected_shard_starts_everybody_again_once() -> None:
     view = phase1.task(TASK, control.now)
     assert view is not None
     assert (view.resets, view.digests_known, len(view.held)) == (1, 0, 0)
-    control.heard("a", m.LeaseGranted)
-    control.ask("a")
-    assert control.heard("a", m.LeaseGranted)
+    for node in "abc":
+        control.heard(node, m.LeaseGranted)
+        control.ask(node)
+    assert control.heard("b", m.LeaseGranted), "who found out reads everything, as nobody else can be believed"
+    assert not control.heard("a", m.LeaseGranted) and not control.heard("c", m.LeaseGranted)
+
+
+def rejected_by_b() -> tuple[Control, Phase1]:
+    control, phase1 = joined_racks(dict.fromkeys("abc", ""))
+    control.verified("a", *range(10))
+    control.now += 5
+    control.say("b", m.ShardRejected(TASK))
+    for node in "abc":
+        control.ask(node)
+        control.heard(node, m.PieceDigests)
+        assert bool(control.heard(node, m.LeaseGranted)) == (node == "b")
+    return control, phase1
+
+
+def test_after_a_rejection_only_the_lone_reader_is_believed() -> None:
+    control, phase1 = rejected_by_b()
+    digests = tuple(m.PieceDigest(piece, b"a lie".ljust(32)) for piece in range(10))
+    control.join("newcomer", have=PieceSet.full(9).to_bytes(), digests=digests)
+    control.report("a", m.TaskReport(TASK, have=PieceSet.full(10).to_bytes(), verified=digests))
+    view = phase1.task(TASK, control.now)
+    assert view is not None and view.digests_known == 0
+
+
+def test_a_lone_reader_that_leaves_or_does_not_read_is_not_waited_for() -> None:
+    control, _ = rejected_by_b()
+    control.take(control.phase1.node_left("b", control.now))
+    assert control.heard("a", m.LeaseGranted) or control.heard("c", m.LeaseGranted)
+    control, _ = rejected_by_b()
+    control.wait(40.0)
+    assert control.heard("a", m.LeaseGranted) or control.heard("c", m.LeaseGranted)
+    control, _ = rejected_by_b()
+    control.ask("b", 0)
+    control.wait(40.0)
+    assert control.heard("a", m.LeaseGranted) or control.heard("c", m.LeaseGranted)
 
 
 def test_a_node_that_keeps_rejecting_is_reset_alone() -> None:
