@@ -159,7 +159,8 @@ class Shards:
         """The swarm cuts the shard otherwise than this node does (it was opened anew by another): let every transfer
         end and join again with the pieces that are here, to have them recut."""
         async with fetch.turn:
-            await self._leave(fetch)
+            if not fetch.ended:
+                await self._leave(fetch)
             if not fetch.ended:
                 self.join([fetch])
 
