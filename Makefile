@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system demo test bench check lint types arrows coverage clean
+.PHONY: help setup system demo test chaos bench check lint types arrows coverage clean
 
 help:  ## what can be done
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ test: setup check  ## linters, types, arrows, all tests with coverage
 bench: setup  ## pulls on shaped links beside other tools; writes docs/performance.md (root, a quiet machine, an hour)
 	@$(BIN)/pip install -q -e '.[bench]' || echo "bench: libtorrent or matplotlib could not be installed; what is missing is named"
 	@$(BIN)/python -m tests.netlab --save --charts .cache/charts
+
+chaos: setup  ## kill -9 of everything, at random, for MINUTES (10) minutes
+	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),10)
 
 check: $(STAMP) lint types arrows
 

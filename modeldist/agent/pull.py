@@ -109,7 +109,9 @@ class Pull:
         if self.offline:
             raise PullFailed(f"{self.reference} is not in this node's store.", remedy="Pull it once without --offline.")
         try:
-            fresh = await self._engine.session.resolve(self.reference, known.digest if known else None)
+            fresh = await self._engine.session.resolve(
+                self.reference, known.digest if known else None, persist=not here
+            )
         except (OriginUnavailable, ControlPlaneUnreachable) as error:
             if known is None or not here:
                 raise

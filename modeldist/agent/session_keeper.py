@@ -21,6 +21,7 @@ FIRST_RETRY = (
     0.25  # seconds; doubles up to LAST_RETRY, each time with full jitter so that a fleet does not return at once
 )
 LAST_RETRY = 15.0
+RESTARTING = 10.0  # seconds after a session broke for which the control plane may be expected to come back
 BUSY_RETRY = 2.0  # the longest pause while shards are being fetched: nobody else is told what this node reads and holds
 
 
@@ -48,6 +49,7 @@ class SessionKeeper:
         self._failed = asyncio.Event()
         self._wake = asyncio.Event()
         self._error: ControlPlaneError | None = None
+        self._broke_at: float | None = None  # when the last session ended, by the loop's clock
         self._requests = count(1)
         self._answers: dict[int, asyncio.Future[Artifact | None]] = {}
 
@@ -63,10 +65,24 @@ class SessionKeeper:
         if self._outbox is not None:
             self._outbox.put_nowait(message)
 
-    async def resolve(self, reference: str, known: Digest | None, *, patience: float = 10.0) -> Artifact | None:
+    async def resolve(
+        self, reference: str, known: Digest | None, *, patience: float = 10.0, persist: bool = True
+    ) -> Artifact | None:
         """Ask the control plane. Without a session this makes one attempt at once instead of waiting for the back-off,
-        and raises what that attempt met (or after `patience` seconds)."""
-        await self._wait_open(patience)
+        and raises what that attempt met (or after `patience` seconds). With `persist`, a control plane that was there a
+        moment ago is taken to be restarting: it is tried, and asked, again for some seconds."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                await self._wait_open(patience)
+                return await self._ask(reference, known)
+            except ControlPlaneUnreachable:
+                broke_at = self._broke_at
+                if not persist or broke_at is None or loop.time() - broke_at > RESTARTING:
+                    raise
+            await asyncio.sleep(FIRST_RETRY)
+
+    async def _ask(self, reference: str, known: Digest | None) -> Artifact | None:
         request = next(self._requests)
         answer: asyncio.Future[Artifact | None] = asyncio.get_running_loop().create_future()
         self._answers[request] = answer
@@ -144,6 +160,8 @@ class SessionKeeper:
             future.set_result(answer)
 
     def _closed(self, error: ControlPlaneError) -> None:
+        if self._open.is_set():
+            self._broke_at = asyncio.get_running_loop().time()
         self._open.clear()
         self._outbox = None
         self._error = error

@@ -194,7 +194,8 @@ class Phase1:
     def _hold_back(self, swarm: Swarm, node: Node, now: float) -> None:
         """Soon after a start, partial content means that others may hold the rest, unless it is known who they are."""
         config = self._config
-        if self._presence.informed and node.reported is None:
+        known = self._presence.before
+        if known == 0 or (known and node.reported is None):
             return
         recent = self._started is not None and now - self._started <= config.restart_window
         if recent and config.restart_grace > 0 and swarm.hold_until == float("-inf"):

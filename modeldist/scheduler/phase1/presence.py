@@ -16,7 +16,7 @@ class Presence:
         self._lost_at: dict[str, float] = {}
         self._expected: set[str] = set()
         self._wait_until = float("-inf")
-        self.informed = False  # it is known which nodes had sessions before
+        self.before: int | None = None  # how many nodes had sessions before the start; None: nobody knows
 
     def lost(self, node: str, now: float) -> None:
         """Its session broke."""
@@ -45,8 +45,8 @@ class Presence:
 
     def expect(self, nodes: Iterable[str], now: float) -> None:
         """They had sessions before the control plane was started again."""
-        self.informed = True
         self._expected = set(nodes)
+        self.before = len(self._expected)
         self._wait_until = now + self._config.return_grace + self._config.return_seconds * len(self._expected)
 
     def waiting(self, now: float) -> bool:
