@@ -101,6 +101,17 @@ class Artifact(msgspec.Struct, frozen=True, omit_defaults=True, dict=True):
         """Unique bytes."""
         return sum(shard.size for shard in self.shards)
 
+    def file_of(self, shard: Digest) -> ArtifactFile:
+        """The first file whose content is `shard`. Raises KeyError."""
+        return self._files_by_digest[shard]
+
+    @cached_property
+    def _files_by_digest(self) -> dict[Digest, ArtifactFile]:
+        found: dict[Digest, ArtifactFile] = {}
+        for file in self.files:
+            found.setdefault(file.digest, file)
+        return found
+
     def locator(self, shard: Digest) -> str:
-        """Where the origin keeps `shard` (first file that has it)."""
-        return next(file.locator for file in self.files if file.digest == shard)
+        """Where the origin keeps `shard`."""
+        return self.file_of(shard).locator

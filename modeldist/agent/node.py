@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -25,6 +27,8 @@ class Loop:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._background: set[asyncio.Task[None]] = set()
         self._closing = False
+        self._calls: deque[Callable[[], None]] = deque()
+        self._lock = threading.Lock()
 
     def start(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -34,13 +38,26 @@ class Loop:
         return self._loop.create_future()
 
     def post(self, call: Callable[[], None]) -> None:
-        """Run on the loop thread, from any thread; dropped once the loop is gone."""
+        """Run on the loop thread, from any thread, in order; dropped once the loop is gone."""
         assert self._loop is not None
+        with self._lock:
+            self._calls.append(call)
+            if len(self._calls) > 1:
+                return  # the loop was woken for an earlier one and will find this one too
         try:
-            self._loop.call_soon_threadsafe(call)
+            self._loop.call_soon_threadsafe(self._run_calls)
         except RuntimeError:
             if not self._closing:
                 raise
+
+    def _run_calls(self) -> None:
+        with self._lock:
+            calls, self._calls = self._calls, deque()
+        for call in calls:
+            try:
+                call()
+            except Exception:
+                log.exception("a call on the engine's loop failed")
 
     def spawn(self, work: Awaitable[None], name: str) -> None:
         """Run beside everything else. A failure is logged, not lost."""

@@ -205,7 +205,7 @@ class Pull:
             elif fetch := self._engine.node.fetches.get(shard.digest):
                 rows.append(fetch.progress())
             else:
-                path = next(file.path for file in self.artifact.files if file.digest == shard.digest)
+                path = self.artifact.file_of(shard.digest).path
                 rows.append(ShardProgress(path, shard.digest, shard.size, 0, 0, 0, 0, complete=False))
         return tuple(rows)
 

@@ -79,7 +79,7 @@ class Shards:
         fetch = ShardFetch(
             shard=shard,
             artifact=artifact,
-            path=next(file.path for file in artifact.files if file.digest == shard.digest),
+            path=artifact.file_of(shard.digest).path,
             partial=partial,
             priority=priority,
             done=node.loop.future(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import statistics
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -48,4 +49,5 @@ def in_turns(contenders: Mapping[str, Callable[[], Run]], repeat: int) -> dict[s
         for name, run in contenders.items():
             os.sync()
             runs[name].append(run())
+            print(f"  {name}: {runs[name][-1].seconds:.2f} s", file=sys.stderr, flush=True)
     return {name: Sample(tuple(found)) for name, found in runs.items()}

@@ -22,7 +22,7 @@ MIB = 1 << 20
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m modeldist.bench single", description=__doc__)
-    parser.add_argument("--size", type=int, default=2048, help="MiB of the file")
+    parser.add_argument("--size", type=int, default=1024, help="MiB of the file")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--directory", type=Path, help="where files are made; default: a temporary directory")
     parser.add_argument("--write", action="store_true", help="write the section of docs/performance.md")

@@ -72,7 +72,7 @@ class HttpOrigin:
 
     def reader(self, artifact: Artifact) -> RangeReader:
         def locate(shard: Digest) -> Source:
-            file = next(file for file in artifact.files if file.digest == shard)
+            file = artifact.file_of(shard)
             source = _source_of(file)
             self._check_plain(source.url)
             return source

@@ -87,7 +87,7 @@ class HuggingFaceOrigin:
             nonlocal headers
             if headers is None:
                 headers = self._credentials(artifact.endpoint)
-            file = next(file for file in artifact.files if file.digest == shard)
+            file = artifact.file_of(shard)
             from modeldist.origins.huggingface_errors import remedies
 
             url = f"{page}/resolve/{artifact.revision}/{quote(file.locator)}"

@@ -90,7 +90,7 @@ class LayoutReader:
         self._artifact = artifact
 
     def read(self, shard: Digest, start: int, length: int, fd: int, offset: int, on_bytes: OnBytes) -> None:
-        file = next(file for file in self._artifact.files if file.digest == shard)
+        file = self._artifact.file_of(shard)
         blob = Path(self._artifact.endpoint, "blobs", *shard.split(":"))
         label = f"{file.path} of {self._artifact.name}"
         with self._paths.open(blob) as source:

@@ -81,7 +81,7 @@ class OciOrigin:
         from modeldist.origins.http_answers import Source
 
         ref = self._parse(artifact.reference)
-        file = next(file for file in artifact.files if file.digest == shard)
+        file = artifact.file_of(shard)
         label = f"{file.path} of {artifact.name}"
         with in_our_words(label, ref.registry):
             location = self._loop.run(self._locate(ref, shard, refused))
