@@ -1,8 +1,8 @@
 """Response body → file descriptor, the cheapest way the connection allows.
 
-`copy_body` is the one place that knows how: today MSG_WAITALL into a reused 1 MiB buffer for plain TCP (one system
-call per MiB in, one out), record-wise into the same buffer for TLS, through http.client for chunked bodies. A path
-by splice for plain TCP belongs here, behind the same generator.
+`copy_body` is the one place that knows how: by splice for plain TCP (a short body, which http.client has mostly read
+along with the headers, by the reused 1 MiB buffer), record-wise into that buffer for TLS, through http.client for
+chunked bodies.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ import ssl
 from collections.abc import Callable, Generator
 
 from modeldist.errors import NotEnoughSpace, StorageError
+from modeldist.socket_to_file import NotWritable, SocketToFile
 
 BUFFER_SIZE = 1 << 20
+_PART = 1 << 20  # bytes moved by splice between two yields
+_WORTH_A_PIPE = 256 << 10  # bytes; less goes through the buffer
 
 
 class BodyLost(Exception):
@@ -28,11 +31,19 @@ Fill = Callable[[memoryview], int]
 
 
 def copy_body(
-    response: http.client.HTTPResponse, sock: socket.socket, want: int, fd: int, offset: int, buffer: memoryview
+    response: http.client.HTTPResponse,
+    sock: socket.socket,
+    want: int,
+    fd: int,
+    offset: int,
+    *,
+    buffer: memoryview,
+    splicing: SocketToFile,
 ) -> Generator[int]:
     """Write the next `want` bytes of the body to `fd` at `offset`; yields the length of each part once written.
 
-    `sock` is the response's connection, in timeout mode. Raises BodyLost; StorageError when `fd` does not take it.
+    `sock` is the response's connection, in timeout mode, and `splicing` belongs to it. Raises BodyLost; StorageError
+    when `fd` does not take it.
     """
     if response.chunked:
         yield from _copy(response.readinto, want, fd, offset, buffer)
@@ -46,12 +57,38 @@ def copy_body(
         yield from _copy(lambda view: _fill_records(sock, view), want, fd, offset, buffer)
         return
     stall = sock.gettimeout()
-    sock.settimeout(None)  # blocking, so that MSG_WAITALL works; SO_RCVTIMEO still ends a stall
+    sock.settimeout(None)  # blocking, so that splice and MSG_WAITALL wait; SO_RCVTIMEO still ends a stall
     try:
-        whole = socket.MSG_WAITALL
-        yield from _copy(lambda view: sock.recv_into(view, len(view), whole), want, fd, offset, buffer)
+        if want >= _WORTH_A_PIPE:
+            yield from _splice(splicing, want, fd, offset)
+        else:
+            whole = socket.MSG_WAITALL
+            yield from _copy(lambda view: sock.recv_into(view, len(view), whole), want, fd, offset, buffer)
     finally:
         sock.settimeout(stall)
+
+
+def _splice(splicing: SocketToFile, want: int, fd: int, offset: int) -> Generator[int]:
+    moved = 0  # and not yielded yet
+    lost: Exception | None = None
+    while moved < want and lost is None:
+        try:
+            moved += splicing.move(fd, offset + moved, want - moved)
+        except NotWritable as failure:
+            lost = _not_written(failure.error)
+        except BlockingIOError:
+            lost = BodyLost("it stalled")
+        except EOFError:
+            lost = BodyLost("the connection was closed")
+        except OSError as error:
+            lost = BodyLost(str(error) or type(error).__name__)
+        if moved >= _PART or (lost and moved):
+            yield moved
+            offset, want, moved = offset + moved, want - moved, 0
+    if lost:
+        raise lost
+    if moved:
+        yield moved
 
 
 def _copy(fill: Fill, want: int, fd: int, offset: int, buffer: memoryview) -> Generator[int]:
@@ -105,8 +142,12 @@ def _write(fd: int, view: memoryview, offset: int) -> None:
             written = os.pwrite(fd, view, offset)
             view, offset = view[written:], offset + written
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise NotEnoughSpace(
-                "The disk is full.", remedy="Free space (modeldist gc) and pull again; what is here is kept."
-            ) from error
-        raise StorageError(f"Writing failed: {error.strerror}.", remedy="Check the disk of the store.") from error
+        raise _not_written(error) from error
+
+
+def _not_written(error: OSError) -> StorageError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return NotEnoughSpace(
+            "The disk is full.", remedy="Free space (modeldist gc) and pull again; what is here is kept."
+        )
+    return StorageError(f"Writing failed: {error.strerror}.", remedy="Check the disk of the store.")

@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 from modeldist.errors import OriginProtocolError, OriginUnavailable
 from modeldist.origins.http_redirects import Endpoint, zone_of_name
 from modeldist.origins.settings import HttpSettings
+from modeldist.socket_to_file import SocketToFile
 from modelpack.oci.addresses import Zone
 
 _MAX_CONNECT_ANSWER = 16 << 10
@@ -33,8 +34,13 @@ class Connection:
     prefix: str = ""
     proxy_headers: dict[str, str] = field(default_factory=dict)
     used: bool = False
+    splicing: SocketToFile = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.splicing = SocketToFile(self.sock)
 
     def close(self) -> None:
+        self.splicing.close()
         self.http.close()
         self.sock.close()
 

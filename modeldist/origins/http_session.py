@@ -54,7 +54,8 @@ class Answer:
 
     def copy(self, want: int, fd: int, offset: int, buffer: memoryview) -> Generator[int]:
         """See `copy_body`."""
-        return copy_body(self._response, self._connection.sock, want, fd, offset, buffer)
+        there = self._connection
+        return copy_body(self._response, there.sock, want, fd, offset, buffer=buffer, splicing=there.splicing)
 
     def close(self, *, reusable: bool = False) -> None:
         """Give the connection back; `reusable` only when the whole body was read."""

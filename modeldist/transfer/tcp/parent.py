@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 from modeldist.artifact import Digest
 from modeldist.scheduler.pieces import PieceSet
+from modeldist.socket_to_file import NotWritable, SocketToFile
 from modeldist.transfer import base, frames
 from modeldist.transfer.frame_reader import Event, FrameReader
-from modeldist.transfer.tcp.socket_to_file import NotWritable, SocketToFile
 
 log = logging.getLogger(__name__)
 
