@@ -6,7 +6,7 @@ origin reads, hashing) come back through `Loop.post`. Decisions are phase 2's (w
 
     Pulls ── resolve ──▶ SessionKeeper ──▶ control plane
       └─ Shards.fetch_all ── JoinTasks ──▶ … ──▶ Inbox ──▶ phase 2 ──▶ PeerFetches │ LeaseReads ──▶ Verifier ──▶ Partial
-                                                              └── all pieces ──▶ Shards.complete ──▶ store
+                                                              └── all pieces ──▶ Publisher ──▶ store
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ class Engine:
             case p2.ReadLease(_, lease, start, count):
                 self._leases.start(fetch, lease, start, count)
             case p2.TaskComplete():
-                self._loop.spawn(self.shards.complete(fetch), f"commit {fetch.path}")
+                self.shards.complete(fetch)
 
     async def _ticks(self) -> None:
         while True:

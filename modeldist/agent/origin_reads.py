@@ -17,6 +17,8 @@ from modeldist.errors import ModeldistError
 from modeldist.origins.base import RangeReader
 from modeldist.scheduler.pieces import PieceSet
 
+_CHECKED_AT_ONCE = 64 << 10  # bytes of a piece that are hashed sooner than handed to another thread
+
 
 class Readers(Protocol):
     """Opens readers for an artifact's shards; `origins.router.Origins` does."""
@@ -157,6 +159,9 @@ class OriginReads:
         reader.read(fetch.shard.digest, offset, end - offset, fetch.partial.fd, offset, on_bytes)
 
     def _check(self, read: LeaseRead, piece: int) -> None:
+        if read.fetch.layout.length(piece) <= _CHECKED_AT_ONCE:
+            self._callbacks.on_piece(read, piece)
+            return
         read.checks.append(self._verifier.submit(lambda: self._callbacks.on_piece(read, piece)))
 
     def _acquire(self, artifact: Artifact) -> RangeReader:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from msgspec.structs import replace
 
@@ -11,9 +11,11 @@ from modeldist.agent.lease_reads import LeaseReads
 from modeldist.agent.node import Node
 from modeldist.agent.parents import Parents
 from modeldist.agent.progress import ShardProgress
+from modeldist.agent.publishing import Publisher
 from modeldist.agent.shard_fetch import ShardFetch
+from modeldist.agent.store import Partial, Store
 from modeldist.artifact import Artifact, Shard
-from modeldist.errors import Cancelled, IntegrityError, ModeldistError, PullFailed
+from modeldist.errors import Cancelled, IntegrityError, ModeldistError
 from modeldist.scheduler.messages import (
     HeldLease,
     JoinTasks,
@@ -25,6 +27,8 @@ from modeldist.scheduler.messages import (
 )
 from modeldist.scheduler.phase2.messages import TaskRemoved
 from modeldist.scheduler.pieces import piece_size_for
+
+BATCH = 64  # shards opened and announced in one go
 
 ShardEnded = Callable[[ShardProgress, dict[str, int], list[str]], None]
 """(final progress, bytes by parent, notes) of a shard, for the pulls that wanted it."""
@@ -38,6 +42,7 @@ class Shards:
         self._parents = parents
         self._completed = completed
         self._watchers: dict[str, ShardEnded] = {}
+        self._publisher = Publisher(node, self._quiesce_complete, self._published)
         self.leases: LeaseReads  # set by the engine: leases end shards, shards stop leases
 
     def watch(self, pull: str, ended: ShardEnded) -> None:
@@ -51,10 +56,13 @@ class Shards:
         Raises ShardLocked when another process fetches one of them."""
         wanted: list[ShardFetch] = []
         try:
-            for shard in shards:
-                if fetch := await self._begin(artifact, shard, priority, pull):
-                    wanted.append(fetch)
-            self.join([fetch for fetch in wanted if not fetch.announced])
+            # Large ones first: their bytes move in the kernel while the many small ones need the interpreter.
+            waiting = sorted(shards, key=lambda shard: -shard.size)
+            while waiting:
+                batch, waiting = waiting[:BATCH], waiting[BATCH:]
+                begun = await self._begin(artifact, batch, priority, pull)
+                wanted += begun
+                self.join([fetch for fetch in begun if not fetch.announced])
             await _all_or_first_error([fetch.done for fetch in wanted])
         finally:
             for fetch in wanted:
@@ -63,33 +71,47 @@ class Shards:
                     await self.end(fetch, Cancelled(f"The pull of {fetch.path} was stopped."))
             self.leases.forget(artifact)
 
-    async def _begin(self, artifact: Artifact, shard: Shard, priority: Priority, pull: str) -> ShardFetch | None:
-        """Open or share the shard's partial file; None when it is in the store already."""
+    async def _begin(
+        self, artifact: Artifact, shards: Sequence[Shard], priority: Priority, pull: str
+    ) -> list[ShardFetch]:
+        """Open or share the shards' partial files; those that are in the store already are left out."""
         node = self._node
-        if (fetch := node.fetches.get(shard.digest)) and not fetch.ended:
-            if fetch.shard.size != shard.size:
-                path = next(file.path for file in artifact.files if file.digest == shard.digest)
-                raise two_sizes(f"{path} of {artifact.name}", shard, fetch.shard.size)
+        begun: list[ShardFetch] = []
+        fresh: list[Shard] = []
+        for shard in shards:
+            if (fetch := node.fetches.get(shard.digest)) and not fetch.ended:
+                if fetch.shard.size != shard.size:
+                    thing = f"{artifact.file_of(shard.digest).path} of {artifact.name}"
+                    raise two_sizes(thing, shard, fetch.shard.size)
+                fetch.wanted_by.add(pull)
+                begun.append(fetch)
+            else:
+                fresh.append(shard)
+        for shard, partial in await self._open(fresh):
+            fetch = ShardFetch(
+                shard=shard,
+                artifact=artifact,
+                path=artifact.file_of(shard.digest).path,
+                partial=partial,
+                priority=priority,
+                done=node.loop.future(),
+                local_bytes=partial.layout.bytes_of(partial.have()),
+            )
+            fetch.idle.set()
             fetch.wanted_by.add(pull)
-            return fetch
-        partial = await asyncio.to_thread(node.store.begin, shard, piece_size_for(shard.size))
-        if node.store.has(shard.digest):
-            await asyncio.to_thread(partial.discard)
-            return None
-        fetch = ShardFetch(
-            shard=shard,
-            artifact=artifact,
-            path=artifact.file_of(shard.digest).path,
-            partial=partial,
-            priority=priority,
-            done=node.loop.future(),
-            local_bytes=partial.layout.bytes_of(partial.have()),
-        )
-        fetch.idle.set()
-        fetch.wanted_by.add(pull)
-        fetch.trusted.update(partial.digests())
-        node.fetches[shard.digest] = fetch
-        return fetch
+            fetch.trusted.update(partial.digests())
+            node.fetches[shard.digest] = fetch
+            begun.append(fetch)
+        return begun
+
+    async def _open(self, shards: Sequence[Shard]) -> list[tuple[Shard, Partial]]:
+        opening = asyncio.ensure_future(asyncio.to_thread(open_all, self._node.store, shards))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            for _, partial in await opening:
+                partial.close()
+            raise
 
     def join(self, fetches: Iterable[ShardFetch]) -> None:
         """(Re-)introduce shards to the control plane, one message per priority."""
@@ -104,28 +126,18 @@ class Shards:
         for priority, tasks in by_priority.items():
             self._node.tell(JoinTasks(tuple(tasks), priority))
 
-    async def complete(self, fetch: ShardFetch) -> None:
+    def complete(self, fetch: ShardFetch) -> None:
         """All pieces are there: prove the whole and publish it."""
-        async with fetch.turn:
-            if fetch.partial.have() == fetch.layout.all:  # else it was told to start again meanwhile
-                await self._complete(fetch)
+        self._publisher.publish(fetch)
 
-    async def _complete(self, fetch: ShardFetch) -> None:
-        try:
-            await self._quiesce(fetch, f"{fetch.path} is complete")
-            await asyncio.to_thread(self._publish, fetch)
-        except IntegrityError as error:
+    async def _quiesce_complete(self, fetch: ShardFetch) -> None:
+        await self._quiesce(fetch, f"{fetch.path} is complete")
+
+    async def _published(self, fetch: ShardFetch, error: ModeldistError | None) -> None:
+        if isinstance(error, IntegrityError):
             await self._rejected(fetch, error)
-        except ModeldistError as error:
-            await self.end(fetch, error)
-        except OSError as error:
-            await self.end(fetch, PullFailed(f"Storing {fetch.path} failed: {error}."))
         else:
-            await self.end(fetch, None)
-
-    def _publish(self, fetch: ShardFetch) -> None:
-        fetch.partial.commit()
-        self._node.store.keep_piece_digests(fetch.partial)
+            await self.end(fetch, error)
 
     async def _rejected(self, fetch: ShardFetch, error: IntegrityError) -> None:
         """Every piece was as promised and the shard is still wrong: some promise was false."""
@@ -181,7 +193,8 @@ class Shards:
         if error is not None:
             self._node.tell(LeaveTasks((task,)))
             await self._quiesce(fetch, f"stopped fetching {fetch.path}")
-        await asyncio.to_thread(fetch.partial.close)
+        if not fetch.partial.closed:
+            await asyncio.to_thread(fetch.partial.close)
         if self._node.fetches.get(task) is fetch:
             del self._node.fetches[task]
         if error is None:
@@ -231,6 +244,23 @@ def introduction(fetch: ShardFetch, leases: tuple[HeldLease, ...]) -> TaskJoin:
         piece_size=fetch.layout.piece_size if digests or leases else 0,
         leases=leases,
     )
+
+
+def open_all(store: Store, shards: Sequence[Shard]) -> list[tuple[Shard, Partial]]:
+    """Partial files of those shards that are not in the store. Blocks; opens all or none."""
+    opened: list[tuple[Shard, Partial]] = []
+    try:
+        for shard in shards:
+            partial = store.begin(shard, piece_size_for(shard.size))
+            if store.has(shard.digest):
+                partial.discard()
+            else:
+                opened.append((shard, partial))
+    except BaseException:
+        for _, partial in opened:
+            partial.close()
+        raise
+    return opened
 
 
 async def _all_or_first_error(futures: list[asyncio.Future[None]]) -> None:

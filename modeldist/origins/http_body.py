@@ -18,7 +18,7 @@ from modeldist.errors import NotEnoughSpace, StorageError
 from modeldist.socket_to_file import NotWritable, SocketToFile
 
 BUFFER_SIZE = 1 << 20
-_PART = 1 << 20  # bytes moved by splice between two yields
+_PART = 1 << 20  # bytes moved by splice between two yields, at most
 _WORTH_A_PIPE = 256 << 10  # bytes; less goes through the buffer
 
 
@@ -73,7 +73,7 @@ def _splice(splicing: SocketToFile, want: int, fd: int, offset: int) -> Generato
     lost: Exception | None = None
     while moved < want and lost is None:
         try:
-            moved += splicing.move(fd, offset + moved, want - moved)
+            moved += splicing.move(fd, offset + moved, min(want, _PART) - moved)
         except NotWritable as failure:
             lost = _not_written(failure.error)
         except BlockingIOError:

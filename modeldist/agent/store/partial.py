@@ -13,13 +13,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from modeldist.agent.store.blobs import Blobs
+from modeldist.agent.store.blobs import SMALL, Blobs
 from modeldist.agent.store.buffers import blake3_of
 from modeldist.agent.store.failures import naming
 from modeldist.agent.store.follower import Follower
 from modeldist.agent.store.journal import Header, Journal
 from modeldist.agent.store.locks import FileLock
 from modeldist.agent.store.recheck import covered, hash_pieces
+from modeldist.agent.store.write_behind import WriteBehind, start_writing
 from modeldist.artifact import Digest, algorithm
 from modeldist.errors import IntegrityError, StorageError
 from modeldist.scheduler.pieces import PieceLayout, PieceSet
@@ -74,6 +75,7 @@ class Partial:
         self._have = layout.all if committed else PieceSet()
         self._blake3: dict[int, bytes] = {}
         self._frontier = 0  # pieces before this one are all verified
+        self._write_behind = WriteBehind()
         self._committed = committed
         self._committing = threading.Lock()
         self._closed = False
@@ -130,12 +132,20 @@ class Partial:
             self._check_open()
             if piece in self._have:
                 return
-            with naming("note a piece", self._folder):
-                self._journal.append(piece, blake3)
+            if self._journaled:
+                with naming("note a piece", self._folder):
+                    self._journal.append(piece, blake3)
             self.include(piece, blake3)
             watchers = tuple(self._watchers)
         for watcher in (self._tell, *watchers):
             watcher(PieceSet.of((piece,)))
+        with suppress(StorageError), self._reading():  # it may be closed by now
+            self._write_behind.grown(self.fd, self.layout.length(piece))
+
+    @property
+    def _journaled(self) -> bool:
+        """A small shard of one piece is fetched again after a crash: its journal would cost more than that."""
+        return self.layout.count > 1 or self.layout.size > SMALL
 
     def include(self, piece: int, blake3: bytes) -> None:
         """Take in a piece the journal knows already and whose digest was checked."""
@@ -193,6 +203,11 @@ class Partial:
 
     # --- how it ends ---
 
+    def start_writing(self) -> None:
+        """Let the disk begin with what is in the file: the sync in commit() then waits for less."""
+        with suppress(StorageError), self._reading():
+            start_writing(self.fd)
+
     def commit(self) -> Digest:
         """All pieces are there: prove the whole, make it a blob and return its sha256 digest.
 
@@ -226,9 +241,9 @@ class Partial:
         return found["sha256"]
 
     def close(self) -> None:
-        """Keep what is verified for the next begin(); a partial without verified pieces is discarded."""
+        """Keep what is journaled for the next begin(); a partial without such pieces is discarded."""
         with self._state:
-            keep = bool(self._have)
+            keep = bool(self._have) and self._journaled
         self._end(keep=keep)
 
     def discard(self) -> None:

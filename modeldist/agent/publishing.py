@@ -1,0 +1,79 @@
+"""Complete shards on their way into the store: proven, synced, named. Small ones go together.
+
+A shard of a few KiB costs less than handing it to a thread and back, and its sync less when its neighbours' pages are
+already being written: so those that are waiting are taken in one go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+
+from modeldist.agent.node import Node
+from modeldist.agent.shard_fetch import ShardFetch
+from modeldist.errors import ModeldistError, PullFailed
+
+TOGETHER = 1 << 20  # bytes; larger shards are published one by one
+BATCH = 64  # shards a thread publishes in one go
+
+Settled = Callable[[ShardFetch, ModeldistError | None], Awaitable[None]]
+"""Told how it went: None when the shard is in the store and its partial file closed."""
+
+
+class Publisher:
+    """Loop thread only. `quiesce` waits until nothing writes to a shard's partial file any more."""
+
+    def __init__(self, node: Node, quiesce: Callable[[ShardFetch], Awaitable[None]], settled: Settled) -> None:
+        self._node = node
+        self._quiesce = quiesce
+        self._settled = settled
+        self._waiting: list[ShardFetch] = []
+        self._draining = False
+
+    def publish(self, fetch: ShardFetch) -> None:
+        """All its pieces are there."""
+        if fetch.shard.size > TOGETHER or fetch.writers or fetch.turn.locked():
+            self._node.loop.spawn(self._publish([fetch]), f"commit {fetch.path}")
+            return
+        self._waiting.append(fetch)
+        if not self._draining:
+            self._draining = True
+            self._node.loop.spawn(self._drain(), "commit small shards")
+
+    async def _drain(self) -> None:
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+                await self._publish(batch)
+        finally:
+            self._draining = False
+
+    async def _publish(self, fetches: Sequence[ShardFetch]) -> None:
+        async with AsyncExitStack() as turns:
+            for fetch in fetches:
+                await turns.enter_async_context(fetch.turn)
+            # Others were told to start again, or ended, meanwhile.
+            ready = [fetch for fetch in fetches if not fetch.ended and fetch.partial.have() == fetch.layout.all]
+            for fetch in ready:
+                await self._quiesce(fetch)
+            outcomes = await asyncio.to_thread(self._store, ready)
+            for fetch, outcome in zip(ready, outcomes, strict=True):
+                await self._settled(fetch, outcome)
+
+    def _store(self, fetches: Sequence[ShardFetch]) -> list[ModeldistError | None]:
+        if len(fetches) > 1:
+            for fetch in fetches:
+                fetch.partial.start_writing()
+        return [self._store_one(fetch) for fetch in fetches]
+
+    def _store_one(self, fetch: ShardFetch) -> ModeldistError | None:
+        try:
+            fetch.partial.commit()
+            self._node.store.keep_piece_digests(fetch.partial)
+            fetch.partial.close()
+        except ModeldistError as error:
+            return error
+        except OSError as error:
+            return PullFailed(f"Storing {fetch.path} failed: {error}.")
+        return None
