@@ -60,9 +60,8 @@ class Shards:
             waiting = sorted(shards, key=lambda shard: -shard.size)
             while waiting:
                 batch, waiting = waiting[:BATCH], waiting[BATCH:]
-                begun = await self._begin(artifact, batch, priority, pull)
-                wanted += begun
-                self.join([fetch for fetch in begun if not fetch.announced])
+                await self._begin(artifact, batch, priority, pull, wanted)
+                self.join([fetch for fetch in wanted if not fetch.announced])
             await _all_or_first_error([fetch.done for fetch in wanted])
         finally:
             for fetch in wanted:
@@ -72,11 +71,10 @@ class Shards:
             self.leases.forget(artifact)
 
     async def _begin(
-        self, artifact: Artifact, shards: Sequence[Shard], priority: Priority, pull: str
-    ) -> list[ShardFetch]:
+        self, artifact: Artifact, shards: Sequence[Shard], priority: Priority, pull: str, begun: list[ShardFetch]
+    ) -> None:
         """Open or share the shards' partial files; those that are in the store already are left out."""
         node = self._node
-        begun: list[ShardFetch] = []
         fresh: list[Shard] = []
         for shard in shards:
             if (fetch := node.fetches.get(shard.digest)) and not fetch.ended:
@@ -102,7 +100,6 @@ class Shards:
             fetch.trusted.update(partial.digests())
             node.fetches[shard.digest] = fetch
             begun.append(fetch)
-        return begun
 
     async def _open(self, shards: Sequence[Shard]) -> list[tuple[Shard, Partial]]:
         opening = asyncio.ensure_future(asyncio.to_thread(open_all, self._node.store, shards))
