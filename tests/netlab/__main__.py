@@ -26,6 +26,7 @@ from tests.netlab.record import Record, all_met, keep, record_of
 from tests.netlab.rivals.catalogue import RIVALS
 from tests.netlab.scenarios import MEASURED, SCENARIOS
 from tests.netlab.table import table
+from tests.netlab.topology import CONGESTION
 
 DOCUMENT = Path("docs/performance.md")
 RESULTS = Path("docs/measurements")
@@ -71,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--charts", type=Path, metavar="DIR", help="PNG charts (needs matplotlib)")
     parser.add_argument("--save", action="store_true", help=f"keep the results in {RESULTS} and write {DOCUMENT}")
     parser.add_argument("--cross-check", action="store_true", help="compare R with the simulator's; no rivals")
+    parser.add_argument("--congestion", default=CONGESTION, help=f"TCP's congestion control in the lab [{CONGESTION}]")
     parser.add_argument("--even-if-busy", action="store_true", help="measure although something else uses the machine")
     parser.add_argument(
         "--directory",
@@ -101,6 +103,7 @@ def _measure(name: str, options: argparse.Namespace) -> Record:
         rivals=[RIVALS[rival] for rival in chosen],
         ours=not options.only_rivals,
         directory=options.directory,
+        congestion=options.congestion,
         say=lambda line: print(line, flush=True),
     )
     record = record_of(measured)

@@ -17,7 +17,7 @@ from tests.netlab.origin import Origin
 from tests.netlab.pulls import pull_everywhere
 from tests.netlab.rivals.base import Arena, Rival
 from tests.netlab.scenario import LabScenario
-from tests.netlab.topology import Topology
+from tests.netlab.topology import CONGESTION, Topology
 
 Say = Callable[[str], None]
 
@@ -41,13 +41,14 @@ def campaign(
     directory: Path,
     say: Say,
     environment: dict[str, str] | None = None,
+    congestion: str = CONGESTION,
     stream: float = 1.0,
 ) -> Measured:
     """Rivals take turns, so that a change of the machine's mood meets all of them. Raises LabError.
 
     `stream`: seconds of the plain TCP stream that measures a link before each run.
     """
-    machine = {**host.facts(), "busy_before": round(host.load_now(), 4)}
+    machine = {**host.facts(), "tcp_congestion_control": congestion, "busy_before": round(host.load_now(), 4)}
     missing = {rival.name: why for rival in rivals if (why := rival.missing())}
     there = [rival for rival in rivals if rival.name not in missing]
     if not scenario.rivals:
@@ -56,7 +57,7 @@ def campaign(
     found: dict[str, list[Run]] = {}
     home = Path(tempfile.mkdtemp(prefix="netlab-", dir=directory))
     try:
-        with Topology(scenario) as lab, Origin(lab, scenario, home / "origin") as origin:
+        with Topology(scenario, congestion=congestion) as lab, Origin(lab, scenario, home / "origin") as origin:
             with LabCluster(lab, scenario, home / "cluster", environment or {}) as cluster:
                 for number in range(runs if ours else 0):
                     made = origin.new_model()

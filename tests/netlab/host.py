@@ -44,7 +44,6 @@ def facts() -> dict[str, object]:
         "kernel": platform.release(),
         "architecture": platform.machine(),
         "python": platform.python_version(),
-        "tcp_congestion_control": Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip(),
         "modeldist": metadata.version("modeldist"),
         "revision": _first_line("git", "rev-parse", "--short", "HEAD"),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),

@@ -23,12 +23,16 @@ ORIGIN = "origin"
 _NET = "10.77.0"
 _FABRIC = "fabric"
 
+CONGESTION = "cubic"
+"""TCP's congestion control in the lab: Linux's default, whatever this machine has chosen for itself."""
+
 
 class Topology:
     """Context manager: the namespaces are there inside the block and gone after it, whatever happened in it."""
 
-    def __init__(self, scenario: LabScenario) -> None:
+    def __init__(self, scenario: LabScenario, *, congestion: str = CONGESTION) -> None:
         self._scenario = scenario
+        self._congestion = congestion
         self._made: list[str] = []
         roles = [CONTROL, ORIGIN, *(node.name for node in scenario.nodes)]
         self._addresses = {role: f"{_NET}.{number}" for number, role in enumerate(roles, start=2)}
@@ -121,6 +125,7 @@ class Topology:
             ],
         )
         batch(own(role), [f"address add {self.address(role)}/24 dev eth0", "link set eth0 up"])
+        run(*self.inside(role), "sysctl", "-q", "-w", f"net.ipv4.tcp_congestion_control={self._congestion}")
         if up is not None:
             self._shape(role, "eth0", up)
         if down is not None:
