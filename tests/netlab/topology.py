@@ -124,8 +124,10 @@ class Topology:
                 f"link set {outer} master {bridge} up",
             ],
         )
-        batch(own(role), [f"address add {self.address(role)}/24 dev eth0", "link set eth0 up"])
-        run(*self.inside(role), "sysctl", "-q", "-w", f"net.ipv4.tcp_congestion_control={self._congestion}")
+        address = self.address(role)
+        # By route: the setting of a namespace only takes what the machine allows everybody.
+        route = f"route change {_NET}.0/24 dev eth0 proto kernel scope link src {address} congctl {self._congestion}"
+        batch(own(role), [f"address add {address}/24 dev eth0", "link set eth0 up", route])
         if up is not None:
             self._shape(role, "eth0", up)
         if down is not None:
