@@ -11,6 +11,7 @@ import fcntl
 import os
 import socket
 
+_GATHERED = 1 << 16  # bytes of a body to wait for: a wake-up of this thread costs more than copying so many
 _PIPE_SIZES = (1 << 20, 1 << 18)  # an unprivileged user's pipes share a quota; a smaller one still works
 _BUFFER = 1 << 18
 
@@ -29,6 +30,7 @@ class SocketToFile:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+        self._awaited = 1
         self._pipe: tuple[int, int] | None = None
         self._buffer: bytearray | None = None
 
@@ -36,6 +38,13 @@ class SocketToFile:
     def zero_copy(self) -> bool:
         """False once the buffer had to be used."""
         return self._buffer is None
+
+    def await_bytes(self, count: int) -> None:
+        """Let this thread sleep until so many bytes are there (or none will come): on a link shared by many, bytes
+        trickle in a packet at a time. Always at most what is still to come, or the wait would not end."""
+        if count != self._awaited:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
+            self._awaited = count
 
     def move(self, fd: int, offset: int, at_most: int) -> int:
         """Move between 1 and `at_most` bytes to `offset` of file `fd`; how many.
@@ -48,6 +57,7 @@ class SocketToFile:
         if self._pipe is None:
             self._pipe = _make_pipe()
         source, sink = self._pipe
+        self.await_bytes(min(at_most, _GATHERED))
         count = os.splice(self._sock.fileno(), sink, at_most, flags=os.SPLICE_F_MOVE)
         if not count:
             raise EOFError

@@ -191,6 +191,7 @@ class TcpPeerConnection:
     def _read(self, count: int) -> memoryview:
         """Some of the next `count` bytes, all if they come in time."""
         into = self._small[:count]
+        self._bodies.await_bytes(1)
         while True:
             try:
                 got = self._sock.recv_into(into, len(into), socket.MSG_WAITALL)
