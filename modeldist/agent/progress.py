@@ -14,7 +14,8 @@ FINAL: frozenset[State] = frozenset({"done", "failed", "cancelled"})
 
 
 class ShardProgress(msgspec.Struct, frozen=True):
-    """One shard. `done` = `origin` + `peers` + `local` once verified; `origin` grows as bytes arrive."""
+    """One shard. `done` is what has arrived, and what is kept (verified pieces) once the pull has ended. `origin` grows
+    as bytes arrive."""
 
     path: str
     digest: Digest
@@ -56,3 +57,8 @@ class PullSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def done(self) -> int:
         return self.origin + self.peers + self.local
+
+    @property
+    def kept(self) -> int:
+        """What a later pull need not fetch again, once this one has ended."""
+        return sum(shard.done for shard in self.shards)

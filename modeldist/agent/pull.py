@@ -161,14 +161,15 @@ class Pull:
 
     def _note_local(self, artifact: Artifact, missing: list[Shard]) -> None:
         absent = {shard.digest for shard in missing}
+        ended = {digest for digest, row in self._final.items() if row.complete}
         for file in artifact.files:
-            if file.digest not in absent and file.digest not in self._final:
+            if file.digest not in absent and file.digest not in ended:
                 self._final[file.digest] = ShardProgress(
                     file.path, file.digest, file.size, file.size, 0, 0, file.size, complete=True
                 )
 
     def shard_done(self, progress: ShardProgress, parents: dict[str, int], notes: list[str]) -> None:
-        """The engine finished a shard this pull waits for."""
+        """The engine has ended a shard this pull waits for, complete or not."""
         self._final[progress.digest] = progress
         for node, count in parents.items():
             self._parents[node] = self._parents.get(node, 0) + count
@@ -200,9 +201,10 @@ class Pull:
             return ()
         rows = []
         for shard in self.artifact.shards:
-            if row := self._final.get(shard.digest):
+            row, fetch = self._final.get(shard.digest), self._engine.node.fetches.get(shard.digest)
+            if row and (row.complete or fetch is None):
                 rows.append(row)
-            elif fetch := self._engine.node.fetches.get(shard.digest):
+            elif fetch:
                 rows.append(fetch.progress())
             else:
                 path = self.artifact.file_of(shard.digest).path

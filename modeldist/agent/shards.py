@@ -65,9 +65,9 @@ class Shards:
             await _all_or_first_error([fetch.done for fetch in wanted])
         finally:
             for fetch in wanted:
-                fetch.wanted_by.discard(pull)
-                if not fetch.wanted_by and not fetch.ended:
+                if fetch.wanted_by == {pull} and not fetch.ended:
                     await self.end(fetch, Cancelled(f"The pull of {fetch.path} was stopped."))
+                fetch.wanted_by.discard(pull)
             self.leases.forget(artifact)
 
     async def _begin(
@@ -186,10 +186,10 @@ class Shards:
         task = fetch.shard.digest
         if fetch.joined:
             self._node.apply(TaskRemoved(task))
-        self._tell_watchers(fetch, complete=error is None)
         if error is not None:
             self._node.tell(LeaveTasks((task,)))
             await self._quiesce(fetch, f"stopped fetching {fetch.path}")
+        self._tell_watchers(fetch, complete=error is None)
         if not fetch.partial.closed:
             await asyncio.to_thread(fetch.partial.close)
         if self._node.fetches.get(task) is fetch:
@@ -212,9 +212,8 @@ class Shards:
         await fetch.idle.wait()
 
     def _tell_watchers(self, fetch: ShardFetch, *, complete: bool) -> None:
-        final = fetch.progress()
-        if complete:
-            final = replace(final, done=fetch.shard.size, complete=True)
+        kept = fetch.shard.size if complete else fetch.layout.bytes_of(fetch.partial.have())
+        final = replace(fetch.progress(), done=kept, complete=complete)
         for pull in fetch.wanted_by:
             if ended := self._watchers.get(pull):
                 ended(final, dict(fetch.peer_bytes), list(fetch.notes))

@@ -25,6 +25,9 @@ INTERVAL = 0.1  # seconds between two drawings
 _MARGIN = 4  # lines of the terminal left for the total, the sources and the shell's prompt
 _BAR = 24  # columns
 _NAMED_PARENTS = 4
+_NODE = 12  # characters of a node's id, as `modeldist status` shows it
+_NAME = 12  # columns; a reference cut shorter than that says nothing
+_ECHO = 3  # columns the last line leaves free: an echoed ^C must not wrap, or the display would leave a line behind
 
 
 class LiveView:
@@ -76,9 +79,10 @@ def draw(now: PullSnapshot, per_second: float, lines: int, width: int) -> Group:
     rows: list[Table | Text] = [table]
     if hidden > 0:
         rows.append(Text(f"… and {hidden} more files", style="dim"))
-    rows.append(Text(total_line(now, per_second), style="bold", overflow="ellipsis", no_wrap=True))
+    room = max(1, width - _ECHO)
+    rows.append(Text(total_line(now, per_second, room), style="bold"))
     if names := parents_line(now):
-        rows.append(Text(names, style="dim", overflow="ellipsis", no_wrap=True))
+        rows.append(Text(shortened(names, room), style="dim"))
     return Group(*rows)
 
 
@@ -96,19 +100,32 @@ def shown_shards(shards: tuple[ShardProgress, ...], lines: int) -> list[ShardPro
     return [shard for shard in shards if shard.digest in chosen]
 
 
-def total_line(now: PullSnapshot, per_second: float) -> str:
-    """The whole pull in one line."""
+def total_line(now: PullSnapshot, per_second: float, width: int) -> str:
+    """The whole pull in one line of at most `width` columns: the reference gives way first, then the sources."""
     name = clean(now.reference)
     if not now.size:
-        return f"{name}  {now.state} …"
-    parts = [name, f"{units.size(now.done)} of {units.size(now.size)}"]
+        return shortened(f"{name}  {now.state} …", width)
+    parts = [f"{units.size(now.done)} of {units.size(now.size)}"]
     if per_second:
         parts.append(units.rate(per_second))
         parts.append(f"{units.duration(max(0, now.size - now.done) / per_second)} left")
     elif now.state != "pulling":
         parts.append(f"{now.state} …")
     parts.append(sources(now.origin, now.peers, now.local))
-    return "  ".join(parts)
+    while True:
+        numbers = "  ".join(parts)
+        room = width - len(numbers) - 2
+        if len(name) <= room:
+            return f"{name}  {numbers}"
+        if room >= _NAME:
+            return f"…{name[len(name) - room + 1 :]}  {numbers}"  # its end tells models apart
+        if len(parts) == 1:
+            return shortened(numbers, width)
+        parts.pop()
+
+
+def shortened(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def sources(origin: int, peers: int, local: int) -> str:
@@ -122,7 +139,7 @@ def parents_line(now: PullSnapshot) -> str:
     if not now.parents:
         return ""
     largest = sorted(now.parents, key=lambda parent: -parent.bytes)
-    named = [f"{clean(parent.node)} {units.size(parent.bytes)}" for parent in largest[:_NAMED_PARENTS]]
+    named = [f"{clean(parent.node)[:_NODE]} {units.size(parent.bytes)}" for parent in largest[:_NAMED_PARENTS]]
     more = len(largest) - len(named)
     return "from " + ", ".join(named) + (f" and {more} more nodes" if more else "")
 

@@ -30,8 +30,8 @@ def _decimals(value: float) -> int:
 
 
 def rate(per_second: float) -> str:
-    """Bytes per second, always in GB/s from 10 MB/s on, so that lines compare."""
-    return f"{per_second / 1e9:.2f} GB/s" if per_second >= 1e7 else f"{size(per_second)}/s"
+    """Bytes per second with three digits: 42.9 MB/s, 1.31 GB/s."""
+    return f"{size(per_second)}/s"
 
 
 def duration(seconds: float) -> str:

@@ -86,9 +86,7 @@ def agent_settings(**given: Any) -> AgentSettings:
 
     try:
         settings = AgentSettings(**{key: value for key, value in given.items() if value is not None})
-        if not settings.secret():
-            settings.token_file = token_of_this_machine(settings.control)
-            settings.secret()
+        settings.secret()
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = ".".join(str(part) for part in first["loc"])
@@ -99,6 +97,8 @@ def agent_settings(**given: Any) -> AgentSettings:
         raise _wrong("token_file", str(error)) from None
     if settings.log_level not in ("debug", "info", "warning", "error"):
         raise _wrong("log_level", f"{settings.log_level!r} is none of debug, info, warning, error")
+    if not settings.secret():
+        settings.token_file = token_of_this_machine(settings.control)
     return settings
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from modeldist.agent.progress import PullSnapshot
+from modeldist.agent.progress import FINAL, PullSnapshot
 from modeldist.cli import options, units
 from modeldist.cli.boundary import Command, fail
 from modeldist.cli.node import Node
@@ -73,13 +73,14 @@ def by_agent(agent: LocalAgent, reference: str, *, offline: bool, view: View) ->
     except KeyboardInterrupt:
         with suppress(AgentError):
             agent.cancel(now.pull)
-        return msgspec.structs.replace(now, state="cancelled")
+            *_, now = agent.events(now.pull)
+        return now if now.state in FINAL else msgspec.structs.replace(now, state="cancelled")
     return now
 
 
 def stopped(now: PullSnapshot) -> Cancelled:
     """What ^C says."""
-    kept = f"{units.size(now.done)} of {units.size(now.size)} are kept; pull again to resume." if now.size else ""
+    kept = f"{units.size(now.kept)} of {units.size(now.size)} are kept; pull again to resume." if now.size else ""
     return Cancelled(f"The pull of {now.reference} was stopped.", remedy=kept or "Pull again to start over.")
 
 

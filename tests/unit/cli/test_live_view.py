@@ -57,7 +57,26 @@ def test_many_parents_are_counted() -> None:
 
 def test_before_anything_is_known_the_state_is_shown() -> None:
     assert drawn(pull(state="resolving"))[-1] == "org/model:v1  resolving …"
-    assert "materialising …" in total_line(pull(shard("a", 10, origin=10), state="materialising"), 0.0)
+    assert "materialising …" in total_line(pull(shard("a", 10, origin=10), state="materialising"), 0.0, 80)
+
+
+def test_the_total_line_fits_and_keeps_the_numbers() -> None:
+    now = pull(*SOME, reference="registry.example:5000/organisation/model-with-a-long-name:v1")
+    whole = total_line(now, 1.5e9, 160)
+    assert whole.startswith(f"{now.reference}  3.00 GB of 9.00 GB")
+    assert whole.endswith("peers 2.00 GB · here 600 B")
+    cut = total_line(now, 1.5e9, 77)
+    assert cut.startswith("…") and "3.00 GB of 9.00 GB  1.50 GB/s  4.0 s left" in cut
+    for width in range(1, 170):
+        assert len(total_line(now, 1.5e9, width)) <= width
+    assert "long-name:v1" in cut or "name:v1" in total_line(now, 1.5e9, 60)
+
+
+def test_an_echoed_interrupt_has_room_on_the_last_line() -> None:
+    parents = tuple(ParentShare(f"node-{number}" * 5, GB) for number in range(7))
+    for now in (pull(*SOME), pull(*SOME, parents=parents), pull(state="resolving", reference="x" * 100)):
+        for width in (40, 80):
+            assert len(drawn(now, width=width, per_second=1e9)[-1]) <= width - len("^C")
 
 
 def test_names_cannot_drive_the_terminal() -> None:
