@@ -1,8 +1,9 @@
 """Tar layers: list them, or unpack them without ever writing outside the destination.
 
-Files and directories only, unless symlinks are asked for; hard links, devices and sparse files never. Names are
-checked as a set. Nothing is written through a symlink, whoever put it there: every directory is opened without
-following links, every file is created anew, and an archive's own links are made after its last file.
+Files and directories only, unless links are asked for; devices and sparse files never. A symlink may lead only to
+what lies below the destination, a hard link only to a file earlier in its archive. Names are checked as a set. Nothing
+is written through a symlink, whoever put it there: every directory is opened without following links, every file is
+created anew, and an archive's own symlinks are made after its last file.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -63,7 +64,7 @@ def tar_entries(
     encoding: Encoding,
     *,
     limits: TarLimits = DEFAULT_LIMITS,
-    symlinks: bool = False,
+    links: bool = False,
     names: NameSet | None = None,
 ) -> TarListing:
     """Read a whole archive and write nothing.
@@ -71,7 +72,7 @@ def tar_entries(
     `names` are those of other layers that will be unpacked beside it. Raises InvalidTar, UnsafeName.
     """
     with open_tar(source, encoding, limits) as plain:
-        entries = tuple(_checked(TarStream(plain), limits, symlinks, names))
+        entries = tuple(_checked(TarStream(plain), limits, links, names))
         return TarListing(entries, plain.diff_id, plain.size)
 
 
@@ -81,35 +82,42 @@ def extract_tar(
     destination: Path,
     *,
     limits: TarLimits = DEFAULT_LIMITS,
-    symlinks: bool = False,
+    links: bool = False,
     names: NameSet | None = None,
+    claim: Callable[[int], None] = lambda size: None,
 ) -> ExtractedTar:
     """Unpack below `destination`, which is made if missing; what is there already is never replaced.
 
     Modes become 0644 or 0755, owners and times those of now. After an error, files of the archive may be left: unpack
-    into a directory of its own and rename it. Raises InvalidTar, UnsafeName, OSError of the file system.
+    into a directory of its own and rename it. `claim` is told the bytes of each file before it is made; what it raises
+    ends the unpacking. Raises InvalidTar, UnsafeName, OSError of the file system.
     """
     destination.mkdir(parents=True, exist_ok=True)
-    files: list[ExtractedFile] = []
-    links: list[tuple[str, str]] = []
+    files: dict[str, ExtractedFile] = {}
+    symlinks: list[tuple[str, str]] = []
     with open_tar(source, encoding, limits) as plain, closing(_Tree(destination)) as tree:
         stream = TarStream(plain)
-        for entry in _checked(stream, limits, symlinks, names):
+        for entry in _checked(stream, limits, links, names):
             if entry.type == "directory":
                 tree.make_directory(entry.name)
             elif entry.type == "symlink":
-                links.append((entry.name, entry.target))
+                symlinks.append((entry.name, entry.target))
+            elif entry.type == "hardlink":
+                tree.hard_link(entry.name, entry.target)
+                files[entry.name] = replace(files[entry.target], path=entry.name)
             else:
+                claim(entry.size)
                 digest = tree.write(entry.name, stream.body(), executable=bool(entry.mode & 0o100))
-                files.append(ExtractedFile(entry.name, entry.size, digest, bool(entry.mode & 0o100)))
-        for name, target in links:
+                files[entry.name] = ExtractedFile(entry.name, entry.size, digest, bool(entry.mode & 0o100))
+        for name, target in symlinks:
             tree.link(name, target)
-        return ExtractedTar(tuple(files), tuple(links), plain.diff_id, plain.size)
+        return ExtractedTar(tuple(files.values()), tuple(symlinks), plain.diff_id, plain.size)
 
 
-def _checked(stream: TarStream, limits: TarLimits, symlinks: bool, names: NameSet | None) -> Iterator[TarEntry]:
+def _checked(stream: TarStream, limits: TarLimits, links: bool, names: NameSet | None) -> Iterator[TarEntry]:
     """The entries under clean names. The archive's own top directory (`./`) is left out."""
     names = names or NameSet()
+    files: set[str] = set()
     for number, entry in enumerate(stream, start=1):
         if number > limits.entries:
             raise InvalidTar(f"The archive has more than {limits.entries} entries.", remedy=_REMEDY)
@@ -120,9 +128,19 @@ def _checked(stream: TarStream, limits: TarLimits, symlinks: bool, names: NameSe
             names.add_directory(name)
         elif entry.type == "file":
             names.add_file(name)
-        elif entry.type == "symlink" and symlinks:
+            files.add(name)
+        elif entry.type == "symlink" and links:
             names.add_file(name)
             _check_link(name, entry.target)
+        elif entry.type == "hardlink" and links:
+            names.add_file(name)
+            entry = replace(entry, target=_without_dot(entry.target))
+            if entry.target not in files:
+                raise UnsafeName(
+                    f"The archive's hard link {name!r} leads to {entry.target[:200]!r}, which is no file before it.",
+                    remedy=_REMEDY,
+                )
+            files.add(name)
         else:
             raise InvalidTar(f"The archive's {name!r} is a {entry.type}, which is not unpacked.", remedy=_REMEDY)
         yield replace(entry, name=name)
@@ -130,12 +148,16 @@ def _checked(stream: TarStream, limits: TarLimits, symlinks: bool, names: NameSe
 
 def _clean(entry: TarEntry) -> str:
     """The name without `./` in front and, for a directory, one slash behind; empty for the top directory."""
-    name = entry.name
-    while name.startswith("./"):
-        name = name[2:]
+    name = _without_dot(entry.name)
     if entry.type != "directory":
         return name
     return name[:-1] if name == "." or (name.endswith("/") and name != "/") else name
+
+
+def _without_dot(name: str) -> str:
+    while name.startswith("./"):
+        name = name[2:]
+    return name
 
 
 def _check_link(name: str, target: str) -> None:
@@ -145,7 +167,9 @@ def _check_link(name: str, target: str) -> None:
         up += 1
     down = parts[up:]
     if up > name.count("/") or not down or any(part in ("", ".", "..") for part in down):
-        raise UnsafeName(f"The archive's link {name!r} leads to {target[:200]!r}.", remedy=_REMEDY)
+        raise UnsafeName(
+            f"The archive's link {name!r} leads to {target[:200]!r}, which may be outside of it.", remedy=_REMEDY
+        )
 
 
 class _Tree:
@@ -174,6 +198,20 @@ class _Tree:
         with self._parent(name) as parent:
             try:
                 os.symlink(target, name.rpartition("/")[2], dir_fd=parent)
+            except FileExistsError:
+                raise _exists(name) from None
+
+    def hard_link(self, name: str, target: str) -> None:
+        """A second name for a file this archive has made."""
+        with self._parent(target) as source, self._parent(name) as parent:
+            try:
+                os.link(
+                    target.rpartition("/")[2],
+                    name.rpartition("/")[2],
+                    src_dir_fd=source,
+                    dst_dir_fd=parent,
+                    follow_symlinks=False,
+                )
             except FileExistsError:
                 raise _exists(name) from None
 

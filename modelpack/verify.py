@@ -42,7 +42,7 @@ def verify_layout(
 
 def _diff_id(layout: OciLayout, file: ModelFile, limits: TarLimits, names: NameSet) -> str:
     with layout.blobs.open(file.descriptor) as blob:
-        return tar_entries(blob, file.encoding, limits=limits, names=names).diff_id
+        return tar_entries(blob, file.encoding, limits=limits, links=True, names=names).diff_id
 
 
 def _check_diff_id(

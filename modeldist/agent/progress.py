@@ -13,6 +13,17 @@ State = Literal["resolving", "waiting", "pulling", "materialising", "done", "fai
 FINAL: frozenset[State] = frozenset({"done", "failed", "cancelled"})
 
 
+PATIENCE_WHEN_HERE = 2.5
+"""Seconds the origin has to say whether a reference still means what is here; then that is used."""
+
+
+def using_the_copy(reference: str, error: BaseException) -> str:
+    """The sentence for a pull that could not ask."""
+    if isinstance(error, TimeoutError):
+        return f"Using the copy of {reference} that is here: nobody said in time whether it is still the newest."
+    return f"Using the copy of {reference} that is here, which may not be the newest: {error}"
+
+
 class ShardProgress(msgspec.Struct, frozen=True):
     """One shard. `done` is what has arrived, and what is kept (verified pieces) once the pull has ended. `origin` grows
     as bytes arrive."""
@@ -35,7 +46,8 @@ class ParentShare(msgspec.Struct, frozen=True):
 
 
 class PullSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """A pull at one moment. `notes` are sentences about what went wrong or was waited for, oldest first."""
+    """A pull at one moment. `notes` are sentences about what went wrong or was waited for, oldest first. `stale` says
+    why nobody could be asked whether the reference still means what was here; empty when somebody was."""
 
     pull: str
     reference: str
@@ -52,6 +64,7 @@ class PullSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     parents: tuple[ParentShare, ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    stale: str = ""
     error: ErrorInfo | None = None
 
     @property

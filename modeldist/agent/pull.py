@@ -11,8 +11,16 @@ from pathlib import Path
 import structlog
 
 from modeldist.agent.engine import Engine
-from modeldist.agent.progress import FINAL, ParentShare, PullSnapshot, ShardProgress, State
-from modeldist.agent.store import Reservation, ShardLocked
+from modeldist.agent.progress import (
+    FINAL,
+    PATIENCE_WHEN_HERE,
+    ParentShare,
+    PullSnapshot,
+    ShardProgress,
+    State,
+    using_the_copy,
+)
+from modeldist.agent.store import ShardLocked
 from modeldist.artifact import Artifact, Digest, Shard
 from modeldist.errors import (
     Cancelled,
@@ -47,6 +55,7 @@ class Pull:
         self.artifact: Artifact | None = None
         self.path: Path | None = None
         self.error: ModeldistError | None = None
+        self.stale = ""
         self._engine = engine
         self._started = time.monotonic()
         self._seconds: float | None = None
@@ -90,6 +99,7 @@ class Pull:
         artifact = self.artifact = await self._resolve()
         if path := await asyncio.to_thread(store.snapshot, artifact):
             self._note_local(artifact, [])
+            await asyncio.to_thread(store.refer, artifact)
             await asyncio.to_thread(store.record, artifact, self.key)
             return path
         with store.lease(tuple(shard.digest for shard in artifact.shards)):
@@ -109,13 +119,14 @@ class Pull:
         if self.offline:
             raise PullFailed(f"{self.reference} is not in this node's store.", remedy="Pull it once without --offline.")
         try:
-            fresh = await self._engine.session.resolve(
-                self.reference, known.digest if known else None, persist=not here
-            )
-        except (OriginUnavailable, ControlPlaneUnreachable) as error:
+            async with asyncio.timeout(PATIENCE_WHEN_HERE if here else None):
+                fresh = await self._engine.session.resolve(
+                    self.reference, known.digest if known else None, persist=not here
+                )
+        except (OriginUnavailable, ControlPlaneUnreachable, TimeoutError) as error:
             if known is None or not here:
                 raise
-            self._notes.append(f"Using the copy that is here: {error}")
+            self.stale = using_the_copy(self.reference, error)
             return known
         if fresh is not None:
             return fresh
@@ -130,7 +141,7 @@ class Pull:
             self._note_local(artifact, missing)
             if not missing:
                 return
-            with await asyncio.to_thread(self._reserve, artifact):
+            with await asyncio.to_thread(store.reserve_for, artifact):
                 self.state = "pulling"
                 try:
                     await self._engine.shards.fetch_all(artifact, missing, self.priority, self.id)
@@ -140,10 +151,6 @@ class Pull:
                     self._note_local(artifact, [])
                     return
             await self._wait_for_other(missing)
-
-    def _reserve(self, artifact: Artifact) -> Reservation:
-        store = self._engine.store
-        return store.reserve(store.missing_bytes(artifact))
 
     async def _wait_for_other(self, missing: list[Shard]) -> None:
         """Another process on this node fetches one of these: wait for it instead of fetching twice."""
@@ -193,6 +200,7 @@ class Pull:
             parents=tuple(ParentShare(node, count) for node, count in sorted(self._all_parents().items())),
             notes=(*self._notes, *self._live_notes()),
             warnings=self.artifact.warnings if self.artifact else (),
+            stale=self.stale,
             error=self.error.info() if self.error else None,
         )
 

@@ -1,23 +1,25 @@
 """A model that is here already: one look into the store and one HEAD at the origin, without starting an engine.
 
 The verdict is the engine's (`Pull._resolve`): the reference still means the artifact that was recorded for it, and its
-snapshot is complete.
+snapshot is complete. An origin that is away is not waited for: what is here is used, and that is said.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modeldist.agent.progress import PullSnapshot, ShardProgress
+from modeldist.agent.progress import PATIENCE_WHEN_HERE, PullSnapshot, ShardProgress, using_the_copy
 from modeldist.artifact import Artifact
 from modeldist.cli.node import Node
 from modeldist.errors import ModeldistError, OriginUnavailable
 
 if TYPE_CHECKING:
     from modeldist.origins.router import Origins
+    from modeldist.origins.settings import OriginSettings
 
 
 def already_here(node: Node, reference: str, *, offline: bool) -> PullSnapshot | None:
@@ -30,7 +32,7 @@ def already_here(node: Node, reference: str, *, offline: bool) -> PullSnapshot |
         return None
     from modeldist.origins.router import Origins
 
-    origins = Origins(node.origin_settings())
+    origins = Origins(_impatient(node.origin_settings()))
     store = node.open_store()
     try:
         key = origins.canonical(reference)
@@ -38,29 +40,36 @@ def already_here(node: Node, reference: str, *, offline: bool) -> PullSnapshot |
         path = store.snapshot(known) if known else None
         if known is None or path is None:
             return None
-        notes: tuple[str, ...] = ()
+        stale = ""
         if not offline:
             try:
                 if not asyncio.run(_still(origins, known, reference)):
                     return None
-                store.record(known, key)
-            except OriginUnavailable as error:
-                notes = (f"Using the copy that is here: {error}",)
+            except (OriginUnavailable, TimeoutError) as error:
+                stale = using_the_copy(reference, error)
             except ModeldistError:
                 return None  # the engine asks again and says it with everything it knows
-        return _done(reference, known, path, time.monotonic() - started, notes)
+            else:
+                store.record(known, key)
+        store.refer(known)
+        return _done(reference, known, path, time.monotonic() - started, stale)
     finally:
         store.close()
 
 
 async def _still(origins: Origins, known: Artifact, reference: str) -> bool:
-    try:
-        return await origins.still(known, reference)
-    finally:
+    async with asyncio.timeout(PATIENCE_WHEN_HERE):
+        found = await origins.still(known, reference)
         await origins.close()
+        return found
 
 
-def _done(reference: str, artifact: Artifact, path: Path, seconds: float, notes: tuple[str, ...]) -> PullSnapshot:
+def _impatient(settings: OriginSettings) -> OriginSettings:
+    """One more try, soon: then the copy that is here is as good."""
+    return replace(settings, http=replace(settings.http, connect_timeout=1.0, stall_timeout=2.0, retries=1))
+
+
+def _done(reference: str, artifact: Artifact, path: Path, seconds: float, stale: str) -> PullSnapshot:
     paths = {file.digest: file.path for file in reversed(artifact.files)}
     return PullSnapshot(
         pull="",
@@ -76,6 +85,6 @@ def _done(reference: str, artifact: Artifact, path: Path, seconds: float, notes:
             ShardProgress(paths[shard.digest], shard.digest, shard.size, shard.size, 0, 0, shard.size, complete=True)
             for shard in artifact.shards
         ),
-        notes=notes,
+        stale=stale,
         warnings=artifact.warnings,
     )

@@ -9,11 +9,11 @@ import re
 from pathlib import Path
 
 from modeldist.artifact import Artifact, Digest
-from modeldist.errors import InvalidReference
+from modeldist.errors import IntegrityError, InvalidReference
 from modeldist.origins import repo_ids
 from modeldist.origins.base import OnBytes, RangeReader
 from modeldist.origins.identity import revision_of
-from modeldist.origins.local_paths import LocalPaths, changed, copy_range
+from modeldist.origins.local_paths import LocalPaths, copy_range
 from modeldist.origins.modelpack_errors import in_our_words
 from modeldist.origins.models import checked_sha256, files_of
 from modeldist.origins.settings import OriginSettings
@@ -94,8 +94,11 @@ class LayoutReader:
         blob = Path(self._artifact.endpoint, "blobs", *shard.split(":"))
         label = f"{file.path} of {self._artifact.name}"
         with self._paths.open(blob) as source:
-            if os.fstat(source).st_size != file.size:
-                raise changed(label)
+            if (size := os.fstat(source).st_size) != file.size:
+                raise IntegrityError(
+                    f"{label}: the layout's blob {shard} has {size} bytes and its manifest says {file.size}.",
+                    remedy="Ask its publisher to push it again, or copy the layout again.",
+                )
             copy_range(source, start, length, fd, offset, on_bytes, label)
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ here blocks (asyncio callers use threads) and is safe between threads and betwee
     opening.py      how a Partial comes to be              directory.py             what the piece server may read
     records.py      artifacts, references, pins            live.py, locks.py        leases and reservations of processes
     hub.py          snapshots in the Hugging Face layout   linking.py, unpacking.py, trees.py    what they are made of
+    claims.py       disk for what is unpacked
     collector.py    rm and gc                              withdrawal.py            taking snapshots out of a hub
     atomic.py       files whole or not at all              failures.py              errors for users
 """

@@ -15,16 +15,18 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from modeldist.agent.store import trees
 from modeldist.agent.store.atomic import sync_directory, unique, write_atomically
 from modeldist.agent.store.blobs import Blobs
+from modeldist.agent.store.claims import Claims
 from modeldist.agent.store.failures import naming
 from modeldist.agent.store.linking import link
+from modeldist.agent.store.live import Reservation
 from modeldist.agent.store.locks import FileLock, lock
-from modeldist.agent.store.unpacking import check_names, unpack
+from modeldist.agent.store.unpacking import check_names, linked, unpack
 from modeldist.artifact import Artifact, ArtifactFile, Digest, algorithm
 from modeldist.errors import IntegrityError, StorageError, UnsafeArtifact
 
@@ -67,9 +69,10 @@ class Repository:
 class Hub:
     """One hub directory fed from one store. Thread-safe and safe between processes."""
 
-    def __init__(self, root: Path, blobs: Blobs) -> None:
+    def __init__(self, root: Path, blobs: Blobs, reserve: Callable[[int], Reservation]) -> None:
         self.root = root
         self._blobs = blobs
+        self._reserve = reserve
 
     def complete(self, artifact: Artifact) -> Path | None:
         """The snapshot if every file is there with its size. One stat call per file."""
@@ -86,7 +89,7 @@ class Hub:
     def materialise(self, artifact: Artifact) -> Path:
         """Make the snapshot of an artifact whose shards are complete. Idempotent.
 
-        Raises StorageError, UnsafeArtifact (names, archives), IntegrityError (archives).
+        Raises UnsafeArtifact (names, archives), NotEnoughSpace (archives), StorageError.
         """
         repository = Repository(self.root, artifact.repo_id)
         folder = repository.snapshot(artifact.revision)
@@ -112,6 +115,27 @@ class Hub:
                     "uses it and pull again).",
                 )
 
+    def is_named(self, artifact: Artifact) -> bool:
+        """Whether the artifact's tag, if it has one, names its revision."""
+        if not _is_tag(artifact):
+            return True
+        try:
+            return self._ref(artifact).read_bytes() == artifact.revision.encode()
+        except OSError:
+            return False
+
+    def name(self, artifact: Artifact) -> None:
+        """Have the artifact's tag name its revision. Raises StorageError, UnsafeArtifact."""
+        repository = Repository(self.root, artifact.repo_id)
+        with naming("name a snapshot", repository.folder):
+            self._prepare(repository)
+            with repository.lock_snapshot(artifact.revision):
+                self._write_ref(artifact, repository)
+
+    def _ref(self, artifact: Artifact) -> Path:
+        check_names(artifact, artifact.tag)
+        return Repository(self.root, artifact.repo_id).refs / artifact.tag
+
     def _prepare(self, repository: Repository) -> None:
         for folder in (repository.locks, repository.blobs, repository.snapshots, repository.building):
             folder.mkdir(parents=True, exist_ok=True)
@@ -126,7 +150,9 @@ class Hub:
         scratch.mkdir()
         try:
             contents = scratch / "files"
-            tree = unpack(artifact, self._blobs, contents)
+            with Claims(self._reserve) as claims:
+                unpacked = unpack(artifact, self._blobs, contents, claims.claim)
+            tree = unpacked.files
             for file in artifact.files:
                 if file.encoding == "raw":
                     name = self._link_blob(file, repository, scratch)
@@ -134,6 +160,7 @@ class Hub:
                     tree[file.path] = trees.entry(Digest(f"{kind}:{name}"), file.size)
                     if not _has(folder / file.path, file.size):
                         self._link_file(file, name, contents, scratch)
+            tree |= linked(contents, unpacked.links, tree)
             if folder.exists():
                 _repair(folder, contents)
             else:
@@ -175,17 +202,16 @@ class Hub:
         write_atomically(path, trees.encode(tree), tmp=repository.building, mode=0o644)
 
     def _write_ref(self, artifact: Artifact, repository: Repository) -> None:
-        tag = artifact.tag
-        if tag in ("", artifact.revision, artifact.digest) or ":" in tag:
-            return  # not a tag: a version by content needs no name
-        check_names(artifact, tag)
-        path = repository.refs / tag
-        try:
-            if path.read_bytes() == artifact.revision.encode():
-                return
-        except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        if self.is_named(artifact):
+            return
+        path = self._ref(artifact)
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, artifact.revision.encode(), tmp=repository.building, mode=0o644)
+
+
+def _is_tag(artifact: Artifact) -> bool:
+    """A version by content needs no name."""
+    return artifact.tag not in ("", artifact.revision, artifact.digest) and ":" not in artifact.tag
 
 
 def hub_name(blobs: Blobs, digest: Digest) -> str:
@@ -208,8 +234,8 @@ def _all_there(folder: Path, wanted: Mapping[str, int]) -> bool:
 
 def _repair(folder: Path, contents: Path) -> None:
     """Move the new files over the damaged ones, each at once."""
-    for place, _, names in os.walk(contents):
+    for place, folders, names in os.walk(contents):
         target = folder / Path(place).relative_to(contents)
         target.mkdir(parents=True, exist_ok=True)
-        for name in names:
+        for name in (*names, *(name for name in folders if os.path.islink(f"{place}/{name}"))):
             (Path(place) / name).replace(target / name)

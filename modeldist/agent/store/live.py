@@ -103,20 +103,25 @@ class Live:
             found.update(Digest(line) for line in text.split())
         return found
 
-    def reserve(self, size: int, root: Path) -> Reservation:
-        """Raises NotEnoughSpace when free space less all live reservations is below `size` bytes."""
-        with naming("reserve space", root), lock(self._folder / "reserving"):
-            others = sum(int(text or 0) for text in self._held("reservation"))
-            free = free_bytes(root)
+    def reserve(self, size: int, place: Path, *, shards: bool = True) -> Reservation:
+        """Claim `size` bytes of the disk that `place` is on. `shards`: what `spend` is told of comes off it.
+
+        Raises NotEnoughSpace when free space less all live reservations of that disk is below `size` bytes.
+        """
+        with naming("reserve space", place), lock(self._folder / "reserving"):
+            kind = f"reservation-{place.stat().st_dev:x}"
+            others = sum(int(text or 0) for text in self._held(kind))
+            free = free_bytes(place)
             if size > free - others:
                 raise NotEnoughSpace(
-                    f"{root} needs {size:,} more bytes but has {free:,} free"
+                    f"{place} needs {size:,} more bytes but has {free:,} free"
                     + (f", of which {others:,} are reserved by other pulls." if others else "."),
                     remedy="Free some space (`modeldist gc`, `modeldist rm`) or move the store to a larger disk.",
                 )
-            held = self._hold("reservation", b"%0*d" % (_WIDTH, size))
+            held = self._hold(kind, b"%0*d" % (_WIDTH, size))
             reservation = Reservation(self, held, size)
-            self._mine.append(reservation)
+            if shards:
+                self._mine.append(reservation)
             return reservation
 
     def spend(self, size: int) -> None:

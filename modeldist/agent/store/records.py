@@ -116,8 +116,9 @@ class Records:
                 self._write(Record(artifact, old.snapshots if old else ()))
             self._touch(self._places.artifact(artifact.digest))
             path = self._places.reference(reference)
-            data = msgspec.json.encode(Reference.to(artifact, reference))
-            write_atomically(path, data, tmp=self._places.tmp, durable=True)
+            meant = Reference.to(artifact, reference)
+            if _read(path, self._reference) != meant:
+                write_atomically(path, msgspec.json.encode(meant), tmp=self._places.tmp, durable=True)
             self._touch(path)
 
     def add_snapshot(self, artifact: Artifact, snapshot: SnapshotAt) -> None:
@@ -148,9 +149,16 @@ class Records:
     # --- references ---
 
     def lookup(self, reference: str) -> Artifact | None:
-        found = _read(self._places.reference(reference), self._reference)
+        found = _read(self._places.reference(reference), self._reference) or self._pinned(reference)
         record = self.get(found.digest) if found else None
         return found.seen_in(record.artifact) if found and record else None
+
+    def _pinned(self, reference: str) -> Reference | None:
+        """What a reference by content means that was only recorded under a tag so far."""
+        if "@" not in reference:
+            return None
+        same = (found for found in self.references() if found.pinned_reference == reference)
+        return next((msgspec.structs.replace(found, reference=reference, tag="") for found in same), None)
 
     def checked(self, reference: str) -> float | None:
         """When the reference was last recorded, in seconds since the epoch."""

@@ -21,6 +21,7 @@ from modeldist.agent.store.partial import Partial
 from modeldist.agent.store.piece_tables import PieceTables
 from modeldist.agent.store.places import FORMAT, Places
 from modeldist.agent.store.records import Record, Records, SnapshotAt, StoredArtifact
+from modeldist.agent.store.unpacking import unpacked_bytes
 from modeldist.artifact import Artifact, Digest, Shard
 from modeldist.errors import StorageError
 
@@ -40,7 +41,7 @@ class Store:
         self._live = Live(places.live)
         self._blobs = Blobs(places, self._live.gate, clock)
         self._records = Records(places, clock)
-        self._hub = Hub(hub, self._blobs)
+        self._hub = Hub(hub, self._blobs, reserve=lambda size: self._live.reserve(size, hub, shards=False))
         self._collector = Collector(places, self._blobs, self._records, self._live, hub, clock)
         self._piece_tables = PieceTables(places)
         self._directory = Directory(self._blobs, self._piece_tables)
@@ -107,8 +108,8 @@ class Store:
         return wait_unlocked(self._places.partial(digest) / "lock", timeout)
 
     def missing_bytes(self, artifact: Artifact) -> int:
-        """What a pull would still allocate: missing shards less what their partial files have, archives to unpack."""
-        missing = sum(file.size for file in artifact.files if file.encoding != "raw")
+        """What a pull would still allocate for shards: those missing, less what their partial files have."""
+        missing = 0
         for shard in artifact.shards:
             if not self.has(shard.digest):
                 missing += shard.size - min(shard.size, _allocated(self._places.partial(shard.digest) / "data"))
@@ -120,6 +121,16 @@ class Store:
         Raises NotEnoughSpace.
         """
         return self._live.reserve(size, self.root)
+
+    def reserve_for(self, artifact: Artifact) -> Reservation:
+        """Claim what the artifact's missing shards will take, when its archives fit unpacked too, as far as that can be
+        known before they are here; `materialise` then claims file by file. Raises NotEnoughSpace.
+        """
+        missing, unpacked = self.missing_bytes(artifact), unpacked_bytes(artifact)
+        if unpacked:
+            one_disk = self.hub.stat().st_dev == self.root.stat().st_dev
+            self._live.reserve(unpacked + (missing if one_disk else 0), self.hub, shards=False).release()
+        return self.reserve(missing)
 
     def put_bytes(self, data: bytes) -> Digest:
         return self._blobs.put_bytes(data)
@@ -161,6 +172,12 @@ class Store:
         if found is not None:
             self._records.use(artifact.digest)
         return found
+
+    def refer(self, artifact: Artifact) -> None:
+        """Have the tag of an artifact whose snapshot is complete name it in the hub. Costs one read when it does."""
+        if not self._hub.is_named(artifact):
+            with self._live.gate():
+                self._hub.name(artifact)
 
     def materialise(self, artifact: Artifact) -> Path:
         """Make the snapshot directory, or repair it, and return it. All shards must be complete. Idempotent, atomic.

@@ -1,17 +1,20 @@
 """The artifact's names, checked as a whole set, and its archives unpacked into the snapshot.
 
-Unpacked files are ordinary copies: read-only, executable where the archive says so, not shared with the store.
+Unpacked files are ordinary copies: read-only, executable where the archive says so, not shared with the store. Links
+of an archive stay links: symlinks that lead to nothing outside the snapshot, hard links among the archive's own files.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from modeldist.agent.store import trees
 from modeldist.agent.store.blobs import Blobs
 from modeldist.artifact import Artifact, Digest
-from modeldist.errors import IntegrityError, StorageError, UnsafeArtifact
+from modeldist.errors import StorageError, UnsafeArtifact
 from modelpack.errors import InvalidTar, UnsafeName
 from modelpack.names import NameSet, check_name
 
@@ -30,16 +33,31 @@ def check_names(artifact: Artifact, *others: str) -> NameSet:
     return names
 
 
-def unpack(artifact: Artifact, blobs: Blobs, folder: Path) -> dict[str, trees.TreeFile]:
-    """Unpack the artifact's archives below `folder` (made even when there are none); what they held.
+def unpacked_bytes(artifact: Artifact) -> int:
+    """Bytes that unpacking will take at least, or, of an archive that is not compressed, at most."""
+    return sum(max(file.size, file.unpacked) for file in artifact.files if file.encoding != "raw")
 
-    Raises UnsafeArtifact, IntegrityError, StorageError.
+
+@dataclass(frozen=True)
+class Unpacked:
+    """What the archives held: files, and the paths of symlinks."""
+
+    files: dict[str, trees.TreeFile]
+    links: tuple[str, ...]
+
+
+def unpack(artifact: Artifact, blobs: Blobs, folder: Path, claim: Callable[[int], None]) -> Unpacked:
+    """Unpack the artifact's archives below `folder`, made even when there are none. `claim` is told the bytes of each
+    file before it is made.
+
+    Raises UnsafeArtifact, StorageError, and what `claim` raises.
     """
     from modelpack.tarlayer import extract_tar
 
     folder.mkdir()
     names = check_names(artifact)
     found: dict[str, trees.TreeFile] = {}
+    links: list[str] = []
     for file in artifact.files:
         if file.encoding == "raw":
             continue
@@ -48,15 +66,21 @@ def unpack(artifact: Artifact, blobs: Blobs, folder: Path) -> dict[str, trees.Tr
             raise StorageError(f"{file.digest} is not complete in the store.", remedy="Pull the artifact again.")
         try:
             with blob.open("rb") as source:
-                unpacked = extract_tar(source, file.encoding, folder, names=names)
-        except UnsafeName as error:
-            raise UnsafeArtifact(f"{file.path}: {error.message}", remedy=error.remedy) from error
-        except InvalidTar as error:
-            raise IntegrityError(f"{file.path}: {error.message}", remedy=error.remedy) from error
+                unpacked = extract_tar(source, file.encoding, folder, links=True, names=names, claim=claim)
+        except (UnsafeName, InvalidTar) as error:
+            raise UnsafeArtifact(f"{artifact.name}, {file.path}: {error.message}", remedy=error.remedy) from error
         for member in unpacked.files:
             _seal(folder / member.path, executable=member.executable)
             found[member.path] = trees.entry(Digest(member.digest), member.size)
-    return found
+        links += [path for path, _ in unpacked.links]
+    return Unpacked(found, tuple(links))
+
+
+def linked(folder: Path, links: Iterable[str], tree: Mapping[str, trees.TreeFile]) -> dict[str, trees.TreeFile]:
+    """Entries for the symlinks in `folder` that lead to files of `tree`: a link counts as the file it stands for."""
+    top = os.path.realpath(folder)
+    targets = {path: os.path.relpath(os.path.realpath(os.path.join(top, path)), top) for path in links}
+    return {path: tree[target] for path, target in targets.items() if target in tree}
 
 
 def _seal(path: Path, *, executable: bool) -> None:

@@ -48,6 +48,8 @@ def pull(reference: str, offline: bool, as_json: bool, quiet: bool, verbose: boo
                 done = by_agent(found, reference, offline=offline, view=watching)
         else:
             done = by_itself(here, reference, offline=offline, quiet=quiet, stop=stop)
+    if done.stale and not quiet:
+        say(f"modeldist: {clean(done.stale)}")
     finish(done, as_json=as_json, talk=not quiet and (verbose or attended()))
 
 

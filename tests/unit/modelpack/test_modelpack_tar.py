@@ -143,7 +143,7 @@ def test_prefixes_of_ustar_and_directories_before_posix(tmp_path):
 def test_long_names_and_targets(tmp_path, fmt):
     name, target = "/".join(["d" * 90] * 3), "/".join(["t" * 90] * 2)
     raw = archive((member(name), b"content"), (member("link", tarfile.SYMTYPE, target), b""), fmt=fmt)
-    result = extract_tar(io.BytesIO(raw), "tar", tmp_path, symlinks=True)
+    result = extract_tar(io.BytesIO(raw), "tar", tmp_path, links=True)
     assert [file.path for file in result.files] == [name]
     assert result.links == (("link", target),)
 
@@ -299,7 +299,7 @@ def test_links_inside_are_made_when_asked_for(tmp_path):
         (member("here", tarfile.SYMTYPE, "sub/other"), b""),
         (member("data"), b"content"),
     )
-    result = extract_tar(io.BytesIO(raw), "tar", tmp_path, symlinks=True)
+    result = extract_tar(io.BytesIO(raw), "tar", tmp_path, links=True)
     assert (tmp_path / "sub" / "up").read_bytes() == b"content"
     assert result.links == (("sub/up", "../data"), ("here", "sub/other"))
 
@@ -310,7 +310,7 @@ def test_links_that_could_lead_out_are_refused(tmp_path, target):
     broken = bytearray(raw)
     broken[157:257] = target.encode().ljust(100, b"\0")
     with pytest.raises(UnsafeName, match="link 'link' leads to"):
-        extract_tar(io.BytesIO(resummed(broken)), "tar", tmp_path, symlinks=True)
+        extract_tar(io.BytesIO(resummed(broken)), "tar", tmp_path, links=True)
 
 
 def test_nothing_is_written_through_a_link(tmp_path):
@@ -324,10 +324,10 @@ def test_nothing_is_written_through_a_link(tmp_path):
     with pytest.raises(UnsafeName, match="exists already"):
         extract_tar(io.BytesIO(files({"link": b"evil"})), "tar", inside)
     with pytest.raises(UnsafeName, match="exists already"):
-        extract_tar(io.BytesIO(archive((member("link", tarfile.SYMTYPE, "x"), b""))), "tar", inside, symlinks=True)
+        extract_tar(io.BytesIO(archive((member("link", tarfile.SYMTYPE, "x"), b""))), "tar", inside, links=True)
     both = archive((member("l", tarfile.SYMTYPE, "x"), b""), (member("l/evil"), b"evil"))
     with pytest.raises(UnsafeName, match="is the file 'l'"):
-        extract_tar(io.BytesIO(both), "tar", inside, symlinks=True)
+        extract_tar(io.BytesIO(both), "tar", inside, links=True)
     assert listed(outside) == []
 
 
