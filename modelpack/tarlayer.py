@@ -134,8 +134,7 @@ def _checked(stream: TarStream, limits: TarLimits, links: bool, names: NameSet |
             _check_link(name, entry.target)
         elif entry.type == "hardlink" and links:
             names.add_file(name)
-            entry = replace(entry, target=_without_dot(entry.target))
-            if entry.target not in files:
+            if _without_dot(entry.target) not in files:
                 raise UnsafeName(
                     f"The archive's hard link {name!r} leads to {entry.target[:200]!r}, which is no file before it.",
                     remedy=_REMEDY,
@@ -143,7 +142,8 @@ def _checked(stream: TarStream, limits: TarLimits, links: bool, names: NameSet |
             files.add(name)
         else:
             raise InvalidTar(f"The archive's {name!r} is a {entry.type}, which is not unpacked.", remedy=_REMEDY)
-        yield replace(entry, name=name)
+        target = _without_dot(entry.target) if entry.type == "hardlink" else entry.target
+        yield replace(entry, name=name, target=target)
 
 
 def _clean(entry: TarEntry) -> str:

@@ -118,7 +118,7 @@ def test_refused(shell: Shell, case: str, origin: str, tmp_path: Path, request: 
         code = 9  # the registry announced another length than it sends
     sentence = shell.fails(code, "pull", reference)
     assert all(word in sentence for word in words), sentence
-    assert not [path for path in shell.store.rglob("snapshots/*/*")]
+    assert not list(shell.store.rglob("snapshots/*/*"))
     assert not Path("/etc/evil").exists()
     assert "not in this node's store" in shell.fails(18, "pull", "--offline", reference)
 

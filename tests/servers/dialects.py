@@ -20,9 +20,8 @@ from modelpack.layout import OciLayout
 from tests.servers.oci_faults import FaultyRegistry
 from tests.servers.registry import Registry
 
-FOLDER = (
-    Path(os.environ.get("MODELDIST_CONFORMANCE", Path(__file__).parents[3] / "shared" / "conformance")) / "dialects"
-)
+_BESIDE = Path(__file__).parents[3] / "shared" / "conformance"
+FOLDER = Path(os.environ.get("MODELDIST_CONFORMANCE", _BESIDE)) / "dialects"
 INDEX = FOLDER / "index.json"
 REPOSITORY = "dialects/model"
 

@@ -237,5 +237,5 @@ def _repair(folder: Path, contents: Path) -> None:
     for place, folders, names in os.walk(contents):
         target = folder / Path(place).relative_to(contents)
         target.mkdir(parents=True, exist_ok=True)
-        for name in (*names, *(name for name in folders if os.path.islink(f"{place}/{name}"))):
+        for name in (*names, *(name for name in folders if Path(place, name).is_symlink())):
             (Path(place) / name).replace(target / name)

@@ -79,7 +79,7 @@ def unpack(artifact: Artifact, blobs: Blobs, folder: Path, claim: Callable[[int]
 def linked(folder: Path, links: Iterable[str], tree: Mapping[str, trees.TreeFile]) -> dict[str, trees.TreeFile]:
     """Entries for the symlinks in `folder` that lead to files of `tree`: a link counts as the file it stands for."""
     top = os.path.realpath(folder)
-    targets = {path: os.path.relpath(os.path.realpath(os.path.join(top, path)), top) for path in links}
+    targets = {path: os.path.relpath(os.path.realpath(f"{top}/{path}"), top) for path in links}
     return {path: tree[target] for path, target in targets.items() if target in tree}
 
 
