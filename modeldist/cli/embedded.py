@@ -24,7 +24,7 @@ from modeldist.cli.views import View
 from modeldist.control.inprocess import InProcessControl
 from modeldist.control.logs import configure_logging
 from modeldist.origins.router import Origins
-from modeldist.scheduler.phase1 import Phase1, Phase1Config
+from modeldist.scheduler.phase1 import OriginLimits, Phase1, Phase1Config
 from modeldist.transfer.tcp import TcpTransport
 
 QUIET_INTERVAL = 3600.0  # seconds; nobody watches
@@ -57,8 +57,13 @@ async def _pull(node: Node, reference: str, offline: bool, view: View, stopping:
 
 
 def _alone() -> Phase1:
-    """Phase 1 for one node: no lease is taken back, since nobody else could read it; the reader's patience decides."""
-    return Phase1(Phase1Config(restart_grace=0.0, lease_timeout=math.inf, tail_timeout=math.inf), random.Random())
+    """Phase 1 for one node: no lease is taken back, since nobody else could read it; the reader's patience decides.
+    Many are granted at once, more than the node reads at a time, so that none waits for the report of another."""
+    limits = OriginLimits(node_streams=64, ramp=16)
+    config = Phase1Config(
+        default_origin=limits, restart_grace=0.0, lease_timeout=math.inf, tail_timeout=math.inf, alone=True
+    )
+    return Phase1(config, random.Random())
 
 
 def _keep_logs_from_the_terminal() -> None:

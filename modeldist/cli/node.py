@@ -32,13 +32,14 @@ class Node:
 
     def running_agent(self) -> LocalAgent | None:
         """The agent to use; None: work without. Raises AgentError when one is insisted on and none runs."""
-        from modeldist.agent.local_client import LocalAgent
-
         if self.agent is False or (self.agent is None and self.own):
             return None
-        agent = LocalAgent(self.socket)
-        if agent.running():
-            return agent
+        if self.socket.exists():
+            from modeldist.agent.local_client import LocalAgent
+
+            agent = LocalAgent(self.socket)
+            if agent.running():
+                return agent
         if self.agent:
             raise AgentError(
                 f"No agent listens on {self.socket}.",

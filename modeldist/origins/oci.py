@@ -21,8 +21,6 @@ from modeldist.origins.identity import revision_of
 from modeldist.origins.modelpack_errors import in_our_words, remedies
 from modeldist.origins.registry_references import endpoint_of, parse_reference
 from modeldist.origins.settings import OriginSettings
-from modelpack.blobs import MAX_SMALL_BLOB
-from modelpack.manifest import Manifest, choose_manifest, parse_manifest
 from modelpack.reference import Reference
 
 if TYPE_CHECKING:
@@ -58,10 +56,12 @@ class OciOrigin:
             return await self._loop.wait(self._resolve(ref))
 
     async def still(self, artifact: Artifact, reference: str) -> bool:
-        """One HEAD of the manifest."""
+        """One HEAD of the manifest; where the registry wants to know who asks, what a token costs besides."""
         ref = self._parse(reference)
         if ref.name != artifact.name or ref.digest is not None:
             return ref.name == artifact.name and ref.digest == artifact.digest
+        if self._client is None and (digest := await asyncio.to_thread(self._glance, ref)):
+            return digest == artifact.digest
         with in_our_words(reference, ref.registry):
             return await self._loop.wait(self._digest_now(ref)) == artifact.digest
 
@@ -75,6 +75,11 @@ class OciOrigin:
         if client is not None:
             await self._loop.wait(client.close())
         await asyncio.to_thread(self._loop.stop)
+
+    def _glance(self, ref: Reference) -> str:
+        from modeldist.origins.registry_glance import manifest_digest
+
+        return manifest_digest(self._dialer, endpoint_of(ref.registry, self._settings.plain_http_registries), ref)
 
     def locate(self, artifact: Artifact, shard: Digest, refused: BlobLocation | None) -> tuple[BlobLocation, Source]:
         """Where a thread reads the shard; `refused` is an earlier location that no longer works. Blocks."""
@@ -107,6 +112,8 @@ class OciOrigin:
 
     async def _resolve(self, ref: Reference) -> Artifact:
         from modeldist.origins.models import checked_sha256, files_of
+        from modelpack.blobs import MAX_SMALL_BLOB
+        from modelpack.manifest import Manifest, choose_manifest, parse_manifest
 
         client = self._registry()
         fetched = await client.get_manifest(ref)

@@ -16,11 +16,34 @@ here blocks (asyncio callers use threads) and is safe between threads and betwee
     atomic.py       files whole or not at all              failures.py              errors for users
 """
 
-from modeldist.agent.store.collector import GcReport, Removed
-from modeldist.agent.store.failures import ShardLocked
-from modeldist.agent.store.live import Reservation
-from modeldist.agent.store.partial import Partial
-from modeldist.agent.store.records import StoredArtifact
-from modeldist.agent.store.store import Store
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from modeldist.agent.store.collector import GcReport, Removed
+    from modeldist.agent.store.failures import ShardLocked
+    from modeldist.agent.store.live import Reservation
+    from modeldist.agent.store.partial import Partial
+    from modeldist.agent.store.records import StoredArtifact
+    from modeldist.agent.store.store import Store
 
 __all__ = ["GcReport", "Partial", "Removed", "Reservation", "ShardLocked", "Store", "StoredArtifact"]
+
+_HOMES = {
+    "GcReport": "collector",
+    "Partial": "partial",
+    "Removed": "collector",
+    "Reservation": "live",
+    "ShardLocked": "failures",
+    "Store": "store",
+    "StoredArtifact": "records",
+}
+
+
+def __getattr__(name: str) -> object:
+    """The public names, imported when first asked for: a look at what is here must not wait for what fetches."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from modeldist.agent.store.atomic import temporary, unique
 from modeldist.agent.store.blobs import Blobs
-from modeldist.agent.store.collector import Collector, GcReport, Removed
-from modeldist.agent.store.directory import Directory
 from modeldist.agent.store.failures import naming
 from modeldist.agent.store.hub import Hub
 from modeldist.agent.store.live import Lease, Live, Reservation
 from modeldist.agent.store.locks import wait_unlocked
-from modeldist.agent.store.opening import Opener
-from modeldist.agent.store.partial import Partial
-from modeldist.agent.store.piece_tables import PieceTables
 from modeldist.agent.store.places import FORMAT, Places
 from modeldist.agent.store.records import Record, Records, SnapshotAt, StoredArtifact
 from modeldist.agent.store.unpacking import unpacked_bytes
 from modeldist.artifact import Artifact, Digest, Shard
 from modeldist.errors import StorageError
+
+if TYPE_CHECKING:
+    from modeldist.agent.store.collector import Collector, GcReport, Removed
+    from modeldist.agent.store.directory import Directory
+    from modeldist.agent.store.opening import Opener
+    from modeldist.agent.store.partial import Partial
+    from modeldist.agent.store.piece_tables import PieceTables
 
 
 class Store:
@@ -38,20 +43,44 @@ class Store:
         self.hub = hub
         self.node_id = node_id
         self._places = places
+        self._clock = clock
         self._live = Live(places.live)
         self._blobs = Blobs(places, self._live.gate, clock)
         self._records = Records(places, clock)
         self._hub = Hub(hub, self._blobs, reserve=lambda size: self._live.reserve(size, hub, shards=False))
-        self._collector = Collector(places, self._blobs, self._records, self._live, hub, clock)
-        self._piece_tables = PieceTables(places)
-        self._directory = Directory(self._blobs, self._piece_tables)
-        self._opener = Opener(
-            places,
-            self._blobs,
-            spend=self._live.spend,
-            tell=self._directory.tell,
-            on_close=self._directory.closed,
-        )
+        self._making = threading.Lock()
+        self._opener: Opener | None = None
+
+    # What fetches, serves and collects is made when first used: a look at what is here must not wait for it.
+
+    @cached_property
+    def _piece_tables(self) -> PieceTables:
+        from modeldist.agent.store.piece_tables import PieceTables
+
+        return PieceTables(self._places)
+
+    @cached_property
+    def _collector(self) -> Collector:
+        from modeldist.agent.store.collector import Collector
+
+        return Collector(self._places, self._blobs, self._records, self._live, self.hub, self._clock)
+
+    def _fetching(self) -> tuple[Opener, Directory]:
+        """Made once, whichever thread comes first: partials are known to one directory."""
+        from modeldist.agent.store.directory import Directory
+        from modeldist.agent.store.opening import Opener
+
+        with self._making:
+            if self._opener is None:
+                self._known = Directory(self._blobs, self._piece_tables)
+                self._opener = Opener(
+                    self._places,
+                    self._blobs,
+                    spend=self._live.spend,
+                    tell=self._known.tell,
+                    on_close=self._known.closed,
+                )
+            return self._opener, self._known
 
     @classmethod
     def open(cls, root: Path, *, hub: Path | None = None, clock: Callable[[], float] = time.time) -> Store:
@@ -71,7 +100,8 @@ class Store:
 
     def close(self) -> None:
         """Partials must be closed; leases and reservations end on their own."""
-        self._opener.close()
+        if self._opener is not None:
+            self._opener.close()
 
     # --- shards ---
 
@@ -89,8 +119,9 @@ class Store:
         the meantime, the Partial has every piece and commit() only returns the digest. Raises ShardLocked when another
         Partial, here or in another process, has it.
         """
-        partial = self._opener.begin(shard, piece_size)
-        self._directory.opened(partial)
+        opener, directory = self._fetching()
+        partial = opener.begin(shard, piece_size)
+        directory.opened(partial)
         return partial
 
     def keep_piece_digests(self, partial: Partial) -> None:
@@ -145,7 +176,7 @@ class Store:
 
     def directory(self) -> Directory:
         """What the piece server may read: complete blobs and this store's open Partials."""
-        return self._directory
+        return self._fetching()[1]
 
     # --- artifacts and references ---
 

@@ -23,13 +23,14 @@ class OriginLimits:
     """`streams`: leases read at the same time, at most; `node_streams`: of these by one node. `rate`: bytes/s granted,
     at most (None: unlimited), with one second's worth saved up at most. `target_streams`: how many are enough to fill
     the origin's link; more are used only while the bytes they read together stay under `small_bytes` (many small
-    shards)."""
+    shards). `ramp`: how many are used before the first piece was read."""
 
     streams: int = 64
     node_streams: int = 8
     rate: float | None = None
     target_streams: int = 16
     small_bytes: int = 8 << 20
+    ramp: int = 2
 
 
 @dataclass(slots=True)
@@ -55,7 +56,7 @@ class OriginBudget:
     limits: OriginLimits
     streams: int = 0
     reading: int = 0
-    ramp: int = 2
+    ramp: int = field(init=False)
     tokens: float = 0.0
     refilled: float | None = None
     turns: dict[str, Turn] = field(default_factory=dict)
@@ -63,6 +64,9 @@ class OriginBudget:
     waiting: list[tuple[int, int, float, int, Asker]] = field(default_factory=list)
     _queued: set[Asker] = field(default_factory=set)
     _order: int = 0
+
+    def __post_init__(self) -> None:
+        self.ramp = self.limits.ramp
 
     # --- whose turn ------------------------------------------------------------------------------------------------
 

@@ -30,6 +30,9 @@ class Phase1Config:
     task; `proof_seconds`: who holds all pieces for this long has checked them against the shard's digest.
     `adopt`: children a member gets at once when it has none.
     `digest_messages`: PieceDigests messages per second and task, over all its members; sets how they are batched.
+    `alone`: there is one node and there never will be another, so leases need not be short, nor grow with what is
+    measured: they are a sixteenth of a shard, but of `alone_bytes` (least, most). The most keeps what is read close
+    together, so that the digest of the whole follows from the page cache.
     """
 
     default_origin: OriginLimits = OriginLimits()
@@ -58,3 +61,5 @@ class Phase1Config:
     reset_window: float = 2.0
     max_resets: int = 3
     proof_seconds: float = 10.0
+    alone: bool = False
+    alone_bytes: tuple[int, int] = (4 << 20, 64 << 20)

@@ -197,12 +197,8 @@ class LeaseDesk:
         start = (pieces & -pieces).bit_length() - 1
         gap = ~(pieces >> start)
         run = (gap & -gap).bit_length() - 1
-        fair = pieces.bit_count() // (4 * max(len(budget.asking), budget.limits.target_streams))
         record = self._nodes[member.node]
-        in_time = int((record.lease_rate or 0.0) * self._config.lease_seconds) // layout.piece_size
-        # Rates measured while few streams share the link are too high: sizes at most double from lease to lease.
-        grown = 2 * record.lease_bytes // layout.piece_size
-        count = max(1, min(run, fair, in_time, grown, member.asked))
+        count = max(1, min(run, self._enough(swarm, record, pieces, budget), member.asked))
         allowance = budget.allowance(now)
         while count > 1 and bytes_of(swarm, span(start, count)) > allowance:
             count //= 2
@@ -217,6 +213,18 @@ class LeaseDesk:
         if not member.asked:
             self.asking.stop(swarm, member.node)
         return self.book.add(swarm, member.node, start, count, now)
+
+    def _enough(self, swarm: Swarm, node: Node, pieces: int, budget: OriginBudget) -> int:
+        """How many pieces are as much as one lease should have."""
+        layout = swarm.layout
+        if self._config.alone:
+            least, most = self._config.alone_bytes
+            return min(max(layout.size // 16, least), most) // layout.piece_size
+        fair = pieces.bit_count() // (4 * max(len(budget.asking), budget.limits.target_streams))
+        in_time = int((node.lease_rate or 0.0) * self._config.lease_seconds) // layout.piece_size
+        # Rates measured while few streams share the link are too high: sizes at most double from lease to lease.
+        grown = 2 * node.lease_bytes // layout.piece_size
+        return min(fair, in_time, grown)
 
     def _follow(self, budget: OriginBudget, now: float) -> Iterator[Lease]:
         """Leases that follow those about to end, unless a node without any waits for its turn."""
