@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
-import random
 import sys
 import time
 from collections.abc import Callable
@@ -21,10 +19,9 @@ from modeldist.cli.boundary import debugging
 from modeldist.cli.node import Node
 from modeldist.cli.stopping import Stopping
 from modeldist.cli.views import View
-from modeldist.control.inprocess import InProcessControl
+from modeldist.control.inprocess import InProcessControl, for_one_node
 from modeldist.control.logs import configure_logging
 from modeldist.origins.router import Origins
-from modeldist.scheduler.phase1 import OriginLimits, Phase1, Phase1Config
 from modeldist.transfer.tcp import TcpTransport
 
 QUIET_INTERVAL = 3600.0  # seconds; nobody watches
@@ -44,7 +41,7 @@ async def _pull(node: Node, reference: str, offline: bool, view: View, stopping:
         stack.callback(store.close)
         origins = Origins(node.origin_settings())
         stack.push_async_callback(origins.close)
-        control = InProcessControl(origins, time.monotonic, held=store.artifact, scheduler=_alone())
+        control = InProcessControl(origins, time.monotonic, held=store.artifact, scheduler=for_one_node())
         # No other node could take over a failed lease, so one failure (after the reader's own retries) is the end.
         engine = Engine(store, control, origins, TcpTransport(), config=EngineConfig(origin_failures=1))
         stack.push_async_callback(engine.close)
@@ -54,16 +51,6 @@ async def _pull(node: Node, reference: str, offline: bool, view: View, stopping:
         pull = pulls.start(reference, offline=offline)
         with stopping.by(_stopper(pulls, pull)):
             return await _follow(pulls, pull, view)
-
-
-def _alone() -> Phase1:
-    """Phase 1 for one node: no lease is taken back, since nobody else could read it; the reader's patience decides.
-    Many are granted at once, more than the node reads at a time, so that none waits for the report of another."""
-    limits = OriginLimits(node_streams=64, ramp=16)
-    config = Phase1Config(
-        default_origin=limits, restart_grace=0.0, lease_timeout=math.inf, tail_timeout=math.inf, alone=True
-    )
-    return Phase1(config, random.Random())
 
 
 def _keep_logs_from_the_terminal() -> None:
