@@ -11,8 +11,6 @@ import queue
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from blake3 import blake3
-
 SIZE = 1 << 20
 COUNT = 8
 
@@ -47,6 +45,8 @@ def chunks(fd: int, offset: int, length: int) -> Iterator[memoryview]:
 
 def blake3_of(fd: int, offset: int, length: int) -> bytes:
     """BLAKE3 of the file's range as it is now. Releases the GIL."""
+    from blake3 import blake3  # a look at what is here must not wait for it
+
     hasher = blake3(max_threads=1)
     for chunk in chunks(fd, offset, length):
         hasher.update(chunk)

@@ -193,7 +193,6 @@ class LeaseDesk:
 
     def _lease(self, swarm: Swarm, member: Member, pieces: int, budget: OriginBudget, now: float) -> Lease | None:
         """A lease on the first run of `pieces`, as long as is fair; None when the origin's rate forbids even one."""
-        layout = swarm.layout
         start = (pieces & -pieces).bit_length() - 1
         gap = ~(pieces >> start)
         run = (gap & -gap).bit_length() - 1
@@ -219,7 +218,7 @@ class LeaseDesk:
         layout = swarm.layout
         if self._config.alone:
             least, most = self._config.alone_bytes
-            return min(max(layout.size // 16, least), most) // layout.piece_size
+            return -(-min(max(layout.size // 16, least), most) // layout.piece_size)
         fair = pieces.bit_count() // (4 * max(len(budget.asking), budget.limits.target_streams))
         in_time = int((node.lease_rate or 0.0) * self._config.lease_seconds) // layout.piece_size
         # Rates measured while few streams share the link are too high: sizes at most double from lease to lease.

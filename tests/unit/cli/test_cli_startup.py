@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers.oci_faults import FaultyRegistry
+
 HEAVY = frozenset(
     (
         "asyncio",
@@ -24,8 +26,32 @@ HEAVY = frozenset(
 )
 
 
+PRESENT_NEEDS_NOT = frozenset(
+    (
+        "anyio",
+        "blake3._blake3",
+        "h11",
+        "httpcore2",
+        "httpx2",
+        "modeldist.agent.engine",
+        "modeldist.agent.local_client",
+        "modeldist.agent.store.collector",
+        "modeldist.agent.store.partial",
+        "modeldist.control",
+        "modeldist.scheduler.phase1",
+        "modeldist.scheduler.phase2",
+        "modeldist.transfer",
+        "modelpack.artifact",
+        "modelpack.manifest",
+        "modelpack.oci.client",
+        "structlog",
+    )
+)
+"""What a pull of a model that is here must not wait for."""
+
+
 def imports(tmp_path: Path, *arguments: str) -> set[str]:
-    """Top-level packages that `modeldist` with these arguments imports."""
+    """Modules that `modeldist` with these arguments imports."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
     store = {"MODELDIST_STORE": str(tmp_path / "store"), "MODELDIST_SOCKET": str(tmp_path / "none.sock")}
     done = subprocess.run(
@@ -35,7 +61,7 @@ def imports(tmp_path: Path, *arguments: str) -> set[str]:
         text=True,
         check=True,
     )
-    return {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    return {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["version"], ["ls"], ["pull", "--help"]], ids=" ".join)
@@ -53,3 +79,14 @@ def test_a_model_that_is_here_is_found_without_an_engine(tmp_path: Path) -> None
     first = imports(tmp_path, "pull", reference)
     assert "structlog" in first  # the engine, which does the work once
     assert not imports(tmp_path, "pull", reference) & (HEAVY - {"asyncio"})
+
+
+def test_a_present_model_of_an_open_registry_needs_no_client(tmp_path: Path) -> None:
+    with FaultyRegistry() as registry:
+        registry.add_model("org/model", "v1", {"config.json": b"{}"})
+        reference = f"{registry.host}/org/model:v1"
+        assert "httpx2" in imports(tmp_path, "pull", reference)
+        before = len(registry.seen())
+        found = imports(tmp_path, "pull", reference)
+        assert found & PRESENT_NEEDS_NOT == set()
+        assert [(asked.method, asked.kind) for asked in registry.seen()[before:]] == [("HEAD", "manifests")]
