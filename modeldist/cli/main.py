@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import click
 
+from modeldist import __version__
 from modeldist.cli.boundary import closed_streams
 
 _PANELS = {
@@ -35,6 +36,18 @@ class Commands(click.Group):
         command: click.Command = getattr(home, cmd_name)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from difflib import get_close_matches
+
+            if close := get_close_matches(args[0], self.list_commands(ctx), n=1):
+                error.message += f" Did you mean {close[0]!r}?"
+            raise
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         limit = formatter.width - 6 - max(map(len, self.list_commands(ctx)))
         for panel, names in _PANELS.items():
@@ -44,6 +57,7 @@ class Commands(click.Group):
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="modeldist", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="Show tracebacks of errors. [env: MODELDIST_DEBUG]")
 def program(debug: bool) -> None:
     """Puts AI models on every machine that needs them: one origin read, every byte verified.

@@ -27,6 +27,7 @@ from modeldist.origins.settings import OriginSettings
 from modelpack.filekinds import kind_of
 from modelpack.oci.addresses import is_loopback
 
+_HUB_PAGE = re.compile(r"(huggingface|hf)\.co/(?P<repo>[^/]+/[^/]+?)/?(/tree/(?P<revision>[^/]+)/?)?")
 _DIGEST = re.compile(r"sha256=([0-9a-fA-F]{64})")
 _NO_CREDENTIALS = "This origin kind sends no credentials; use a link that needs none."
 _REMEDIES = {401: _NO_CREDENTIALS, 403: _NO_CREDENTIALS, 404: "Check the URL."}
@@ -89,6 +90,11 @@ class HttpOrigin:
         except OriginProtocolError as error:
             raise InvalidReference(error.message, remedy="Write https://host/path/file.") from None
         split = urlsplit(reference)
+        if page := _HUB_PAGE.fullmatch(f"{endpoint.host}{split.path}"):
+            raise InvalidReference(
+                f"{reference[:200]!r} is a page of Hugging Face, not a file.",
+                remedy=f"Write hf://{page['repo']}{'@' + page['revision'] if page['revision'] else ''}.",
+            )
         if not PurePosixPath(unquote(split.path)).name or split.path.endswith("/"):
             raise InvalidReference(
                 f"{reference[:200]!r} names no file.", remedy="Write the URL of one file: https://host/path/file."

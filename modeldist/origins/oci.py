@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from modeldist.artifact import Artifact, Digest
-from modeldist.errors import OriginProtocolError
+from modeldist.errors import AccessDenied, AuthenticationRequired, NotFound, OriginProtocolError
 from modeldist.origins import repo_ids
 from modeldist.origins.background_loop import BackgroundLoop
 from modeldist.origins.base import OnBytes, RangeReader
@@ -19,7 +19,7 @@ from modeldist.origins.blob_locations import BlobLocations
 from modeldist.origins.http_dialing import Dialer
 from modeldist.origins.identity import revision_of
 from modeldist.origins.modelpack_errors import in_our_words, remedies
-from modeldist.origins.registry_references import endpoint_of, parse_reference
+from modeldist.origins.registry_references import endpoint_of, otherwise, parse_reference
 from modeldist.origins.settings import OriginSettings
 from modelpack.reference import Reference
 
@@ -52,8 +52,13 @@ class OciOrigin:
 
     async def resolve(self, reference: str) -> Artifact:
         ref = self._parse(reference)
-        with in_our_words(reference, ref.registry):
-            return await self._loop.wait(self._resolve(ref))
+        try:
+            with in_our_words(reference, ref.registry):
+                return await self._loop.wait(self._resolve(ref))
+        except (NotFound, AuthenticationRequired, AccessDenied) as error:
+            if elsewhere := otherwise(reference):
+                raise type(error)(error.message, remedy=f"{error.remedy} {elsewhere}".strip()) from error
+            raise
 
     async def still(self, artifact: Artifact, reference: str) -> bool:
         """One HEAD of the manifest; where the registry wants to know who asks, what a token costs besides."""

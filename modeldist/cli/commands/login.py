@@ -10,7 +10,7 @@ import click
 from modeldist.cli import options
 from modeldist.cli.boundary import Command
 from modeldist.cli.terminal import say
-from modeldist.errors import UsageError
+from modeldist.errors import AuthenticationRequired, UsageError
 
 if TYPE_CHECKING:
     from modelpack.oci import Credential
@@ -33,6 +33,7 @@ def login(registry: str, username: str | None, password_stdin: bool, plain_http:
     import asyncio
 
     from modeldist.cli.registries import registry_client
+    from modelpack.errors import RegistryUnauthorized
     from modelpack.oci import DockerCredentials, FixedCredentials
 
     host = registry_name(registry)
@@ -40,7 +41,13 @@ def login(registry: str, username: str | None, password_stdin: bool, plain_http:
 
     async def check_and_keep() -> None:
         async with registry_client(plain_http, FixedCredentials({host: credential})) as client:
-            await client.check_access(host)
+            try:
+                await client.check_access(host)
+            except RegistryUnauthorized as error:
+                raise AuthenticationRequired(
+                    f"{host} refuses this name and password.",
+                    remedy="Check them; some registries want an access token in place of the password.",
+                ) from error
         await DockerCredentials.from_environment().login(host, credential)
 
     asyncio.run(check_and_keep())

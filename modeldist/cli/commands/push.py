@@ -12,6 +12,7 @@ import click
 from modeldist.cli import options, units
 from modeldist.cli.boundary import Command
 from modeldist.cli.terminal import attended, put, put_json, say
+from modeldist.errors import NotFound
 
 if TYPE_CHECKING:
     from modelpack.layout import OciLayout
@@ -48,11 +49,10 @@ def push(
     from modeldist.cli import layouts
     from modeldist.cli.registries import registry_client
     from modeldist.origins.modelpack_errors import in_our_words
-    from modelpack.layout import OciLayout
     from modelpack.oci import push as push_layout
 
     ref = layouts.reference(reference, registry)
-    source = OciLayout.open(layouts.layout_path(layout, store))
+    source = built(layouts.layout_path(layout, store), str(ref))
     account = PushAccount()
 
     async def send(advance: Callable[[int], None]) -> str:
@@ -80,6 +80,22 @@ def push(
         )
     else:
         put(pinned)
+
+
+def built(path: Path, ref: str) -> OciLayout:
+    """The layout that holds the model called `ref`. Raises NotFound."""
+    from modelpack.errors import LayoutError
+    from modelpack.layout import OciLayout
+
+    try:
+        layout = OciLayout.open(path)
+        layout.manifest(ref)
+    except LayoutError as error:
+        raise NotFound(
+            f"{ref} is not built. {error.message}",
+            remedy=f"{error.remedy} Build it: `modeldist build DIR -t {ref}`.".strip(),
+        ) from error
+    return layout
 
 
 class PushAccount:

@@ -94,6 +94,7 @@ def test_login_is_checked_before_it_is_kept(shell: Shell, tmp_path: Path, model:
         assert shell.run("push", reference).returncode == 5
         wrong = shell.run("login", registry.host, "-u", USERNAME, "--password-stdin", stdin="wrong")
         assert wrong.returncode == 5
+        assert "refuses this name and password" in wrong.stderr
         right = shell.run("login", registry.host, "-u", USERNAME, "--password-stdin", stdin=PASSWORD)
         assert right.returncode == 0, right.stderr
         assert PASSWORD not in right.stdout + right.stderr
@@ -104,7 +105,9 @@ def test_login_is_checked_before_it_is_kept(shell: Shell, tmp_path: Path, model:
 
 
 def test_small_commands(shell: Shell) -> None:
-    assert shell.run("version").stdout.strip()
+    assert shell.run("version").stdout == shell.run("--version").stdout
+    assert "Did you mean 'pull'?" in shell.run("pul", "org/model").stderr
+    assert "modeldist build DIR -t" in shell.fails(4, "push", "registry.example/org/model:v1")
     assert json.loads(shell.run("version", "--json").stdout)
     for kind in ("bash", "zsh", "fish"):
         script = shell.run("completion", kind)

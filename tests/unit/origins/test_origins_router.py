@@ -40,6 +40,29 @@ def test_unknown_schemes_are_named(reference: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("reference", "remedy"),
+    [
+        ("Qwen/Qwen2.5-7B", "hf://Qwen/Qwen2.5-7B"),
+        ("sentence-transformers/all-MiniLM-L6-v2@main", "hf://sentence-transformers/all-MiniLM-L6-v2@main"),
+        ("https://huggingface.co/org/Model", "hf://org/Model"),
+        ("https://hf.co/org/Model/tree/v1/", "hf://org/Model@v1"),
+        ("./model", "file:///"),
+        ("/srv/model", "file:///"),
+        ("registry.example/org/Model:v1", "A reference looks like"),
+    ],
+)
+def test_habits_of_other_tools_are_answered(reference: str, remedy: str) -> None:
+    with pytest.raises(InvalidReference) as caught:
+        Origins().canonical(reference)
+    assert remedy in caught.value.remedy
+
+
+def test_a_file_of_a_hub_is_a_file() -> None:
+    url = "https://huggingface.co/org/Model/resolve/main/model.safetensors"
+    assert Origins().canonical(url) == url
+
+
+@pytest.mark.parametrize(
     ("reference", "canonical"),
     [
         ("hf://org/model", "hf://org/model@main"),
