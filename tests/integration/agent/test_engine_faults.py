@@ -173,6 +173,23 @@ async def test_a_control_plane_that_restarts_in_mid_pull(cluster: EngineCluster)
         cluster.assert_read_once(artifact)
 
 
+async def test_sessions_that_break_in_mid_pull(cluster: EngineCluster) -> None:
+    """Both nodes go on reading; they come back before anything is granted to somebody else."""
+    files = model(24 * MIB)
+    artifact = cluster.origin.add(REFERENCE, files)
+    assert isinstance(cluster.control, InProcessControl)
+    core = cluster.control.core
+    async with cluster.node("a") as first, cluster.node("b") as second:
+        pulls = [(node, node.pulls.start(REFERENCE)) for node in (first, second)]
+        for part in (4, 8, 16):
+            await until(lambda part=part: sum(pull.snapshot().origin for _, pull in pulls) >= part * MIB)  # type: ignore[misc]
+            for session in list(core.sessions.values()):
+                core.disconnect(session, "the connection was lost", lost=True)
+        for node, pull in pulls:
+            assert_right(await node.pulls.wait(pull), files)
+        cluster.assert_read_once(artifact)
+
+
 class Switch:
     """A control plane that can be replaced by an empty one, its sessions cut."""
 
