@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from modeldist.control.ports import Clock
 from modeldist.session.messages import FromControl
@@ -13,24 +13,30 @@ LIMIT = 50_000  # messages: joining 10,000 shard tasks at once makes about 30,00
 STUCK_AFTER = 30.0  # seconds without one message taken, while some wait
 
 
+def _nobody() -> None:
+    """Whoever carries the session is not there yet."""
+
+
 class Outbox:
-    """Filled by the core, drained by whatever carries the session. One consumer.
+    """Filled by the core, emptied by whatever carries the session: `on_news` is called when there is something to take
+    and when it was closed.
 
     Beyond `limit` messages it closes itself: the agent reconnects and re-announces, which costs less than a backlog
     of instructions that are out of date.
     """
 
+    __slots__ = ("_clock", "_closed", "_limit", "_progress_at", "_waiting", "on_news")
+
     def __init__(self, clock: Clock, limit: int = LIMIT) -> None:
         self._clock = clock
         self._limit = limit
-        self._waiting: deque[FromControl] = deque()
-        self._wake = asyncio.Event()
+        self._waiting: deque[FromControl] | None = None  # most of the time there is none, and a deque is 600 bytes
         self._progress_at = clock()
         self._closed: str | None = None
-        self._over = asyncio.Event()
+        self.on_news: Callable[[], None] = _nobody
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) if self._waiting else 0
 
     @property
     def closed(self) -> str | None:
@@ -41,37 +47,45 @@ class Outbox:
         """Queue a message; dropped once closed."""
         if self._closed is not None:
             return
-        if len(self._waiting) >= self._limit:
+        if self._waiting is None:
+            self._progress_at = self._clock()
+            self._waiting = deque()
+        elif len(self._waiting) >= self._limit:
             self.close(f"the agent does not read: {len(self._waiting)} messages wait for it")
             return
-        if not self._waiting:
-            self._progress_at = self._clock()
         self._waiting.append(message)
-        self._wake.set()
+        self.on_news()
+
+    def take(self) -> FromControl | None:
+        """The next message, to be sent now; None when none waits."""
+        if self._waiting is None:
+            return None
+        message = self._waiting.popleft()
+        if self._waiting:
+            self._progress_at = self._clock()
+        else:
+            self._waiting = None
+        return message
 
     def close(self, reason: str) -> None:
         """End the session; what waits is dropped. The first reason stays."""
         if self._closed is None:
             self._closed = reason
-            self._waiting.clear()
-            self._wake.set()
-            self._over.set()
-
-    async def wait_closed(self) -> str:
-        """Why it closed, once it has: also while the consumer is stuck in sending."""
-        await self._over.wait()
-        return self._closed or ""
+            self._waiting = None
+            self.on_news()
 
     def stuck_for(self, now: float) -> float:
         """Seconds since the agent last took a message while some wait; 0 when none wait."""
         return now - self._progress_at if self._waiting else 0.0
 
     async def drain(self) -> AsyncIterator[FromControl]:
-        """Messages in order until closed."""
+        """Messages in order until closed, for a carrier that waits. One at a time."""
+        news = asyncio.Event()
+        self.on_news = news.set
         while self._closed is None:
-            if not self._waiting:
-                self._wake.clear()
-                await self._wake.wait()
-                continue
-            self._progress_at = self._clock()
-            yield self._waiting.popleft()
+            news.clear()
+            message = self.take()
+            if message is None:
+                await news.wait()
+            else:
+                yield message

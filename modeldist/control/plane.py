@@ -11,6 +11,7 @@ from pathlib import Path
 
 from modeldist.control.bootstrap import first_tokens, prepare_state_dir
 from modeldist.control.core import ControlCore
+from modeldist.control.delivery import Delivery
 from modeldist.control.greeting import ReportIntervals
 from modeldist.control.ports import IssuesCapabilities, Resolves, SchedulerWithViews
 from modeldist.control.pulls.book import PullBook
@@ -36,6 +37,7 @@ class ControlPlane:
     cluster: str
     database: Database
     core: ControlCore
+    delivery: Delivery
     scheduler: SchedulerWithViews
     book: PullBook
     registry: Registry
@@ -93,6 +95,7 @@ async def running(
             cluster=identity.cluster,
             database=database,
             core=core,
+            delivery=Delivery(),
             scheduler=scheduler,
             book=book,
             registry=registry,

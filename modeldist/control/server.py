@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from modeldist.control.app import app_of
 from modeldist.control.logs import configure_logging
 from modeldist.control.plane import ControlPlane, running
+from modeldist.control.session_socket import SessionSocket
 from modeldist.control.settings import ServerSettings
 from modeldist.control.store.database import Database, sqlite_url
 from modeldist.control.store.tokens import Scope, Tokens
@@ -24,6 +25,7 @@ log = structlog.get_logger(__name__)
 GRACE = 10  # seconds for open requests to end when stopping
 BACKLOG = 4096  # connections that wait in the kernel
 ACCEPTED_AT_ONCE = 8  # per turn of the event loop; the others wait in the kernel, and sessions that are open do not
+CHECKED_IN = 2  # tenths of a second between two looks at sessions that are silent
 UNREAD_LIMIT_MS = 60_000
 
 
@@ -96,11 +98,8 @@ class ControlServer(uvicorn.Server):
             uvicorn.Config(
                 app,
                 lifespan="off",
-                ws="websockets-sansio",
+                ws=SessionSocket,
                 ws_max_size=MAX_MESSAGE,
-                ws_ping_interval=settings.ping_interval,
-                ws_ping_timeout=settings.ping_interval,
-                ws_per_message_deflate=False,
                 backlog=ACCEPTED_AT_ONCE,
                 timeout_graceful_shutdown=GRACE,
                 ssl_certfile=settings.tls_cert,
@@ -111,10 +110,20 @@ class ControlServer(uvicorn.Server):
             )
         )
         self._plane = plane
+        self._silence = settings.ping_interval
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # Not remembered: uvicorn would raise it again before the store is closed.
         self.should_exit = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """uvicorn calls it every tenth of a second."""
+        if counter % CHECKED_IN == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, SessionSocket):
+                    connection.check(now, self._silence)
+        return await super().on_tick(counter)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

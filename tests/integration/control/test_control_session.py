@@ -145,7 +145,7 @@ async def test_bad_frames_close_with_a_reason(sqlite_control: ServedControlPlane
 async def test_silence_instead_of_a_greeting(
     sqlite_control: ServedControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("modeldist.control.api.session.HELLO_WITHIN", 0.05)
+    monkeypatch.setattr("modeldist.control.conversation.HELLO_WITHIN", 0.05)
     async with open_socket(sqlite_control.ws, sqlite_control.agent_token) as agent:
         code, reason = await agent.closed()
         assert code == 1008

@@ -1,0 +1,72 @@
+"""Frames over any ASGI server: for a control plane mounted into somebody else's application.
+
+Our own server hands over its sockets instead (`session_socket.py`), which costs a session far less.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from modeldist.control.conversation import HELLO_WITHIN, Conversation
+
+CLOSE_WITHIN = 2.0  # seconds
+_MOST_UNSENT = 16  # frames
+
+
+class AsgiFrames:
+    """A `conversation.Frames`."""
+
+    def __init__(self, websocket: WebSocket) -> None:
+        self._websocket = websocket
+        self._unsent: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._ending = (1000, "")
+        self._conversation: Conversation | None = None
+
+    @property
+    def clogged(self) -> bool:
+        return self._unsent.qsize() >= _MOST_UNSENT
+
+    def send(self, frame: bytes) -> None:
+        self._unsent.put_nowait(frame)
+
+    def flush(self) -> None:
+        return
+
+    def close(self, code: int, reason: str) -> None:
+        self._ending = code, reason
+        self._unsent.put_nowait(None)
+
+    async def carry(self, conversation: Conversation) -> None:
+        """Until one side ends."""
+        loop = asyncio.get_running_loop()
+        greeting = loop.call_later(HELLO_WITHIN + 0.1, lambda: conversation.check(loop.time()))
+        tasks = (asyncio.create_task(self._read(conversation)), asyncio.create_task(self._write(conversation)))
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            greeting.cancel()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            conversation.lost(1006)
+
+    async def _read(self, conversation: Conversation) -> None:
+        while True:
+            event = await self._websocket.receive()
+            if event["type"] == "websocket.disconnect":
+                conversation.lost(event.get("code", 1006))
+                return
+            data = event.get("bytes")
+            conversation.received(event["text"] if data is None else data)
+
+    async def _write(self, conversation: Conversation) -> None:
+        with suppress(WebSocketDisconnect, RuntimeError):
+            while (frame := await self._unsent.get()) is not None:
+                await self._websocket.send_bytes(frame)
+                if not self.clogged:
+                    conversation.writable()
+            async with asyncio.timeout(CLOSE_WITHIN):
+                await self._websocket.close(*self._ending)

@@ -1,0 +1,67 @@
+"""Who is told next: the agents for whom messages wait, some milliseconds' worth of them per turn of the event loop.
+
+New digests or parents concern thousands of agents at the same moment. Sent in one go they would hold up whoever asks
+something in that moment; so the loop hears what agents say between two turns, and who speaks is answered first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from typing import Protocol
+
+from modeldist.session.messages import FromControl, encode
+
+log = logging.getLogger(__name__)
+
+TURN = 0.004  # seconds
+
+
+class Deliverable(Protocol):
+    """A session for which messages may wait. `queued` is the delivery's own mark."""
+
+    queued: bool
+
+    def deliver(self) -> None: ...
+
+
+class Delivery:
+    """One per control plane, on its event loop."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Deliverable] = deque()
+        self._scheduled = False
+        self._message: FromControl | None = None
+        self._frame = b""
+
+    def ready(self, session: Deliverable) -> None:
+        """Messages wait for it: its turn comes soon."""
+        if session.queued:
+            return
+        session.queued = True
+        self._waiting.append(session)
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def encode(self, message: FromControl) -> bytes:
+        """A message for many is encoded once: they follow each other here."""
+        if message is not self._message:
+            self._message, self._frame = message, encode(message)
+        return self._frame
+
+    def _turn(self) -> None:
+        until = time.perf_counter() + TURN
+        while self._waiting:
+            session = self._waiting.popleft()
+            session.queued = False
+            try:
+                session.deliver()
+            except Exception:
+                log.exception("a session could not be served")
+            if time.perf_counter() >= until:
+                asyncio.get_running_loop().call_soon(self._turn)
+                return
+        self._scheduled = False
