@@ -25,7 +25,7 @@ class Ledger:
     messages: int = 0
     wrong: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
-    lag: list[float] = field(default_factory=list)
+    lag: defaultdict[Phase, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     def answered(self, kind: Kind, seconds: float) -> None:
         self.answers[self.phase, kind].append(seconds)

@@ -26,7 +26,7 @@ class Latency(msgspec.Struct, frozen=True):
 
 
 class LoadResult(msgspec.Struct, frozen=True):
-    """Rates per second, times in seconds, sizes in bytes. `server_cpu`: share of one core. `lag_p99`: of the agents'
+    """Rates per second, times in seconds, sizes in bytes. `server_cpu`: share of one core. `lag`: of the agents'
     own process, which latencies contain. `late_reports`: sent late, or not taken by the server in time."""
 
     agents: int
@@ -49,7 +49,8 @@ class LoadResult(msgspec.Struct, frozen=True):
     dropped: dict[str, int]
     wrong: dict[str, int]
     complaints: dict[str, int]  # of the server's log
-    lag_p99: float
+    lag: Latency
+    lag_in_storm: Latency
 
     @property
     def sound(self) -> bool:
@@ -77,7 +78,7 @@ def table(result: LoadResult) -> str:
     answers, storm, joins = result.answers, result.answers_in_storm, result.joins
     rows = [
         ("agents, reports a second, asks a second", f"{result.agents}, {result.reports:.0f}, {result.asks:.0f}"),
-        ("answer, p50 / p99 / max", _ms(answers)),
+        ("answer: p50 / p99 / max", _ms(answers)),
         *((f"  {kind} ({some.count})", _ms(some)) for kind, some in result.by_kind.items()),
         ("server, share of its core", f"{result.server_cpu:.0%}"),
         ("messages to agents a second", f"{result.messages:.0f}"),
@@ -89,7 +90,8 @@ def table(result: LoadResult) -> str:
         ("  join, p50 / p99 / max", _ms(joins)),
         ("  answer to the others meanwhile", _ms(storm)),
         ("unanswered, late reports, dropped", f"{result.unanswered}, {result.late_reports}, {result.dropped or 0}"),
-        ("agents' own process: share of its core, lag p99", f"{result.agents_cpu:.0%}, {result.lag_p99 * 1000:.1f} ms"),
+        ("agents' own process: share of its core", f"{result.agents_cpu:.0%}"),
+        ("  its lag; in the storm", f"{_ms(result.lag)}; {_ms(result.lag_in_storm)}"),
     ]
     if result.wrong or result.complaints:
         rows.append(("wrong; complaints of the server", f"{result.wrong or 'none'}; {result.complaints or 'none'}"))

@@ -69,6 +69,7 @@ async def _measure(plan: LoadPlan, server: ServerProcess, fleet: Fleet) -> LoadR
         joined_in=joined_in,
         joined_at_once=plan.agents - pioneers,
         answers_in_storm=Latency.of(ledger.all_answers("storm")),
+        lag_in_storm=Latency.of(ledger.lag["storm"]),
         unanswered=ledger.pending,
         dropped=dropped,
         wrong=dict(ledger.wrong),
@@ -104,7 +105,7 @@ async def _window(plan: LoadPlan, server: ServerProcess, ledger: Ledger) -> dict
         "server_cpu": (server.cpu() - server_cpu) / seconds,
         "agents_cpu": (sum(me.cpu_times()[:2]) - own_cpu) / seconds,
         "late_reports": ledger.late_reports - late,
-        "lag_p99": Latency.of(ledger.lag).p99,
+        "lag": Latency.of(ledger.lag["measured"]),
     }
 
 

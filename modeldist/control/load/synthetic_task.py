@@ -6,7 +6,7 @@ import hashlib
 
 from modeldist.artifact import Digest
 from modeldist.scheduler.messages import PieceDigest
-from modeldist.scheduler.pieces import PieceLayout, piece_size_for
+from modeldist.scheduler.pieces import PieceLayout, PieceSet, piece_size_for
 
 
 class SyntheticTask:
@@ -19,12 +19,14 @@ class SyntheticTask:
         self.warm = warm
         self.layout = PieceLayout(size, piece_size_for(size))
         self.all = self.layout.all.bits
+        self._digests: list[PieceDigest] = []
 
     def digests(self, pieces: int) -> tuple[PieceDigest, ...]:
         """Those of a bitmap of pieces: the same whoever tells them."""
-        seed = self.digest.encode()
-        return tuple(
-            PieceDigest(piece, hashlib.blake2s(seed + piece.to_bytes(4, "little")).digest())
-            for piece in range(pieces.bit_length())
-            if pieces >> piece & 1
-        )
+        if not self._digests:
+            seed = self.digest.encode()
+            self._digests = [
+                PieceDigest(piece, hashlib.blake2s(seed + piece.to_bytes(4, "little")).digest())
+                for piece in range(self.layout.count)
+            ]
+        return tuple(self._digests) if pieces == self.all else tuple(self._digests[piece] for piece in PieceSet(pieces))
