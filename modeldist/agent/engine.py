@@ -233,7 +233,7 @@ class Engine:
             fetches = [fetch for fetch in self.node.fetches.values() if fetch.joined]
             report = self._reporter.report(
                 fetches,
-                {fetch.shard.digest: self._leases.progress(fetch.shard.digest) for fetch in fetches},
+                self._leases.progress(),
                 bytes_in_flight=self._peer_fetches.bytes_in_flight,
                 queue=self.server.load().requests if self.server else 0,
             )

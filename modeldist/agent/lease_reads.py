@@ -65,9 +65,9 @@ class LeaseReads:
     def stop_task(self, task: Digest) -> None:
         self._reads.stop_task(task)
 
-    def progress(self, task: Digest) -> dict[int, int]:
-        """lease -> bytes read so far."""
-        return self._reads.progress(task)
+    def progress(self) -> dict[Digest, dict[int, int]]:
+        """task -> lease -> bytes read so far."""
+        return self._reads.progress()
 
     def forget(self, artifact: Artifact) -> None:
         self._reads.forget(artifact)

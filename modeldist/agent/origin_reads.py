@@ -83,9 +83,12 @@ class OriginReads:
         """The engine has dealt with the end of this read."""
         self._running.pop((read.fetch.shard.digest, read.lease), None)
 
-    def progress(self, task: Digest) -> dict[int, int]:
-        """lease -> bytes read, for the leases of a task that are being read."""
-        return {lease: read.bytes for (digest, lease), read in self._running.items() if digest == task}
+    def progress(self) -> dict[Digest, dict[int, int]]:
+        """task -> lease -> bytes read, for the leases that are being read."""
+        found: dict[Digest, dict[int, int]] = {}
+        for (task, lease), read in self._running.items():
+            found.setdefault(task, {})[lease] = read.bytes
+        return found
 
     def forget(self, artifact: Artifact) -> None:
         """Close idle connections kept for this artifact."""

@@ -23,11 +23,11 @@ from modeldist.agent.store.atomic import sync_directory, unique, write_atomicall
 from modeldist.agent.store.blobs import Blobs
 from modeldist.agent.store.claims import Claims
 from modeldist.agent.store.failures import naming
-from modeldist.agent.store.linking import link
+from modeldist.agent.store.linking import link, link_new
 from modeldist.agent.store.live import Reservation
 from modeldist.agent.store.locks import FileLock, lock
 from modeldist.agent.store.unpacking import check_names, linked, unpack
-from modeldist.artifact import Artifact, ArtifactFile, Digest, algorithm
+from modeldist.artifact import Artifact, Digest, algorithm
 from modeldist.errors import IntegrityError, StorageError, UnsafeArtifact
 
 _REPO_ID = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?", re.ASCII)
@@ -148,6 +148,7 @@ class Hub:
             shutil.rmtree(left, ignore_errors=True)  # of a process that died: we hold the lock
         scratch = repository.building / f"{artifact.revision}.{unique()}"
         scratch.mkdir()
+        there = folder.exists()
         try:
             contents = scratch / "files"
             with Claims(self._reserve) as claims:
@@ -155,13 +156,14 @@ class Hub:
             tree = unpacked.files
             for file in artifact.files:
                 if file.encoding == "raw":
-                    name = self._link_blob(file, repository, scratch)
+                    blob, name = self._blob(file.digest), hub_name(self._blobs, file.digest)
+                    self._link_blob(blob, name, file.size, repository, scratch)
                     kind = "git-sha1" if algorithm(file.digest) == "git-sha1" else "sha256"
                     tree[file.path] = trees.entry(Digest(f"{kind}:{name}"), file.size)
-                    if not _has(folder / file.path, file.size):
-                        self._link_file(file, name, contents, scratch)
+                    if not (there and _has(folder / file.path, file.size)):
+                        _link_file(blob, file.path, name, contents, scratch)
             tree |= linked(contents, unpacked.links, tree)
-            if folder.exists():
+            if there:
                 _repair(folder, contents)
             else:
                 contents.rename(folder)
@@ -170,21 +172,13 @@ class Hub:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
-    def _link_blob(self, file: ArtifactFile, repository: Repository, scratch: Path) -> str:
-        """Put the blob under its name in the hub; that name."""
-        blob = self._blob(file.digest)
-        name = hub_name(self._blobs, file.digest)
+    @staticmethod
+    def _link_blob(blob: Path, name: str, size: int, repository: Repository, scratch: Path) -> None:
+        """Put the blob under its name in the hub."""
         target = repository.blobs / name
-        if not _has(target, file.size):
+        if not _has(target, size) and not link_new(blob, target):
             with repository.lock(name):
                 link(blob, target, symlink_to=str(blob), scratch=scratch / "blob")
-        return name
-
-    def _link_file(self, file: ArtifactFile, name: str, contents: Path, scratch: Path) -> None:
-        target = contents / file.path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        up = "../" * (2 + file.path.count("/"))
-        link(self._blob(file.digest), target, symlink_to=f"{up}blobs/{name}", scratch=scratch / "file")
 
     def _blob(self, digest: Digest) -> Path:
         blob = self._blobs.path(digest)
@@ -230,6 +224,16 @@ def _has(path: Path | str, size: int) -> bool:
 def _all_there(folder: Path, wanted: Mapping[str, int]) -> bool:
     prefix = f"{folder}/"
     return folder.is_dir() and all(_has(prefix + path, size) for path, size in wanted.items())
+
+
+def _link_file(blob: Path, path: str, name: str, contents: Path, scratch: Path) -> None:
+    """Put the blob at `path` below `contents`, where nothing is yet."""
+    target = contents / path
+    if "/" in path:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    if not link_new(blob, target):
+        up = "../" * (2 + path.count("/"))
+        link(blob, target, symlink_to=f"{up}blobs/{name}", scratch=scratch / "file")
 
 
 def _repair(folder: Path, contents: Path) -> None:

@@ -13,6 +13,15 @@ from pathlib import Path
 _FICLONE = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
 
 
+def link_new(blob: Path, target: Path) -> bool:
+    """Make `target` a hard link of `blob`; False where that cannot be or the name is taken: then `link` it."""
+    try:
+        os.link(blob, target)
+    except OSError:
+        return False
+    return True
+
+
 def link(blob: Path, target: Path, *, symlink_to: str, scratch: Path) -> None:
     """Make `target` a name of `blob`, replacing at once what is there.
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote
 
@@ -33,47 +34,47 @@ class Places:
 
     root: Path
 
-    @property
+    @cached_property
     def version(self) -> Path:
         return self.root / "VERSION"
 
-    @property
+    @cached_property
     def node_id(self) -> Path:
         return self.root / "node-id"
 
-    @property
+    @cached_property
     def blobs(self) -> Path:
         return self.root / "blobs" / "sha256"
 
-    @property
+    @cached_property
     def aliases(self) -> Path:
         return self.root / "aliases"
 
-    @property
+    @cached_property
     def partials(self) -> Path:
         return self.root / "partial"
 
-    @property
+    @cached_property
     def piece_tables(self) -> Path:
         return self.root / "pieces"
 
-    @property
+    @cached_property
     def artifacts(self) -> Path:
         return self.root / "artifacts"
 
-    @property
+    @cached_property
     def refs(self) -> Path:
         return self.root / "refs"
 
-    @property
+    @cached_property
     def pins(self) -> Path:
         return self.root / "pins"
 
-    @property
+    @cached_property
     def live(self) -> Path:
         return self.root / "live"
 
-    @property
+    @cached_property
     def tmp(self) -> Path:
         return self.root / "tmp"
 
