@@ -13,10 +13,10 @@ from pathlib import Path
 
 from modeldist.agent.store.blobs import Blobs
 from modeldist.agent.store.failures import free_bytes, naming
+from modeldist.agent.store.homes import leave
 from modeldist.agent.store.hub import Repository, hub_name
 from modeldist.agent.store.live import Live
 from modeldist.agent.store.locks import try_lock
-from modeldist.agent.store.partial import leave
 from modeldist.agent.store.places import Places
 from modeldist.agent.store.records import Record, Records
 from modeldist.agent.store.withdrawal import own_bytes, withdraw

@@ -5,18 +5,21 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial as bound
 from pathlib import Path
 
-from modeldist.agent.store.blobs import Blobs
+from modeldist.agent.store.blobs import SMALL, Blobs
 from modeldist.agent.store.failures import ShardLocked, naming
 from modeldist.agent.store.follower import Follower, HashThreads
+from modeldist.agent.store.homes import Folder, Home, Nameless, leave, nameless_file
 from modeldist.agent.store.journal import Contents, Header, Journal, parse
-from modeldist.agent.store.locks import FileLock, try_lock
-from modeldist.agent.store.partial import Partial, leave
+from modeldist.agent.store.locks import FileLock, try_lock, wait_unlocked
+from modeldist.agent.store.partial import Partial
 from modeldist.agent.store.places import Places
+from modeldist.agent.store.range_locks import RangeLocks
 from modeldist.agent.store.recheck import hash_pieces
 from modeldist.artifact import Digest, Shard
 from modeldist.errors import IntegrityError
@@ -46,24 +49,35 @@ class Opener:
         self._tell = tell
         self._on_close = on_close
         self._threads = HashThreads()
+        self._small = RangeLocks(places.live / "small-shards")
 
     def close(self) -> None:
         self._threads.close()
+        self._small.close()
+
+    def wait_unlocked(self, shard: Digest, timeout: float) -> bool:
+        """See Store.wait_unlocked."""
+        began = time.monotonic()
+        if not self._small.wait_unlocked(shard, timeout):
+            return False
+        return wait_unlocked(self._places.partial(shard) / "lock", max(0.0, timeout - (time.monotonic() - began)))
 
     def begin(self, shard: Shard, piece_size: int) -> Partial:
         """See Store.begin."""
         folder = self._places.partial(shard.digest)
         with naming("begin a shard", folder):
+            if shard.size <= min(piece_size, SMALL) and not os.path.isdir(folder):  # noqa: PTH112 - hot
+                opened = self._begin_small(shard, piece_size)
+                if opened is not None:
+                    return opened
             held = lock_folder(folder)
             if held is None:
-                raise ShardLocked(
-                    f"{shard.digest} is being fetched already.",
-                    remedy="Wait for the other pull to finish; this one then uses its result.",
-                )
+                raise _fetched_already(shard)
             try:
                 complete = self._blobs.path(shard.digest)
                 if complete is not None:  # the pull that held the lock before has finished it
-                    return self._complete(shard, piece_size, complete, folder, held)
+                    leave(folder, held)
+                    return self._complete(shard, piece_size, complete, self._folder(shard, piece_size, folder, held))
                 return self._resume(shard, piece_size, folder, held)
             except BaseException:
                 if held.fd >= 0 and not (folder / "journal").exists():
@@ -71,11 +85,36 @@ class Opener:
                 held.release()
                 raise
 
+    def _begin_small(self, shard: Shard, piece_size: int) -> Partial | None:
+        """In a file without a name; None where the filesystem has none."""
+        held = self._small.try_lock(shard.digest)
+        if held is None:
+            raise _fetched_already(shard)
+        home = Nameless(self._places.tmp, held)
+        try:
+            complete = self._blobs.path(shard.digest)
+            if complete is not None:
+                return self._complete(shard, piece_size, complete, home)
+            fd = nameless_file(self._places.tmp, shard.size)
+            if fd is None:
+                held.release()
+                return None
+            self._spend(shard.size)
+            return self._partial(shard, PieceLayout(shard.size, piece_size), home, fd)
+        except BaseException:
+            held.release()
+            raise
+
+    @staticmethod
+    def _folder(shard: Shard, piece_size: int, folder: Path, held: FileLock) -> Folder:
+        return Folder(folder, held, Journal(folder / "journal", Header(shard.digest, shard.size, piece_size)))
+
     def _resume(self, shard: Shard, piece_size: int, folder: Path, held: FileLock) -> Partial:
         found = read_journal(folder / "journal", shard)
         layout = PieceLayout(shard.size, found.header.piece_size if found else piece_size)
         journal = Journal(folder / "journal", Header(shard.digest, layout.size, layout.piece_size))
-        opened = self._partial(shard, layout, folder, held, self._allocate(folder / "data", shard), journal)
+        home = Folder(folder, held, journal)
+        opened = self._partial(shard, layout, home, self._allocate(folder / "data", shard))
         if found is None:
             return opened
         try:
@@ -85,33 +124,23 @@ class Opener:
             raise
         return opened
 
-    def _complete(self, shard: Shard, piece_size: int, path: Path, folder: Path, held: FileLock) -> Partial:
+    def _complete(self, shard: Shard, piece_size: int, path: Path, home: Home) -> Partial:
+        """Of a shard that is a blob already."""
         size = path.stat().st_size
         if size != shard.size:
             raise IntegrityError(f"{shard.digest} has {size} bytes, not the {shard.size} the artifact says.")
-        layout = PieceLayout(size, piece_size)
-        journal = Journal(folder / "journal", Header(shard.digest, size, piece_size))
         committed = self._blobs.sha256(shard.digest)
-        leave(folder, held)
-        return self._partial(shard, layout, folder, held, os.open(path, os.O_RDONLY), journal, committed)
+        home.close()
+        return self._partial(shard, PieceLayout(size, piece_size), home, os.open(path, os.O_RDONLY), committed)
 
     def _partial(
-        self,
-        shard: Shard,
-        layout: PieceLayout,
-        folder: Path,
-        held: FileLock,
-        fd: int,
-        journal: Journal,
-        committed: Digest | None = None,
+        self, shard: Shard, layout: PieceLayout, home: Home, fd: int, committed: Digest | None = None
     ) -> Partial:
         return Partial(
             shard.digest,
-            folder=folder,
-            held=held,
+            home=home,
             fd=fd,
             layout=layout,
-            journal=journal,
             follower=Follower(fd, shard.digest, shard.size, self._threads),
             blobs=self._blobs,
             tell=bound(self._tell, shard.digest),
@@ -135,6 +164,13 @@ class Opener:
             raise
         self._spend(max(0, shard.size - before.st_blocks * 512))
         return fd
+
+
+def _fetched_already(shard: Shard) -> ShardLocked:
+    return ShardLocked(
+        f"{shard.digest} is being fetched already.",
+        remedy="Wait for the other pull to finish; this one then uses its result.",
+    )
 
 
 def lock_folder(folder: Path) -> FileLock | None:

@@ -13,12 +13,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from modeldist.agent.store.blobs import SMALL, Blobs
+from modeldist.agent.store.blobs import Blobs
 from modeldist.agent.store.buffers import blake3_of
 from modeldist.agent.store.failures import naming
 from modeldist.agent.store.follower import Follower
-from modeldist.agent.store.journal import Header, Journal
-from modeldist.agent.store.locks import FileLock
+from modeldist.agent.store.homes import Home
+from modeldist.agent.store.journal import Header
 from modeldist.agent.store.recheck import covered, hash_pieces
 from modeldist.agent.store.write_behind import WriteBehind, start_writing
 from modeldist.artifact import Digest, algorithm
@@ -26,16 +26,6 @@ from modeldist.errors import IntegrityError, StorageError
 from modeldist.scheduler.pieces import PieceLayout, PieceSet
 
 OnVerified = Callable[[PieceSet], None]
-CONTENTS = ("data", "journal", "journal.new", "lock")
-
-
-def leave(folder: Path, held: FileLock) -> None:
-    """Remove a partial's folder and let go of its lock. The lock goes last: until then nobody else makes files here."""
-    for name in CONTENTS:
-        (folder / name).unlink(missing_ok=True)
-    with suppress(OSError):  # somebody has begun anew in it
-        folder.rmdir()
-    held.release()
 
 
 class Partial:
@@ -48,11 +38,9 @@ class Partial:
         self,
         digest: Digest,
         *,
-        folder: Path,
-        held: FileLock,
+        home: Home,
         fd: int,
         layout: PieceLayout,
-        journal: Journal,
         follower: Follower,
         blobs: Blobs,
         tell: OnVerified,
@@ -62,9 +50,7 @@ class Partial:
         self.digest = digest
         self.layout = layout
         self.fd = fd
-        self._folder = folder
-        self._held = held
-        self._journal = journal
+        self._home = home
         self._follower = follower
         self._blobs = blobs
         self._tell = tell
@@ -89,7 +75,7 @@ class Partial:
     @property
     def path(self) -> Path:
         """The data file."""
-        return self._folder / "data"
+        return self._home.path
 
     # --- what is here ---
 
@@ -132,20 +118,14 @@ class Partial:
             self._check_open()
             if piece in self._have:
                 return
-            if self._journaled:
-                with naming("note a piece", self._folder):
-                    self._journal.append(piece, blake3)
+            with naming("note a piece", self.path):
+                self._home.note(piece, blake3)
             self.include(piece, blake3)
             watchers = tuple(self._watchers)
         for watcher in (self._tell, *watchers):
             watcher(PieceSet.of((piece,)))
         with suppress(StorageError), self._reading():  # it may be closed by now
             self._write_behind.grown(self.fd, self.layout.length(piece))
-
-    @property
-    def _journaled(self) -> bool:
-        """A small shard of one piece is fetched again after a crash: its journal would cost more than that."""
-        return self.layout.count > 1 or self.layout.size > SMALL
 
     def include(self, piece: int, blake3: bytes) -> None:
         """Take in a piece the journal knows already and whose digest was checked."""
@@ -181,8 +161,8 @@ class Partial:
 
     def _replace(self, layout: PieceLayout, pieces: dict[int, bytes]) -> None:
         if self._committed is None:
-            with naming("rewrite the journal", self._folder):
-                self._journal.rewrite(Header(self.digest, layout.size, layout.piece_size), pieces)
+            with naming("rewrite the journal", self.path):
+                self._home.rewrite(Header(self.digest, layout.size, layout.piece_size), pieces)
         self.layout = layout
         self._have = PieceSet.of(pieces)
         self._blake3 = dict(pieces)
@@ -220,10 +200,8 @@ class Partial:
             if self._have != self.layout.all:
                 missing = self.layout.count - len(self._have)
                 raise StorageError(f"{self.digest} lacks {missing} of {self.layout.count} pieces.")
-            with naming("finish a shard", self._folder):
+            with naming("finish a shard", self.path):
                 self._committed = self._prove_and_publish()
-            leave(self._folder, self._held)
-            self._journal.close()
             return self._committed
 
     def _prove_and_publish(self) -> Digest:
@@ -237,13 +215,13 @@ class Partial:
                 f"The content fetched for {self.digest} is {actual}.",
                 remedy="Pull again; if it repeats, the origin or a peer holds a damaged copy.",
             )
-        self._blobs.adopt(self._folder / "data", self.fd, found["sha256"], {*found.values(), self.digest})
+        self._home.adopt(self._blobs, self.fd, found["sha256"], {*found.values(), self.digest})
         return found["sha256"]
 
     def close(self) -> None:
-        """Keep what is journaled for the next begin(); a partial without such pieces is discarded."""
+        """Keep what is verified for the next begin(), where its home lasts; without such pieces it is discarded."""
         with self._state:
-            keep = bool(self._have) and self._journaled
+            keep = bool(self._have) and self._home.lasts
         self._end(keep=keep)
 
     def discard(self) -> None:
@@ -259,15 +237,14 @@ class Partial:
             self._state.wait_for(lambda: self._readers == 0)
         self._follower.stop()
         self._on_close(self)
-        self._journal.close()
         if self._committed is None and not keep:
-            leave(self._folder, self._held)
-        self._held.release()
+            self._home.leave()
+        self._home.close()
         os.close(self.fd)
 
     def _reopen(self, how: int) -> None:
         """Reopen the file behind the same descriptor number."""
-        fd = os.open(self._folder / "data", how)
+        fd = self._home.reopen(self.fd, how)
         os.dup2(fd, self.fd, inheritable=False)
         os.close(fd)
 

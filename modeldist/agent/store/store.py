@@ -16,7 +16,6 @@ from modeldist.agent.store.blobs import Blobs
 from modeldist.agent.store.failures import naming
 from modeldist.agent.store.hub import Hub
 from modeldist.agent.store.live import Lease, Live, Reservation
-from modeldist.agent.store.locks import wait_unlocked
 from modeldist.agent.store.places import FORMAT, Places
 from modeldist.agent.store.records import Record, Records, SnapshotAt, StoredArtifact
 from modeldist.agent.store.unpacking import unpacked_bytes
@@ -136,7 +135,7 @@ class Store:
 
     def wait_unlocked(self, digest: Digest, timeout: float) -> bool:
         """Wait up to `timeout` seconds until no Partial of the shard is open anywhere. Whether that came true."""
-        return wait_unlocked(self._places.partial(digest) / "lock", timeout)
+        return self._fetching()[0].wait_unlocked(digest, timeout)
 
     def missing_bytes(self, artifact: Artifact) -> int:
         """What a pull would still allocate for shards: those missing, less what their partial files have."""

@@ -1,0 +1,162 @@
+"""Where a partial shard's file lives until it is a blob, and what keeps other processes away from it.
+
+`Folder` is the ordinary one: a directory with the file, its journal and a lock, that outlives its process. `Nameless`
+is for small shards: a file without a name, locked by a byte of a shared file. To make a directory and two files and to
+remove them again costs more than a few KiB are worth, and a filesystem that has just removed many inodes is slow to
+make new ones. After a crash nothing of it is left, and the shard is fetched again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+from modeldist.agent.store.atomic import temporary, write_all
+from modeldist.agent.store.blobs import Blobs
+from modeldist.agent.store.buffers import chunks
+from modeldist.agent.store.journal import Header, Journal
+from modeldist.agent.store.locks import FileLock
+from modeldist.agent.store.range_locks import RangeLock
+from modeldist.artifact import Digest
+
+CONTENTS = ("data", "journal", "journal.new", "lock")
+
+
+class Home(Protocol):
+    """`path` names it in messages. `lasts`: what is noted there is found again after close()."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def lasts(self) -> bool: ...
+    def note(self, piece: int, blake3: bytes) -> None:
+        """The piece is verified."""
+
+    def rewrite(self, header: Header, pieces: Mapping[int, bytes]) -> None:
+        """These are the verified pieces, and no others."""
+
+    def reopen(self, fd: int, how: int) -> int:
+        """Another descriptor of the file open as `fd`."""
+
+    def adopt(self, blobs: Blobs, fd: int, content: Digest, aliases: Iterable[Digest]) -> None:
+        """Make the file a blob; then there is nothing here any more."""
+
+    def leave(self) -> None:
+        """Remove what is here and let others in."""
+
+    def close(self) -> None:
+        """Keep what is here and let others in."""
+
+
+class Folder:
+    """A directory of its own. See `Home`."""
+
+    def __init__(self, folder: Path, held: FileLock, journal: Journal) -> None:
+        self._folder = folder
+        self._held = held
+        self._journal = journal
+        self.path = folder / "data"
+        self.lasts = True
+
+    def note(self, piece: int, blake3: bytes) -> None:
+        self._journal.append(piece, blake3)
+
+    def rewrite(self, header: Header, pieces: Mapping[int, bytes]) -> None:
+        self._journal.rewrite(header, pieces)
+
+    def reopen(self, fd: int, how: int) -> int:
+        return os.open(self.path, how)
+
+    def adopt(self, blobs: Blobs, fd: int, content: Digest, aliases: Iterable[Digest]) -> None:
+        blobs.adopt(self.path, fd, content, aliases)
+        self.leave()
+
+    def leave(self) -> None:
+        self._journal.close()
+        leave(self._folder, self._held)
+
+    def close(self) -> None:
+        self._journal.close()
+        self._held.release()
+
+
+class Nameless:
+    """A file without a name, on the filesystem of `tmp`. See `Home`."""
+
+    def __init__(self, tmp: Path, held: RangeLock) -> None:
+        self._tmp = tmp
+        self._held = held
+        self.path = tmp
+        self.lasts = False
+
+    def note(self, piece: int, blake3: bytes) -> None:
+        """A crash takes the file with it."""
+
+    def rewrite(self, header: Header, pieces: Mapping[int, bytes]) -> None:
+        """As `note`."""
+
+    def reopen(self, fd: int, how: int) -> int:
+        return os.open(f"/proc/self/fd/{fd}", how)
+
+    def adopt(self, blobs: Blobs, fd: int, content: Digest, aliases: Iterable[Digest]) -> None:
+        named = temporary(self._tmp)
+        try:
+            if _give_name(fd, named):
+                blobs.adopt(named, fd, content, aliases)
+            else:
+                _adopt_copy(blobs, named, fd, content, aliases)
+        finally:
+            named.unlink(missing_ok=True)
+        self.leave()
+
+    def leave(self) -> None:
+        self._held.release()
+
+    def close(self) -> None:
+        self._held.release()
+
+
+def nameless_file(folder: Path, size: int) -> int | None:
+    """A descriptor of a new file of `size` bytes on the filesystem of `folder`; None where there are none."""
+    try:
+        fd = os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return None
+    try:
+        os.ftruncate(fd, size)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _give_name(fd: int, path: Path) -> bool:
+    """False where that cannot be: without /proc, or where hard links are restricted."""
+    try:
+        # A directory's descriptor, which an absolute path makes no use of, is what has Python follow the link.
+        os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd, follow_symlinks=True)
+    except OSError:
+        return False
+    return True
+
+
+def _adopt_copy(blobs: Blobs, path: Path, fd: int, content: Digest, aliases: Iterable[Digest]) -> None:
+    copy = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        for chunk in chunks(fd, 0, os.fstat(fd).st_size):
+            write_all(copy, chunk)
+        blobs.adopt(path, copy, content, aliases)
+    finally:
+        os.close(copy)
+
+
+def leave(folder: Path, held: FileLock) -> None:
+    """Remove a partial's folder and let go of its lock. The lock goes last: until then nobody else makes files here."""
+    for name in CONTENTS:
+        (folder / name).unlink(missing_ok=True)
+    with suppress(OSError):  # somebody has begun anew in it
+        folder.rmdir()
+    held.release()
