@@ -24,7 +24,7 @@ WITH_FILES, ALONE = "modeldist, all files", "modeldist, bytes alone"
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m modeldist.bench small-files", description=__doc__)
     parser.add_argument("--files", type=int, default=1000, help="small files, 8 KiB each")
-    parser.add_argument("--large", type=int, default=1024, help="MiB of each of the two large files")
+    parser.add_argument("--large", type=int, default=2048, help="MiB of each of the two large files")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--rivals", action="store_true", help="hf download too")
     parser.add_argument("--directory", type=Path, help="where files are made; default: a temporary directory")
