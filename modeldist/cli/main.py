@@ -45,7 +45,7 @@ class Commands(click.Group):
             from difflib import get_close_matches
 
             if close := get_close_matches(args[0], self.list_commands(ctx), n=1):
-                error.message += f" Did you mean {close[0]!r}?"
+                ctx.fail(f"{error.message} Did you mean {close[0]!r}?")
             raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

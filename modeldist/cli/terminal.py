@@ -43,6 +43,11 @@ def attended() -> bool:
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
+def columns() -> int:
+    """How wide the terminal is that stdout goes to; 0: it goes to none, and lines may be of any length."""
+    return os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else 0
+
+
 def clean(text: str) -> str:
     """`text` without characters that could drive the terminal: names and messages may come from the network."""
     return "".join(character if character.isprintable() or character in "\n\t" else "�" for character in text)

@@ -48,6 +48,11 @@ def duration(seconds: float) -> str:
     return f"{whole // _DAY} d"
 
 
+def counted(number: int, thing: str) -> str:
+    """1 node, 2 nodes."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
 def ago(seconds: float) -> str:
     """How long ago something was, in its largest unit."""
     for step, unit in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min")):

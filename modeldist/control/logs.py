@@ -9,6 +9,11 @@ from typing import Literal
 import structlog
 
 
+def _no_refusals(record: logging.LogRecord) -> bool:
+    """uvicorn calls an agent that was refused with 401 an error of the application; we log the refusal itself."""
+    return "without completing handshake" not in record.getMessage()
+
+
 def configure_logging(form: Literal["console", "json"], level: str) -> None:
     """Send everything (ours, uvicorn's, SQLAlchemy's) to stderr in one form."""
     shared: list[structlog.typing.Processor] = [
@@ -38,5 +43,6 @@ def configure_logging(form: Literal["console", "json"], level: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
+    logging.getLogger("uvicorn.error").addFilter(_no_refusals)
     for chatty in ("alembic", "aiosqlite", "uvicorn.error", "httpx2", "sqlalchemy"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

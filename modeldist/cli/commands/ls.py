@@ -7,9 +7,9 @@ import click
 from modeldist.cli import options, units
 from modeldist.cli.boundary import Command
 from modeldist.cli.node import Node
-from modeldist.cli.terminal import attended, put_json, put_table, say
+from modeldist.cli.terminal import attended, columns, put_json, put_table, say, table_lines
 
-_TITLES = ("REFERENCE", "SIZE", "FILES", "USED", "", "PATH")
+_TITLES: tuple[str, ...] = ("REFERENCE", "SIZE", "FILES", "USED", "", "PATH")
 
 
 @click.command(cls=Command)
@@ -17,6 +17,8 @@ _TITLES = ("REFERENCE", "SIZE", "FILES", "USED", "", "PATH")
 @options.node_options("store", "hub", "socket", "agent")
 def ls(as_json: bool, here: Node) -> None:
     """List the models on this machine, the last used first.
+
+    On a terminal too narrow for them the directories are left out.
 
     \b
     Example:
@@ -47,4 +49,8 @@ def ls(as_json: bool, here: Node) -> None:
         )
 
     rows = [row(listed, reference) for listed in found for reference in listed.references or (listed.name,)]
-    put_table(_TITLES, rows, right=frozenset({1, 2}))
+    titles, right = _TITLES, frozenset({1, 2})
+    if (room := columns()) and max(map(len, table_lines(titles, rows, right=right))) > room:
+        # Wrapped lines are no table; a path is one `modeldist pull --offline` or --json away.
+        titles, rows = titles[:-1], [row[:-1] for row in rows]
+    put_table(titles, rows, right=right)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 import click
@@ -10,13 +11,14 @@ import msgspec
 from modeldist.cli import options, units
 from modeldist.cli.boundary import Command, fail
 from modeldist.cli.key_values import key_values
-from modeldist.cli.terminal import clean, put, put_json, say
+from modeldist.cli.terminal import attended, clean, put, put_json, say
 from modeldist.errors import ControlPlaneUnreachable, ErrorInfo, ModeldistError, PullFailed, UsageError
 
 if TYPE_CHECKING:
     from modeldist.control.client import ControlClient, Nodes
     from modeldist.control.views import PullNodeView, PullView
 
+PAGE = 500  # nodes asked for at a time
 RECONNECTS = 5  # in a row without an event, before the follower gives up
 
 
@@ -58,18 +60,28 @@ def preheat(
     async def ask() -> PullView:
         async with client(server, token) as plane:
             pull = await plane.create_pull(reference, chosen)
-            return await follow(plane, pull, quiet=as_json) if wait else pull
+            if wait:
+                names.update(await names_of_nodes(plane))
+                return await follow(plane, pull, names, quiet=as_json)
+            return pull
 
+    names: dict[str, str] = {}
     pull = asyncio.run(ask())
     if wait and pull.state != "done":
-        error = failure(pull)
+        error = failure(pull, names)
         if as_json:
             put_json(msgspec.to_builtins(pull) | {"error": error.info()})
         fail(error, as_json=False)
     if as_json:
         put_json(pull)
+    elif wait:
+        put(f"{clean(pull.reference)} is on {units.counted(len(pull.nodes), 'node')}.")
     else:
-        put(f"{clean(pull.reference)} is on {len(pull.nodes)} nodes." if wait else pull.id)
+        put(pull.id)
+        if attended():
+            say(
+                f"{units.counted(len(pull.nodes), 'node')} will pull it; `modeldist status --server URL` shows how far."
+            )
 
 
 def choose(nodes: str | None, everyone: bool, label: tuple[str, ...], count: int | None) -> Nodes:
@@ -91,7 +103,18 @@ def choose(nodes: str | None, everyone: bool, label: tuple[str, ...], count: int
     return "all"
 
 
-async def follow(plane: ControlClient, pull: PullView, *, quiet: bool) -> PullView:
+async def names_of_nodes(plane: ControlClient) -> dict[str, str]:
+    """What people call each node, by its id."""
+    names: dict[str, str] = {}
+    cursor: str | None = None
+    while True:
+        page = await plane.list_nodes(cursor=cursor, limit=PAGE)
+        names.update({node.node: node.name for node in page.nodes})
+        if (cursor := page.next) is None:
+            return names
+
+
+async def follow(plane: ControlClient, pull: PullView, names: Mapping[str, str], *, quiet: bool) -> PullView:
     """Tell of every change on stderr until the pull ends. A lost stream is asked for again."""
     import asyncio
 
@@ -102,9 +125,10 @@ async def follow(plane: ControlClient, pull: PullView, *, quiet: bool) -> PullVi
             async for event in plane.stream_events(pull.id):
                 lost = 0
                 if event.kind == "end" and event.pull:
-                    tell(event.pull.nodes, shown, quiet=quiet)
+                    tell(event.pull.nodes, shown, names, quiet=quiet)
                     return event.pull
-                tell(event.pull.nodes if event.pull else [event.node] if event.node else [], shown, quiet=quiet)
+                changed = event.pull.nodes if event.pull else [event.node] if event.node else []
+                tell(changed, shown, names, quiet=quiet)
         except ControlPlaneUnreachable:
             lost += 1
             if lost > RECONNECTS:
@@ -112,32 +136,33 @@ async def follow(plane: ControlClient, pull: PullView, *, quiet: bool) -> PullVi
             await asyncio.sleep(lost)
 
 
-def tell(nodes: list[PullNodeView], shown: dict[str, str], *, quiet: bool) -> None:
+def tell(nodes: list[PullNodeView], shown: dict[str, str], names: Mapping[str, str], *, quiet: bool) -> None:
     """A line for each node whose state changed since it was last shown."""
     for node in nodes:
         if shown.get(node.node) != node.state:
             shown[node.node] = node.state
             if not quiet:
-                say(clean(node_line(node)))
+                say(clean(node_line(node, names)))
 
 
-def node_line(node: PullNodeView) -> str:
+def node_line(node: PullNodeView, names: Mapping[str, str]) -> str:
+    name = names.get(node.node) or node.node
     if node.error:
-        return f"{node.node}: {node.state}: {node.error.message} {node.error.remedy}".rstrip()
+        return f"{name}: {node.state}: {node.error.message} {node.error.remedy}".rstrip()
     if node.state != "done":
-        return f"{node.node}: {node.state}"
+        return f"{name}: {node.state}"
     count = node.bytes
     return (
-        f"{node.node}: done, {units.size(count.origin)} from the origin, {units.size(count.peers)} from peers, "
+        f"{name}: done, {units.size(count.origin)} from the origin, {units.size(count.peers)} from peers, "
         f"{units.size(count.local)} already there: {node.path}"
     )
 
 
-def failure(pull: PullView) -> ModeldistError:
+def failure(pull: PullView, names: Mapping[str, str]) -> ModeldistError:
     """Why a pull did not end well: the error its nodes agree on, or PullFailed."""
     done = sum(node.state == "done" for node in pull.nodes)
     summary = f"{pull.reference} is on {done} of {len(pull.nodes)} nodes ({pull.state})."
-    errors = [(node.node, node.error) for node in pull.nodes if node.error]
+    errors = [(names.get(node.node) or node.node, node.error) for node in pull.nodes if node.error]
     if not errors:
         return PullFailed(summary, remedy="Run it again: nodes keep what they have.")
     name, first = errors[0]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from modeldist.cli import options, units
 from modeldist.cli.boundary import Command
+from modeldist.cli.control_plane import server_url
 from modeldist.cli.node import Node
 from modeldist.cli.terminal import clean, put, put_json, put_table, say
 from modeldist.errors import AgentError
@@ -15,6 +17,9 @@ from modeldist.errors import AgentError
 if TYPE_CHECKING:
     from modeldist.agent.progress import PullSnapshot
     from modeldist.control.views import NodePage, PullPage, StatusView
+
+
+_ID = 12  # characters of an id: those of the control plane's pulls begin with the time
 
 
 @click.command(cls=Command)
@@ -25,7 +30,8 @@ if TYPE_CHECKING:
 def status(as_json: bool, server: str | None, token: str | None, here: Node) -> None:
     """Show this machine's agent, or a control plane.
 
-    The agent and its pulls; with --server the control plane's nodes and running pulls.
+    The agent and its pulls; with --server the control plane's nodes and running pulls. MODELDIST_SERVER is asked where
+    no agent runs.
 
     \b
     Example:
@@ -35,6 +41,9 @@ def status(as_json: bool, server: str | None, token: str | None, here: Node) -> 
         _of_control_plane(server, token, as_json=as_json)
         return
     agent = here.running_agent()
+    if agent is None and (server := server_url(None)):
+        _of_control_plane(server, token, as_json=as_json)
+        return
     if agent is None:
         raise AgentError(
             "No agent runs on this machine; pulls here work by themselves.",
@@ -63,7 +72,7 @@ def agent_lines(about: dict[str, Any]) -> list[str]:
         f"Agent {about['name']} ({about['node']}), version {about['version']}",
         f"  control plane  {session}",
         f"  serves pieces  {serves}",
-        f"  store          {about['store']} ({about['artifacts']} models)",
+        f"  store          {about['store']} ({units.counted(about['artifacts'], 'model')})",
         f"  running pulls  {about['pulls_running']}",
     ]
 
@@ -72,7 +81,7 @@ def pull_row(pull: PullSnapshot) -> tuple[str, ...]:
     done = f"{100 * pull.done // pull.size}%" if pull.size else ""
     fetched = pull.origin + pull.peers
     rate = units.rate(fetched / pull.seconds) if fetched and pull.seconds else ""
-    return (pull.pull[:8], pull.reference, pull.state, done, rate, units.duration(pull.seconds))
+    return (pull.pull[:_ID], pull.reference, pull.state, done, rate, units.duration(pull.seconds))
 
 
 def _of_control_plane(server: str, token: str | None, *, as_json: bool) -> None:
@@ -89,21 +98,30 @@ def _of_control_plane(server: str, token: str | None, *, as_json: bool) -> None:
         put_json({"control": about, "nodes": nodes.nodes, "pulls": pulls.pulls})
         return
     put(clean(f"Control plane {about.cluster}, version {about.version}, up {units.duration(about.uptime)}"))
-    counts = (f"{about.agents} agents", f"{about.models} models", f"{about.tasks} shard tasks")
-    put(f"  {', '.join(counts)}, {about.pulls_running} pulls running")
+    counts = ((about.agents, "agent"), (about.models, "model"), (about.tasks, "shard task"))
+    counted = ", ".join(units.counted(number, thing) for number, thing in counts)
+    put(f"  {counted}, {units.counted(about.pulls_running, 'pull')} running")
     if nodes.nodes:
         put("")
         rows = [
-            (each.name, each.node[:12], "connected" if each.connected else "away", each.address, each.rack, each.zone)
-            for each in nodes.nodes
+            (each.name, each.node[:_ID], "connected" if each.connected else "away", each.address, each.rack, each.zone)
+            for each in sorted(nodes.nodes, key=lambda each: each.name)
         ]
-        put_table(("NODE", "ID", "STATE", "ADDRESS", "RACK", "ZONE"), rows)
+        put_table(*_without_empty(("NODE", "ID", "STATE", "ADDRESS", "RACK", "ZONE"), rows))
     if pulls.pulls:
         put("")
         running = [
-            (each.id[:8], each.reference, ", ".join(f"{count} {state}" for state, count in each.states.items()))
+            (each.id[:_ID], each.reference, ", ".join(f"{count} {state}" for state, count in each.states.items()))
             for each in pulls.pulls
         ]
         put_table(("PULL", "REFERENCE", "NODES"), running)
     if nodes.next or pulls.next:
         say("There are more; --json shows the first hundred of each too, the REST API all of them.")
+
+
+def _without_empty(
+    titles: Sequence[str], rows: Sequence[tuple[str, ...]]
+) -> tuple[Sequence[str], list[tuple[str, ...]]]:
+    """Columns that say nothing for any row are left out."""
+    kept = [column for column in range(len(titles)) if any(row[column] for row in rows)]
+    return [titles[column] for column in kept], [tuple(row[column] for column in kept) for row in rows]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated
 
 from fastapi import Depends
@@ -30,6 +31,9 @@ async def _plane(connection: HTTPConnection) -> ControlPlane:
 Plane = Annotated[ControlPlane, Depends(_plane)]
 
 
+log = logging.getLogger(__name__)
+
+
 class RequiresToken:
     """ASGI middleware in front of every route, known or not: a request without a valid bearer token ends here."""
 
@@ -55,10 +59,12 @@ class RequiresToken:
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
     error = ControlPlaneRefused(
         "This needs a bearer token that the control plane knows.",
-        remedy="Send `Authorization: Bearer …` with a token of the control plane's state directory.",
+        remedy="Send `Authorization: Bearer …` (`modeldist`: --token, MODELDIST_TOKEN) with a token of the control "
+        "plane's state directory.",
     )
     response = problem_response(error, 401)
     if scope["type"] == "websocket":
+        log.warning("refused an agent at %s: it has no valid token", (scope.get("client") or ("?",))[0])
         await WebSocket(scope, receive, send).send_denial_response(response)
     else:
         await response(scope, receive, send)

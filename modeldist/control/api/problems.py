@@ -93,13 +93,14 @@ async def _ours(request: HTTPConnection, error: Exception) -> Response:
     return response
 
 
-async def _invalid(_: Request, error: Exception) -> Response:
+async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
-    return problem_response(
-        UsageError(f"{where}: {first['msg']}.", remedy="See the API's description at /api/v1/openapi.json."), 422
-    )
+    remedy = "See the API's description at /api/v1/openapi.json."
+    if where == "body" and request.headers.get("content-type", "").partition(";")[0] != "application/json":
+        remedy = f"Send JSON, with the header Content-Type: application/json. {remedy}"
+    return problem_response(UsageError(f"{where}: {first['msg']}.", remedy=remedy), 422)
 
 
 async def _http(request: HTTPConnection, error: Exception) -> Response:

@@ -16,7 +16,7 @@ import pytest
 
 from modeldist.agent.local_client import LocalAgent
 from tests.servers import faults
-from tests.servers.cluster import Cluster, Process, finish, wait_until
+from tests.servers.cluster import MODELDIST, Cluster, Process, finish, wait_until
 from tests.servers.oci_faults import FaultyRegistry
 
 SIZE = 3_000_000  # bytes of each model's weights
@@ -142,6 +142,7 @@ def test_preheating_every_node(cluster: Cluster, reference: str) -> None:
     done = cluster.run(0, "preheat", reference, "--all", "--wait")
     assert f"{reference} is on 2 nodes." in ok(done)
     assert done.stderr.count(": done, ") == 2
+    assert "node-0: done, " in done.stderr
     for index in (0, 1):
         assert finish(cluster.pull(index, reference, "--offline"))["local"] == SIZE + 2
 
@@ -160,6 +161,7 @@ def test_a_preheat_that_fails_has_its_cause_as_exit_code(cluster: Cluster, fault
     done = cluster.run(0, "preheat", absent, "--all", "--wait")
     assert (done.returncode, done.stdout) == (4, "")
     assert "0 of 2 nodes" in done.stderr
+    assert "node-1: failed: " in done.stderr
     document = cluster.run(0, "preheat", absent, "--all", "--wait", "--json")
     assert document.returncode == 4
     assert json.loads(document.stdout)["error"]["code"] == "not_found"
@@ -171,6 +173,14 @@ def test_the_control_plane_tells_of_its_nodes(cluster: Cluster) -> None:
     text = ok(cluster.run(0, "status", "--server", cluster.url))
     assert "node-0" in text
     assert "2 agents" in text
+    assert "RACK" not in text
+    elsewhere = {
+        "MODELDIST_SERVER": cluster.url,
+        "MODELDIST_SOCKET": "/nowhere",
+        "MODELDIST_TOKEN": cluster.token("admin"),
+    }
+    asked = subprocess.run([*MODELDIST, "status"], env={**os.environ, **elsewhere}, capture_output=True, text=True)
+    assert ok(asked).splitlines()[3:] == text.splitlines()[3:]
     document = json.loads(ok(cluster.run(0, "status", "--json", "--server", cluster.url)))
     assert {node["name"] for node in document["nodes"]} == {"node-0", "node-1"}
     assert "token" in failed(cluster.run(0, "status", "--server", cluster.url, "--token", "wrong"), 16)

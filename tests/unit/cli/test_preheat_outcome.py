@@ -46,25 +46,25 @@ def test_labels_are_key_and_value(text: str) -> None:
 
 
 def test_a_cause_that_all_share_is_the_cause() -> None:
-    error = failure(view(node("a"), node("b", "failed", FULL), node("c", "failed", FULL)))
+    error = failure(view(node("a"), node("b", "failed", FULL), node("c", "failed", FULL)), {})
     assert isinstance(error, NotEnoughSpace)
     assert error.message == "org/model:v1 is on 1 of 3 nodes (failed). b: The disk is full."
     assert error.remedy == "Free some space."
 
 
 def test_different_causes_are_a_failed_pull() -> None:
-    error = failure(view(node("a", "failed", LOST), node("b", "failed", FULL)))
+    error = failure(view(node("a", "failed", LOST), node("b", "failed", FULL)), {})
     assert isinstance(error, PullFailed)
     assert "a: The registry is down." in error.message
 
 
 def test_a_cancelled_pull_has_no_cause() -> None:
-    error = failure(view(node("a", "cancelled"), state="cancelled"))
+    error = failure(view(node("a", "cancelled"), state="cancelled"), {})
     assert isinstance(error, PullFailed)
     assert "0 of 1 nodes (cancelled)" in error.message
 
 
 def test_a_line_for_each_node() -> None:
-    assert node_line(node("a", "pulling")) == "a: pulling"
-    assert node_line(node("a", "failed", FULL)) == "a: failed: The disk is full. Free some space."
-    assert node_line(node("a")) == "a: done, 25 B from the origin, 70 B from peers, 5 B already there: /store/a"
+    assert node_line(node("a", "pulling"), {}) == "a: pulling"
+    assert node_line(node("a", "failed", FULL), {"a": "gpu-7"}) == "gpu-7: failed: The disk is full. Free some space."
+    assert node_line(node("a"), {}) == "a: done, 25 B from the origin, 70 B from peers, 5 B already there: /store/a"
