@@ -188,6 +188,9 @@ async def test_bodies_are_bounded_and_checked(sqlite_control: ServedControlPlane
         ):
             answer = await http.post("/pulls", content=body)
             assert (answer.status_code, answer.json()["code"]) == (422, "usage"), body
+        form = {"Content-Type": "application/x-www-form-urlencoded"}  # what `curl -d` sends by itself
+        posted = await http.post("/pulls", content=b'{"reference": "a", "nodes": "all"}', headers=form)
+        assert "Content-Type: application/json" in posted.json()["remedy"]
         unknown = await http.get("/nothing")
         assert (unknown.status_code, unknown.json()["code"]) == (404, "not_found")
         assert "allow" in (wrong := await http.put("/pulls", content=b"{}")).headers
