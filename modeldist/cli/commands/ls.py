@@ -12,6 +12,11 @@ from modeldist.cli.terminal import attended, columns, put_json, put_table, say, 
 _TITLES: tuple[str, ...] = ("REFERENCE", "SIZE", "FILES", "USED", "", "PATH")
 
 
+_SHORTEST = 20  # columns of a reference, however narrow the terminal
+
+Rows = list[tuple[str, ...]]
+
+
 @click.command(cls=Command)
 @options.as_json
 @options.node_options("store", "hub", "socket", "agent")
@@ -50,7 +55,27 @@ def ls(as_json: bool, here: Node) -> None:
 
     rows = [row(listed, reference) for listed in found for reference in listed.references or (listed.name,)]
     titles, right = _TITLES, frozenset({1, 2})
-    if (room := columns()) and max(map(len, table_lines(titles, rows, right=right))) > room:
-        # Wrapped lines are no table; a path is one `modeldist pull --offline` or --json away.
-        titles, rows = titles[:-1], [row[:-1] for row in rows]
+    if room := columns():
+        titles, rows = fitted(titles, rows, room)
     put_table(titles, rows, right=right)
+
+
+def fitted(titles: tuple[str, ...], rows: Rows, room: int) -> tuple[tuple[str, ...], Rows]:
+    """At most `room` columns wide, as wrapped lines are no table: without the directories where they do not fit, and
+    then with the middle of long references cut out. Both are whole with --json or in a pipe."""
+    if _width(titles, rows) <= room:
+        return titles, rows
+    titles, rows = titles[:-1], [row[:-1] for row in rows]
+    if (excess := _width(titles, rows) - room) <= 0:
+        return titles, rows
+    longest = max(_SHORTEST, max(len(row[0]) for row in rows) - excess)
+    return titles, [(_without_middle(row[0], longest), *row[1:]) for row in rows]
+
+
+def _width(titles: tuple[str, ...], rows: Rows) -> int:
+    return max(map(len, table_lines(titles, rows)))
+
+
+def _without_middle(text: str, longest: int) -> str:
+    half = longest // 2
+    return text if len(text) <= longest else f"{text[: longest - half - 1]}…{text[-half:]}"
