@@ -1,0 +1,51 @@
+"""Every `modeldist` command line in the documents and in the help exists, with the options it is shown with."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from modeldist.cli.main import program
+
+ROOT = Path(__file__).parents[3]
+DOCUMENTS = ("README.md", "docs/rest.md")
+CALL = re.compile(r"(?:^|/|\(| )modeldist ((?:--help|[a-z]+)(?: [^)|#]*)?)")
+
+
+def documented() -> Iterator[tuple[str, str]]:
+    for document in DOCUMENTS:
+        for line in (ROOT / document).read_text().splitlines():
+            if line.startswith("$ ") and (found := CALL.search(line)):
+                yield document, found[1].split("  ")[0].strip('" ')
+    context = click.Context(program)
+    for name in program.list_commands(context):
+        command = program.get_command(context, name)
+        assert command is not None
+        for line in (command.help or "").splitlines():
+            if line.startswith("  ") and (found := CALL.search(line)):
+                yield f"{name} --help", found[1].strip('" ')
+
+
+LINES = sorted(set(documented()))
+
+
+def test_there_are_some() -> None:
+    assert {document for document, _ in LINES} >= {"README.md", "push --help"}
+    assert len(LINES) > 20
+
+
+@pytest.mark.parametrize(("where", "line"), LINES)
+def test_it_exists(where: str, line: str) -> None:
+    name, *arguments = shlex.split(line)
+    if name == "--help":
+        return
+    context = click.Context(program)
+    command = program.get_command(context, name)
+    assert command is not None, f"{where} names {name}"
+    inside = click.Context(command, **command.context_settings)
+    command.make_parser(inside).parse_args(list(arguments))
