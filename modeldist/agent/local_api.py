@@ -85,6 +85,16 @@ def create_local_app(engine: Engine, pulls: Pulls) -> FastAPI:
         engine.forget_missing()
         return _json({"bytes_freed": removed.bytes_freed, "artifacts": list(removed.artifacts)})
 
+    @app.put("/v1/pins")
+    async def pin(reference: str) -> Response:
+        await asyncio.to_thread(engine.store.pin, pulls.canonical(reference))
+        return Response(status_code=204)
+
+    @app.delete("/v1/pins")
+    async def unpin(reference: str) -> Response:
+        await asyncio.to_thread(engine.store.unpin, pulls.canonical(reference))
+        return Response(status_code=204)
+
     @app.post("/v1/gc")
     async def collect(request: Request) -> Response:
         asked = await _body(request, GcRequest)

@@ -85,12 +85,22 @@ class LocalAgent:
     def remove(self, reference: str) -> dict[str, Any]:
         return self._call("DELETE", f"/v1/artifacts?reference={quote(reference, safe='')}", dict[str, Any])
 
+    def pin(self, reference: str) -> None:
+        self._tell("PUT", f"/v1/pins?reference={quote(reference, safe='')}")
+
+    def unpin(self, reference: str) -> None:
+        self._tell("DELETE", f"/v1/pins?reference={quote(reference, safe='')}")
+
     def gc(self, **options: Any) -> dict[str, Any]:
         return self._call("POST", "/v1/gc", dict[str, Any], options)
 
     def _call(self, method: str, path: str, kind: type[T], body: Any = None) -> T:
         with closing(_UnixConnection(self.path)) as connection:
             return msgspec.json.decode(self._open(connection, method, path, body).read(), type=kind)
+
+    def _tell(self, method: str, path: str) -> None:
+        with closing(_UnixConnection(self.path)) as connection:
+            self._open(connection, method, path, None).read()
 
     def _open(
         self, connection: http.client.HTTPConnection, method: str, path: str, body: Any

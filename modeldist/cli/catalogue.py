@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -77,19 +75,29 @@ def collect(node: Node, *, target_free: int | None, max_age: float | None, dry_r
         )
 
 
+def pin(node: Node, reference: str) -> None:
+    """The collector leaves it alone. Raises InvalidReference, NotFound."""
+    if agent := node.running_agent():
+        agent.pin(reference)
+        return
+    with opened_store(node) as store:
+        store.pin(canonical(node, reference))
+
+
+def unpin(node: Node, reference: str) -> None:
+    """The collector may have it again. Raises InvalidReference."""
+    if agent := node.running_agent():
+        agent.unpin(reference)
+        return
+    with opened_store(node) as store:
+        store.unpin(canonical(node, reference))
+
+
 def canonical(node: Node, reference: str) -> str:
     """What the store files `reference` under. Raises InvalidReference."""
     from modeldist.origins.router import Origins
 
     return Origins(node.origin_settings()).canonical(reference)
-
-
-def shared_store(node: Node) -> Node:
-    """`node` with the store of the agent that runs: pins are files that processes share."""
-    if agent := node.running_agent():
-        status = agent.status()
-        return replace(node, store=Path(status["store"]), hub=Path(status["hub"]))
-    return node
 
 
 @contextmanager

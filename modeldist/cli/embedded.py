@@ -13,6 +13,7 @@ import structlog
 
 from modeldist.agent.config import EngineConfig
 from modeldist.agent.engine import Engine
+from modeldist.agent.past_pulls import PastPulls
 from modeldist.agent.progress import FINAL, PullSnapshot
 from modeldist.agent.pull import Pull, Pulls
 from modeldist.cli.boundary import debugging
@@ -32,7 +33,9 @@ def pull_embedded(node: Node, reference: str, *, offline: bool, view: View, stop
     # What a user must know is in the snapshot; the log is for bugs, and stdout is for the path alone.
     configure_logging("console", "debug" if debugging() else "error")
     _keep_logs_from_the_terminal()
-    return asyncio.run(_pull(node, reference, offline, view, stopping))
+    ended = asyncio.run(_pull(node, reference, offline, view, stopping))
+    PastPulls(node.store).keep(ended)
+    return ended
 
 
 async def _pull(node: Node, reference: str, offline: bool, view: View, stopping: Stopping) -> PullSnapshot:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from modeldist.agent.progress import FINAL, PullSnapshot
 from modeldist.cli import units
 
+if TYPE_CHECKING:
+    from modeldist.control.views import PullNodeView, PullView
+
 _MOST = 0.9  # a share that counts as "nearly all"
+_NAMED = 5  # nodes named in one line
 _STARTING = 3.0  # seconds in which nothing need have arrived
 _WAITS = {
     "resolving": "It waits for the origin to say what the reference means.",
@@ -25,7 +31,7 @@ def explain(now: PullSnapshot, per_second: float | None = None) -> list[str]:
     lines += _parents(now)
     if now.path:
         lines.append(f"  path      {now.path}")
-    lines += [f"  warning   {warning}" for warning in now.warnings]
+    lines += [f"  warning   {warning}" for warning in (now.stale, *now.warnings) if warning]
     lines += [f"  note      {note}" for note in now.notes]
     if now.error:
         lines.append(f"  error     {now.error.message}")
@@ -34,6 +40,42 @@ def explain(now: PullSnapshot, per_second: float | None = None) -> list[str]:
     if sentence := bottleneck(now, per_second):
         lines.append(sentence)
     return lines
+
+
+def explain_everywhere(pull: PullView) -> list[str]:
+    """Lines about a pull on many nodes: how far they are, and each failure once with the nodes it hit."""
+    until = pull.finished_at or max([pull.created_at, *(node.updated_at for node in pull.nodes)])
+    took = units.duration(max(0.0, until - pull.created_at))
+    lines = [f"Pull {pull.id[:8]} of {pull.reference}: {pull.state}, {took}"]
+    states = ", ".join(f"{count} {state}" for state, count in sorted(pull.states.items()))
+    lines.append(f"  nodes     {states or 'none'}")
+    for name, count in (("origin", pull.bytes.origin), ("peers", pull.bytes.peers), ("here", pull.bytes.local)):
+        if count:
+            lines.append(f"  {name:<9} {units.size(count)}")
+    for node in pull.nodes:
+        if node.state not in FINAL:
+            lines.append(f"  waits for {node.node}: {_progress(node)}")
+    failures: dict[tuple[str, str], list[str]] = {}
+    for node in pull.nodes:
+        if node.error:
+            failures.setdefault((node.error.message, node.error.remedy), []).append(node.node)
+    for (message, remedy), nodes in sorted(failures.items(), key=lambda failure: -len(failure[1])):
+        lines.append(f"  error     {message} ({_some(nodes)})")
+        if remedy:
+            lines.append(f"  remedy    {remedy}")
+    return lines
+
+
+def _some(nodes: list[str]) -> str:
+    more = f" and {len(nodes) - _NAMED} more" if len(nodes) > _NAMED else ""
+    return ", ".join(nodes[:_NAMED]) + more
+
+
+def _progress(node: PullNodeView) -> str:
+    if not node.bytes.total:
+        return node.state
+    done = node.bytes.origin + node.bytes.peers + node.bytes.local
+    return f"{node.state}, {units.size(done)} of {units.size(node.bytes.total)}"
 
 
 def bottleneck(now: PullSnapshot, per_second: float | None = None) -> str:

@@ -10,6 +10,7 @@ artifacts/<algorithm>-<hex>.json   an artifact and its snapshots; the file's mti
 refs/<quoted reference>        which artifact a reference meant; the file's mtime is when that was last checked
 pins/<quoted reference>        references the collector leaves alone
 live/                          flocked files: leases and reservations of running processes, the collector's gate
+pulls/                         what ended pulls without an agent tell (agent.past_pulls)
 hub/                           Hugging Face cache (may be elsewhere)
 tmp/                           files before their rename
 """

@@ -19,10 +19,9 @@ def pin(reference: str, here: Node) -> None:
     Example:
       modeldist pin org/model:tag
     """
-    from modeldist.cli.catalogue import canonical, opened_store, shared_store
+    from modeldist.cli import catalogue
 
-    with opened_store(shared_store(here)) as store:
-        store.pin(canonical(here, reference))
+    catalogue.pin(here, reference)
 
 
 @click.command(cls=Command)
@@ -35,7 +34,6 @@ def unpin(reference: str, here: Node) -> None:
     Example:
       modeldist unpin org/model:tag
     """
-    from modeldist.cli.catalogue import canonical, opened_store, shared_store
+    from modeldist.cli import catalogue
 
-    with opened_store(shared_store(here)) as store:
-        store.unpin(canonical(here, reference))
+    catalogue.unpin(here, reference)

@@ -69,6 +69,20 @@ def test_the_agent_pulls_and_remembers(cluster: Cluster, reference: str) -> None
     assert "no-such-pull" in failed(cluster.run(0, "why", "no-such-pull"), 4)
 
 
+def test_the_control_plane_explains_what_it_started(cluster: Cluster, faulty: FaultyRegistry, reference: str) -> None:
+    ok(cluster.run(0, "preheat", reference, "--all", "--wait"))
+    explained = ok(cluster.run(0, "why", "--server", cluster.url, reference))
+    assert f"of {reference}: done" in explained
+    assert "2 done" in explained
+    absent = reference.replace("org/", "absent/")
+    assert cluster.run(0, "preheat", absent, "--all", "--wait").returncode == 4
+    told = ok(cluster.run(0, "why", "--server", cluster.url, absent))
+    assert told.count("  error ") == 1
+    assert "absent/" in told
+    assert json.loads(ok(cluster.run(0, "why", "--json", "--server", cluster.url, reference)))["pull"]["nodes"]
+    assert "no-such-pull" in failed(cluster.run(0, "why", "--server", cluster.url, "no-such-pull"), 4)
+
+
 def test_the_agents_store_is_listed_pinned_and_emptied(cluster: Cluster, reference: str) -> None:
     ok(cluster.run(0, "pull", reference))
 

@@ -108,7 +108,7 @@ def test_an_empty_store_is_not_made_by_looking(environment: dict[str, str], tmp_
         (["pull", "--agent", "org/model"], 17, "No agent listens"),
         (["pull", "--offline", "org/model"], 18, "org/model"),
         (["status"], 17, "No agent runs"),
-        (["why", "org/model"], 17, "No agent runs"),
+        (["why", "org/model"], 4, "org/model"),
         (["rm", "org/model"], 4, "org/model"),
         (["pin", "org/model"], 4, "org/model"),
         (["push", "org/model"], 4, "layout"),
