@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -47,5 +46,5 @@ class PastPulls:
     def _files(self) -> list[Path]:
         """Newest first."""
         with suppress(OSError):
-            return sorted((self._folder / name for name in os.listdir(self._folder) if "-" in name), reverse=True)
+            return sorted((path for path in self._folder.iterdir() if path.suffix == ".json"), reverse=True)
         return []

@@ -28,11 +28,11 @@ def test_a_pull_that_failed_is_explained_until_it_succeeds(shell: Shell, faulty:
     faulty.inject(faults.corrupted(10), on="blobs")
     sentence = shell.fails(10, "pull", reference)
     told = shell.run("why", reference).stdout
-    assert "failed" in told
+    assert ": failed," in told
     assert all(line.split(maxsplit=1)[1] in sentence for line in told.splitlines() if line.startswith("  error"))
     faulty.heal()
     shell.pull(reference)
-    assert "failed" not in shell.run("why", reference).stdout
+    assert ": done," in shell.run("why", reference).stdout
 
 
 def test_a_pull_nobody_knows(shell: Shell) -> None:
