@@ -63,7 +63,7 @@ class Inbox:
                 self._granted(message)
             case Parents() if node.live(message.task):
                 others = tuple(parent for parent in message.parents if parent.node != node.store.node_id)
-                node.apply(ParentsChanged(message.task, others, message.share))
+                node.apply(ParentsChanged(message.task, others, message.share, message.stripes))
             case LeaseRevoked() if node.live(message.task):
                 node.apply(LeaseGone(message.task, message.lease))
             case PieceDigests():

@@ -167,6 +167,7 @@ class Parent(msgspec.Struct, frozen=True, omit_defaults=True):
     address: str  # host:port of its piece server
     have: bytes = b""
     distance: int = 0  # 0 same rack, 1 same zone, 2 elsewhere or unknown
+    stripes: int = 0  # bitmap of the stripes to take from it
 
 
 class Parents(Message, frozen=True, tag="parents"):
@@ -175,11 +176,15 @@ class Parents(Message, frozen=True, tag="parents"):
     `share` = (index, count): of the `count` nodes in this rack that still fetch the task, this one is number `index`
     and brings the pieces with `piece % count == index` into the rack; the others it takes from its rack mates.
     (0, 0): take anything from anyone.
+    `stripes`: in a large swarm the pieces with `piece % stripes == s` come from the parent with bit `s` in its
+    `stripes`, and from others only when that one has failed or is late; a stripe of no parent comes from the origin
+    and, what others hold of it already, from anyone. 0: not striped.
     """
 
     task: Digest
     parents: tuple[Parent, ...]
     share: tuple[int, int] = (0, 0)
+    stripes: int = 0
 
 
 class LeaseGranted(Message, frozen=True, tag="lease"):

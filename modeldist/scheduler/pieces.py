@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 MIB = 1 << 20
 
@@ -119,6 +120,12 @@ class PieceSet:
         rest = self.bits >> start << start
         bits = rest or self.bits
         return (bits & -bits).bit_length() - 1
+
+
+@lru_cache(maxsize=1024)
+def every(index: int, count: int, total: int) -> int:
+    """Bitmap of the pieces below `total` with `piece % count == index`."""
+    return sum(1 << piece for piece in range(index % count, total, count))
 
 
 def random_member(bits: int, rng: random.Random) -> int:

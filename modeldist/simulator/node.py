@@ -108,8 +108,8 @@ class SimulatedNode:
                 if not self.spec.holds:
                     have = PieceSet(self.have[task])
                     self.event(p2.TaskAdded(task, self.world.tasks[task], have, self.spec.priority))
-            case m.Parents(task=task, parents=parents, share=share):
-                self.event(p2.ParentsChanged(task, parents, share))
+            case m.Parents(task=task, parents=parents, share=share, stripes=stripes):
+                self.event(p2.ParentsChanged(task, parents, share, stripes))
             case m.LeaseGranted(task=task, lease=lease, start=start, count=count, after=after):
                 self.event(p2.LeaseArrived(task, lease, start, count, after))
             case m.LeaseRevoked(task=task, lease=lease):

@@ -13,6 +13,8 @@ Imports the scheduler's own files and `modeldist.artifact`, nothing else.
     budget.py      an origin's streams and bytes/s; whose turn it is
     candidates.py  which parents a child gets
     parents.py     when lists of parents are sent
+    striping.py    which swarms are striped, and who has children in their trees
+    trees.py       from whom each node of a striped swarm takes which stripe
     service.py     what a parent has promised to serve and how its children find it
     rejection.py   piece digests proven wrong: who starts again
     nodes.py       one node: where it is, what it measured

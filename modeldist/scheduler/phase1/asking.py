@@ -31,7 +31,9 @@ class Asking:
     def ask(self, swarm: Swarm, member: Member, pieces: int) -> None:
         """The member could read `pieces` more. Replaces what it asked before."""
         member.asked = pieces if member.wants else 0
-        if member.asked:
+        if member.asked and not swarm.readable(member):
+            self.park(swarm, member)
+        elif member.asked:
             self.queue(swarm, member)
         else:
             self.stop(swarm, member.node)
@@ -73,7 +75,7 @@ class Asking:
         self.dirty[swarm.origin] = None
         if swarm.dark_since is None and not swarm.all & ~swarm.held & ~swarm.leased:
             return  # as there may be thousands of them
-        for node in list(swarm.parked):
+        for node in [node for node in swarm.parked if swarm.readable(swarm.members[node])]:
             self.queue(swarm, swarm.members[node])
 
     def wake_at(self, swarm: Swarm, when: float) -> None:

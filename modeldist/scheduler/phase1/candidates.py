@@ -29,6 +29,12 @@ class Candidates:
         """`keep` and, in the places left, the best of a random draw: this rack, then this zone, then anywhere."""
         config, location = self._config, child.location
         chosen = dict.fromkeys(keep)
+        if swarm.trees is not None:  # parents to fall back upon
+            rack = swarm.racks.get(location.rack) if location.rack else None
+            for group in (rack, swarm.serving):
+                if group is not None:
+                    self._add(chosen, group, config.striped_candidates, child, now)
+            return tuple(chosen)
         rack = swarm.racks.get(location.rack) if location.rack else None
         zone = swarm.zones.get(location.zone) if location.zone else None
         if rack is not None:

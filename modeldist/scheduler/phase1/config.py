@@ -29,6 +29,8 @@ class Phase1Config:
     `reset_window`: a rejection this soon after a reset still speaks of before; `max_resets`: of the whole swarm, per
     task; `proof_seconds`: who holds all pieces for this long has checked them against the shard's digest.
     `adopt`: children a member gets at once when it has none.
+    `stripe_from`: swarms of this many members are striped (`trees.py`), over `fanout` trees; their members get up to
+    `striped_candidates` parents, and each root reads from the origin on at most `stripe_streams` streams.
     `digest_messages`: PieceDigests messages per second and task, over all its members; sets how they are batched.
     `alone`: there is one node and there never will be another, so leases need not be short, nor grow with what is
     measured: they are a sixteenth of a shard, but of `alone_bytes` (least, most). The most keeps what is read close
@@ -40,6 +42,10 @@ class Phase1Config:
     candidates: int = 16
     far_candidates: int = 3
     adopt: int = 3
+    stripe_from: int = 48
+    fanout: int = 3
+    striped_candidates: int = 8
+    stripe_streams: int = 2
     refresh: float = 15.0
     refresh_share: float = 0.25
     parents_interval: float = 0.25

@@ -52,16 +52,18 @@ class LeaseDesk:
         swarm = self._swarms[lease.task]
         member = swarm.members[node]
         freed = lease.unread & unread
-        self._bar(node, now)
+        self._bar(swarm, node, now)
         self.asking.ask(swarm, member, member.asked + freed.bit_count())
         self.book.free(lease, freed, now)
         self.no_longer_alone(swarm, node)
 
-    def _bar(self, node: str, now: float) -> None:
+    def _bar(self, swarm: Swarm, node: str, now: float) -> None:
         record = self._nodes[node]
         pause = min(self._config.lease_back_off * 2.0**record.lease_failures, self._config.lease_back_off_max)
         record.lease_failures = min(record.lease_failures + 1, 16)
         record.barred_until = max(record.barred_until, now + pause)
+        if swarm.trees is not None:
+            swarm.trees.make_leaf(node)  # if it was a root, another is to read in its place
 
     def drop(self, swarm: Swarm, node: str, now: float) -> list[tuple[str, LeaseRevoked]]:
         """All leases of a node on a task end now."""
@@ -77,7 +79,7 @@ class LeaseDesk:
         for lease in stuck:
             following = self.book.get(lease.next)
             chain = [lease, *([following] if following is not None else [])]
-            self._bar(lease.node, now)
+            self._bar(self._swarms[lease.task], lease.node, now)
             for link in reversed(chain):
                 swarm = self._swarms[link.task]
                 member = swarm.members[link.node]
@@ -107,7 +109,8 @@ class LeaseDesk:
         if idle <= min(self._config.tail_timeout, self._config.lease_timeout):
             return False
         swarm = self._swarms[lease.task]
-        awaited = not swarm.all & ~swarm.held & ~swarm.leased and len(swarm.members) > 1
+        nothing_else = not swarm.all & ~swarm.held & ~swarm.leased and len(swarm.members) > 1
+        awaited = nothing_else or swarm.trees is not None  # a root that stands still stops its whole tree
         return awaited or idle > self._config.lease_timeout
 
     # --- granting --------------------------------------------------------------------------------------------------
@@ -149,7 +152,8 @@ class LeaseDesk:
             member = swarm.members.get(asker[0]) if swarm is not None else None
             if swarm is None or member is None or not member.asked:
                 continue
-            if budget.turn(member.node).streams >= self._quota(budget) or not self._may_read(member.node, budget, now):
+            full = budget.turn(member.node).streams >= self._quota(budget, swarm, member.node)
+            if full or not self._may_read(member.node, budget, now):
                 self.asking.cap(name, asker)
                 continue
             pieces = self._free(swarm, member, now)
@@ -175,7 +179,9 @@ class LeaseDesk:
         turn = budget.turn(node)
         return turn.weight >= _SERVES_WELL or not budget.streams or turn.level <= budget.fair_share()
 
-    def _quota(self, budget: OriginBudget) -> int:
+    def _quota(self, budget: OriginBudget, swarm: Swarm, node: str) -> int:
+        if swarm.trees is not None:
+            return min(self._config.stripe_streams * len(swarm.trees.roots_at(node)), budget.limits.node_streams)
         quota = budget.node_quota()
         if budget.streams >= budget.limits.target_streams:  # small shards: more streams, evenly
             quota = max(quota, -(-budget.limits.streams // max(1, len(budget.asking))))
@@ -189,7 +195,9 @@ class LeaseDesk:
                 swarm.reader_noted = swarm.reader_until
                 self.asking.wake_at(swarm, swarm.reader_until)
             return 0
-        return swarm.leasable(now, self._config.digest_grace) & ~member.have
+        free = swarm.leasable(now, self._config.digest_grace) & ~member.have
+        own = swarm.readable(member)
+        return free & own or (free if own else 0)  # a root helps the others when its own stripe is done
 
     def _lease(self, swarm: Swarm, member: Member, pieces: int, budget: OriginBudget, now: float) -> Lease | None:
         """A lease on the first run of `pieces`, as long as is fair; None when the origin's rate forbids even one."""
@@ -238,7 +246,7 @@ class LeaseDesk:
         if not ending or budget.someone_idle():
             return
         for lease in ending:
-            over_quota = budget.turn(lease.node).streams > self._quota(budget)
+            over_quota = budget.turn(lease.node).streams > self._quota(budget, self._swarms[lease.task], lease.node)
             if over_quota or not self._may_read(lease.node, budget, now):
                 continue
             for swarm, member in self._asked_by(lease, budget):

@@ -43,7 +43,9 @@ class Phase1:
         # A lease of an earlier life of the control plane is never mistaken for one of this.
         self._desk = LeaseDesk(config, self._swarms, self._nodes, first_id=rng.randrange(1, 1 << 40))
         self._candidates = Candidates(config, self._nodes, rng)
-        self._parents = ParentLists(config, self._swarms, self._nodes, self._candidates, rng)
+        self._parents = ParentLists(
+            config, self._swarms, self._nodes, self._candidates, rng, planned=self._desk.asking.wake
+        )
         self._presence = Presence(config)
         self._unpublished: dict[Digest, None] = {}
         self._handlers: dict[type, Callable[[Node, Any, float], Told]] = {
@@ -304,13 +306,23 @@ class Phase1:
         """New digests to every member that still fetches, in batches: the larger the swarm, the larger."""
         interval = max(self._config.digest_interval, len(swarm.members) / self._config.digest_messages)
         if now - swarm.published < interval:
-            return []
+            return self._publish_near(swarm, now)
         swarm.published = now
         self._unpublished.pop(swarm.task, None)
-        batch = tuple(m.PieceDigest(piece, digest) for piece, digest in swarm.unpublished.items())
+        message = _digests(swarm.task, swarm.unpublished)
         swarm.unpublished.clear()
-        message = m.PieceDigests(swarm.task, batch)
+        swarm.unpublished_near.clear()
         return [(node, message) for node in swarm.wanting()]
+
+    def _publish_near(self, swarm: Swarm, now: float) -> Told:
+        """Those who get pieces first are told first: by the time a piece is far down its tree, its digest is there."""
+        trees = swarm.trees
+        if trees is None or not swarm.unpublished_near or now - swarm.published_near < self._config.digest_interval:
+            return []
+        swarm.published_near = now
+        message = _digests(swarm.task, swarm.unpublished_near)
+        swarm.unpublished_near.clear()
+        return [(node, message) for node in trees.near if node in swarm.members and swarm.members[node].wants]
 
     def _shard_rejected(self, node: Node, event: m.ShardRejected, now: float) -> Told:
         if event.task not in node.tasks:
@@ -359,6 +371,10 @@ class Phase1:
 
     def nodes(self, now: float) -> tuple[NodeView, ...]:
         return tuple(snapshot.node_view(node, now) for node in self._nodes.values())
+
+
+def _digests(task: Digest, digests: dict[int, bytes]) -> m.PieceDigests:
+    return m.PieceDigests(task, tuple(m.PieceDigest(piece, digest) for piece, digest in digests.items()))
 
 
 def _layout(join: m.TaskJoin) -> PieceLayout:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import heapq
 import random
+from collections.abc import Callable
 
 from modeldist.artifact import Digest
 from modeldist.scheduler import messages as m
 from modeldist.scheduler.phase1.candidates import Candidates
 from modeldist.scheduler.phase1.config import Phase1Config
 from modeldist.scheduler.phase1.nodes import Node
+from modeldist.scheduler.phase1.striping import Striping
 from modeldist.scheduler.phase1.swarm import Member, Swarm
 from modeldist.scheduler.pieces import PieceSet
 
@@ -27,12 +29,15 @@ class ParentLists:
         nodes: dict[str, Node],
         candidates: Candidates,
         rng: random.Random,
+        planned: Callable[[Swarm], None],
     ) -> None:
         self._config = config
         self._swarms = swarms
         self._nodes = nodes
         self._candidates = candidates
         self._rng = rng
+        self._striping = Striping(config, swarms, nodes)
+        self._planned = planned  # other members read from the origin now
         self._stale: dict[tuple[Digest, str], None] = {}  # the list is to be completed and sent
         self._due: list[tuple[float, Digest, str, float]] = []  # periodic refresh; the last field is Member.joined
 
@@ -41,10 +46,12 @@ class ParentLists:
     def first(self, swarm: Swarm, member: Member, now: float) -> Told:
         """A joiner's first list, at once."""
         self._plan_refresh(swarm, member, now)
-        return self._complete(swarm, member, now)
+        return self._complete(swarm, member, now) if swarm.trees is None else []
 
     def joined(self, swarm: Swarm, member: Member) -> None:
         """Lists with room take the newcomer in, and its rack shares its imports anew."""
+        if self._striping.enter(swarm, member):
+            return
         if member.node in swarm.serving:
             self._candidates.childless[swarm.task, member.node] = None
             if len(swarm.serving) <= self._config.candidates + 1:
@@ -68,7 +75,7 @@ class ParentLists:
 
     def _rack_changed(self, swarm: Swarm, member: Member) -> None:
         group = swarm.fetching.get(member.location.rack) if member.location.rack else None
-        if group is not None:
+        if group is not None and swarm.trees is None:
             for node in group.sample(len(group), self._rng):
                 self._stale[swarm.task, node] = None
 
@@ -77,6 +84,7 @@ class ParentLists:
     def tick(self, now: float) -> Told:
         self._refresh(now)
         self._give_children(now)
+        self._plan_trees(now)
         told: Told = []
         for key in list(self._stale):
             swarm = self._swarms.get(key[0])
@@ -88,9 +96,21 @@ class ParentLists:
                 told += self._complete(swarm, member, now)
         return told
 
+    def _plan_trees(self, now: float) -> None:
+        for swarm, nodes in self._striping.plan(now):
+            for node in nodes:
+                self._stale[swarm.task, node] = None
+                swarm.members[node].told = float("-inf")  # at once
+            self._planned(swarm)
+
     def _complete(self, swarm: Swarm, member: Member, now: float) -> Told:
         """Fill the list up and send it."""
-        kept = self._candidates.kept(swarm, member, now)
+        if swarm.trees is not None:
+            kept = [node for node in dict.fromkeys(swarm.trees.upstream(member.node)) if node in swarm.serving]
+            kept += [node for node in member.parents if node in swarm.serving and node not in kept]
+            kept = kept[: self._config.striped_candidates]
+        else:
+            kept = self._candidates.kept(swarm, member, now)
         self._candidates.assign(swarm, member, self._candidates.choose(swarm, member, kept, now))
         member.told = now
         if not member.parents and not kept:
@@ -99,18 +119,20 @@ class ParentLists:
 
     def _message(self, swarm: Swarm, member: Member) -> m.Parents:
         parents = []
+        upstream = swarm.trees.upstream(member.node) if swarm.trees is not None else ()
         for node in member.parents:
             record = self._nodes[node]
             have = PieceSet(swarm.members[node].have).to_bytes()
-            parents.append(m.Parent(node, record.address, have, record.distance_to(member.location)))
-        return m.Parents(swarm.task, tuple(parents), swarm.share(member))
+            stripes = sum(1 << tree for tree, parent in enumerate(upstream) if parent == node)
+            parents.append(m.Parent(node, record.address, have, record.distance_to(member.location), stripes))
+        return m.Parents(swarm.task, tuple(parents), swarm.share(member), len(upstream))
 
     def _give_children(self, now: float) -> None:
         childless, self._candidates.childless = self._candidates.childless, {}
         for task, node in childless:
             swarm = self._swarms.get(task)
             member = swarm.members.get(node) if swarm is not None else None
-            if swarm is None or member is None or node not in swarm.serving:
+            if swarm is None or member is None or node not in swarm.serving or swarm.trees is not None:
                 continue
             for child in self._candidates.adopt(swarm, member, now):
                 self._stale[task, child.node] = None
@@ -127,7 +149,7 @@ class ParentLists:
             member = swarm.members.get(node) if swarm is not None else None
             if swarm is None or member is None or member.joined != joined:
                 continue
-            if member.wants:
+            if member.wants and swarm.trees is None:
                 refreshed = self._candidates.refreshed(swarm, member, now)
                 if set(refreshed) != set(member.parents):
                     self._candidates.assign(swarm, member, refreshed)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from modeldist.artifact import Digest
 from modeldist.scheduler.messages import Location, PieceDigest, Priority
-from modeldist.scheduler.pieces import PieceLayout
+from modeldist.scheduler.phase1.trees import Trees
+from modeldist.scheduler.pieces import PieceLayout, every
 
 BLAKE3_BYTES = 32
 
@@ -39,6 +40,9 @@ class NodeSet:
 
     def __contains__(self, node: str) -> bool:
         return node in self._index
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
 
     def index(self, node: str) -> int:
         return self._index[node]
@@ -94,7 +98,11 @@ class Swarm:
     proven: int = 0
     digests: dict[int, bytes] = field(default_factory=dict)
     unpublished: dict[int, bytes] = field(default_factory=dict)
+    unpublished_near: dict[int, bytes] = field(default_factory=dict)
     published: float = float("-inf")
+    published_near: float = float("-inf")
+    trees: Trees | None = None
+    planned: float = float("-inf")
     dark_since: float | None = None  # since when some pieces are held with no digest known
     dark_noted: float | None = None  # the `dark_since` that the lease desk has set a timer for
     hold_until: float = float("-inf")
@@ -134,6 +142,8 @@ class Swarm:
         for group in (self.racks.get(member.location.rack), self.zones.get(member.location.zone)):
             if group is not None:
                 group.discard(node)
+        if self.trees is not None:
+            self.trees.remove(node)
         self.content(member)
         if member.have:
             self.recount()
@@ -161,10 +171,17 @@ class Swarm:
     def share(self, member: Member) -> tuple[int, int]:
         """Which of its rack's pieces this member brings in from other racks: (index, count); (0, 0) all."""
         rack = member.location.rack
-        group = self.fetching.get(rack)
+        group = self.fetching.get(rack) if self.trees is None else None
         if not rack or group is None or member.node not in group or len(group) < 2:
             return (0, 0)
         return group.index(member.node), len(group)
+
+    def readable(self, member: Member) -> int:
+        """The pieces that this member may be given to read from the origin: of a striped swarm, its roots' stripes."""
+        if self.trees is None or self.reader:
+            return self.all
+        roots = self.trees.roots_at(member.node)
+        return sum(every(tree, self.trees.fanout, self.layout.count) for tree in roots)
 
     # --- pieces ----------------------------------------------------------------------------------------------------
 
@@ -229,7 +246,7 @@ class Swarm:
             if proven:
                 self.proven |= bit
             if self.digests.get(piece) != digest.blake3:
-                self.digests[piece] = self.unpublished[piece] = digest.blake3
+                self.digests[piece] = self.unpublished[piece] = self.unpublished_near[piece] = digest.blake3
                 self._told = None
         self._note_dark(now)
 
@@ -243,4 +260,5 @@ class Swarm:
         self.digests.clear()
         self._told = None
         self.unpublished.clear()
+        self.unpublished_near.clear()
         self._start_digests()

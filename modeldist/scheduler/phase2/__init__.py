@@ -9,6 +9,7 @@ own files and `modeldist.artifact`, nothing else.
     parent.py    one parent: connection, requests outstanding, measured goodput, cool-down
     choice.py    next parent, next task, next piece; the window of bytes in flight
     tail.py      requests that are late (hedged) or lost (stalled parents)
+    stripes.py   a striped task: which parent brings which pieces, and which are late
     reading.py   origin leases: which are read now, which wait their turn
 """
 

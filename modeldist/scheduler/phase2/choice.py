@@ -1,8 +1,8 @@
-"""Earliest expected finish: the next parent, then the next task there by weighted priority, then a piece of it."""
+"""How much may be in flight, whose turn it is among the priority classes, what an unknown parent may be good for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from modeldist.scheduler.phase2.config import Phase2Config
 from modeldist.scheduler.phase2.parent import ParentLink
@@ -47,7 +47,9 @@ class Shares:
         self._passed = [0.0, 0.0, 0.0]
         self._clock = 0.0
 
-    def pick(self, classes: Iterable[int]) -> int:
+    def pick(self, classes: list[int]) -> int:
+        if len(classes) == 1:
+            return classes[0]
         return min(classes, key=lambda cls: (max(self._passed[cls], self._clock), cls))
 
     def used(self, cls: int, size: int) -> None:
@@ -59,20 +61,3 @@ class Shares:
 def guess_goodput(links: Iterable[ParentLink]) -> float:
     """What to reckon with for a parent that was not measured yet: the best of the others, so that it is tried."""
     return max((link.goodput for link in links if link.goodput), default=_UNMEASURED)
-
-
-def best_parent(
-    links: Iterable[ParentLink], size_of: Callable[[ParentLink], int], now: float, guess: float
-) -> ParentLink | None:
-    """The parent that would finish one more piece first, among those connected, not resting, with room."""
-    best, best_score = None, 0.0
-    for link in links:
-        if not link.connected or link.not_before > now:
-            continue
-        size = size_of(link)
-        if not size or not link.has_room(size, guess):
-            continue
-        score = link.expected(size, guess)
-        if best is None or score < best_score:
-            best, best_score = link, score
-    return best

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 from modeldist.artifact import Digest
 from modeldist.scheduler.messages import Parent, Priority
 from modeldist.scheduler.phase2.parent import Request
-from modeldist.scheduler.pieces import PieceLayout, random_member
+from modeldist.scheduler.phase2.stripes import Stripes
+from modeldist.scheduler.pieces import PieceLayout, every, random_member
 
 _RARITY_SAMPLE = 3
-
-
-@lru_cache(maxsize=256)
-def _every(index: int, count: int, total: int) -> int:
-    """Bitmap of the pieces with `piece % count == index`."""
-    return sum(1 << piece for piece in range(index % count, total, count))
+_SPARE = 2  # more would take the downlink from the parents that bring stripes and from the origin
 
 
 @dataclass(slots=True)
@@ -41,6 +36,8 @@ class Fetch:
     far: set[str] = field(default_factory=set)
     near: int = 0  # held by some parent in this rack
     share: tuple[int, int] = (0, 0)
+    stripes: Stripes | None = None
+    spare: int = 0  # requests out to parents that bring no stripe
     listed: tuple[Parent, ...] = ()  # as phase 1 last told
     excluded: dict[str, int] = field(default_factory=dict)
     banned: set[str] = field(default_factory=set)
@@ -78,13 +75,17 @@ class Fetch:
         """
         held = self.holders.get(node, 0) & self.digests
         open_ = held & ~(self.have | self.flying | self.verifying | self.leased | self.excluded.get(node, 0))
+        if self.stripes is not None:
+            if self.spare >= _SPARE and not self.stripes.brings(node):
+                return 0
+            return open_ & self.stripes.from_(node)
         index, count = self.share
         if open_ and count > 1 and node in self.far and now - self.progressed <= patience:
-            open_ &= _every(index, count, self.layout.count) & ~self.near
+            open_ &= every(index, count, self.layout.count) & ~self.near
         return open_
 
-    def choose(self, open_: int, rng: random.Random, *, slow: bool) -> int:
-        """A member of `open_`: what is waited for, else the rarest among a few drawn at random.
+    def choose(self, open_: int, node: str, rng: random.Random, *, slow: bool) -> int:
+        """A member of `open_` to fetch from `node`: what is waited for, else the rarest among a few drawn at random.
 
         From a `slow` parent each child takes the pieces from its own point of the ring onwards:
         it sends different pieces to different children, who then have something to exchange.
@@ -94,6 +95,8 @@ class Fetch:
                 return piece
         if not open_ & (open_ - 1):
             return open_.bit_length() - 1
+        if self.stripes is not None and self.stripes.brings(node):
+            return (open_ & -open_).bit_length() - 1  # it is the first of few, and others wait for it
         if slow:
             rest = open_ >> self.ring << self.ring or open_
             return (rest & -rest).bit_length() - 1
@@ -128,9 +131,11 @@ class Fetch:
     def sent(self, request: Request) -> None:
         self.requests.setdefault(request.piece, []).append(request)
         self.flying |= 1 << request.piece
+        self.spare += request.spare
 
     def answered(self, request: Request) -> None:
         """One of the piece's requests ended; the piece is free again unless another is still out."""
+        self.spare -= request.spare
         others = [other for other in self.requests.get(request.piece, ()) if other is not request]
         if others:
             self.requests[request.piece] = others
@@ -142,6 +147,7 @@ class Fetch:
         """Nothing that was here counts any more. Requests still out are answered to nobody."""
         self.have = self.flying = self.verifying = self.leased = self.near = 0
         self.requests.clear()
+        self.spare = 0
         self.excluded.clear()
         self.banned.clear()
         for node in self.holders:

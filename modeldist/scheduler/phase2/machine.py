@@ -10,14 +10,17 @@ from collections.abc import Callable
 from typing import Any
 
 from modeldist.artifact import Digest
+from modeldist.scheduler.messages import Parent
 from modeldist.scheduler.phase2 import messages as m
 from modeldist.scheduler.phase2.config import Phase2Config
 from modeldist.scheduler.phase2.fetch import Fetch
 from modeldist.scheduler.phase2.parent import ParentLink
 from modeldist.scheduler.phase2.reading import Reading
 from modeldist.scheduler.phase2.requests import Requests
+from modeldist.scheduler.phase2.stripes import Stripes
 from modeldist.scheduler.pieces import PieceSet
 
+_UNMEASURED = 100e6  # bytes/s, before anything has arrived
 _ROUNDS_SECONDS = 0.5  # how often tasks that stand still are looked for
 
 
@@ -133,10 +136,14 @@ class Phase2:
         if fetch is None or fetch.complete:
             return
         fetch.listed = event.parents
-        listed = {parent.node: parent for parent in event.parents if parent.node not in fetch.banned}
+        fetch.share = event.share
+        self._set_stripes(fetch, event, now)
+        self._use_parents(fetch, now)
+
+    def _use_parents(self, fetch: Fetch, now: float) -> None:
+        listed = {parent.node: parent for parent in fetch.listed if self._of_use(fetch, parent)}
         for node in [node for node in fetch.holders if node not in listed]:
             self._leave_parent(fetch, node, now)
-        fetch.share = event.share
         fetch.far = {node for node, parent in listed.items() if parent.distance > 0}
         for node, parent in listed.items():
             known = node in fetch.holders
@@ -144,15 +151,29 @@ class Phase2:
             link = self._links.get(node)
             if link is None:
                 link = self._links[node] = ParentLink(node, parent.address, self._config)
-            link.tasks[event.task] = None
+            link.tasks[fetch.task] = None
             if link.connected:
                 if not known:
-                    self._out.append(m.Subscribe(event.task, node))
+                    self._out.append(m.Subscribe(fetch.task, node))
                 self._requests.mark(fetch, link)
             else:
                 link.address = parent.address
                 self._connect(link, now)
         fetch.set_near()
+
+    def _set_stripes(self, fetch: Fetch, event: m.ParentsChanged, now: float) -> None:
+        if not event.stripes:
+            fetch.stripes = None
+            return
+        if fetch.stripes is None or fetch.stripes.count != event.stripes:
+            fetch.stripes = Stripes(event.stripes, fetch.layout.count, now)
+        fetch.stripes.assign(event.parents, now)
+
+    def _of_use(self, fetch: Fetch, parent: Parent) -> bool:
+        """Of a striped task, only the parents that bring a stripe, unless they fail."""
+        if parent.node in fetch.banned:
+            return False
+        return fetch.stripes is None or fetch.stripes.loose != 0 or fetch.stripes.brings(parent.node)
 
     def _connect(self, link: ParentLink, now: float) -> None:
         if not link.connected and not link.connecting and link.not_before <= now:
@@ -258,6 +279,8 @@ class Phase2:
         fetch.have |= bit & fetch.all
         fetch.verifying &= ~bit
         fetch.progressed = now
+        if fetch.stripes is not None:
+            fetch.stripes.arrived(event.piece, now)
         if fetch.demand and event.piece in fetch.demand:
             self._demand(m.Demand(event.task, fetch.demand), now)
         if self._finish(fetch):
@@ -297,6 +320,7 @@ class Phase2:
     def _tick(self, event: m.Tick, now: float) -> None:
         self._requests.look_for_trouble(now)
         self._mind_connections(now)
+        self._mind_stripes(now)
         if now >= self._next_rounds:
             self._next_rounds = now + _ROUNDS_SECONDS
             self._rounds(now)
@@ -311,6 +335,20 @@ class Phase2:
                 if link.connected or link.connecting:
                     self._out.append(m.Disconnect(link.node))
 
+    def _mind_stripes(self, now: float) -> None:
+        """Stripes that are late may come from anyone, until they are no more."""
+        rate = self._requests.window.rate or _UNMEASURED
+        for fetch in self._tasks.values():
+            stripes = fetch.stripes
+            if stripes is None or fetch.complete:
+                continue
+            before = stripes.loose
+            stripes.review(fetch.missing, fetch.holders, self._links, fetch.layout.piece_size / rate, now)
+            if stripes.loose:
+                if not before:
+                    self._use_parents(fetch, now)
+                self._requests.mark_all(fetch)
+
     def _rounds(self, now: float) -> None:
         for fetch in [fetch for fetch in self._tasks.values() if not fetch.complete]:
             if now - fetch.progressed > self._config.patience:
@@ -324,4 +362,4 @@ class Phase2:
         """Nothing moves: better a parent that failed before than none."""
         fetch.excluded.clear()
         fetch.banned.clear()
-        self._parents_changed(m.ParentsChanged(fetch.task, fetch.listed, fetch.share), now)
+        self._use_parents(fetch, now)

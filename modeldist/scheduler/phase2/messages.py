@@ -33,11 +33,12 @@ class TaskRemoved:
 
 @dataclass(frozen=True, slots=True)
 class ParentsChanged:
-    """Phase 1's candidates, replacing the earlier list. `share` as in `messages.Parents`."""
+    """Phase 1's candidates, replacing the earlier list. `share` and `stripes` as in `messages.Parents`."""
 
     task: Digest
     parents: tuple[Parent, ...]
     share: tuple[int, int] = (0, 0)
+    stripes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

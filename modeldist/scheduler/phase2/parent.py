@@ -15,7 +15,8 @@ _CLASSES = 3
 
 @dataclass(slots=True)
 class Request:
-    """A piece asked of a parent. `expected` is the duration in seconds that was reckoned with when it was sent."""
+    """A piece asked of a parent. `expected` is the duration in seconds that was reckoned with when it was sent.
+    `spare`: the parent brings no stripe of a striped task."""
 
     task: Digest
     piece: int
@@ -23,6 +24,7 @@ class Request:
     size: int
     sent: float
     expected: float
+    spare: bool = False
 
 
 @dataclass(slots=True)

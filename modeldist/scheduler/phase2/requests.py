@@ -10,7 +10,7 @@ import random
 
 from modeldist.artifact import Digest
 from modeldist.scheduler.phase2 import messages as m
-from modeldist.scheduler.phase2.choice import Shares, Window, best_parent, guess_goodput
+from modeldist.scheduler.phase2.choice import Shares, Window, guess_goodput
 from modeldist.scheduler.phase2.config import Phase2Config
 from modeldist.scheduler.phase2.fetch import Fetch
 from modeldist.scheduler.phase2.parent import ParentLink, Request
@@ -34,6 +34,7 @@ class Requests:
         self._links = links
         self._out = out
         self._shares = Shares(config.weights)
+        self._open: dict[str, ParentLink] = {}  # links with tasks that may have something to fetch
         self.window = Window(config)
 
     # --- what may be fetched where ---------------------------------------------------------------------------------
@@ -42,6 +43,7 @@ class Requests:
         """There may be something of the task to fetch at this parent."""
         if link.connected and not fetch.complete:
             link.ready[fetch.priority_class].setdefault(fetch.task)
+            self._open[link.node] = link
 
     def mark_all(self, fetch: Fetch) -> None:
         for node in fetch.holders:
@@ -56,26 +58,15 @@ class Requests:
 
     def fill(self, now: float) -> None:
         """Send the best requests until the window is full or nothing can be asked of anybody."""
-        guess = 0.0
-
-        def size_of(link: ParentLink) -> int:
-            fetch = self._next_task(link, now)
-            if fetch is None or not self.window.has_room(fetch.layout.piece_size):
-                return 0
-            return fetch.layout.piece_size
-
+        if not self._open:
+            return
+        guess = guess_goodput(self._links.values())
         while self.window.in_flight < self._config.max_in_flight:
-            candidates = [link for link in self._links.values() if any(link.ready)]
-            if not candidates:
+            best = self._best(now, guess)
+            if best is None:
                 return
-            guess = guess or guess_goodput(self._links.values())
-            link = best_parent(candidates, size_of, now, guess)
-            if link is None:
-                return
-            fetch = self._next_task(link, now)
-            assert fetch is not None
-            open_ = fetch.fetchable(link.node, now, self._config.patience)
-            piece = fetch.choose(open_, self._rng, slow=link.slow(guess))
+            link, fetch, open_ = best
+            piece = fetch.choose(open_, link.node, self._rng, slow=link.slow(guess))
             # Tasks of one class take turns.
             ready = link.ready[fetch.priority_class]
             del ready[fetch.task]
@@ -83,20 +74,40 @@ class Requests:
             self._shares.used(fetch.priority_class, fetch.layout.length(piece))
             self._send(fetch, piece, link, now, guess)
 
-    def _next_task(self, link: ParentLink, now: float) -> Fetch | None:
-        """The next task with something to fetch at `link`; tasks without are struck off."""
-        while classes := [cls for cls, ready in enumerate(link.ready) if ready]:
-            ready = link.ready[self._shares.pick(classes)]
-            task = next(iter(ready))
-            fetch = self._tasks[task]
-            if fetch.fetchable(link.node, now, self._config.patience):
-                return fetch
-            del ready[task]
-        return None
+    def _best(self, now: float, guess: float) -> tuple[ParentLink, Fetch, int] | None:
+        """The parent that would finish one more piece first, among those connected, not resting, with room; the task
+        whose turn it is there, and the pieces of it to choose from."""
+        best: tuple[ParentLink, Fetch, int] | None = None
+        best_score = float("inf")
+        for link in list(self._open.values()):
+            if not link.connected:
+                del self._open[link.node]
+                continue
+            if link.not_before > now:
+                continue
+            while (fetch := self._next_task(link)) is not None:
+                size = fetch.layout.piece_size
+                score = (link.outstanding + size) / (link.goodput or guess)
+                if score >= best_score or not self.window.has_room(size) or not link.has_room(size, guess):
+                    break
+                if open_ := fetch.fetchable(link.node, now, self._config.patience):
+                    best, best_score = (link, fetch, open_), score
+                    break
+                del link.ready[fetch.priority_class][fetch.task]
+        return best
+
+    def _next_task(self, link: ParentLink) -> Fetch | None:
+        """Whose turn it is at `link`, of the tasks that may have something to fetch there."""
+        classes = [cls for cls, ready in enumerate(link.ready) if ready]
+        if not classes:
+            self._open.pop(link.node, None)
+            return None
+        return self._tasks[next(iter(link.ready[self._shares.pick(classes)]))]
 
     def _send(self, fetch: Fetch, piece: int, link: ParentLink, now: float, guess: float) -> None:
         size = fetch.layout.length(piece)
         request = Request(fetch.task, piece, link.node, size, now, link.expected(size, guess))
+        request.spare = fetch.stripes is not None and not fetch.stripes.brings(link.node)
         link.send(request)
         fetch.sent(request)
         self.window.in_flight += size
@@ -116,6 +127,8 @@ class Requests:
         self.window.in_flight -= request.size
         if (fetch := self._tasks.get(request.task)) is not None:
             fetch.answered(request)
+            if request.spare:
+                self.mark_all(fetch)
 
     def write_off(self, link: ParentLink, task: Digest | None = None) -> list[Request]:
         """The requests there (of one task, or all) will not be answered: their pieces are free again."""

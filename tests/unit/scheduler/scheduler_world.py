@@ -130,9 +130,9 @@ class World:
         match instruction:
             case m.TaskJoined(task=task):
                 self.event(agent, p2.TaskAdded(task, self.layouts[task], PieceSet(agent.have[task])))
-            case m.Parents(task=task, parents=parents, share=share):
+            case m.Parents(task=task, parents=parents, share=share, stripes=stripes):
                 assert agent.name not in {parent.node for parent in parents}
-                self.event(agent, p2.ParentsChanged(task, parents, share))
+                self.event(agent, p2.ParentsChanged(task, parents, share, stripes))
             case m.LeaseGranted(task=task, lease=lease, start=start, count=count, after=after):
                 self.event(agent, p2.LeaseArrived(task, lease, start, count, after))
             case m.LeaseRevoked(task=task, lease=lease):

@@ -1,0 +1,112 @@
+"""Which swarms are striped, who has children in their trees, and when the trees are planned."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+
+from modeldist.artifact import Digest
+from modeldist.scheduler.phase1.config import Phase1Config
+from modeldist.scheduler.phase1.nodes import Node
+from modeldist.scheduler.phase1.swarm import Member, Swarm
+from modeldist.scheduler.phase1.trees import Trees
+from modeldist.scheduler.pieces import every
+
+_LEAST_PIECES = 64  # fewer are gone before a tree fills
+_PLANNING_SECONDS = 5e-5  # per member between two plans; planning takes about a tenth of it
+_JUDGING_SECONDS = 0.5
+_SLOW = 0.6  # of the median
+_PROVEN = 3  # judgings in a row
+_BEHIND_PIECES = 6
+_BEHIND_SECONDS = 1.5  # what a parent gets in this time may be unreported by its children
+
+
+class Striping:
+    """Swarms become striped when they are large, and stay so."""
+
+    def __init__(self, config: Phase1Config, swarms: dict[Digest, Swarm], nodes: dict[str, Node]) -> None:
+        self._config = config
+        self._swarms = swarms
+        self._nodes = nodes
+        self._next_judging = 0.0
+        self._suspects: dict[Digest, dict[tuple[str, str], int]] = {}
+
+    def enter(self, swarm: Swarm, member: Member) -> bool:
+        """Whether the swarm that `member` joined is striped."""
+        if swarm.trees is None:
+            if len(swarm.members) < self._config.stripe_from or swarm.layout.count < _LEAST_PIECES:
+                return False
+            swarm.trees = Trees(self._config.fanout)
+            for other in swarm.members.values():
+                self._add(swarm.trees, swarm, other)
+        self._add(swarm.trees, swarm, member)
+        return True
+
+    def _add(self, trees: Trees, swarm: Swarm, member: Member) -> None:
+        trees.add(member.node, member.location.rack, leaf=member.node not in swarm.serving)
+
+    def plan(self, now: float) -> Iterator[tuple[Swarm, list[str]]]:
+        """Plan where something changed, but so seldom that it stays a small part of the work. Yields the members with
+        other upstreams than before."""
+        striped = [swarm for swarm in self._swarms.values() if swarm.trees is not None]
+        if striped and now >= self._next_judging:
+            self._next_judging = now + _JUDGING_SECONDS
+            self._judge(striped, now)
+        for swarm in striped:
+            trees = swarm.trees
+            if trees is not None and trees.changed and now - swarm.planned >= len(trees) * _PLANNING_SECONDS:
+                swarm.planned = now
+                yield swarm, trees.plan()
+
+    def _judge(self, striped: list[Swarm], now: float) -> None:
+        """Nodes that send slowly get no children any more: slow by their line rate, or by what their children measure
+        and never more in all. (A good node may serve one child slowly because it has many, or send little in all
+        because it gets little.)"""
+        nodes = self._nodes
+        slow = _slow({name: node.capacity(now) for name, node in nodes.items()})
+        slow |= _slow({name: node.service.goodput for name, node in nodes.items()}) & _slow(
+            {name: node.service.best for name, node in nodes.items()}
+        )
+        for swarm in striped:
+            if (trees := swarm.trees) is not None:
+                for node in (*slow, *self._behind(swarm, trees, now)):
+                    trees.make_leaf(node)
+
+    def _behind(self, swarm: Swarm, trees: Trees, now: float) -> list[str]:
+        """Nodes that were behind their siblings for a while now, with the same parent."""
+        before, suspects = self._suspects.get(swarm.task, {}), {}
+        for node, parent in _behind(swarm, trees, now):
+            times = before.get((node, parent), 0)
+            suspects[node, parent] = times + 1
+        self._suspects[swarm.task] = suspects
+        return [node for (node, _), times in suspects.items() if times >= _PROVEN]
+
+
+def _behind(swarm: Swarm, trees: Trees, now: float) -> list[tuple[str, str]]:
+    """Nodes inside a tree that lack far more of what their parent has than their siblings do: they receive slowly.
+    Each with its parent."""
+    total = swarm.layout.count
+    begun = min((member.joined for member in swarm.members.values()), default=now)
+    pace = swarm.held.bit_count() / trees.fanout / max(now - begun, 1.0)  # pieces of a stripe per second
+    least = _BEHIND_PIECES + _BEHIND_SECONDS * pace
+    lags: dict[str, list[tuple[int, str]]] = {}
+    for node, home in trees.homes():
+        upstream = trees.upstream(node)
+        if upstream and (parent := swarm.members.get(upstream[home])) is not None:
+            lacking = parent.have & ~swarm.members[node].have & every(home, trees.fanout, total)
+            lags.setdefault(parent.node, []).append((lacking.bit_count(), node))
+    found = []
+    for parent_name, siblings in lags.items():
+        siblings.sort(reverse=True)
+        next_worst = siblings[1][0] if len(siblings) > 1 else 0
+        if siblings[0][0] > max(least, 2 * next_worst):
+            found.append((siblings[0][1], parent_name))
+    return found
+
+
+def _slow(rates: dict[str, float | None]) -> set[str]:
+    known = [rate for rate in rates.values() if rate]
+    if not known:
+        return set()
+    least = _SLOW * statistics.median(known)
+    return {node for node, rate in rates.items() if rate and rate < least}

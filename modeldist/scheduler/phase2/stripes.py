@@ -1,0 +1,76 @@
+"""A striped task: each stripe comes from its own parent, and from anyone when that one has failed or is late."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from modeldist.scheduler.messages import Parent
+from modeldist.scheduler.phase2.parent import ParentLink
+from modeldist.scheduler.pieces import every
+
+_BACKLOG = 6  # pieces that a stripe's parent holds and this node lacks; with more it is late
+_PATIENCE_PIECES = 4  # times the time between two pieces of a stripe
+_LEAST_PATIENCE = 0.25  # seconds
+_DROUGHT = 2.0  # seconds without a piece of a stripe although its parent has none either
+
+
+class Stripes:
+    """`count` stripes of a task of `total` pieces. `loose`: pieces that may be fetched from anyone."""
+
+    def __init__(self, count: int, total: int, now: float) -> None:
+        self.count = count
+        self.masks = [every(stripe, count, total) for stripe in range(count)]
+        self.loose = 0
+        self._upstream: dict[int, str] = {}
+        self._assigned: dict[str, int] = {}
+        self._progressed = [now] * count
+
+    def assign(self, parents: Iterable[Parent], now: float) -> None:
+        """Phase 1's word on who brings which stripe. Stripes of nobody are read from the origin, or had from anyone."""
+        before = self._upstream
+        self._upstream = {
+            stripe: parent.node for parent in parents for stripe in range(self.count) if parent.stripes >> stripe & 1
+        }
+        self._assigned.clear()
+        self.loose = 0
+        for stripe, mask in enumerate(self.masks):
+            node = self._upstream.get(stripe)
+            if node is None:
+                self.loose |= mask
+                continue
+            self._assigned[node] = self._assigned.get(node, 0) | mask
+            if before.get(stripe) != node:
+                self._progressed[stripe] = now
+
+    def from_(self, node: str) -> int:
+        """The pieces that may be fetched from `node`."""
+        return self._assigned.get(node, 0) | self.loose
+
+    def brings(self, node: str) -> bool:
+        return node in self._assigned
+
+    def arrived(self, piece: int, now: float) -> None:
+        self._progressed[piece % self.count] = now
+
+    def review(
+        self, missing: int, holders: Mapping[str, int], links: Mapping[str, ParentLink], piece: float, now: float
+    ) -> None:
+        """Which stripes are late, if a piece takes `piece` seconds at the rate of all parents together."""
+        patience = max(_LEAST_PATIENCE, _PATIENCE_PIECES * self.count * piece)
+        self.loose = 0
+        for stripe, mask in enumerate(self.masks):
+            node = self._upstream.get(stripe)
+            if node is not None:
+                wanted = missing & mask
+                idle = now - self._progressed[stripe]
+                if not wanted or not _late(links.get(node), wanted & holders.get(node, 0), idle, patience, now):
+                    continue
+            self.loose |= mask
+
+
+def _late(link: ParentLink | None, offered: int, idle: float, patience: float, now: float) -> bool:
+    if link is None or not (link.connected or link.connecting) or link.not_before > now:
+        return True
+    if not offered:
+        return idle > max(_DROUGHT, patience)
+    return idle > patience or offered.bit_count() > _BACKLOG
