@@ -44,9 +44,11 @@ class ParentLists:
     # --- what changes lists ----------------------------------------------------------------------------------------
 
     def first(self, swarm: Swarm, member: Member, now: float) -> Told:
-        """A joiner's first list, at once."""
+        """A joiner's first list, at once if there is anything to have."""
         self._plan_refresh(swarm, member, now)
-        return self._complete(swarm, member, now) if swarm.trees is None else []
+        if swarm.trees is not None and not swarm.held:
+            return []  # nobody has anything yet: the first list is that of its place in the trees
+        return self._complete(swarm, member, now)
 
     def joined(self, swarm: Swarm, member: Member) -> None:
         """Lists with room take the newcomer in, and its rack shares its imports anew."""

@@ -153,6 +153,7 @@ class Trees:
         places = dict.fromkeys((head, *group.homes[tree]), self.fanout)
         places[head] -= len(close)
         parents.update(dict.fromkeys(close, head))
+        passing = {*places, *others}  # those who pass the stripe on
         kept: dict[str, list[str]] = {}
         inside: deque[str] = deque()
         leaves: deque[str] = deque()
@@ -164,7 +165,7 @@ class Trees:
                 places[old] -= 1
                 kept.setdefault(old, []).append(node)
             else:
-                (inside if node in places or node in others else leaves).append(node)
+                (inside if node in passing else leaves).append(node)
         served: list[str] = []
         lowest: list[str] = []
         reached = deque([head])
@@ -176,18 +177,16 @@ class Trees:
             parent = reached.popleft()
             served.append(parent)
             below = kept.pop(parent, [])
-            self._place(below, places[parent], places, inside, leaves)
+            self._place(below, places[parent], passing, inside, leaves)
             parents.update(dict.fromkeys(below, parent))
             reached.extend(node for node in below if node in places)
 
-    def _place(
-        self, below: list[str], free: int, places: dict[str, int], inside: deque[str], leaves: deque[str]
-    ) -> None:
+    def _place(self, below: list[str], free: int, passing: set[str], inside: deque[str], leaves: deque[str]) -> None:
         """Fill a parent's free places; those inside go before leaves, and take the place of one if need be."""
         while inside:
             if free > 0:
                 free -= 1
-            elif (leaf := next((node for node in below if node not in places), None)) is not None:
+            elif (leaf := next((node for node in below if node not in passing), None)) is not None:
                 below.remove(leaf)
                 leaves.append(leaf)
             else:
