@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 
@@ -59,7 +60,7 @@ class Loop:
             except Exception:
                 log.exception("a call on the engine's loop failed")
 
-    def spawn(self, work: Awaitable[None], name: str) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """Run beside everything else. A failure is logged, not lost."""
 
         async def guarded() -> None:
@@ -73,6 +74,8 @@ class Loop:
         task = asyncio.create_task(guarded(), name=name)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+        # Cancelled before it began, `guarded` never awaits its work, which the interpreter would complain about.
+        task.add_done_callback(lambda _: work.close())
 
     async def close(self) -> None:
         self._closing = True

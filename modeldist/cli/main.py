@@ -11,7 +11,8 @@ from typing import NoReturn
 import click
 
 from modeldist import __version__
-from modeldist.cli.boundary import closed_streams
+from modeldist.cli.boundary import closed_streams, fail
+from modeldist.cli.terminal import unwritable
 
 _PANELS = {
     "Models on this machine": ("pull", "ls", "rm", "gc", "pin", "unpin", "why"),
@@ -75,5 +76,10 @@ def run() -> NoReturn:
     closed_streams()
     try:
         sys.exit(program(prog_name="modeldist"))
+    except OSError as error:  # while click printed help
+        ended = unwritable(error)
+        if isinstance(ended, SystemExit):
+            raise ended from None
+        fail(ended, as_json=False)
     finally:
         gc.freeze()  # … nor in every module at exit, which takes as much again

@@ -7,18 +7,31 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from modeldist.errors import StorageError
+
 SIGPIPE_EXIT = 141  # what a shell shows for a program that SIGPIPE ended
 
 
 def put(text: str) -> None:
-    """Print one result to stdout at once. Ends the program quietly when the reader has gone (`modeldist ls | head`)."""
+    """Print one result to stdout at once. Ends the program quietly when the reader has gone (`modeldist ls | head`).
+    Raises StorageError when stdout is a file that cannot be written."""
     try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
-    except BrokenPipeError:
-        # The interpreter flushes stdout once more at exit; let that one succeed.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(SIGPIPE_EXIT) from None
+    except OSError as error:
+        raise unwritable(error) from None
+
+
+def unwritable(error: OSError) -> SystemExit | StorageError:
+    """What to raise when stdout takes nothing any more."""
+    # The interpreter flushes stdout once more at exit; let that one succeed.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+        return SystemExit(SIGPIPE_EXIT)
+    return StorageError(
+        f"Standard output cannot be written: {error.strerror or error}.",
+        remedy="What was asked for is done; only the answer is lost. Free space where the output goes.",
+    )
 
 
 def put_json(value: Any) -> None:

@@ -146,7 +146,11 @@ def _proxy_for(endpoint: Endpoint) -> _Proxy | None:
     if not url or urllib.request.proxy_bypass(endpoint.authority):
         return None
     split = urlsplit(url if "://" in url else f"http://{url}")
-    if split.scheme != "http" or not split.hostname:
+    try:
+        port = split.port or 80
+    except ValueError:
+        port = 0
+    if split.scheme != "http" or not split.hostname or not port:
         raise OriginUnavailable(
             f"{endpoint.authority}: the proxy {split.scheme}://{split.hostname or '?'} is not an http:// proxy.",
             remedy="Set HTTPS_PROXY to http://host:port, or add the origin to NO_PROXY.",
@@ -155,7 +159,7 @@ def _proxy_for(endpoint: Endpoint) -> _Proxy | None:
     if split.username is not None:
         user = f"{unquote(split.username)}:{unquote(split.password or '')}"
         authorization = "Basic " + base64.b64encode(user.encode()).decode()
-    return _Proxy(split.hostname, split.port or 80, authorization)
+    return _Proxy(split.hostname, port, authorization)
 
 
 def _tunnel(sock: socket.socket, endpoint: Endpoint, proxy: _Proxy) -> None:

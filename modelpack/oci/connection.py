@@ -10,7 +10,7 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx2
 
-from modelpack.errors import RegistryProtocolError
+from modelpack.errors import RegistryProtocolError, RegistryUnavailable
 from modelpack.oci.addresses import Resolve, host_of, is_loopback
 from modelpack.oci.answers import (
     MAX_ERROR_BODY,
@@ -65,15 +65,21 @@ class Connection:
         self.resolve = resolve
         self._plain_http = plain_http
         self.auth = Authenticator(credentials, self._fetch_token, resolve)
-        self._http = httpx2.AsyncClient(
-            verify=verify,
-            timeout=timeout,
-            # identity: digests and ranges are of the bytes as stored
-            headers={"User-Agent": user_agent, "Accept-Encoding": "identity"},
-            # cookies know no ports and no registry needs them: none is kept, so none can reach a stranger
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-            follow_redirects=False,
-        )
+        try:
+            self._http = httpx2.AsyncClient(
+                verify=verify,
+                timeout=timeout,
+                # identity: digests and ranges are of the bytes as stored
+                headers={"User-Agent": user_agent, "Accept-Encoding": "identity"},
+                # cookies know no ports and no registry needs them: none is kept, so none can reach a stranger
+                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+                follow_redirects=False,
+            )
+        except (httpx2.InvalidURL, ValueError, ImportError) as error:  # from the environment; SOCKS needs a package
+            raise RegistryUnavailable(
+                f"The proxy that the environment names cannot be used: {str(error).rstrip('.')}.",
+                remedy="Set HTTPS_PROXY, HTTP_PROXY and ALL_PROXY to http://host:port, or unset them.",
+            ) from error
 
     async def close(self) -> None:
         await self._http.aclose()

@@ -20,7 +20,7 @@ from modeldist.agent.store.places import FORMAT, Places
 from modeldist.agent.store.records import Record, Records, SnapshotAt, StoredArtifact
 from modeldist.agent.store.unpacking import unpacked_bytes
 from modeldist.artifact import Artifact, Digest, Shard
-from modeldist.errors import StorageError
+from modeldist.errors import StorageError, StoreNotWritable
 
 if TYPE_CHECKING:
     from modeldist.agent.store.collector import Collector, GcReport, Removed
@@ -89,6 +89,7 @@ class Store:
         """
         places = Places(root.expanduser().absolute())
         hub = hub.expanduser().absolute() if hub else places.root / "hub"
+        _check_text(places.root, hub)
         with naming("open the store", places.root):
             places.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             for folder in (*places.folders(), hub):
@@ -266,6 +267,17 @@ class Store:
         used ones until so much is free. Never what is pinned or what a live process leases. `dry_run` only reports.
         """
         return self._collector.collect(target_free=target_free, max_age=max_age, dry_run=dry_run)
+
+
+def _check_text(*paths: Path) -> None:
+    """Paths are recorded and sent as text."""
+    for path in paths:
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            raise StoreNotWritable(
+                f"The path {str(path)!a} is not UTF-8.", remedy="Choose a directory whose path is."
+            ) from None
 
 
 def _check_format(places: Places) -> None:
