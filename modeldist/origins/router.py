@@ -119,6 +119,10 @@ class Origins:
 
 def kind_of_reference(reference: str) -> OriginKind:
     """By its scheme; a reference without one is a registry's. Raises InvalidReference."""
+    try:
+        reference.encode()
+    except UnicodeEncodeError:
+        raise InvalidReference(f"{ascii(reference[:200])} is not UTF-8.", remedy="References are text.") from None
     scheme, colon, rest = reference.partition(":")
     kind = _SCHEMES.get(scheme.lower())
     if kind is not None and (rest.startswith("//") or scheme in ("file", "oci-layout")):

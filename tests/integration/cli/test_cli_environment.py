@@ -39,7 +39,7 @@ def test_a_store_whose_path_is_no_text_is_refused(tmp_path: Path) -> None:
         assert "is not UTF-8" in shell.fails(14, "pull", f"{registry.host}/org/model:v1")
 
 
-@pytest.mark.parametrize("arguments", [["ls"], ["ls", "--json"], ["--help"], ["pull", "--help"]], ids=" ".join)
+@pytest.mark.parametrize("arguments", [["version"], ["ls", "--json"], ["--help"], ["pull", "--help"]], ids=" ".join)
 def test_an_output_that_takes_nothing(tmp_path: Path, arguments: list[str]) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
