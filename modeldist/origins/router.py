@@ -122,7 +122,7 @@ def kind_of_reference(reference: str) -> OriginKind:
     try:
         reference.encode()
     except UnicodeEncodeError:
-        raise InvalidReference(f"{ascii(reference[:200])} is not UTF-8.", remedy="References are text.") from None
+        raise InvalidReference(f"{reference[:200]!a} is not UTF-8.", remedy="References are text.") from None
     scheme, colon, rest = reference.partition(":")
     kind = _SCHEMES.get(scheme.lower())
     if kind is not None and (rest.startswith("//") or scheme in ("file", "oci-layout")):
