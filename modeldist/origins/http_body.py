@@ -65,6 +65,7 @@ def copy_body(
             whole = socket.MSG_WAITALL
             yield from _copy(lambda view: sock.recv_into(view, len(view), whole), want, fd, offset, buffer)
     finally:
+        splicing.await_bytes(1)  # the next answer's head is short
         sock.settimeout(stall)
 
 
