@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
+from collections.abc import Callable
 from types import FrameType
 
 import structlog
@@ -11,6 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from modeldist.control.app import app_of
+from modeldist.control.door import Door
 from modeldist.control.logs import configure_logging
 from modeldist.control.plane import ControlPlane, running
 from modeldist.control.session_socket import SessionSocket
@@ -24,7 +27,6 @@ log = structlog.get_logger(__name__)
 
 GRACE = 10  # seconds for open requests to end when stopping
 BACKLOG = 4096  # connections that wait in the kernel
-ACCEPTED_AT_ONCE = 8  # per turn of the event loop; the others wait in the kernel, and sessions that are open do not
 CHECKED_IN = 2  # tenths of a second between two looks at sessions that are silent
 UNREAD_LIMIT_MS = 60_000
 
@@ -33,7 +35,14 @@ def serve(settings: ServerSettings) -> None:
     """Run until SIGINT or SIGTERM. Raises UsageError, StorageError before it listens."""
     settings.check_exposure()
     configure_logging(settings.log_format, settings.log_level)
+    _allow_descriptors()
     asyncio.run(_serve(settings))
+
+
+def _allow_descriptors() -> None:
+    """As many as the hard limit allows: each agent needs one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def create_token(settings: ServerSettings, name: str, scope: Scope) -> str:
@@ -100,7 +109,6 @@ class ControlServer(uvicorn.Server):
                 lifespan="off",
                 ws=SessionSocket,
                 ws_max_size=MAX_MESSAGE,
-                backlog=ACCEPTED_AT_ONCE,
                 timeout_graceful_shutdown=GRACE,
                 ssl_certfile=settings.tls_cert,
                 ssl_keyfile=settings.tls_key,
@@ -111,6 +119,7 @@ class ControlServer(uvicorn.Server):
         )
         self._plane = plane
         self._silence = settings.ping_interval
+        self._doors: list[Door] = []
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # Not remembered: uvicorn would raise it again before the store is closed.
@@ -126,10 +135,16 @@ class ControlServer(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        await super().startup([])  # it would accept all who wait in one go
         for listening in sockets or ():
-            listening.listen(BACKLOG)  # asyncio takes one number for both: how many wait, and how many it accepts
+            self._doors.append(Door(listening, self._protocol, self.config.ssl))
+
+    def _protocol(self) -> asyncio.Protocol:
+        make: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
+        return make(config=self.config, server_state=self.server_state, app_state={})
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for door in self._doors:
+            door.close()
         self._plane.book.end_streams()
         await super().shutdown(sockets)

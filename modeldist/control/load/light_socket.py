@@ -11,6 +11,7 @@ from typing import Protocol, cast
 from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
+from websockets.protocol import State
 from websockets.uri import WebSocketURI
 
 
@@ -61,8 +62,9 @@ class LightSocket(asyncio.Protocol):
             self.close()
 
     def send(self, message: bytes) -> None:
-        self._websocket.send_binary(message)
-        self._flush()
+        if self._websocket.state is State.OPEN:
+            self._websocket.send_binary(message)
+            self._flush()
 
     def _flush(self) -> None:
         if self._transport is not None and (output := self._websocket.data_to_send()):

@@ -62,7 +62,7 @@ class Candidates:
         nodes = self._nodes
         drawn = [
             node
-            for node in group.sample(_DRAW * upto, self._rng)
+            for node in group.sample(_DRAW * wanted + len(chosen), self._rng)
             if node != child.node
             and node not in chosen
             and not (without is not None and node in without)

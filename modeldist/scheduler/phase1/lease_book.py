@@ -44,6 +44,7 @@ class LeaseBook:
         self._next_id = first_id
         self._leases: dict[int, Lease] = {}
         self._by_node: dict[str, dict[int, Lease]] = {}
+        self._by_origin: dict[str, dict[int, Lease]] = {}
 
     def all(self) -> Iterable[Lease]:
         return self._leases.values()
@@ -56,6 +57,9 @@ class LeaseBook:
 
     def of_node(self, node: str) -> dict[int, Lease]:
         return self._by_node.get(node, {})
+
+    def of_origin(self, origin: str) -> Iterable[Lease]:
+        return self._by_origin.get(origin, {}).values()
 
     def add(self, swarm: Swarm, node: str, start: int, count: int, now: float) -> Lease:
         """A new lease that may not be read yet."""
@@ -72,6 +76,7 @@ class LeaseBook:
         lease = Lease(lease_id, swarm.task, node, swarm.origin, start, count, unread, granted=now, progressed=now)
         self._leases[lease.id] = lease
         self._by_node.setdefault(node, {})[lease.id] = lease
+        self._by_origin.setdefault(swarm.origin, {})[lease.id] = lease
         swarm.leased |= lease.unread
         return lease
 
@@ -122,6 +127,7 @@ class LeaseBook:
         swarm = self._swarms[lease.task]
         del self._leases[lease.id]
         del self._by_node[lease.node][lease.id]
+        del self._by_origin[lease.origin][lease.id]
         if lease.unread:
             swarm.leased &= ~lease.unread
             self._asking.wake(swarm)

@@ -138,7 +138,7 @@ class LeaseDesk:
         while self.asking.dirty:
             name, _ = self.asking.dirty.popitem()
             budget = self.asking.origin(name)
-            for lease in (*self._open_streams(name, budget, now), *self._follow(budget, now)):
+            for lease in (*self._open_streams(name, budget, now), *self._follow(name, budget, now)):
                 granted.append((lease.node, LeaseGranted(lease.task, lease.id, lease.start, lease.count, lease.after)))
         return granted
 
@@ -233,15 +233,12 @@ class LeaseDesk:
         grown = 2 * node.lease_bytes // layout.piece_size
         return min(fair, in_time, grown)
 
-    def _follow(self, budget: OriginBudget, now: float) -> Iterator[Lease]:
+    def _follow(self, name: str, budget: OriginBudget, now: float) -> Iterator[Lease]:
         """Leases that follow those about to end, unless a node without any waits for its turn."""
         ending = [
             lease
-            for lease in self.book.all()
-            if lease.active
-            and not lease.next
-            and self.asking.origin(lease.origin) is budget
-            and lease.unread.bit_count() <= 1
+            for lease in self.book.of_origin(name)
+            if lease.active and not lease.next and lease.unread.bit_count() <= 1
         ]
         if not ending or budget.someone_idle():
             return

@@ -25,5 +25,4 @@ class LoadRecord:
 
     def at(self, now: float) -> Load | None:
         """The load, or None when it is unknown: never reported, or too long ago."""
-        age = self.age(now)
-        return self._load if age is not None and age <= self._stale_after else None
+        return self._load if self._seq is not None and now - self._at <= self._stale_after else None

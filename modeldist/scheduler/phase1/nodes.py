@@ -34,9 +34,7 @@ class Node:
     def capacity(self, now: float) -> float | None:
         """Bytes/s it can send: its line rate, or more than it was ever seen to serve. None: unknown."""
         load = self.load.at(now)
-        if load is not None and load.nic_speed:
-            return load.nic_speed
-        return None
+        return None if load is None else load.nic_speed or None
 
     def crowding(self, now: float) -> float:
         """What decides between parents equally near: lower is better."""

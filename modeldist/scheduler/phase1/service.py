@@ -55,8 +55,8 @@ class Service:
         if child in self._edges and interval > 0:
             rate = report.bytes / interval
             before = self._measured.get(child)
-            self._measured[child] = rate if before is None else before + _GAIN * (rate - before)
-            self._rate = sum(self._measured.values())
+            after = self._measured[child] = rate if before is None else before + _GAIN * (rate - before)
+            self._rate += after - (before or 0.0)
             self.best = max(self.best, self._rate)
 
     def rate_to(self, child: str) -> float | None:
