@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modeldist.errors import ControlPlaneRefused, UsageError
@@ -11,27 +12,41 @@ if TYPE_CHECKING:
     from modeldist.control.client import ControlClient
 
 
+HERE = "http://127.0.0.1:7420"  # where `modeldist server` listens unless told otherwise
+
+
 def server_url(given: str | None) -> str | None:
     """`--server`, else MODELDIST_SERVER."""
     return given or os.environ.get("MODELDIST_SERVER") or None
 
 
-def client(url: str | None, token: str | None) -> ControlClient:
-    """A client to use as `async with`. Raises UsageError without an address, ControlPlaneRefused without a token."""
-    if not (found := server_url(url)):
+def control_url(given: str | None) -> str:
+    """Also without either, where `modeldist server` wrote its token on this machine: its default address. Raises
+    UsageError."""
+    if not (found := server_url(given) or (HERE if _token_file().exists() else None)):
         raise UsageError("No control plane is named.", remedy="Give --server URL or set MODELDIST_SERVER.")
     if "://" not in found:
         raise UsageError(f"{found!r} is no URL.", remedy="Write it like https://control:7420.")
+    return found
+
+
+def client(url: str | None, token: str | None) -> ControlClient:
+    """A client to use as `async with`. Raises UsageError without an address, ControlPlaneRefused without a token."""
+    found = control_url(url)
     from modeldist.control.client import ControlClient
 
     return ControlClient(found, token or os.environ.get("MODELDIST_TOKEN") or _admin_token())
 
 
-def _admin_token() -> str:
+def _token_file() -> Path:
     """What `modeldist server` wrote on this machine."""
     from modeldist.control.settings import default_state_dir
 
-    path = default_state_dir() / "admin.token"
+    return default_state_dir() / "admin.token"
+
+
+def _admin_token() -> str:
+    path = _token_file()
     try:
         return path.read_text().strip()
     except OSError:

@@ -45,7 +45,7 @@ def preheat(
 ) -> None:
     """Put a model on nodes before it is needed.
 
-    ^C while waiting leaves the nodes pulling.
+    Without --server the control plane that ran on this machine is asked. ^C while waiting leaves the nodes pulling.
 
     \b
     Example:
