@@ -46,7 +46,9 @@ registry: Decorator = click.option(
 plain_http: Decorator = click.option(
     "--plain-http", multiple=True, metavar="REGISTRY", help="Speak to this registry without TLS (repeatable)."
 )
-hf_endpoint: Decorator = click.option("--hf-endpoint", metavar="URL", help="Hugging Face endpoint. [env: HF_ENDPOINT]")
+hf_endpoint: Decorator = click.option(
+    "--hf-endpoint", metavar="URL", help="Hugging Face endpoint. [env: HF_ENDPOINT; its token: HF_TOKEN]"
+)
 server: Decorator = click.option("--server", metavar="URL", help="The control plane. [env: MODELDIST_SERVER]")
 token: Decorator = click.option("--token", metavar="TOKEN", help="Token for it. [env: MODELDIST_TOKEN]")
 file_root: Decorator = click.option(

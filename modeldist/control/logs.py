@@ -44,5 +44,5 @@ def configure_logging(form: Literal["console", "json"], level: str) -> None:
     root.handlers = [handler]
     root.setLevel(level.upper())
     logging.getLogger("uvicorn.error").addFilter(_no_refusals)
-    for chatty in ("alembic", "aiosqlite", "uvicorn.error", "httpx2", "sqlalchemy"):
+    for chatty in ("alembic", "aiosqlite", "uvicorn.error", "httpx2", "sqlalchemy", "modeldist.control.session_socket"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
