@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.servers import faults
 from tests.servers.oci_faults import Exchange, FaultyRegistry
 
-RATE = 2_000_000  # bytes/s of one connection to the origin: slow enough to be met in the middle
+RATE = 3_000_000  # bytes/s of one connection to the origin: slow enough to be met in the middle
 WEIGHTS = 10_000_000
 PATIENCE = 40.0  # seconds
 
