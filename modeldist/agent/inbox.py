@@ -107,5 +107,6 @@ class Inbox:
     def _learn(self, fetch: ShardFetch, digests: tuple[PieceDigest, ...]) -> None:
         for digest in digests:
             fetch.trusted.setdefault(digest.piece, digest.blake3)
+            fetch.published.add(digest.piece)
         known = PieceSet.of(digest.piece for digest in digests)
         self._node.apply(DigestsKnown(fetch.shard.digest, known))

@@ -186,7 +186,7 @@ class PeerFetches:
     def _verified(self, request: _Request) -> None:
         fetch = request.fetch
         fetch.peer_bytes[request.node] += request.length
-        fetch.have_changed = True
+        fetch.arrived(request.piece)
         fetch.origin_failures = 0
         if not fetch.ended:
             self._apply(PieceVerified(fetch.shard.digest, request.piece))

@@ -72,6 +72,7 @@ class ShardFetch:
     joined: bool = False  # known to phase 2
     ended: bool = False
     trusted: dict[int, bytes] = field(default_factory=dict)
+    published: set[int] = field(default_factory=set)  # digests that went over this session, either way
     writers: dict[int, str] = field(default_factory=dict)
     outstanding: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
@@ -121,6 +122,14 @@ class ShardFetch:
         if not self.notes or self.notes[-1] != sentence:
             self.notes.append(sentence)
 
+    def arrived(self, piece: int) -> None:
+        """A piece came from a parent and is right. A control plane that was started again since its digest was known
+        has to be told it: what nobody can verify would be read from the origin again."""
+        self.have_changed = True
+        if piece not in self.published and piece in self.trusted:
+            self.published.add(piece)
+            self.verified.append(PieceDigest(piece, self.trusted[piece]))
+
     def verifiable(self, pieces: PieceSet) -> PieceSet:
         """Of `pieces`, those whose content can be proven on arrival."""
         return pieces if self.self_proving else pieces & PieceSet.of(self.trusted)
@@ -129,6 +138,7 @@ class ShardFetch:
         """The partial file was emptied: nothing is known about the shard's pieces any more."""
         self.starts += 1
         self.trusted.clear()
+        self.published.clear()
         self.verified.clear()
         self.peer_bytes.clear()
         self.local_bytes = self.origin_bytes = 0

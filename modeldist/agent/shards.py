@@ -231,6 +231,7 @@ def two_sizes(thing: str, shard: Shard, other: int) -> IntegrityError:
 def introduction(fetch: ShardFetch, leases: tuple[HeldLease, ...]) -> TaskJoin:
     """How a fetch introduces itself to phase 1. `leases` are those it goes on reading from before."""
     digests = fetch.partial.digests()
+    fetch.published = set(digests)
     return TaskJoin(
         fetch.shard.digest,
         fetch.shard.size,

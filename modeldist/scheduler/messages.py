@@ -107,7 +107,8 @@ class TaskReport(msgspec.Struct, frozen=True, omit_defaults=True):
 
     task: Digest
     have: bytes | None = None  # the whole bitmap, when it changed; empty: nothing is held any more
-    verified: tuple[PieceDigest, ...] = ()  # pieces read from the origin under a lease, with their digests
+    # pieces read from the origin under a lease, and others whose digest did not go over this session yet
+    verified: tuple[PieceDigest, ...] = ()
     lease_bytes: dict[int, int] = {}  # lease id -> bytes read under it so far (progress keeps it alive)
     parents: tuple[ParentReport, ...] = ()
 

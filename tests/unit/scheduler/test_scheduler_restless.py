@@ -123,6 +123,10 @@ class RestlessWorld(World):
         self.phase1 = Phase1(CONFIG, random.Random(self._seed))
         self.phase1.expect(before, self.now)
 
+    def report(self, agent: Agent, task: Digest, verified: tuple[int, ...] = (), lease: int = 0) -> None:
+        """Digests that an earlier control plane told are told to this one."""
+        super().report(agent, task, tuple(PieceSet(agent.have[task])), lease)
+
     def leave(self, name: str) -> None:
         self.offline.pop(name, None)
         super().leave(name)
@@ -189,7 +193,7 @@ def step(world: RestlessWorld, rng: random.Random) -> None:
             world.leave(rng.choice(list(agents)))
 
 
-@pytest.mark.parametrize("tens", range(100))
+@pytest.mark.parametrize("tens", range(60))
 def test_nothing_is_read_by_two_and_all_complete(tens: int) -> None:
     for seed in range(10 * tens, 10 * tens + 10):
         print(f"{seed=}")
