@@ -34,7 +34,7 @@ CACHE = Path(".cache/demo")
 NAME = "sentence-transformers/all-minilm-l6-v2:v1"
 MB = 1e6
 
-console = Console(width=118)
+console = Console(soft_wrap=True)
 
 
 @dataclass
@@ -128,7 +128,7 @@ def _verify(result: dict[str, Any]) -> tuple[int, int]:
 def _show_tensors(snapshot: Path) -> None:
     with safe_open(snapshot / "model.safetensors", framework="np") as tensors:
         names = list(tensors.keys())
-        console.print(f"{len(names)} tensors in {snapshot / 'model.safetensors'}, the first five:")
+        console.print(f"{len(names)} tensors in node-0's model.safetensors, the first five:")
         for name in names[:5]:
             console.print(f"  {name} {tensors.get_tensor(name).shape}")
 
