@@ -46,7 +46,8 @@ class SimulatedNode:
         self._subscribers: dict[Digest, dict[str, None]] = {}
         self._connected: set[str] = set()
         self._changed: dict[Digest, None] = {}
-        self._parents: dict[tuple[Digest, str], list[float]] = {}  # bytes, seconds, failures, busy since the report
+        self._parents: dict[tuple[Digest, str], list[float]] = {}  # bytes and seconds since the report
+        self._lost_parents: list[str] = []  # since the report
         self._waiting: dict[str, int] = {}  # requests outstanding at each parent
         self._waiting_since: dict[str, float] = {}
         self._readers: dict[tuple[Digest, int], Reader] = {}
@@ -74,7 +75,7 @@ class SimulatedNode:
         return m.TaskJoin(task, layout.size, "origin", have.to_bytes(), digests, layout.piece_size, self.spec.holds)
 
     def die(self) -> None:
-        """kill -9: connections break, the session too."""
+        """kill -9: connections break, the session too. Phase 1 cannot tell that from a node that will be back."""
         if not self.alive:
             return
         world = self.world
@@ -85,8 +86,9 @@ class SimulatedNode:
         for other in world.nodes.values():
             if other.alive and self.name in other._connected:
                 other._later(world.scenario.latency, p2.ParentLost(self.name, "connection reset"))
+                other._lost_parents.append(self.name)
         world.clock.after(
-            world.scenario.session_latency, lambda: world.deliver(world.phase1.node_left(self.name, world.clock.now))
+            world.scenario.session_latency, lambda: world.deliver(world.phase1.node_lost(self.name, world.clock.now))
         )
 
     def _finish(self) -> None:
@@ -266,7 +268,10 @@ class SimulatedNode:
         parents: dict[Digest, list[m.ParentReport]] = {}
         for (task, node), (size, seconds) in self._parents.items():
             parents.setdefault(task, []).append(m.ParentReport(node, int(size), seconds))
+        for node in self._lost_parents:
+            parents.setdefault(self.wanted[0], []).append(m.ParentReport(node, failures=1))
         self._parents.clear()
+        self._lost_parents.clear()
         tasks = tuple(
             m.TaskReport(
                 task,
