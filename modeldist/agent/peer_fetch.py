@@ -32,6 +32,8 @@ from modeldist.scheduler.phase2.messages import (
 )
 from modeldist.transfer.base import Busy, Lost, NotWritten, Outcome, Received, Refused
 
+NO_SCRATCH = 1.0  # seconds until a second copy is thought of again
+
 
 @dataclass(eq=False)
 class _Request:
@@ -70,7 +72,11 @@ class PeerFetches:
             return
         layout = fetch.layout
         start, length = layout.offset(piece), layout.length(piece)
-        scratch = self._scratch() if piece in fetch.writers else None
+        try:
+            scratch = self._scratch() if piece in fetch.writers else None
+        except OSError:  # no file for a second copy; the first is on its way
+            self._apply(PieceBusy(fetch.shard.digest, piece, node, NO_SCRATCH))
+            return
         request = _Request(fetch, piece, node, length, scratch)
         fd, offset = (fetch.partial.fd, start) if scratch is None else (scratch, 0)
         fetch.hold()
