@@ -6,6 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -29,6 +30,7 @@ from modeldist.errors import (
     ModeldistError,
     OriginUnavailable,
     PullFailed,
+    StorageError,
 )
 from modeldist.scheduler.messages import Priority
 from modeldist.session.messages import CancelPull, PullProgress, StartPull
@@ -99,8 +101,9 @@ class Pull:
         artifact = self.artifact = await self._resolve()
         if path := await asyncio.to_thread(store.snapshot, artifact):
             self._note_local(artifact, [])
-            await asyncio.to_thread(store.refer, artifact)
-            await asyncio.to_thread(store.record, artifact, self.key)
+            with suppress(StorageError):  # a store that cannot be written, or a full one, gives what it has
+                await asyncio.to_thread(store.refer, artifact)
+                await asyncio.to_thread(store.record, artifact, self.key)
             return path
         with store.lease(tuple(shard.digest for shard in artifact.shards)):
             await self._fetch(artifact)

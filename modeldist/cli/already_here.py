@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from modeldist.agent.progress import PATIENCE_WHEN_HERE, PullSnapshot, ShardProgress, using_the_copy
 from modeldist.artifact import Artifact
 from modeldist.cli.node import Node
-from modeldist.errors import ModeldistError, OriginUnavailable
+from modeldist.errors import ModeldistError, OriginUnavailable, StorageError
 
 if TYPE_CHECKING:
     from modeldist.origins.router import Origins
@@ -40,7 +41,7 @@ def already_here(node: Node, reference: str, *, offline: bool) -> PullSnapshot |
         path = store.snapshot(known) if known else None
         if known is None or path is None:
             return None
-        stale = ""
+        stale, asked = "", False
         if not offline:
             try:
                 if not asyncio.run(_still(origins, known, reference)):
@@ -50,8 +51,11 @@ def already_here(node: Node, reference: str, *, offline: bool) -> PullSnapshot |
             except ModeldistError:
                 return None  # the engine asks again and says it with everything it knows
             else:
+                asked = True
+        with suppress(StorageError):  # a store that cannot be written, or a full one, gives what it has
+            if asked:
                 store.record(known, key)
-        store.refer(known)
+            store.refer(known)
         return _done(reference, known, path, time.monotonic() - started, stale)
     finally:
         store.close()

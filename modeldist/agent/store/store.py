@@ -182,7 +182,7 @@ class Store:
 
     def record(self, artifact: Artifact, reference: str) -> None:
         """`reference` means `artifact` as of now."""
-        with self._live.gate():
+        with naming("record an artifact", self.root), self._live.gate():
             self._records.put(artifact, reference)
 
     def lookup(self, reference: str) -> Artifact | None:
@@ -207,7 +207,7 @@ class Store:
     def refer(self, artifact: Artifact) -> None:
         """Have the tag of an artifact whose snapshot is complete name it in the hub. Costs one read when it does."""
         if not self._hub.is_named(artifact):
-            with self._live.gate():
+            with naming("name a snapshot", self.hub), self._live.gate():
                 self._hub.name(artifact)
 
     def materialise(self, artifact: Artifact) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -55,3 +56,31 @@ def test_an_output_that_takes_nothing(tmp_path: Path, arguments: list[str]) -> N
     assert done.returncode == 12
     assert done.stderr.startswith("modeldist: Standard output cannot be written: No space left on device.")
     assert "Traceback" not in done.stderr
+
+
+def test_a_read_only_store_gives_what_it_has(tmp_path: Path) -> None:
+    def sealed(*arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command where the store cannot be written, not even by root."""
+        script = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@"'
+        return subprocess.run(
+            ["unshare", "--mount", "sh", "-c", script, str(shell.store), *arguments],
+            env=shell.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    with FaultyRegistry() as registry:
+        for tag in ("v1", "v2"):
+            registry.add_model("org/model", tag, {"model.safetensors": tag.encode()})
+        shell = Shell(tmp_path)
+        path = shell.pull(f"{registry.host}/org/model:v1")
+        if shutil.which("unshare") is None or sealed("true").returncode:
+            pytest.skip("needs a mount namespace of its own")
+        here = sealed(*MODELDIST, "pull", f"{registry.host}/org/model:v1")
+        assert (here.returncode, here.stdout, here.stderr) == (0, f"{path}\n", "")
+        other = sealed(*MODELDIST, "pull", f"{registry.host}/org/model:v2")
+        assert (other.returncode, other.stdout) == (14, ""), other.stderr
+        assert "Read-only file system" in other.stderr
