@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import resource
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 
 import structlog
@@ -56,8 +58,10 @@ async def create_token(settings: ServerSettings, name: str, scope: Scope) -> str
 
 async def _serve(settings: ServerSettings) -> None:
     listening = listen(settings)
-    with listening:
+    with ExitStack() as stack:
+        stack.enter_context(listening)
         async with running(settings) as plane:
+            stack.enter_context(only_server(settings))
             host, port = listening.getsockname()[:2]
             url = settings.model_copy(update={"host": host, "port": port}).url
             for path in plane.new_tokens:
@@ -66,6 +70,24 @@ async def _serve(settings: ServerSettings) -> None:
             server = ControlServer(app_of(plane), plane)
             await server.serve(sockets=[listening])
             log.info("stopped")
+
+
+@contextmanager
+def only_server(settings: ServerSettings) -> Iterator[None]:
+    """Two control planes on one SQLite file would grant the same leases twice. Raises UsageError when another one is
+    there; a killed one holds nothing."""
+    if settings.database_url:
+        yield
+        return
+    with (settings.state_dir / "server.lock").open("w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(
+                f"Another control plane works with {settings.state_dir}.",
+                remedy="Stop it, or give this one another --state-dir.",
+            ) from error
+        yield
 
 
 def listen(settings: ServerSettings) -> socket.socket:

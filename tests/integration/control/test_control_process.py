@@ -130,6 +130,22 @@ def self_signed(directory: Path) -> tuple[Path, Path]:
     return files
 
 
+async def test_a_second_one_on_the_same_state_is_refused(tmp_path: Path) -> None:
+    async with process(tmp_path) as (running, _):
+        second = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "modeldist", "server", "--port", "0", "--state-dir", str(tmp_path)),
+            stderr=asyncio.subprocess.PIPE,
+        )
+        async with asyncio.timeout(PATIENCE):
+            _, said = await second.communicate()
+        assert second.returncode == UsageError.exit_code
+        assert f"Another control plane works with {tmp_path}." in said.decode()
+        running.kill()
+        await running.wait()
+    async with process(tmp_path) as (_, url):
+        assert url
+
+
 async def test_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cert, key = self_signed(tmp_path)
     async with process(tmp_path / "state", tls_cert=str(cert), tls_key=str(key)) as (_, url):
