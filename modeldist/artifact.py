@@ -53,6 +53,7 @@ class ArtifactFile(msgspec.Struct, frozen=True, omit_defaults=True):
     `path` is relative, `/`-separated and already checked (see `modelpack.names`); for a tar it is only a label.
     `locator` says where inside the origin the shard is read: a path for huggingface, a URL for http, an absolute
     path for file; empty for oci and layout, which address blobs by digest.
+    `subtree`: of a container image's layer, the directory that alone counts (see `modelpack.imagelayers`).
     `unpacked`: bytes an archive unpacks to, as its publisher says (0: nothing said). It proves nothing.
     """
 
@@ -64,6 +65,7 @@ class ArtifactFile(msgspec.Struct, frozen=True, omit_defaults=True):
     locator: str = ""
     executable: bool = False
     unpacked: int = 0
+    subtree: str = ""
 
 
 class Artifact(msgspec.Struct, frozen=True, omit_defaults=True, dict=True):

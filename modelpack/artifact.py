@@ -19,7 +19,7 @@ from modelpack.manifest import Descriptor, Manifest
 from modelpack.mediatypes import Encoding, LayerKind
 from modelpack.names import NameSet, check_name
 
-Dialect = Literal["cncf", "cnai", "docker-v0.1", "docker-v0.2", "kitops", "ollama"]
+Dialect = Literal["cncf", "cnai", "docker-v0.1", "docker-v0.2", "kitops", "ollama", "image"]
 
 
 class FileMetadata(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -38,6 +38,7 @@ class ModelFile(msgspec.Struct, frozen=True):
     """One layer as the file it becomes or, when `encoding` is a tar, the archive of files it unpacks to.
 
     `path` is relative, `/`-separated and checked together with all others; for a tar it is only a label.
+    `subtree`, of a container image's layer, is the directory that alone counts (see `modelpack.imagelayers`).
     """
 
     path: str
@@ -45,6 +46,7 @@ class ModelFile(msgspec.Struct, frozen=True):
     kind: LayerKind
     encoding: Encoding = "raw"
     metadata: FileMetadata | None = None
+    subtree: str = ""
 
     @property
     def executable(self) -> bool:
@@ -80,7 +82,7 @@ def read_artifact(manifest: Manifest, config: bytes, *, mode: Mode = "strict") -
         what = manifest.artifact_type or manifest.config.media_type
         raise UnsupportedArtifact(
             f"The artifact is no model this program can read: its type is {what[:120]!r}.",
-            remedy="ModelPack, Docker model, KitOps and Ollama artifacts can be read.",
+            remedy="ModelPack, Docker model, KitOps and Ollama artifacts and images with /models can be read.",
         )
     deviations = Deviations(mode)
     dialect, files, parsed = reader(manifest, config, deviations)

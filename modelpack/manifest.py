@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import msgspec
@@ -91,7 +92,8 @@ def encode_manifest(manifest: Manifest | Index) -> bytes:
 
 
 def choose_manifest(index: Index) -> Descriptor:
-    """The model in an index that may also hold container images.
+    """The model in an index that may also hold container images; where there are only those, the one for this kind of
+    machine, which may carry a model.
 
     Raises UnsupportedArtifact when there is none, or several between which the index does not decide.
     """
@@ -99,15 +101,26 @@ def choose_manifest(index: Index) -> Descriptor:
     if not models:
         models = [entry for entry in index.manifests if _may_be_model(entry)]
     if not models:
-        raise UnsupportedArtifact(
-            "The index holds no model, only container images.", remedy="Check the reference and its tag."
-        )
+        models = _images(index)[:1]
+    if not models:
+        raise UnsupportedArtifact("The index holds no model.", remedy="Check the reference and its tag.")
     if len({entry.digest for entry in models}) > 1:
         listed = ", ".join(entry.digest for entry in models[:8])
         raise UnsupportedArtifact(
             f"The index holds {len(models)} models: {listed}.", remedy="Name one of them as repository@digest."
         )
     return models[0]
+
+
+def _images(index: Index) -> list[Descriptor]:
+    """Container images, those for this machine's architecture first."""
+    here = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
+    images = [
+        (entry.platform.architecture != here, entry.platform.os != "linux", entry)
+        for entry in index.manifests
+        if entry.media_type in mediatypes.MANIFESTS and entry.platform and entry.platform.os not in ("", "unknown")
+    ]
+    return [entry for _, _, entry in sorted(images, key=lambda image: image[:2])]
 
 
 def _may_be_model(entry: Descriptor) -> bool:

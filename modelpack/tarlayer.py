@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from modelpack.errors import InvalidTar, UnsafeName
+from modelpack.imagelayers import Select, everything
 from modelpack.mediatypes import Encoding
 from modelpack.names import NameSet
 from modelpack.tarsource import TarLimits, open_tar
@@ -66,13 +67,15 @@ def tar_entries(
     limits: TarLimits = DEFAULT_LIMITS,
     links: bool = False,
     names: NameSet | None = None,
+    select: Select = everything,
 ) -> TarListing:
     """Read a whole archive and write nothing.
 
-    `names` are those of other layers that will be unpacked beside it. Raises InvalidTar, UnsafeName.
+    `names` are those of other layers that will be unpacked beside it; `select` says what of it counts, and as what.
+    Raises InvalidTar, UnsafeName.
     """
     with open_tar(source, encoding, limits) as plain:
-        entries = tuple(_checked(TarStream(plain), limits, links, names))
+        entries = tuple(_checked(TarStream(plain), limits, links, names, select))
         return TarListing(entries, plain.diff_id, plain.size)
 
 
@@ -84,6 +87,7 @@ def extract_tar(
     limits: TarLimits = DEFAULT_LIMITS,
     links: bool = False,
     names: NameSet | None = None,
+    select: Select = everything,
     claim: Callable[[int], None] = lambda size: None,
 ) -> ExtractedTar:
     """Unpack below `destination`, which is made if missing; what is there already is never replaced.
@@ -97,7 +101,7 @@ def extract_tar(
     symlinks: list[tuple[str, str]] = []
     with open_tar(source, encoding, limits) as plain, closing(_Tree(destination)) as tree:
         stream = TarStream(plain)
-        for entry in _checked(stream, limits, links, names):
+        for entry in _checked(stream, limits, links, names, select):
             if entry.type == "directory":
                 tree.make_directory(entry.name)
             elif entry.type == "symlink":
@@ -114,13 +118,17 @@ def extract_tar(
         return ExtractedTar(tuple(files.values()), tuple(symlinks), plain.diff_id, plain.size)
 
 
-def _checked(stream: TarStream, limits: TarLimits, links: bool, names: NameSet | None) -> Iterator[TarEntry]:
+def _checked(
+    stream: TarStream, limits: TarLimits, links: bool, names: NameSet | None, select: Select
+) -> Iterator[TarEntry]:
     """The entries under clean names. The archive's own top directory (`./`) is left out."""
     names = names or NameSet()
     files: set[str] = set()
-    for number, entry in enumerate(stream, start=1):
+    for number, found in enumerate(stream, start=1):
         if number > limits.entries:
             raise InvalidTar(f"The archive has more than {limits.entries} entries.", remedy=_REMEDY)
+        if (entry := select(found)) is None:
+            continue
         name = _clean(entry)
         if not name and entry.type == "directory":
             continue

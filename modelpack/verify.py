@@ -7,6 +7,7 @@ import msgspec
 from modelpack.artifact import ModelArtifact, ModelFile, read_artifact
 from modelpack.deviations import Deviations, Mode
 from modelpack.errors import DigestMismatch
+from modelpack.imagelayers import Select, unpacking_order
 from modelpack.layout import OciLayout
 from modelpack.manifest import Manifest
 from modelpack.names import NameSet
@@ -33,16 +34,16 @@ def verify_layout(
     for file in artifact.files:
         if file.encoding == "raw":
             names.add_file(file.path)
-    for file in artifact.files:
-        if file.encoding != "raw":
-            diff_id = _diff_id(layout, file, limits, names)
-            _check_diff_id(artifact, manifest, file, diff_id, deviations)
+    archives = [file for file in artifact.files if file.encoding != "raw"]
+    for number, select in unpacking_order([file.subtree for file in archives]):
+        diff_id = _diff_id(layout, archives[number], limits, names, select)
+        _check_diff_id(artifact, manifest, archives[number], diff_id, deviations)
     return msgspec.structs.replace(artifact, deviations=deviations.found())
 
 
-def _diff_id(layout: OciLayout, file: ModelFile, limits: TarLimits, names: NameSet) -> str:
+def _diff_id(layout: OciLayout, file: ModelFile, limits: TarLimits, names: NameSet, select: Select) -> str:
     with layout.blobs.open(file.descriptor) as blob:
-        return tar_entries(blob, file.encoding, limits=limits, links=True, names=names).diff_id
+        return tar_entries(blob, file.encoding, limits=limits, links=True, names=names, select=select).diff_id
 
 
 def _check_diff_id(

@@ -19,6 +19,7 @@ def files_of(manifest: Manifest, config: bytes) -> tuple[tuple[ArtifactFile, ...
             file.kind,
             file.encoding,
             executable=file.executable,
+            subtree=file.subtree,
             unpacked=max(0, file.metadata.size) if file.metadata and file.encoding != "raw" else 0,
         )
         for file in model.files

@@ -14,7 +14,7 @@ from pathlib import Path
 from modeldist.agent.store import trees
 from modeldist.agent.store.blobs import Blobs
 from modeldist.artifact import Artifact, Digest
-from modeldist.errors import StorageError, UnsafeArtifact
+from modeldist.errors import StorageError, UnsafeArtifact, Unsupported
 from modelpack.errors import InvalidTar, UnsafeName
 from modelpack.names import NameSet, check_name
 
@@ -52,27 +52,35 @@ def unpack(artifact: Artifact, blobs: Blobs, folder: Path, claim: Callable[[int]
 
     Raises UnsafeArtifact, StorageError, and what `claim` raises.
     """
+    from modelpack.imagelayers import unpacking_order
     from modelpack.tarlayer import extract_tar
 
     folder.mkdir()
     names = check_names(artifact)
     found: dict[str, trees.TreeFile] = {}
     links: list[str] = []
-    for file in artifact.files:
-        if file.encoding == "raw":
-            continue
+    archives = [file for file in artifact.files if file.encoding != "raw"]
+    for number, select in unpacking_order([file.subtree for file in archives]):
+        file = archives[number]
         blob = blobs.path(file.digest)
         if blob is None:
             raise StorageError(f"{file.digest} is not complete in the store.", remedy="Pull the artifact again.")
         try:
             with blob.open("rb") as source:
-                unpacked = extract_tar(source, file.encoding, folder, links=True, names=names, claim=claim)
+                unpacked = extract_tar(
+                    source, file.encoding, folder, links=True, names=names, select=select, claim=claim
+                )
         except (UnsafeName, InvalidTar) as error:
             raise UnsafeArtifact(f"{artifact.name}, {file.path}: {error.message}", remedy=error.remedy) from error
         for member in unpacked.files:
             _seal(folder / member.path, executable=member.executable)
             found[member.path] = trees.entry(Digest(member.digest), member.size)
         links += [path for path, _ in unpacked.links]
+    if not found and (subtree := next((file.subtree for file in archives if file.subtree), "")):
+        raise Unsupported(
+            f"{artifact.name} is a container image that holds nothing below /{subtree}.",
+            remedy="Models are taken from images only as KServe does; check the reference.",
+        )
     return Unpacked(found, tuple(links))
 
 

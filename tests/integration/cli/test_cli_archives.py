@@ -127,6 +127,66 @@ def test_links_that_stay_inside_are_kept(shell: Shell, faulty: FaultyRegistry) -
     assert len(faulty.seen("blobs")) <= before + 1
 
 
+def image_of(registry: FaultyRegistry, *layers: bytes) -> str:
+    """The digest of a container image, its layers packed in turn as tar and gzip."""
+    described = []
+    for number, layer in enumerate(layers):
+        data = gzip.compress(layer) if number % 2 else layer
+        media_type = "application/vnd.oci.image.layer.v1.tar" + ("+gzip" if number % 2 else "")
+        described.append({"mediaType": media_type, "digest": registry.add_blob("org/packed", data), "size": len(data)})
+    config = json.dumps({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers"}}).encode()
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": {
+            "mediaType": "application/vnd.oci.image.config.v1+json",
+            "digest": registry.add_blob("org/packed", config),
+            "size": len(config),
+        },
+        "layers": described,
+    }
+    return registry.add_manifest("org/packed", "v1", json.dumps(manifest).encode())
+
+
+def test_an_image_that_carries_a_model(shell: Shell, faulty: FaultyRegistry) -> None:
+    old = {"old.bin": b"old", "dir/a": b"a", "gone/b": b"b", "config.json": b""}
+    base = archive(
+        {"bin/sh": b"#!", **{f"models/{path}": data for path, data in old.items()}},
+        link("etc/mtab", "/proc/mounts"),
+        link("dev/null", "", tarfile.CHRTYPE),
+    )
+    new = {"config.json": b"{}", "sub/model.safetensors": WEIGHTS, "dir/c": b"c"}
+    whiteouts = {".wh.old.bin": b"", ".wh.gone": b"", "dir/.wh..wh..opq": b""}
+    upper = archive(
+        {f"./models/{path}": data for path, data in {**new, **whiteouts}.items()}, link("./models/latest", "sub")
+    )
+    digest = image_of(faulty, base, upper)
+    snapshot = shell.pull(f"{faulty.host}/org/packed:v1")
+    assert content(snapshot) == new
+    assert (snapshot / "latest/model.safetensors").read_bytes() == WEIGHTS
+    assert shell.pull(f"{faulty.host}/org/packed:v1") == snapshot
+    index = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [
+            {
+                "mediaType": OCI_MANIFEST,
+                "digest": digest,
+                "size": len(faulty.manifests["org/packed", digest][0]),
+                "platform": {"architecture": architecture, "os": "linux"},
+            }
+            for architecture in ("amd64", "arm64")
+        ],
+    }
+    faulty.add_manifest("org/packed", "multi", json.dumps(index).encode(), str(index["mediaType"]))
+    assert content(shell.pull(f"{faulty.host}/org/packed:multi")) == content(snapshot)
+
+
+def test_an_image_without_a_model(shell: Shell, faulty: FaultyRegistry) -> None:
+    image_of(faulty, archive({"bin/sh": b"#!"}))
+    assert "nothing below /models" in shell.fails(19, "pull", f"{faulty.host}/org/packed:v1")
+
+
 @pytest.mark.parametrize(
     ("members", "words"),
     [

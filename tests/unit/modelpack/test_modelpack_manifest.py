@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 
 import pytest
 from hypothesis import given
@@ -147,9 +148,17 @@ def test_the_model_among_images():
 
 def test_an_index_without_a_model_or_with_several():
     with pytest.raises(UnsupportedArtifact, match="no model"):
-        choose_manifest(index(IMAGE, ATTESTATION))
+        choose_manifest(index(ATTESTATION))
     with pytest.raises(UnsupportedArtifact, match="holds 2 models"):
         choose_manifest(index(MODEL, entry(b"other", artifact_type=mediatypes.CNAI_ARTIFACT)))
+
+
+def test_among_images_alone_the_one_for_this_machine():
+    machines = {"x86_64": "amd64", "aarch64": "arm64"}
+    here = entry(b"here", platform=Platform(os="linux", architecture=machines.get(os.uname().machine, "other")))
+    other = entry(b"other", platform=Platform(os="linux", architecture="s390x"))
+    assert choose_manifest(index(other, ATTESTATION, here)) == here
+    assert choose_manifest(index(other, ATTESTATION)) == other
 
 
 def test_an_index_survives_the_round_trip():
