@@ -26,7 +26,7 @@ from tests.netlab.record import Record, all_met, keep, record_of
 from tests.netlab.rivals.catalogue import RIVALS
 from tests.netlab.scenarios import MEASURED, SCENARIOS
 from tests.netlab.table import table
-from tests.netlab.topology import CONGESTION
+from tests.netlab.topology import CONGESTION, MTU
 
 DOCUMENT = Path("docs/performance.md")
 RESULTS = Path("docs/measurements")
@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--save", action="store_true", help=f"keep the results in {RESULTS} and write {DOCUMENT}")
     parser.add_argument("--cross-check", action="store_true", help="compare R with the simulator's; no rivals")
     parser.add_argument("--congestion", default=CONGESTION, help=f"TCP's congestion control in the lab [{CONGESTION}]")
+    parser.add_argument("--mtu", type=int, default=MTU, help=f"bytes in a frame [{MTU}]")
     parser.add_argument("--even-if-busy", action="store_true", help="measure although something else uses the machine")
     parser.add_argument(
         "--directory",
@@ -104,6 +105,7 @@ def _measure(name: str, options: argparse.Namespace) -> Record:
         ours=not options.only_rivals,
         directory=options.directory,
         congestion=options.congestion,
+        mtu=options.mtu,
         say=lambda line: print(line, flush=True),
     )
     record = record_of(measured)

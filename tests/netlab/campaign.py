@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tests.netlab import goodput, host
@@ -16,8 +16,8 @@ from tests.netlab.model import Model
 from tests.netlab.origin import Origin
 from tests.netlab.pulls import pull_everywhere
 from tests.netlab.rivals.base import Arena, Rival
-from tests.netlab.scenario import LabScenario
-from tests.netlab.topology import CONGESTION, Topology
+from tests.netlab.scenario import MIB, LabScenario
+from tests.netlab.topology import CONGESTION, MTU, Topology
 
 Say = Callable[[str], None]
 
@@ -42,13 +42,19 @@ def campaign(
     say: Say,
     environment: dict[str, str] | None = None,
     congestion: str = CONGESTION,
+    mtu: int = MTU,
     stream: float = 1.0,
 ) -> Measured:
     """Rivals take turns, so that a change of the machine's mood meets all of them. Raises LabError.
 
     `stream`: seconds of the plain TCP stream that measures a link before each run.
     """
-    machine = {**host.facts(), "tcp_congestion_control": congestion, "busy_before": round(host.load_now(), 4)}
+    machine = {
+        **host.facts(),
+        "tcp_congestion_control": congestion,
+        "mtu": mtu,
+        "busy_before": round(host.load_now(), 4),
+    }
     missing = {rival.name: why for rival in rivals if (why := rival.missing())}
     there = [rival for rival in rivals if rival.name not in missing]
     if not scenario.rivals:
@@ -57,10 +63,12 @@ def campaign(
     found: dict[str, list[Run]] = {}
     home = Path(tempfile.mkdtemp(prefix="netlab-", dir=directory))
     try:
-        with Topology(scenario, congestion=congestion) as lab, Origin(lab, scenario, home / "origin") as origin:
+        with Topology(scenario, congestion=congestion, mtu=mtu) as lab, Origin(lab, home / "origin") as origin:
             with LabCluster(lab, scenario, home / "cluster", environment or {}) as cluster:
+                if ours:
+                    _warm_up(lab, scenario, cluster, origin)
                 for number in range(runs if ours else 0):
-                    made = origin.new_model()
+                    made = origin.new_model(scenario)
                     links = goodput.measure(lab, scenario, stream)
                     limit = bound(scenario, links)
                     run = _timed(
@@ -75,7 +83,7 @@ def campaign(
                     cluster.empty(made.reference)
                     origin.forget(made)
             for number in range(runs if there else 0):
-                made = origin.new_model()
+                made = origin.new_model(scenario)
                 for rival in there:
                     links = goodput.measure(lab, scenario, stream)
                     run = _rival(rival, scenario, links, lab, origin, made, home / "rival")
@@ -84,6 +92,15 @@ def campaign(
     finally:
         shutil.rmtree(home, ignore_errors=True)
     return Measured(scenario, machine, found, missing)
+
+
+def _warm_up(lab: Topology, scenario: LabScenario, cluster: LabCluster, origin: Origin) -> None:
+    """A pull of a small model on all nodes, as agents that have run for a while have done before."""
+    small = replace(scenario, shards=(2 * MIB,), nodes=tuple(replace(n, start=0.0, dies=None) for n in scenario.nodes))
+    made = origin.new_model(small)
+    pull_everywhere(lab, small, cluster, origin, made, 10.0)
+    cluster.empty(made.reference)
+    origin.forget(made)
 
 
 def _rival(

@@ -26,6 +26,7 @@ class LabCluster:
         self._scenario = scenario
         self._home = home
         self._environment = {**os.environ, **environment}
+        self._environment.pop("PYTHONDONTWRITEBYTECODE", None)  # sixteen processes that compile all they import
         self._registry = f"{lab.address(ORIGIN)}:5000"
         self.server = self._process(CONTROL, self._server_arguments())
         self.agents = {node.name: self._process(node.name, self._agent_arguments(node)) for node in scenario.nodes}

@@ -51,8 +51,8 @@ def _machines(record: Record) -> str:
         machine = found["machine"]
         line = (
             f"{machine['cores']} cores, Linux {machine['kernel']}, Python {machine['python']}, TCP "
-            f"{machine['tcp_congestion_control']}, revision {machine['revision']}, {machine['date']}, "
-            f"{machine['busy_before']:.0%} of the machine in use before"
+            f"{machine['tcp_congestion_control']}, MTU {machine['mtu']}, revision {machine['revision']}, "
+            f"{machine['date']}, {machine['busy_before']:.0%} of the machine in use before"
         )
         said.setdefault(line, []).append(name)
     return "\n".join(f"*{', '.join(names)}: {line}.*" for line, names in said.items())

@@ -27,9 +27,8 @@ _PROGRAMS = Path(__file__).parent / "programs"
 class Origin:
     """Context manager. `home` holds the blobs."""
 
-    def __init__(self, lab: Topology, scenario: LabScenario, home: Path) -> None:
+    def __init__(self, lab: Topology, home: Path) -> None:
         self._lab = lab
-        self._scenario = scenario
         self._home = home
         self.registry = Registry(
             home / "registry", address=lab.address(ORIGIN), port=_REGISTRY_PORT, inside=lab.inside(ORIGIN)
@@ -49,11 +48,11 @@ class Origin:
             self._hub.kill()
             self._hub.communicate()
 
-    def new_model(self) -> Model:
-        """A model that nobody has seen before, ready to be pulled."""
+    def new_model(self, scenario: LabScenario) -> Model:
+        """A model of these shards that nobody has seen before, ready to be pulled."""
         self._models += 1
         folder = self._home / f"model-{self._models}"
-        digests = model.make(self._scenario, folder)
+        digests = model.make(scenario, folder)
         name = f"lab/model-{self._models}"
         host = self.registry.host
         reference = f"{host}/{name}:v1"

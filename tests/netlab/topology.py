@@ -23,6 +23,9 @@ ORIGIN = "origin"
 _NET = "10.77.0"
 _FABRIC = "fabric"
 
+MTU = 9000
+"""Bytes in a frame, as GPU nodes' networks have it. Two cores carry the packets of sixteen nodes here."""
+
 CONGESTION = "cubic"
 """TCP's congestion control in the lab: Linux's default, whatever this machine has chosen for itself."""
 
@@ -30,9 +33,10 @@ CONGESTION = "cubic"
 class Topology:
     """Context manager: the namespaces are there inside the block and gone after it, whatever happened in it."""
 
-    def __init__(self, scenario: LabScenario, *, congestion: str = CONGESTION) -> None:
+    def __init__(self, scenario: LabScenario, *, congestion: str = CONGESTION, mtu: int = MTU) -> None:
         self._scenario = scenario
         self._congestion = congestion
+        self._mtu = mtu
         self._made: list[str] = []
         roles = [CONTROL, ORIGIN, *(node.name for node in scenario.nodes)]
         self._addresses = {role: f"{_NET}.{number}" for number, role in enumerate(roles, start=2)}
@@ -97,7 +101,7 @@ class Topology:
         batch(own(role), ["link set lo up"])
 
     def _bridge(self, name: str) -> None:
-        batch(own(_FABRIC), [f"link add {name} type bridge forward_delay 0", f"link set {name} up"])
+        batch(own(_FABRIC), [f"link add {name} mtu {self._mtu} type bridge forward_delay 0", f"link set {name} up"])
 
     def _uplink(self, rack: str) -> None:
         """`up-<rack>` hangs on the rack's bridge: what it receives comes into the rack, what it sends leaves."""
@@ -105,7 +109,7 @@ class Topology:
         batch(
             own(_FABRIC),
             [
-                f"link add {ends[0]} type veth peer name {ends[1]}",
+                f"link add {ends[0]} mtu {self._mtu} type veth peer name {ends[1]} mtu {self._mtu}",
                 f"link set {ends[0]} master b-{rack} up",
                 f"link set {ends[1]} master core up",
             ],
@@ -120,7 +124,7 @@ class Topology:
         batch(
             own(_FABRIC),
             [
-                f"link add {outer} type veth peer name eth0 netns {own(role)}",
+                f"link add {outer} mtu {self._mtu} type veth peer name eth0 mtu {self._mtu} netns {own(role)}",
                 f"link set {outer} master {bridge} up",
             ],
         )

@@ -20,6 +20,7 @@ MACHINE = {
     "kernel": "6",
     "python": "3.11",
     "tcp_congestion_control": "cubic",
+    "mtu": 9000,
     "revision": "abc",
     "date": "today",
     "busy_before": 0.01,
