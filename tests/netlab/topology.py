@@ -23,8 +23,8 @@ ORIGIN = "origin"
 _NET = "10.77.0"
 _FABRIC = "fabric"
 
-MTU = 9000
-"""Bytes in a frame, as GPU nodes' networks have it. Two cores carry the packets of sixteen nodes here."""
+MTU = 1500
+"""Bytes in a frame."""
 
 CONGESTION = "cubic"
 """TCP's congestion control in the lab: Linux's default, whatever this machine has chosen for itself."""
