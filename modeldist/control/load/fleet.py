@@ -88,9 +88,8 @@ class Fleet:
             ) from error
 
     async def _open(self, agent: SyntheticAgent) -> None:
-        _, agent.socket = await self._loop.create_connection(
-            lambda: LightSocket(self._uri, self._token, agent), self._uri.host, self._uri.port
-        )
+        socket = agent.socket = LightSocket(self._uri, self._token, agent)
+        await self._loop.create_connection(lambda: socket, self._uri.host, self._uri.port)
 
     def _on_joined(self) -> None:
         self._joined += 1
