@@ -92,6 +92,7 @@ class Engine:
         )
         self.shards.leases = self._leases
         self.inbox = Inbox(self.node, self.shards)
+        self.inbox.report_every = self._report_every
 
     async def start(self) -> None:
         self._loop.start()
@@ -210,6 +211,9 @@ class Engine:
         if self._address and (offers := tuple(self._offers.joins())):
             self.session.post(JoinTasks(offers, Priority.PREFETCH))
         self._report_soon.set()  # the first report says that this was all
+
+    def _report_every(self, seconds: float) -> None:
+        self._reporter.interval = seconds
 
     def _on_message(self, message: FromControl) -> None:
         self.inbox.receive(message)

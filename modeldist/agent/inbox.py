@@ -29,19 +29,20 @@ from modeldist.scheduler.phase2.messages import (
     TaskRejoined,
 )
 from modeldist.scheduler.pieces import PieceSet
-from modeldist.session.messages import CancelPull, FromControl, StartPull
+from modeldist.session.messages import CancelPull, FromControl, ReportEvery, StartPull
 
 log = structlog.get_logger(__name__)
 
 
 class Inbox:
-    """`start_pull` and `cancel_pull` are set by whoever runs pulls."""
+    """`start_pull` and `cancel_pull` are set by whoever runs pulls, `report_every` (seconds) by whoever reports."""
 
     def __init__(self, node: Node, shards: Shards) -> None:
         self._node = node
         self._shards = shards
         self.start_pull: Callable[[StartPull], None] = lambda _: None
         self.cancel_pull: Callable[[CancelPull], None] = lambda _: None
+        self.report_every: Callable[[float], None] = lambda _: None
 
     def receive(self, message: FromControl) -> None:  # noqa: PLR0912 - one arm per message
         node = self._node
@@ -50,6 +51,8 @@ class Inbox:
                 self.start_pull(message)
             case CancelPull():
                 self.cancel_pull(message)
+            case ReportEvery(seconds):
+                self.report_every(seconds)
             case TaskJoined():
                 if fetch := node.fetches.get(message.task):
                     self._joined(fetch, message)

@@ -7,4 +7,5 @@ May import everything but cli (commands are run as programs).
     report.py    sections of docs/performance.md        programs.py  a program's time, CPU and memory
     nginx.py     plain and Hugging Face shaped origin   rivals.py    programs and libraries to compare with
     single.py    one node, one file                     small_files.py  one node, a thousand small files
+    control.py   thousands of agents and one server
 """

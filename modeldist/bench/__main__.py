@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-NAMES = ("single", "small-files")
+NAMES = ("single", "small-files", "control")
 
 
 def main(arguments: list[str]) -> None:

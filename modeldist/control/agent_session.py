@@ -12,7 +12,8 @@ from modeldist.session.messages import Hello, Welcome
 
 @dataclass(eq=False, slots=True)
 class AgentSession:
-    """`artifacts` are those the node holds complete. `resolving` are requests not answered yet."""
+    """`artifacts` are those the node holds complete. `resolving` are requests not answered yet. `interval`: seconds
+    between reports, as it was told last."""
 
     hello: Hello
     welcome: Welcome
@@ -20,7 +21,11 @@ class AgentSession:
     connected_at: float
     heard_at: float
     artifacts: frozenset[Digest]
+    interval: float = field(init=False)
     resolving: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.interval = self.welcome.report_interval
 
     @property
     def node(self) -> str:

@@ -29,6 +29,7 @@ from modeldist.session.messages import (
     Hello,
     Inventory,
     PullProgress,
+    ReportEvery,
     Resolve,
     Resolved,
     ResolveFailed,
@@ -39,6 +40,8 @@ log = logging.getLogger(__name__)
 
 TICK = 0.1  # seconds between two ticks of phase 1
 CAPABILITY_LIFETIME = 24 * 3600.0  # seconds; longer than any transfer, and a new session brings a new one
+LOOKED_AT = 250  # sessions per tick: of five thousand, each one every two seconds
+PACE_SLACK = 1.25  # an interval that is wrong by less than this factor stays
 RESOLVING_LIMIT = 64  # requests of one agent not answered yet
 
 
@@ -66,6 +69,7 @@ class ControlCore:
         self._intervals = intervals or ReportIntervals()
         self._outbox_limit = outbox_limit
         self._sessions: dict[str, AgentSession] = {}
+        self._looked_at = 0
 
     @property
     def sessions(self) -> dict[str, AgentSession]:
@@ -148,14 +152,26 @@ class ControlCore:
     # --- time -------------------------------------------------------------------------------------------------------
 
     def tick(self) -> None:
-        """Phase 1's time passes; agents that stopped reading are dropped."""
+        """Phase 1's time passes; agents that stopped reading are dropped, and all report as often as their number
+        allows."""
         now = self._clock()
         self._tell(self._scheduler.tick(now))
-        for session in list(self._sessions.values()):
+        interval = self._intervals.of(len(self._sessions))
+        for session in self._some():
             if (stuck := session.outbox.stuck_for(now)) > STUCK_AFTER:
                 self.disconnect(session, f"the agent has not read anything for {stuck:.0f} seconds", lost=True)
             elif reason := session.outbox.closed:
                 self.disconnect(session, reason, lost=True)
+            elif not interval / PACE_SLACK <= session.interval <= interval * PACE_SLACK:
+                session.interval = interval
+                session.outbox.put(ReportEvery(interval))
+
+    def _some(self) -> list[AgentSession]:
+        """The next few, in turn, so that one tick stays short."""
+        sessions = list(self._sessions.values())
+        start = self._looked_at if self._looked_at < len(sessions) else 0
+        self._looked_at = start + LOOKED_AT
+        return sessions[start : self._looked_at]
 
     async def run_ticks(self, interval: float = TICK) -> None:
         """Tick until cancelled."""

@@ -57,6 +57,12 @@ class Welcome(Message, frozen=True, tag="welcome"):
     capability_key: bytes
 
 
+class ReportEvery(Message, frozen=True, tag="report_every"):
+    """Replaces the `report_interval` of Welcome: there are more agents now, or fewer. In seconds."""
+
+    seconds: float
+
+
 class Refused(Message, frozen=True, tag="refused"):
     """The control plane will not have this agent; it then closes."""
 
@@ -128,6 +134,7 @@ FromAgent = (
 )
 FromControl = (
     Welcome
+    | ReportEvery
     | Refused
     | Resolved
     | ResolveFailed

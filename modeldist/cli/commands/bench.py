@@ -24,10 +24,16 @@ def bench(arguments: tuple[str, ...]) -> None:
     checkout, not of an installation, and needs root. `python -m tests.netlab --help` there explains all arguments:
     scenarios, --list, --runs N, --rivals a,b, --cross-check, --json DIR, --charts DIR, --save.
 
+    `modeldist bench control` needs neither: thousands of synthetic agents and one control plane, on loopback.
+
     \b
     Example:
       modeldist bench cold-8 racks --runs 3
+      modeldist bench control --agents 5000
     """
+    if arguments[:1] == ("control",):
+        import_module("modeldist.bench.control").main(list(arguments[1:]))
+        return
     if not (_CHECKOUT / "tests" / "netlab" / "__main__.py").is_file():
         raise UsageError(
             "The network laboratory is not part of an installed modeldist.",

@@ -29,7 +29,16 @@ from modeldist.scheduler.messages import (
     TaskReset,
 )
 from modeldist.scheduler.pieces import PieceSet
-from modeldist.session.messages import PROTOCOL, FromAgent, Hello, Refused, Welcome, decode_from_control, encode
+from modeldist.session.messages import (
+    PROTOCOL,
+    FromAgent,
+    Hello,
+    Refused,
+    ReportEvery,
+    Welcome,
+    decode_from_control,
+    encode,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,6 +104,8 @@ class SyntheticAgent:
         match decode_from_control(frame):
             case Welcome() as welcome:
                 self._welcomed(welcome)
+            case ReportEvery(seconds):
+                self._interval = self._plan.interval or seconds
             case TaskJoined(task, _, capability) if copy := self._copies.get(task):
                 if not capability:
                     self._ledger.wrong["a task without its capability"] += 1

@@ -6,6 +6,7 @@ import asyncio
 import datetime
 import ipaddress
 import json
+import resource
 import signal
 import socket
 import ssl
@@ -175,8 +176,44 @@ async def test_as_an_application_of_another_server(tmp_path: Path) -> None:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         async with ControlClient(url, token(tmp_path, "admin")) as client:
             assert (await client.status()).models == 0
+            await _sessions_of_another_server(client, url.replace("http", "ws") + "/session", token(tmp_path, "agent"))
         server.should_exit = True
         await serving
+
+
+async def _sessions_of_another_server(client: ControlClient, ws: str, agent_token: str) -> None:
+    """They cost more there, and mean the same."""
+    async with scripted_agent(ws, agent_token, "a") as agent:
+        made = await client.create_pull("memory://org/model:v1", "all")
+        assert (await agent.expect(StartPull)).pull == made.id
+        async with scripted_agent(ws, agent_token, "a"):
+            assert await agent.closed() == (1001, "replaced by a newer session of the same node")
+        async with scripted_agent(ws, agent_token, "b") as broken:
+            await broken.connection.send("text")
+            assert (await broken.closed())[0] == 1003
+    async with asyncio.timeout(PATIENCE):
+        while (await client.status()).agents:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_server_without_free_descriptors_says_so_and_goes_on(tmp_path: Path) -> None:
+    async with process(tmp_path) as (running, url):
+        host, port = url.removeprefix("http://").split(":")
+        open_files = len(list(Path(f"/proc/{running.pid}/fd").iterdir()))
+        limits = resource.prlimit(running.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(running.pid, resource.RLIMIT_NOFILE, (open_files + 4, limits[1]))
+        crowd = [await asyncio.open_connection(host, int(port)) for _ in range(20)]
+        assert running.stderr is not None
+        async with asyncio.timeout(PATIENCE):
+            while b"No more agents can connect" not in (line := await running.stderr.readline()):
+                assert line
+        assert f"may open {open_files + 4} files".encode() in line
+        for _, writer in crowd:
+            writer.close()
+            await writer.wait_closed()
+        ws = url.replace("http", "ws") + "/session"
+        async with scripted_agent(ws, token(tmp_path, "agent"), "a"):
+            pass
 
 
 def test_an_occupied_port_is_named(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from modeldist.session.messages import (
     Hello,
     Inventory,
     PullProgress,
+    ReportEvery,
     Resolve,
     Resolved,
     ResolveFailed,
@@ -257,6 +258,21 @@ async def test_an_agent_that_does_not_read_is_dropped(world: World) -> None:
     assert stuck.outbox.closed == "the agent has not read anything for 31 seconds"
     assert silent.outbox.closed is None
     assert not world.core.send("stuck", StartPull("p", REFERENCE))
+
+
+async def test_agents_report_as_often_as_their_number_allows(world: World) -> None:
+    first = world.connect("first")
+    assert first.welcome.report_interval == 0.1
+    others = [world.connect(f"n{number}") for number in range(999)]
+    for _ in range(8):
+        world.core.tick()
+    (slower,) = await told(first, ReportEvery)
+    assert slower == ReportEvery(0.4)
+    assert len(others[-1].outbox) == 0  # it was told in its greeting
+    for session in others:
+        world.core.disconnect(session, "gone")
+    world.core.tick()
+    assert await told(first, ReportEvery) == [ReportEvery(0.1)]
 
 
 async def test_a_backlog_is_bounded(world: World) -> None:
