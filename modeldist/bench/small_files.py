@@ -59,7 +59,8 @@ def measure(directory: Path, files: int, large: int, repeat: int, *, with_rivals
         ]
         if with_rivals:
             programs.append(hf_download(many))
-        return in_turns({one.name: one.into(directory) for one in programs if one.installed}, repeat)
+        runs = {one.name: one.into(directory) for one in programs if one.installed}
+        return in_turns(runs, repeat, beside=directory, size=2 * large)
 
 
 def _described(samples: dict[str, Sample]) -> str:

@@ -118,10 +118,10 @@ def _sender(serve: Callable[[Path, Connection], None], path: Path) -> Iterator[t
 
 
 def _measure(
-    serve: Callable[[Path, Connection], None], receive: Callable[[str, int, int], None], path: Path
+    serve: Callable[[Path, Connection], None], receive: Callable[[str, int, int], None], path: Path, into: Path
 ) -> Measured:
     size = path.stat().st_size
-    target = os.open(path.with_suffix(".received"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+    target = os.open(into, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
     try:
         os.truncate(target, size)
         with _sender(serve, path) as (address, stop):
@@ -182,6 +182,24 @@ async def _fetch_all(address: str, target: int, layout: PieceLayout, in_flight: 
     connection.close()
 
 
+@contextlib.contextmanager
+def bare_pair(path: Path, target: Path) -> Iterator[Callable[[bool], tuple[float, float]]]:
+    """A function that moves `path` to `target` by a bare pair and returns wall and CPU seconds; told True, into a new
+    file, whose pages the kernel has to allocate, as for any download."""
+
+    def run(new: bool) -> tuple[float, float]:
+        if new:
+            target.unlink(missing_ok=True)
+        measured = _measure(_serve_bare, _receive_bare, path, target)
+        return measured.seconds, measured.cpu
+
+    run(True)
+    try:
+        yield run
+    finally:
+        target.unlink(missing_ok=True)
+
+
 # --- the command ---
 
 
@@ -194,10 +212,11 @@ def compare(directory: Path, size: int, repeat: int) -> dict[str, Measured]:
             file.write(block[: size - position])
     contenders = {"bare pair": (_serve_bare, _receive_bare), "piece protocol": (_serve_pieces, _receive_pieces)}
     runs: dict[str, list[Measured]] = {name: [] for name in contenders}
-    _measure(_serve_bare, _receive_bare, path)  # the target's pages are allocated here, not in a contender's time
+    into = directory / "received"
+    _measure(_serve_bare, _receive_bare, path, into)  # the target's pages are allocated here, not in a contender's time
     for _ in range(repeat):
         for name, (serve, receive) in contenders.items():
-            runs[name].append(_measure(serve, receive, path))
+            runs[name].append(_measure(serve, receive, path, into))
     return {
         name: Measured(statistics.median(r.seconds for r in found), statistics.median(r.cpu for r in found))
         for name, found in runs.items()

@@ -82,6 +82,13 @@ def test_one_request_a_range_on_one_connection(files: FaultyFiles, reading: Read
     assert all(r.headers["accept-encoding"] == "identity" for r in files.requests)
 
 
+def test_a_short_answer_after_a_long_one_on_the_same_connection(files: FaultyFiles, reading: Reading) -> None:
+    assert reading.read(source(files), 0, 2 << 20) == BODY[: 2 << 20]
+    assert reading.read(source(files), 5, 10) == BODY[5:15]
+    assert files.connections == 1
+    assert reading.slept == []
+
+
 def test_no_bytes_need_no_request(files: FaultyFiles, reading: Reading) -> None:
     assert reading.read(source(files), 7, 0) == b""
     assert files.requests == []

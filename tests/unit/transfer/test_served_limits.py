@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modeldist.transfer.base import ServedLoad
+from modeldist.transfer.frames import MAX_BLOCK
 from modeldist.transfer.served_account import ServedAccount
 from modeldist.transfer.tcp.send_pace import SendPace
 from modeldist.transfer.upload_rate import UploadRate
@@ -46,11 +47,11 @@ def test_what_was_not_used_is_not_saved_up() -> None:
 
 def test_without_a_limit_nothing_waits() -> None:
     bucket = UploadRate(None, Clock())
-    assert bucket.block == MIB
+    assert bucket.block == MAX_BLOCK
     assert bucket.reserve(1 << 40) == 0
 
 
-@pytest.mark.parametrize(("rate", "block"), [(1000.0, 16 * 1024), (4.0 * MIB, int(4 * MIB * 0.05)), (1e9, MIB)])
+@pytest.mark.parametrize(("rate", "block"), [(1000.0, 16 * 1024), (4.0 * MIB, int(4 * MIB * 0.05)), (1e9, MAX_BLOCK)])
 def test_slow_limits_are_given_out_in_small_blocks(rate: float, block: int) -> None:
     assert UploadRate(rate, Clock()).block == block
 
@@ -112,7 +113,7 @@ def test_a_fast_child_gets_large_blocks_and_the_kernels_buffering(sock: socket.s
         pace.sent(pace.block, pace.block / 1e7)
     for _ in range(40):
         pace.sent(pace.block, pace.block / 2e9)
-    assert pace.block == MIB
+    assert pace.block == MAX_BLOCK
     assert _unsent_limit(sock) == kernels_own
 
 

@@ -1,0 +1,133 @@
+"""A control plane and two agents as processes on loopback, for what one node gets from another."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import psutil
+
+from modeldist.bench.programs import ProgramFailed
+
+MODELDIST = [sys.executable, "-m", "modeldist"]
+T = TypeVar("T")
+_PATIENCE = 30.0  # seconds for a process to come up
+
+
+class NodePair:
+    """`agents` are the parent's and the child's process."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self.agents: list[psutil.Process] = []
+
+    def __enter__(self) -> Self:
+        self._home.mkdir()
+        try:
+            control = self._home / "control"
+            self._start("server", "--port", "0", "--state-dir", str(control))
+            found = self._wait(
+                "the control plane", lambda: re.search(r"http://127\.0\.0\.1:[1-9]\d*", self._log("server"))
+            )
+            assert found is not None
+            token = (control / "agent.token").read_text().strip()
+            for name in ("parent", "child"):
+                process = self._start(
+                    "agent",
+                    name=name,
+                    MODELDIST_AGENT_CONTROL=found[0],
+                    MODELDIST_AGENT_TOKEN=token,
+                    **self._node(name),
+                )
+                self.agents.append(psutil.Process(process.pid))
+                self._wait(f"the {name}", lambda name=name: self._connected(name))  # type: ignore[misc]
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for process in reversed(self._processes):
+            process.terminate()
+        for process in self._processes:
+            process.wait()
+
+    def pull(self, name: str, reference: str) -> dict[str, int]:
+        """Pull at the parent or the child; bytes that came from the origin and from peers."""
+        said = self._command(name, "pull", "--agent", "--json", reference)
+        return {key: int(str(said[key])) for key in ("origin", "peers")}
+
+    def forget(self, name: str, reference: str) -> None:
+        """Take it out of a node's store."""
+        self._command(name, "rm", reference)
+
+    def cpu(self) -> float:
+        """CPU seconds that both agents have used so far."""
+        return sum(times.user + times.system for times in (agent.cpu_times() for agent in self.agents))
+
+    def peak(self) -> int:
+        """Resident bytes of the larger agent now."""
+        return max(int(agent.memory_info().rss) for agent in self.agents)
+
+    def _command(self, name: str, *arguments: str) -> dict[str, object]:
+        asked = subprocess.run(
+            [*MODELDIST, *arguments],
+            env={**os.environ, **self._node(name)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if asked.returncode:
+            raise ProgramFailed(f"modeldist {' '.join(arguments)} at the {name} failed: {asked.stderr[-1000:]}")
+        return dict(json.loads(asked.stdout)) if "--json" in arguments else {}
+
+    def _node(self, name: str) -> dict[str, str]:
+        node = self._home / name
+        return {
+            "MODELDIST_STORE": str(node / "store"),
+            "MODELDIST_SOCKET": str(node / "agent.sock"),
+            "MODELDIST_AGENT_STORE": str(node / "store"),
+            "MODELDIST_AGENT_SOCKET": str(node / "agent.sock"),
+            "MODELDIST_AGENT_NAME": name,
+        }
+
+    def _connected(self, name: str) -> bool:
+        try:
+            status = self._command(name, "status", "--json")
+        except ProgramFailed:
+            return False
+        inner = status.get("agent", status)
+        return isinstance(inner, dict) and bool(inner.get("connected"))
+
+    def _start(self, *arguments: str, name: str = "", **environment: str) -> subprocess.Popen[bytes]:
+        with (self._home / f"{name or arguments[0]}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [*MODELDIST, *arguments],
+                env={**os.environ, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        self._processes.append(process)
+        return process
+
+    def _log(self, name: str) -> str:
+        return (self._home / f"{name}.log").read_text(errors="replace")
+
+    def _wait(self, what: str, condition: Callable[[], T]) -> T:
+        deadline = time.monotonic() + _PATIENCE
+        while not (found := condition()):
+            if time.monotonic() > deadline or any(process.poll() is not None for process in self._processes):
+                logs = "\n".join(path.read_text(errors="replace")[-1000:] for path in self._home.glob("*.log"))
+                raise ProgramFailed(f"waited in vain for {what}:\n{logs}")
+            time.sleep(0.05)
+        return found

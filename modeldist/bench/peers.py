@@ -1,0 +1,106 @@
+"""`python -m modeldist.bench peers`: one node pulls a shard that another holds, digests on, over loopback.
+
+Agents, control plane and the pulling command are processes as a user runs them. CPU is that of both agents during the
+pull, beside its parts measured alone in the same run: a bare `sendfile`→`splice` pair of processes into a new file (as
+the pull makes one; onto pages that are there already it costs less), BLAKE3 and sha256 of as many bytes in memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from blake3 import blake3
+
+from modeldist.bench import machine
+from modeldist.bench.nginx import Nginx
+from modeldist.bench.node_pair import NodePair
+from modeldist.bench.report import table, write_section
+from modeldist.bench.runs import Run, Sample, in_turns
+from modeldist.bench.single import MIB, write_random
+from modeldist.transfer.bench import bare_pair
+
+_PULL = "agent → agent, digests on"
+_PAIR, _PAIR_OVER = "bare pair, new file", "bare pair, over an old file"
+
+
+class _Hash(Protocol):
+    def update(self, data: memoryview, /) -> object: ...
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m modeldist.bench peers", description=__doc__)
+    parser.add_argument("--size", type=int, default=2048, help="MiB of the shard")
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--directory", type=Path, help="where files are made; default: a temporary directory")
+    parser.add_argument("--write", action="store_true", help="write the section of docs/performance.md")
+    options = parser.parse_args(arguments)
+    print(found := machine.look().sentence(), flush=True)
+    with tempfile.TemporaryDirectory(dir=options.directory) as directory:
+        samples = measure(Path(directory), options.size * MIB, options.repeat)
+    text = _described(samples, options.size * MIB)
+    print(text)
+    if options.write:
+        command = f"python -m modeldist.bench peers --size {options.size} --repeat {options.repeat}"
+        write_section("peers", f"## One node from another\n`{command}`. {found}.\n\n{text}")
+
+
+def measure(directory: Path, size: int, repeat: int) -> dict[str, Sample]:
+    """Samples by contender."""
+    content = directory / "content"
+    content.mkdir()
+    write_random(content / "model.safetensors", size)
+    with Nginx(directory / "nginx", content) as nginx, NodePair(directory / "nodes") as nodes:
+        reference = f"{nginx.file_url('model.safetensors')}#sha256={nginx.files[0].sha256}"
+        nodes.pull("parent", reference)
+
+        def pull() -> Run:
+            before, began = nodes.cpu(), time.perf_counter()
+            came = nodes.pull("child", reference)
+            run = Run(time.perf_counter() - began, nodes.cpu() - before, nodes.peak())
+            if came != {"origin": 0, "peers": size}:
+                raise RuntimeError(f"the pull was to come from the peer alone: {came}")
+            nodes.forget("child", reference)
+            return run
+
+        with bare_pair(content / "model.safetensors", directory / "received") as pair:
+            contenders = {
+                _PAIR: lambda: Run(*pair(True)),
+                _PAIR_OVER: lambda: Run(*pair(False)),
+                "BLAKE3": lambda: _hashed(lambda: blake3(max_threads=1), size),
+                "sha256": lambda: _hashed(hashlib.sha256, size),
+                _PULL: pull,
+            }
+            return in_turns(contenders, repeat, beside=directory, size=size)
+
+
+def _hashed(algorithm: Callable[[], _Hash], size: int) -> Run:
+    block = memoryview(os.urandom(MIB))
+    hasher = algorithm()
+    cpu, began = time.process_time(), time.perf_counter()
+    for _ in range(size // MIB):
+        hasher.update(block)
+    return Run(time.perf_counter() - began, time.process_time() - cpu)
+
+
+def _described(samples: dict[str, Sample], size: int) -> str:
+    parts = sum(sample.cpu for name, sample in samples.items() if name not in (_PULL, _PAIR_OVER))
+    rows = [
+        (
+            name,
+            f"{sample.seconds:.2f}",
+            f"{size / sample.seconds / 1e9:.2f}",
+            f"{sample.cpu / size * 1e9:.3f}",
+            f"{sample.spread:.0%}",
+        )
+        for name, sample in samples.items()
+    ]
+    pull = samples[_PULL]
+    ratio = f"CPU of the pull ÷ sum of its parts: {pull.cpu / parts:.2f}. Largest agent: {pull.peak / MIB:.0f} MiB."
+    return table((f"{size / MIB:.0f} MiB", "s", "GB/s", "CPU s/GB", "spread"), rows) + f"\n\n{ratio}"
