@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -15,6 +14,8 @@ from typing import Self, TypeVar
 
 import psutil
 
+from modeldist.agent.local_client import LocalAgent
+from modeldist.agent.progress import PullSnapshot
 from modeldist.bench.programs import ProgramFailed
 
 MODELDIST = [sys.executable, "-m", "modeldist"]
@@ -61,14 +62,17 @@ class NodePair:
         for process in self._processes:
             process.wait()
 
-    def pull(self, name: str, reference: str) -> dict[str, int]:
-        """Pull at the parent or the child; bytes that came from the origin and from peers."""
-        said = self._command(name, "pull", "--agent", "--json", reference)
-        return {key: int(str(said[key])) for key in ("origin", "peers")}
+    def pull(self, name: str, reference: str) -> PullSnapshot:
+        """Pull at the parent or the child; how it ended. Raises ProgramFailed."""
+        agent = self._agent(name)
+        *_, last = agent.events(agent.start_pull(reference).pull)
+        if last.state != "done":
+            raise ProgramFailed(f"the pull at the {name} ended as {last.state}: {last.error}")
+        return last
 
     def forget(self, name: str, reference: str) -> None:
         """Take it out of a node's store."""
-        self._command(name, "rm", reference)
+        self._agent(name).remove(reference)
 
     def cpu(self) -> float:
         """CPU seconds that both agents have used so far."""
@@ -78,35 +82,20 @@ class NodePair:
         """Resident bytes of the larger agent now."""
         return max(int(agent.memory_info().rss) for agent in self.agents)
 
-    def _command(self, name: str, *arguments: str) -> dict[str, object]:
-        asked = subprocess.run(
-            [*MODELDIST, *arguments],
-            env={**os.environ, **self._node(name)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if asked.returncode:
-            raise ProgramFailed(f"modeldist {' '.join(arguments)} at the {name} failed: {asked.stderr[-1000:]}")
-        return dict(json.loads(asked.stdout)) if "--json" in arguments else {}
+    def _agent(self, name: str) -> LocalAgent:
+        return LocalAgent(self._home / name / "agent.sock")
 
     def _node(self, name: str) -> dict[str, str]:
         node = self._home / name
         return {
-            "MODELDIST_STORE": str(node / "store"),
-            "MODELDIST_SOCKET": str(node / "agent.sock"),
             "MODELDIST_AGENT_STORE": str(node / "store"),
             "MODELDIST_AGENT_SOCKET": str(node / "agent.sock"),
             "MODELDIST_AGENT_NAME": name,
         }
 
     def _connected(self, name: str) -> bool:
-        try:
-            status = self._command(name, "status", "--json")
-        except ProgramFailed:
-            return False
-        inner = status.get("agent", status)
-        return isinstance(inner, dict) and bool(inner.get("connected"))
+        agent = self._agent(name)
+        return agent.running() and bool(agent.status().get("connected"))
 
     def _start(self, *arguments: str, name: str = "", **environment: str) -> subprocess.Popen[bytes]:
         with (self._home / f"{name or arguments[0]}.log").open("wb") as log:

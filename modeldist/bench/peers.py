@@ -1,6 +1,6 @@
 """`python -m modeldist.bench peers`: one node pulls a shard that another holds, digests on, over loopback.
 
-Agents, control plane and the pulling command are processes as a user runs them. CPU is that of both agents during the
+Agents and control plane are processes as a user runs them. CPU is that of both agents during the
 pull, beside its parts measured alone in the same run: a bare `sendfile`→`splice` pair of processes into a new file (as
 the pull makes one; onto pages that are there already it costs less), BLAKE3 and sha256 of as many bytes in memory.
 """
@@ -21,6 +21,7 @@ from blake3 import blake3
 from modeldist.bench import machine
 from modeldist.bench.nginx import Nginx
 from modeldist.bench.node_pair import NodePair
+from modeldist.bench.programs import ProgramFailed
 from modeldist.bench.report import table, write_section
 from modeldist.bench.runs import Run, Sample, in_turns
 from modeldist.bench.single import MIB, write_random
@@ -64,8 +65,8 @@ def measure(directory: Path, size: int, repeat: int) -> dict[str, Sample]:
             before, began = nodes.cpu(), time.perf_counter()
             came = nodes.pull("child", reference)
             run = Run(time.perf_counter() - began, nodes.cpu() - before, nodes.peak())
-            if came != {"origin": 0, "peers": size}:
-                raise RuntimeError(f"the pull was to come from the peer alone: {came}")
+            if (came.origin, came.peers) != (0, size):
+                raise ProgramFailed(f"the pull was to come from the peer alone: {came}")
             nodes.forget("child", reference)
             return run
 
