@@ -95,9 +95,8 @@ class Fetch:
                 return piece
         if not open_ & (open_ - 1):
             return open_.bit_length() - 1
-        if self.stripes is not None and self.stripes.brings(node):
-            return (open_ & -open_).bit_length() - 1  # it is the first of few, and others wait for it
-        if len(self.holders) == 1:  # nobody to exchange pieces with: in order, as the shard's digest is computed
+        first_of_few = self.stripes is not None and self.stripes.brings(node)  # and others wait for it
+        if first_of_few or len(self.holders) == 1:  # or nobody to exchange with: in order, as the sha256 goes along
             return (open_ & -open_).bit_length() - 1
         if slow:
             rest = open_ >> self.ring << self.ring or open_
