@@ -44,12 +44,8 @@ class ServedShard:
 
     @property
     def allowed(self) -> bool:
-        """Does the capability hold now? A check that fails to decide decides no."""
-        try:
-            return self._check(self._capability, self._child, self._shard)
-        except Exception:
-            log.exception("the capability of child %s for shard %s could not be checked", self._child, self._shard)
-            return False
+        """Does the capability hold now?"""
+        return permits(self._check, self._capability, self._child, self._shard)
 
     def is_of(self, shard: str) -> bool:
         return self._shard == shard
@@ -134,3 +130,12 @@ def _missing(opened: OpenShard, start: int, length: int) -> str:
     if opened.have() & wanted != wanted:
         return f"Not every piece of {first}..{last} is verified here."
     return ""
+
+
+def permits(check: CheckCapability, capability: bytes, child: str, shard: Digest) -> bool:
+    """A check that fails to decide decides no."""
+    try:
+        return check(capability, child, shard)
+    except Exception:
+        log.exception("the capability of child %s for shard %s could not be checked", child, shard)
+        return False

@@ -12,7 +12,7 @@ import os
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from modeldist.transfer import frames
@@ -70,10 +70,10 @@ class ChildConnection(threading.Thread):
         self._unsent = 0  # of the request being sent
         self._stop_reason: str | None = None
         self._heard_at = self._used_at = serving.clock()
-        self._early: Iterable[Event] = ()
+        self._early: Sequence[Event] = ()
 
-    def begin(self, early: Iterable[Event]) -> None:
-        """Start serving. `early` are frames that came along with the hello. Raises RuntimeError, and holds nothing,
+    def begin(self, early: Sequence[Event]) -> None:
+        """Start serving. `early` are frames that came already. Raises RuntimeError, and holds nothing,
         when the system gives no thread."""
         self._early = early
         try:
@@ -92,11 +92,21 @@ class ChildConnection(threading.Thread):
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
 
+    @property
+    def stopping(self) -> bool:
+        return self._stop_reason is not None
+
+    @property
+    def idle_since(self) -> float | None:
+        """By the server's clock; None while something is subscribed or asked."""
+        return None if self._early or self._subscriptions or self._in_service else self._used_at
+
     # --- the thread ---
 
     def run(self) -> None:
         try:
             self._take_all(self._early)
+            self._early = ()
             while True:
                 self._wait_for_a_request()
                 self._serve(self._requests.popleft())

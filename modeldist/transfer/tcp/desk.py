@@ -1,6 +1,7 @@
 """The server's reception: it accepts, greets, shows strangers out, and cleans up after children that left.
 
-A connection that has not said a proper hello is a `Guest`: it costs no thread, has a few seconds, and gets a clear end.
+A connection without an accepted subscription is a `Guest`: it costs no thread, has a few seconds, gets a clear end and
+takes no child's place. Where guests crowd the oldest goes: who may be a child becomes one in a round trip.
 """
 
 from __future__ import annotations
@@ -14,29 +15,30 @@ import threading
 import time
 from collections import deque
 
-from modeldist.transfer import frames
 from modeldist.transfer.base import ServerLimits
-from modeldist.transfer.frame_reader import Event, FrameReader
+from modeldist.transfer.frame_reader import Event
 from modeldist.transfer.tcp.child import ChildConnection, Serving
+from modeldist.transfer.tcp.introduction import Introduction, refusal
 from modeldist.transfer.tcp.socket_tuning import tune, tune_sender
 
 _READ = 64 * 1024
 _TICK = 0.25  # seconds between two looks at the guests
 _FAREWELL = 0.5  # seconds for all children together to be told goodbye when the server closes
-_MORE_GUESTS = 64  # than connections are served; beyond it strangers are not even told why
+_MORE_GUESTS = 64  # than children are served; beyond it the oldest goes for every new one
 _MOST_READ_OF_A_LEAVING_GUEST = 1 << 20
-_STRANGER = b"This is a modeldist piece server; it speaks only its own protocol.\n"
+_CLOSING = "This parent is shutting down."
 
 log = logging.getLogger(__name__)
 
 
 class Guest:
-    """Before the hello, or on the way out after a refusal (`reader` None)."""
+    """`leaving`: it was told to go, and is read to its end."""
 
-    def __init__(self, sock: socket.socket, until: float) -> None:
+    def __init__(self, sock: socket.socket, introduction: Introduction, until: float) -> None:
         self.sock = sock
+        self.introduction = introduction
         self.until = until
-        self.reader: FrameReader | None = FrameReader()
+        self.leaving = False
         self.discarded = 0
 
 
@@ -53,7 +55,7 @@ class Desk(threading.Thread):
         self._selector.register(self._wake_fd, selectors.EVENT_READ)
         self._selector.register(listener, selectors.EVENT_READ)
         self._accepting = True
-        self._guests: set[Guest] = set()
+        self._guests: dict[Guest, None] = {}  # oldest first
         self._children: dict[socket.socket, ChildConnection] = {}
         self._gone: deque[socket.socket] = deque()
         self._closing = threading.Event()
@@ -107,15 +109,17 @@ class Desk(threading.Thread):
             sock.close()
             return
         if len(self._guests) >= self._limits.connections + _MORE_GUESTS:
-            sock.close()
-            return
-        guest = Guest(sock, self._serving.clock() + self._serving.timeouts.hello)
-        self._guests.add(guest)
+            self._show_out(next(iter(self._guests)), "Others wait here too, and no subscription was accepted yet.")
+        introduction = Introduction(self._serving.node, self._serving.check)
+        guest = Guest(sock, introduction, self._serving.clock() + self._serving.timeouts.hello)
+        self._guests[guest] = None
         self._selector.register(sock, selectors.EVENT_READ, guest)
-        if len(self._guests) + len(self._children) > self._limits.connections:
-            self._refuse(guest, f"This parent serves {self._limits.connections} connections and takes no more now.")
+        if self._full and self._idle_child() is None:
+            self._last_words(guest, refusal(self._no_more))
 
     def _read(self, guest: Guest) -> None:
+        if guest not in self._guests:  # shown out a moment ago
+            return
         try:
             data = guest.sock.recv(_READ, socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -124,68 +128,95 @@ class Desk(threading.Thread):
             data = b""
         if not data:
             self._show_out(guest)
-        elif guest.reader is None:
+        elif guest.leaving:
             guest.discarded += len(data)
             if guest.discarded > _MOST_READ_OF_A_LEAVING_GUEST:
                 self._show_out(guest)
         else:
-            try:
-                self._greet(guest, guest.reader, guest.reader.receive(data))
-            except frames.ProtocolError:
-                self._last_words(guest, _STRANGER)
+            self._answer(guest, data)
 
-    def _greet(self, guest: Guest, reader: FrameReader, events: list[Event]) -> None:
-        match events:
-            case []:
-                return
-            case [frames.Hello(version=frames.VERSION, node=node), *early]:
-                self._welcome(guest, node, reader, early)
-            case [frames.Hello(version=version), *_]:
-                self._refuse(
-                    guest,
-                    f"This parent speaks piece protocol {frames.VERSION}, the child {version}. "
-                    "Run the same release of modeldist on both nodes.",
-                )
-            case _:
-                raise frames.ProtocolError("A child says hello first.")
+    def _answer(self, guest: Guest, data: bytes) -> None:
+        greeted = bool(guest.introduction.child)
+        answer = guest.introduction.hear(data)
+        if answer.over:
+            self._last_words(guest, answer.words)
+        elif not self._write_now(guest.sock, answer.words):  # it takes nothing and says much
+            self._show_out(guest)
+        elif answer.proven:
+            self._welcome(guest, answer.proven)
+        elif guest.introduction.child and not greeted:
+            guest.until = self._serving.clock() + self._serving.timeouts.subscribe
 
-    def _welcome(self, guest: Guest, node: str, reader: FrameReader, early: list[Event]) -> None:
-        sock = guest.sock
-        try:
-            child = ChildConnection(sock, node, reader, self._serving, lambda: self._left(sock))
-        except OSError:
-            self._refuse(guest, "This parent has no descriptor left to serve with.")
+    # --- from guest to child ---
+
+    def _welcome(self, guest: Guest, early: tuple[Event, ...]) -> None:
+        sock, introduction = guest.sock, guest.introduction
+        if not self._make_room():
+            self._last_words(guest, introduction.farewell(self._no_more))
             return
-        self._guests.discard(guest)
+        try:
+            child = ChildConnection(
+                sock, introduction.child, introduction.reader, self._serving, lambda: self._left(sock)
+            )
+        except OSError:
+            self._last_words(guest, introduction.farewell("This parent has no descriptor left to serve with."))
+            return
+        del self._guests[guest]
         self._selector.unregister(sock)
-        self._write_now(sock, frames.MAGIC + frames.encode(frames.HelloOk(frames.VERSION, self._serving.node)))
         self._children[sock] = child
         try:
             child.begin(early)
         except RuntimeError as error:
-            log.warning("cannot serve child %s: %s", node, error)
+            log.warning("cannot serve child %s: %s", introduction.child, error)
             del self._children[sock]
             sock.close()
 
-    def _refuse(self, guest: Guest, reason: str) -> None:
-        self._last_words(guest, frames.MAGIC + frames.encode(frames.HelloRefused(frames.brief(reason))))
+    @property
+    def _no_more(self) -> str:
+        return f"This parent serves {self._limits.connections} connections and takes no more now."
+
+    @property
+    def _full(self) -> bool:
+        return sum(not child.stopping for child in self._children.values()) >= self._limits.connections
+
+    def _make_room(self) -> bool:
+        """For one more child; one that is subscribed to nothing any more goes for it."""
+        if not self._full:
+            return True
+        idle = self._idle_child()
+        if idle is None:
+            return False
+        idle.stop("This connection was idle, and another child needs its place.")
+        return True
+
+    def _idle_child(self) -> ChildConnection | None:
+        """The one that is idle longest."""
+        staying = (child for child in self._children.values() if not child.stopping)
+        idle = [(since, child) for child in staying if (since := child.idle_since) is not None]
+        return min(idle, key=lambda pair: pair[0])[1] if idle else None
+
+    # --- ends ---
 
     def _last_words(self, guest: Guest, words: bytes) -> None:
         """Say it, then read to the guest's end: closing with bytes unread resets the connection under the words."""
-        guest.reader = None
+        guest.leaving = True
         guest.until = self._serving.clock() + 1.0
         self._write_now(guest.sock, words)
         with contextlib.suppress(OSError):
             guest.sock.shutdown(socket.SHUT_WR)
 
-    def _write_now(self, sock: socket.socket, data: bytes) -> None:
-        """A few bytes into an empty send buffer; never waits."""
-        with contextlib.suppress(OSError):
-            sock.send(data, socket.MSG_DONTWAIT)
+    def _write_now(self, sock: socket.socket, data: bytes) -> bool:
+        """Whether the send buffer took it all; never waits."""
+        try:
+            return not data or sock.send(data, socket.MSG_DONTWAIT) == len(data)
+        except OSError:
+            return False
 
-    def _show_out(self, guest: Guest) -> None:
+    def _show_out(self, guest: Guest, reason: str = "") -> None:
+        if reason and not guest.leaving:
+            self._write_now(guest.sock, guest.introduction.farewell(reason))
         self._selector.unregister(guest.sock)
-        self._guests.discard(guest)
+        del self._guests[guest]
         guest.sock.close()
 
     def _look(self) -> None:
@@ -195,7 +226,7 @@ class Desk(threading.Thread):
             self._selector.register(self._listener, selectors.EVENT_READ)
             self._accepting = True
         for guest in [guest for guest in self._guests if guest.until <= now]:
-            self._show_out(guest)
+            self._show_out(guest, "No subscription with a capability that holds came in time.")
 
     # --- children ---
 
@@ -211,9 +242,9 @@ class Desk(threading.Thread):
     def _end_all(self) -> None:
         self._listener.close()
         for guest in list(self._guests):
-            self._show_out(guest)
+            self._show_out(guest, _CLOSING)
         for child in self._children.values():
-            child.stop("This parent is shutting down.")
+            child.stop(_CLOSING)
         patience = time.monotonic() + _FAREWELL
         for child in self._children.values():
             child.join(max(0.0, patience - time.monotonic()))

@@ -148,10 +148,86 @@ def test_who_goes_on_talking_after_a_refusal_is_cut_off(desk: Desk) -> None:
             child.say(b"\0" * 65536)
 
 
-def test_more_strangers_than_are_worth_an_answer(desk: Desk) -> None:
+def test_who_presents_no_capability_is_shown_out(desk: Desk) -> None:
+    shard = desk.shelf.add(b"content", 1024)
+    server = desk.serve(ServerTimeouts(subscribe=0.2))
+    child = desk.raw(server).hello().say(frames.Subscribe(1, shard, b"forged"), frames.Ping(1), frames.Unsubscribe(1))
+    assert isinstance(child.next(), frames.HelloOk)
+    refused = child.next()
+    assert isinstance(refused, frames.SubscribeRefused)
+    assert "capability" in refused.reason
+    assert child.next() == frames.Pong(1)
+    farewell = child.next()
+    assert isinstance(farewell, frames.Goodbye)
+    assert "in time" in farewell.reason
+    assert desk.raw(server).hello().say(frames.Goodbye("enough")).rest().startswith(frames.MAGIC)
+
+
+def test_guessing_capabilities_ends_soon(desk: Desk) -> None:
+    shard = desk.shelf.add(b"content", 1024)
+    child = desk.raw(desk.serve()).hello()
+    child.say(*(frames.Subscribe(n, shard, b"guess %d" % n) for n in range(1000)))
+    assert isinstance(child.next(), frames.HelloOk)
+    refusals = 0
+    while isinstance(event := child.next(), frames.SubscribeRefused):
+        refusals += 1
+    assert isinstance(event, frames.Goodbye)
+    assert refusals < 100
+
+
+async def test_strangers_that_say_hello_keep_no_child_out(desk: Desk, tmp_path: Path) -> None:
+    """Four times as many as are served; those that came first go first."""
+    server = desk.serve(limits=ServerLimits(connections=32))
+    strangers = [desk.raw(server).hello() for _ in range(4 * 32)]
+    assert isinstance(strangers[-1].next(), frames.HelloOk)
+    assert b"Others wait here too" in strangers[0].rest()
+    await _works(desk, server, tmp_path)
+    strangers[-1].say(frames.Ping(7))
+    assert strangers[-1].next() == frames.Pong(7)
+
+
+async def test_strangers_beside_a_full_house_of_children(desk: Desk, tmp_path: Path) -> None:
+    """Children are served on, further ones are told that the house is full, and get in when one leaves."""
+    shard = desk.shelf.add(b"content", 1024)
+    server = desk.serve(limits=ServerLimits(connections=2))
+    late = desk.raw(server).hello()
+    assert isinstance(late.next(), frames.HelloOk)
+    family = [desk.raw(server).hello().say(frames.Subscribe(1, shard, GOOD)) for _ in range(2)]
+    for child in family:
+        assert [type(child.next()), type(child.next())] == [frames.HelloOk, frames.Have]
+    late.say(frames.Subscribe(1, shard, GOOD))
+    farewell = late.next()
+    assert isinstance(farewell, frames.Goodbye)
+    assert "takes no more" in farewell.reason
+    for _ in range(100):
+        desk.raw(server).hello()
+    with pytest.raises(OSError, match="takes no more"):
+        await TcpTransport().connect(server.address, child="later", on_have=lambda *_: None, on_closed=lambda _: None)
+    for child in family:
+        child.say(frames.Ping(1))
+        assert child.next() == frames.Pong(1)
+    family[0].say(frames.Goodbye("done")).rest()
+    await _eventually_works(desk, server, tmp_path)
+
+
+async def _eventually_works(desk: Desk, server: TcpPieceServer, tmp_path: Path) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            return await _works(desk, server, tmp_path)
+        except OSError:
+            assert time.monotonic() < deadline
+
+
+async def test_a_child_that_wants_nothing_any_more_gives_way(desk: Desk, tmp_path: Path) -> None:
+    shard = desk.shelf.add(b"content", 1024)
     server = desk.serve(limits=ServerLimits(connections=1))
-    crowd = [desk.raw(server) for _ in range(80)]
-    assert crowd[-1].rest() == b""
+    child = desk.raw(server).hello().say(frames.Subscribe(1, shard, GOOD), frames.Unsubscribe(1), frames.Ping(1))
+    assert [type(child.next()) for _ in range(3)] == [frames.HelloOk, frames.Have, frames.Pong]
+    await _works(desk, server, tmp_path)
+    farewell = child.next()
+    assert isinstance(farewell, frames.Goodbye)
+    assert "idle" in farewell.reason
 
 
 def test_a_child_that_speaks_like_a_parent_is_told_goodbye(desk: Desk) -> None:
@@ -187,8 +263,10 @@ def test_pings_are_answered(desk: Desk) -> None:
 
 
 def test_an_idle_child_is_sent_away(desk: Desk) -> None:
+    shard = desk.shelf.add(b"content", 1024)
     child = desk.raw(desk.serve(ServerTimeouts(idle=0.1))).hello()
-    assert isinstance(child.next(), frames.HelloOk)
+    child.say(frames.Subscribe(1, shard, GOOD), frames.Unsubscribe(1))
+    assert [type(child.next()), type(child.next())] == [frames.HelloOk, frames.Have]
     assert child.next() == frames.Goodbye("This connection was idle.")
 
 

@@ -276,8 +276,10 @@ class TransportConformance:
             assert len(child.received) == 4
 
     async def test_too_many_connections(self, world: World) -> None:
+        shard = world.shelf.add(os.urandom(4096), 4096)
         server = world.serve(connections=1)
-        await world.child(server)
+        child = await world.child(server)
+        await child.subscribe(shard)
         with pytest.raises(OSError, match=r"takes no more"):
             await world.child(server)
 
