@@ -7,5 +7,6 @@ May import everything but cli (commands are run as programs).
     report.py    sections of docs/performance.md        programs.py  a program's time, CPU and memory
     nginx.py     plain and Hugging Face shaped origin   rivals.py    programs and libraries to compare with
     single.py    one node, one file                     small_files.py  one node, a thousand small files
+    peers.py     one node from another, node_pair.py    transports.py  the data plane alone, beside libraries/
     control.py   thousands of agents and one server
 """

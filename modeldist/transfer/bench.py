@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -200,6 +201,25 @@ def bare_pair(path: Path, target: Path) -> Iterator[Callable[[bool], tuple[float
         target.unlink(missing_ok=True)
 
 
+Contender = tuple[Callable[[Path, Connection], None], Callable[[str, int, int], None]]
+"""What the sending process does, and what the receiving one does."""
+
+_CONTENDERS: dict[str, Contender] = {
+    "bare pair": (_serve_bare, _receive_bare),
+    "piece protocol": (_serve_pieces, _receive_pieces),
+}
+
+
+def transfers(path: Path, target: Path) -> dict[str, Callable[[], tuple[float, float]]]:
+    """By name: move `path` over `target` once; wall and CPU seconds."""
+
+    def move(contender: Contender) -> tuple[float, float]:
+        measured = _measure(*contender, path, target)
+        return measured.seconds, measured.cpu
+
+    return {name: partial(move, contender) for name, contender in _CONTENDERS.items()}
+
+
 # --- the command ---
 
 
@@ -210,12 +230,11 @@ def compare(directory: Path, size: int, repeat: int) -> dict[str, Measured]:
     with path.open("wb") as file:
         for position in range(0, size, MIB):
             file.write(block[: size - position])
-    contenders = {"bare pair": (_serve_bare, _receive_bare), "piece protocol": (_serve_pieces, _receive_pieces)}
-    runs: dict[str, list[Measured]] = {name: [] for name in contenders}
+    runs: dict[str, list[Measured]] = {name: [] for name in _CONTENDERS}
     into = directory / "received"
     _measure(_serve_bare, _receive_bare, path, into)  # the target's pages are allocated here, not in a contender's time
     for _ in range(repeat):
-        for name, (serve, receive) in contenders.items():
+        for name, (serve, receive) in _CONTENDERS.items():
             runs[name].append(_measure(serve, receive, path, into))
     return {
         name: Measured(statistics.median(r.seconds for r in found), statistics.median(r.cpu for r in found))

@@ -1,0 +1,105 @@
+"""`python -m modeldist.bench transports`: our piece protocol without digests, beside a bare pair and other libraries.
+
+All move the same number of bytes over loopback between two processes. The bare pair, ours and libtorrent go from file
+to file, and libtorrent checks its pieces; NIXL (UCX over TCP) and Mooncake (TCP, batched reads) go from memory to
+memory and write nothing. `--python` names the interpreter that has the libraries; what it lacks is named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from modeldist.bench import libraries, machine
+from modeldist.bench.programs import ProgramFailed
+from modeldist.bench.report import table, write_section
+from modeldist.bench.runs import Run, Sample, in_turns
+from modeldist.bench.single import MIB, write_random
+from modeldist.transfer.bench import transfers
+
+BARE, OURS = "bare pair", "piece protocol"
+_LIBRARIES = {
+    "libtorrent": ("libtorrent", "torrent_pair.py"),
+    "NIXL, UCX TCP": ("nixl._api", "nixl_pair.py"),
+    "Mooncake TCP": ("mooncake.engine", "mooncake_pair.py"),
+}
+_PATIENCE = 120.0  # seconds for one run of a library
+
+
+class _Said(msgspec.Struct):
+    seconds: float
+    cpu: float
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m modeldist.bench transports", description=__doc__)
+    parser.add_argument("--size", type=int, default=2048, help="MiB to move")
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--python", default=sys.executable, help="interpreter with libtorrent, nixl, mooncake")
+    parser.add_argument("--directory", type=Path, help="where files are made; default: a temporary directory")
+    parser.add_argument("--write", action="store_true", help="write the section of docs/performance.md")
+    options = parser.parse_args(arguments)
+    print(found := machine.look().sentence(), flush=True)
+    size = options.size * MIB
+    with tempfile.TemporaryDirectory(dir=options.directory) as directory:
+        samples, missing = measure(Path(directory), size, options.repeat, options.python)
+    text = _described(samples, missing, size)
+    print(text)
+    if options.write:
+        command = f"python -m modeldist.bench transports --size {options.size} --repeat {options.repeat}"
+        write_section("transports", f"## The data plane alone\n`{command}`. {found}.\n\n{text}")
+
+
+def measure(directory: Path, size: int, repeat: int, python: str) -> tuple[dict[str, Sample], list[str]]:
+    """Samples by contender; which libraries `python` lacks."""
+    shard = directory / "shard"
+    write_random(shard, size)
+    ours = transfers(shard, directory / "received")
+    contenders: dict[str, Callable[[], Run]] = {name: partial(_run, move) for name, move in ours.items()}
+    missing = []
+    for name, (module, script) in _LIBRARIES.items():
+        if subprocess.run([python, "-c", f"import {module}"], capture_output=True, check=False).returncode:
+            missing.append(name)
+        else:
+            contenders[name] = partial(_library, python, script, shard, directory)
+    contenders[BARE]()  # the target's pages are allocated here, not in anybody's time
+    return in_turns(contenders, repeat, beside=directory, size=size), missing
+
+
+def _run(move: Callable[[], tuple[float, float]]) -> Run:
+    return Run(*move())
+
+
+def _library(python: str, script: str, shard: Path, directory: Path) -> Run:
+    path = Path(libraries.__file__).parent / script
+    with tempfile.TemporaryDirectory(dir=directory) as target:
+        given = [str(shard), target] if script == "torrent_pair.py" else [str(shard.stat().st_size)]
+        ran = subprocess.run([python, path, *given], capture_output=True, text=True, check=False, timeout=_PATIENCE)
+    if ran.returncode:
+        raise ProgramFailed(f"{script} failed: {ran.stderr.strip()[-1000:]}")
+    said = msgspec.json.decode(ran.stdout.strip().splitlines()[-1], type=_Said)
+    return Run(said.seconds, said.cpu)
+
+
+def _described(samples: dict[str, Sample], missing: list[str], size: int) -> str:
+    bare = samples[BARE]
+    rows = [
+        (
+            name,
+            f"{sample.seconds:.2f}",
+            f"{size / sample.seconds / 1e9:.2f}",
+            f"{bare.seconds / sample.seconds:.2f}",
+            f"{sample.cpu / size * 1e9:.3f}",
+            f"{sample.spread:.0%}",
+        )
+        for name, sample in samples.items()
+    ]
+    head = (f"{size / MIB:.0f} MiB", "s", "GB/s", "goodput ÷ bare pair", "CPU s/GB", "spread")
+    return table(head, rows) + (f"\n\nNot importable here: {', '.join(missing)}." if missing else "")

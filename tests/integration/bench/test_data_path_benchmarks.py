@@ -1,0 +1,46 @@
+"""The benchmarks of the data path run, with a real nginx and real agents; what they measure decides nothing here."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from modeldist.bench import peers, single, small_files, transports
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("nginx", path="/usr/sbin:/usr/bin") is None, reason="nginx is not installed"
+)
+
+
+def test_single_prints_a_line_per_contender(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    single.main(["--size", "2", "--repeat", "1", "--directory", str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert "load" in printed.splitlines()[0]
+    assert "| modeldist http |" in printed and "| modeldist hf |" in printed
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_small_files_prints_the_ratio_to_the_bytes_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small_files.main(["--files", "5", "--large", "1", "--repeat", "1", "--directory", str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert "| modeldist, all files |" in printed
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_peers_pulls_from_the_other_agent_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    peers.main(["--size", "2", "--repeat", "1", "--directory", str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert "| agent → agent, digests on |" in printed and "sum of its parts" in printed
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_transports_names_the_libraries_it_misses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bare = tmp_path / "python"  # an interpreter without packages
+    bare.write_text("#!/bin/sh\nexit 1\n")
+    bare.chmod(0o700)
+    transports.main(["--size", "2", "--repeat", "1", "--python", str(bare), "--directory", str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert "| piece protocol |" in printed
+    assert "Not importable here: libtorrent, NIXL, UCX TCP, Mooncake TCP." in printed
