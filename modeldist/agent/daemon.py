@@ -42,17 +42,14 @@ LEAVE_WITHIN = 5  # seconds that open local requests get when the agent stops
 
 async def run_agent(settings: AgentSettings) -> None:
     """Run until SIGTERM or SIGINT. Raises ModeldistError when it cannot start."""
-    if LocalAgent(settings.socket).running():
-        raise AgentError(
-            f"An agent already listens on {settings.socket}.", remedy="Stop it, or give this one --socket and --store."
-        )
     split_address(settings.listen)
-    store = await asyncio.to_thread(lambda: Store.open(settings.store, hub=settings.hub))
-    try:
-        with only_agent(settings.store):
-            await _run(settings, store)
-    finally:
-        store.close()
+    with only_listener(settings.socket):
+        store = await asyncio.to_thread(lambda: Store.open(settings.store, hub=settings.hub))
+        try:
+            with only_agent(settings.store):
+                await _run(settings, store)
+        finally:
+            store.close()
 
 
 async def _run(settings: AgentSettings, store: Store) -> None:
@@ -86,6 +83,29 @@ async def _run(settings: AgentSettings, store: Store) -> None:
         await engine.close()
         await asyncio.to_thread(server.close)
         await origins.close()
+
+
+@contextmanager
+def only_listener(path: Path) -> Iterator[None]:
+    """Who holds this may replace and remove the socket `path`. Raises AgentError when another agent may.
+
+    The lock file beside it stays: one that comes and goes would have to be guarded itself.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        held = try_lock(path.with_name(path.name + ".lock"))
+    except OSError as error:
+        raise AgentError(f"Cannot listen on {path}: {error}.", remedy="Choose another --socket.") from error
+    if held is None:
+        raise _taken(path)
+    with held:
+        if LocalAgent(path).running():  # one that knows no such lock
+            raise _taken(path)
+        yield
+
+
+def _taken(path: Path) -> AgentError:
+    return AgentError(f"An agent already listens on {path}.", remedy="Stop it, or give this one --socket and --store.")
 
 
 @contextmanager
@@ -190,8 +210,7 @@ async def serve_local(path: Path, engine: Engine, pulls: Pulls) -> None:
 
 
 def listen_local(path: Path) -> socket.socket:
-    """A unix socket that only this user can open. A left-over one is replaced."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """A unix socket that only this user can open. A left-over one is replaced: hold `only_listener`."""
     with suppress(FileNotFoundError):
         path.unlink()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

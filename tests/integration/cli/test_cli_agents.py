@@ -219,6 +219,28 @@ def test_what_keeps_an_agent_from_starting(cluster: Cluster, tmp_path: Path) -> 
     assert "is not host:port" in refusal(2, *token, *own, "--listen", "somewhere")
 
 
+def test_of_agents_started_at_once_on_one_socket_one_stays(tmp_path: Path) -> None:
+    path = tmp_path / "agent.sock"
+    path.write_bytes(b"")  # left over by one that was killed
+    environment = {**os.environ, "MODELDIST_AGENT_TOKEN": "none"}
+    agents = []
+    for name in ("one", "two", "three"):
+        own = ("--store", str(tmp_path / name), "--socket", str(path), "--control", "http://127.0.0.1:1")
+        agents.append(Process(name, ["agent", *own], environment, tmp_path))
+        agents[-1].start()
+    try:
+        wait_until("all agents but one to give up", lambda: sum(agent.running for agent in agents) == 1)
+        (survivor,) = (agent for agent in agents if agent.running)
+        for agent in agents:
+            assert agent is survivor or "already listens on" in agent.log
+        survivor.wait_for("the agent to listen", LocalAgent(path).running)
+        assert LocalAgent(path).status()["store"] == str(tmp_path / survivor.name)
+    finally:
+        for agent in agents:
+            agent.stop()
+    assert not path.exists()
+
+
 def test_the_agent_token_of_a_control_plane_on_this_machine(tmp_path: Path) -> None:
     home = {"XDG_STATE_HOME": str(tmp_path), "MODELDIST_STORE": str(tmp_path / "store")}
     with Cluster(tmp_path / "cluster", agents=0, environment={"MODELDIST_SOCKET": str(tmp_path / "s")}) as cluster:
