@@ -20,6 +20,7 @@ def open_client(settings: OriginSettings, dialer: Dialer) -> RegistryClient:
         plain_http=settings.plain_http_registries,
         user_agent=USER_AGENT,
         timeout=httpx2.Timeout(http.stall_timeout, connect=http.connect_timeout, pool=None),
-        retry=RetryPolicy(http.retries + 1, http.backoff, http.backoff_cap, http.retry_after_cap),
+        retry=RetryPolicy(http.retries + 1, http.backoff, http.backoff_cap, http.retry_after_cap, http.answer_patience),
+        answer=http.answer_timeout,
         verify=dialer.tls,
     )

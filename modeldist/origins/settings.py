@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 class HttpSettings:
     """How HTTP reads behave. Times in seconds.
 
-    `stall_timeout` is how long a connection may stay silent. `retries` counts failures in a row without progress.
+    `stall_timeout` is how long a connection may stay silent while a shard is read, `answer_timeout` how long a small
+    answer (a manifest, a token, a listing) may take, `answer_patience` after how long a question is not put again.
+    `retries` counts failures in a row without progress.
     A Retry-After up to `retry_after_cap` is honoured; a longer one ends the read at once.
     `private_redirects` lets an origin with a public address redirect to a private one (a bucket's endpoint inside
     the same network); otherwise that is refused.
@@ -23,6 +25,8 @@ class HttpSettings:
 
     connect_timeout: float = 10.0
     stall_timeout: float = 60.0
+    answer_timeout: float = 20.0
+    answer_patience: float = 40.0
     retries: int = 5
     backoff: float = 0.5
     backoff_cap: float = 20.0

@@ -19,6 +19,7 @@ from modelpack.errors import (
     RegistryUnauthorized,
     RegistryUnavailable,
 )
+from modelpack.oci.deadlines import TooSlow
 from modelpack.oci.retry import retry_after_seconds
 from modelpack.reference import Reference
 
@@ -111,6 +112,11 @@ def connection_error(error: Exception, subject: Subject) -> RegistryError:
         return RegistryUnavailable(
             f"The certificate of {registry} cannot be verified ({_printable(str(error))}), asked for {subject}.",
             remedy="Set SSL_CERT_FILE to its authority's certificate, or correct the registry's name.",
+        )
+    if isinstance(error, TooSlow):
+        return RegistryUnavailable(
+            f"Waited in vain for {subject}: {error}.",
+            remedy="Try again later; if it repeats, check the network and the proxy settings, or ask its operator.",
         )
     if isinstance(error, httpx2.TimeoutException):
         reason = "it did not answer in time"

@@ -16,6 +16,7 @@ from modelpack.errors import DigestMismatch, RegistryError, RegistryProtocolErro
 from modelpack.manifest import Descriptor
 from modelpack.oci.answers import Subject, connection_error, may_pass
 from modelpack.oci.connection import Ask, Connection, Response
+from modelpack.oci.deadlines import TooSlow, moving, paced
 from modelpack.oci.redirects import REDIRECTS, origin
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
@@ -49,8 +50,12 @@ async def get(connection: Connection, ask: Ask, descriptor: Descriptor, max_size
     if problem := digest_problem(descriptor.digest):
         raise DigestMismatch(f"The {ask.subject} cannot be verified: {problem}.", remedy="Nothing was fetched.")
     data = bytearray()
-    async for piece in stream(connection, ask, 0, None, descriptor.size):
-        data += piece
+    try:
+        whole = stream(connection, ask, 0, None, descriptor.size)
+        async for piece in paced(whole, ask.subject.registry, connection.retry.total):
+            data += piece
+    except TooSlow as error:
+        raise connection_error(error, ask.subject) from error
     actual = digest_of(bytes(data), descriptor.digest)
     if actual != descriptor.digest:
         raise DigestMismatch(
@@ -67,20 +72,21 @@ async def stream(
     part = _Part(start, size if length is None else start + length, size)
     failures = 0
     while not part.complete():
+        began = part.position
         try:
             async with connection.open(replace(ask, headers=part.headers(), expect=_PARTIAL)) as response:
                 skip = part.begin(response, ask.subject)
-                async for piece in response.aiter_raw():
+                async for piece in moving(response.aiter_raw(), ask.subject.registry):
                     useful, skip = part.cut(piece, skip)
                     if useful:
-                        failures = 0
                         yield useful
                     if part.complete():
                         break
                 part.finish(ask.subject)
                 return
         except RegistryError as error:
-            failures += 1
+            moved = part.position > began and not isinstance(error.__cause__, TooSlow)
+            failures = 1 if moved else failures + 1
             wait = connection.retry.wait(failures, error) if may_pass(error) else None
             if wait is None:
                 raise

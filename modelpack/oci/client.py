@@ -25,6 +25,7 @@ from modelpack.oci.addresses import Resolve, resolve_by_system
 from modelpack.oci.answers import Subject
 from modelpack.oci.connection import Ask, Connection, PlainHttp
 from modelpack.oci.credentials import Credentials
+from modelpack.oci.deadlines import ANSWER
 from modelpack.oci.manifests import FetchedManifest, ManifestHead
 from modelpack.oci.redirects import REDIRECTS
 from modelpack.oci.retry import RetryPolicy
@@ -46,7 +47,8 @@ class RegistryClient:
 
     `credentials`: None to stay a stranger. `plain_http`: the registries (`host[:port]`) to speak to without TLS, or a
     function that says so; loopback registries always are. `chunk`: bytes of one request when a large blob is
-    uploaded. `verify`: a context with other certificate authorities.
+    uploaded. `verify`: a context with other certificate authorities. `answer`: seconds to the head of an answer, and as
+    many for the body of a small one.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class RegistryClient:
         chunk: int = CHUNK,
         resolve: Resolve = resolve_by_system,
         verify: ssl.SSLContext | bool = True,
+        answer: float = ANSWER,
     ) -> None:
         self._chunk = chunk
         self._connection = Connection(
@@ -70,6 +73,7 @@ class RegistryClient:
             retry=retry,
             resolve=resolve,
             verify=verify,
+            answer=answer,
         )
 
     async def __aenter__(self) -> Self:

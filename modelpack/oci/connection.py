@@ -23,6 +23,7 @@ from modelpack.oci.answers import (
 from modelpack.oci.auth import Authenticator, Grant, Scopes
 from modelpack.oci.challenge import parse_challenges
 from modelpack.oci.credentials import Credentials
+from modelpack.oci.deadlines import ANSWER, head_of, paced
 from modelpack.oci.redirects import REDIRECTS, Trail, headers_for, origin
 from modelpack.oci.retry import RetryPolicy
 
@@ -31,6 +32,7 @@ Body = Callable[[], AsyncIterator[bytes]]
 """Makes the body anew for each time it is sent; its length is in the request's Content-Length."""
 Response = httpx2.Response
 
+_DRAIN = 5.0  # seconds for the small body of an answer that is of little use
 _HUB_HOST = "registry-1.docker.io"
 
 
@@ -60,8 +62,10 @@ class Connection:
         retry: RetryPolicy,
         resolve: Resolve,
         verify: ssl.SSLContext | bool,
+        answer: float = ANSWER,
     ) -> None:
         self.retry = retry
+        self._answer = answer
         self.resolve = resolve
         self._plain_http = plain_http
         self.auth = Authenticator(credentials, self._fetch_token, resolve)
@@ -114,9 +118,9 @@ class Connection:
 
         async def once() -> tuple[Response, bytes]:
             async with self.open(ask) as response:
-                return response, await self._read(response, limit, ask.subject)
+                return response, await self._read(response, limit, ask.subject, ask.subject.registry)
 
-        return await self.retry.run(once, may_pass)
+        return await self.retry.run(once, may_pass, within=self.retry.total)
 
     async def peek(self, ask: Ask) -> Response:
         """The registry's own answer, redirects included in what may be expected, its body never read."""
@@ -125,7 +129,7 @@ class Connection:
             async with self.open(ask) as response:
                 return response
 
-        return await self.retry.run(once, may_pass)
+        return await self.retry.run(once, may_pass, within=self.retry.total)
 
     async def authorization(self, ask: Ask) -> Grant | None:
         """The grant that requests like this one are sent with, once one was answered."""
@@ -143,7 +147,7 @@ class Connection:
             request = self._http.build_request(
                 ask.method, url, headers=headers, content=ask.body() if ask.body else None
             )
-            response = await self._http.send(request, stream=True)
+            response = await self._send(request, url.netloc.decode())
             try:
                 status = response.status_code
                 if status in ask.expect:
@@ -165,6 +169,13 @@ class Connection:
             finally:
                 await response.aclose()
 
+    async def _send(self, request: httpx2.Request, who: str) -> Response:
+        """The answer with its body unread. An upload takes as long as it takes, and so may the answer to it."""
+        sending = self._http.send(request, stream=True)
+        if request.method in ("GET", "HEAD"):
+            return await head_of(sending, who, self._answer)
+        return await sending
+
     async def _fetch_token(
         self,
         method: str,
@@ -175,12 +186,14 @@ class Connection:
         data: Mapping[str, str] | None,
         limit: int,
     ) -> tuple[Response, bytes]:
+        who = f"the token server {url.netloc.decode()}"
+
         async def once() -> tuple[Response, bytes]:
             request = self._http.build_request(method, url, headers=headers, data=data)
             try:
-                response = await self._http.send(request, stream=True)
+                response = await head_of(self._http.send(request, stream=True), who, self._answer)
                 try:
-                    body = await self._read(response, limit, subject)
+                    body = await self._read(response, limit, subject, who)
                 finally:
                     await response.aclose()
             except httpx2.TransportError as error:
@@ -189,12 +202,11 @@ class Connection:
                 raise error_for(response, body, subject, with_credentials=False)
             return response, body
 
-        return await self.retry.run(once, may_pass)
+        return await self.retry.run(once, may_pass, within=self.retry.total)
 
-    @staticmethod
-    async def _read(response: Response, limit: int, subject: Subject) -> bytes:
+    async def _read(self, response: Response, limit: int, subject: Subject, who: str) -> bytes:
         body = bytearray()
-        async for piece in response.aiter_raw():
+        async for piece in paced(response.aiter_raw(), who, self._answer):
             body += piece
             if limit and len(body) > limit:
                 raise RegistryProtocolError(
@@ -215,7 +227,7 @@ async def drain(response: Response) -> bytes:
     """The start of a small body, so that the connection can be used again; a broken one counts as empty."""
     body = bytearray()
     with contextlib.suppress(httpx2.TransportError):
-        async for piece in response.aiter_raw():
+        async for piece in paced(response.aiter_raw(), "", _DRAIN):
             body += piece
             if len(body) > MAX_ERROR_BODY:
                 break
