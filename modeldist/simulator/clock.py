@@ -20,7 +20,8 @@ class Clock:
         heapq.heappush(self._heap, (max(when, self.now), self._order, what))
 
     def after(self, seconds: float, what: Callable[[], None]) -> None:
-        self.at(self.now + seconds, what)
+        self._order += 1
+        heapq.heappush(self._heap, (self.now + seconds, self._order, what))
 
     def run(self, until: Callable[[], bool], limit: float) -> None:
         """Until `until()` holds, nothing is left to happen, or `limit` seconds have passed."""

@@ -237,11 +237,16 @@ class SimulatedNode:
             return
         self.have[task] |= 1 << piece
         self._changed[task] = None
-        for child in self._subscribers.get(task, ()):
+        if children := self._subscribers.get(task):
+            has = p2.ParentHas(task, self.name, PieceSet(1 << piece))
+            self.world.clock.after(self.world.scenario.latency, lambda: self._tell(list(children), has))
+        self.event(p2.PieceVerified(task, piece))
+
+    def _tell(self, children: list[str], has: p2.ParentHas) -> None:
+        for child in children:
             other = self.world.nodes[child]
             if other.alive:
-                other._later(self.world.scenario.latency, p2.ParentHas(task, self.name, PieceSet.of((piece,))))
-        self.event(p2.PieceVerified(task, piece))
+                other.event(has)
 
     def read(self, reader: Reader, piece: int) -> None:
         """A piece came from the origin, was verified, and its digest is news."""

@@ -38,7 +38,9 @@ class Scenario:
     """`rack_rate`: each rack's uplink, per direction (a rack without an entry has none to share). The origin sits
     outside all racks. `latency`: one way between nodes; `session_latency`: one way to the control plane, including
     the time to handle a message; `origin_latency`: from a range request to its first byte. `verify_rate`: bytes/s of
-    digest checking. `stream_rate`: what one origin stream can bring at most. `quantum`: see `network`.
+    digest checking. `stream_rate`: what one origin stream can bring at most. `quantum`: see `network`;
+    `step`: if it is not 0, `array_network` with this step takes its place. `tick`: how often time alone is acted upon,
+    by nodes and by the control plane.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Scenario:
     report_interval: float = 1.0
     tick: float = 0.1
     quantum: float = 0.001
+    step: float = 0.0
     limit: float = 3600.0
     seed: int = 1
     piece_size: int = 0  # 0: the scheduler's own choice

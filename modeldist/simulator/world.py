@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from modeldist.artifact import Digest
 from modeldist.scheduler.messages import Event, Instruction
@@ -16,6 +18,9 @@ from modeldist.simulator.node import SimulatedNode
 from modeldist.simulator.result import NodeResult, Result
 from modeldist.simulator.scenario import NodeSpec, Scenario
 
+if TYPE_CHECKING:
+    from modeldist.simulator.array_network import ArrayNetwork
+
 ORIGIN = "origin"
 
 
@@ -23,7 +28,7 @@ class World:
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
         self.clock = Clock()
-        self.network = Network(self.clock, scenario.quantum)
+        self.network = _network(self.clock, scenario)
         self.phase1 = Phase1(scenario.phase1, random.Random(scenario.seed))
         self.tasks = {
             Digest(f"sha256:{index:064x}"): PieceLayout(size, scenario.piece_size or piece_size_for(size))
@@ -129,6 +134,20 @@ class World:
         )
 
 
+def _network(clock: Clock, scenario: Scenario) -> Network | ArrayNetwork:
+    if not scenario.step:
+        return Network(clock, scenario.quantum)
+    from modeldist.simulator.array_network import ArrayNetwork  # needs numpy
+
+    return ArrayNetwork(clock, scenario.step)
+
+
 def simulate(scenario: Scenario) -> Result:
     """Run `scenario` to the end (all nodes that do not die complete) or to its time limit."""
-    return World(scenario).run()
+    collecting = gc.isenabled()
+    gc.disable()  # what dies here is not cyclic, and there are millions of live objects to look through
+    try:
+        return World(scenario).run()
+    finally:
+        if collecting:
+            gc.enable()

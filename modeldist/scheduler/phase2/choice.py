@@ -47,9 +47,7 @@ class Shares:
         self._passed = [0.0, 0.0, 0.0]
         self._clock = 0.0
 
-    def pick(self, classes: list[int]) -> int:
-        if len(classes) == 1:
-            return classes[0]
+    def pick(self, classes: Iterable[int]) -> int:
         return min(classes, key=lambda cls: (max(self._passed[cls], self._clock), cls))
 
     def used(self, cls: int, size: int) -> None:
@@ -60,4 +58,4 @@ class Shares:
 
 def guess_goodput(links: Iterable[ParentLink]) -> float:
     """What to reckon with for a parent that was not measured yet: the best of the others, so that it is tried."""
-    return max((link.goodput for link in links if link.goodput), default=_UNMEASURED)
+    return max([link.goodput for link in links if link.goodput], default=_UNMEASURED)

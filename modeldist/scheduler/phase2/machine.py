@@ -1,6 +1,6 @@
 """Phase 2's state machine: every event, and what follows from it.
 
-After each event the free part of the window is filled with requests (`Requests.fill`).
+After each event that may allow another request, the free part of the window is filled (`Requests.fill`).
 """
 
 from __future__ import annotations
@@ -62,8 +62,11 @@ class Phase2:
     def handle(self, event: m.Event, now: float) -> list[m.Instruction]:
         """Events about tasks, parents or leases that are not known (any more) change nothing."""
         self._handlers[type(event)](event, now)
-        self._requests.fill(now)
-        out = list(self._out)
+        if self._requests.stirred:
+            self._requests.fill(now)
+        if not self._out:
+            return []
+        out = self._out.copy()
         self._out.clear()
         return out
 
@@ -206,7 +209,8 @@ class Phase2:
         if fetch is None or event.node not in fetch.holders:
             return
         fetch.gained(event.node, event.pieces.bits & fetch.all)
-        self._requests.mark(fetch, self._links[event.node])
+        if fetch.fetchable(event.node, now, self._config.patience):
+            self._requests.mark(fetch, self._links[event.node])
 
     def _digests_known(self, event: m.DigestsKnown, now: float) -> None:
         if (fetch := self._tasks.get(event.task)) is not None:
@@ -318,6 +322,7 @@ class Phase2:
     # --- time ------------------------------------------------------------------------------------------------------
 
     def _tick(self, event: m.Tick, now: float) -> None:
+        self._requests.stirred = True  # parents may have rested enough
         self._requests.look_for_trouble(now)
         self._mind_connections(now)
         self._mind_stripes(now)

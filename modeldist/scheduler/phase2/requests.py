@@ -35,6 +35,7 @@ class Requests:
         self._out = out
         self._shares = Shares(config.weights)
         self._open: dict[str, ParentLink] = {}  # links with tasks that may have something to fetch
+        self.stirred = False  # something happened since the last fill that may allow another request
         self.window = Window(config)
 
     # --- what may be fetched where ---------------------------------------------------------------------------------
@@ -44,6 +45,7 @@ class Requests:
         if link.connected and not fetch.complete:
             link.ready[fetch.priority_class].setdefault(fetch.task)
             self._open[link.node] = link
+            self.stirred = True
 
     def mark_all(self, fetch: Fetch) -> None:
         for node in fetch.holders:
@@ -58,6 +60,7 @@ class Requests:
 
     def fill(self, now: float) -> None:
         """Send the best requests until the window is full or nothing can be asked of anybody."""
+        self.stirred = False
         if not self._open:
             return
         guess = guess_goodput(self._links.values())
@@ -79,6 +82,7 @@ class Requests:
         whose turn it is there, and the pieces of it to choose from."""
         best: tuple[ParentLink, Fetch, int] | None = None
         best_score = float("inf")
+        roomless = 1 << 62  # the smallest size found not to fit the window
         for link in list(self._open.values()):
             if not link.connected:
                 del self._open[link.node]
@@ -88,7 +92,10 @@ class Requests:
             while (fetch := self._next_task(link)) is not None:
                 size = fetch.layout.piece_size
                 score = (link.outstanding + size) / (link.goodput or guess)
-                if score >= best_score or not self.window.has_room(size) or not link.has_room(size, guess):
+                if score >= best_score or size >= roomless or not link.has_room(size, guess):
+                    break
+                if not self.window.has_room(size):
+                    roomless = size
                     break
                 if open_ := fetch.fetchable(link.node, now, self._config.patience):
                     best, best_score = (link, fetch, open_), score
@@ -98,10 +105,13 @@ class Requests:
 
     def _next_task(self, link: ParentLink) -> Fetch | None:
         """Whose turn it is at `link`, of the tasks that may have something to fetch there."""
-        classes = [cls for cls, ready in enumerate(link.ready) if ready]
-        if not classes:
+        waiting = [ready for ready in link.ready if ready]
+        if len(waiting) == 1:
+            return self._tasks[next(iter(waiting[0]))]
+        if not waiting:
             self._open.pop(link.node, None)
             return None
+        classes = [cls for cls, ready in enumerate(link.ready) if ready]
         return self._tasks[next(iter(link.ready[self._shares.pick(classes)]))]
 
     def _send(self, fetch: Fetch, piece: int, link: ParentLink, now: float, guess: float) -> None:
@@ -125,6 +135,7 @@ class Requests:
 
     def _ended(self, request: Request) -> None:
         self.window.in_flight -= request.size
+        self.stirred = True
         if (fetch := self._tasks.get(request.task)) is not None:
             fetch.answered(request)
             if request.spare:
