@@ -177,7 +177,7 @@ class Parents(Message, frozen=True, tag="parents"):
     `share` = (index, count): of the `count` nodes in this rack that still fetch the task, this one is number `index`
     and brings the pieces with `piece % count == index` into the rack; the others it takes from its rack mates.
     (0, 0): take anything from anyone.
-    `stripes`: in a large swarm the pieces with `piece % stripes == s` come from the parent with bit `s` in its
+    `stripes`: in a large swarm the pieces of stripe `s` (`pieces.stripe_of`) come from the parent with bit `s` in its
     `stripes`, and from others only when that one has failed or is late; a stripe of no parent comes from the origin
     and, what others hold of it already, from anyone. 0: not striped.
     """

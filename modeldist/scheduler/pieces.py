@@ -12,17 +12,21 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 MIB = 1 << 20
+_LINE_SECONDS = 0.02
+STRIPE_RUN = 4  # agents and control plane have to agree on it
 
 
-def piece_size_for(size: int) -> int:
-    """Bytes per piece for a shard of `size` bytes: 500 to 1,000 pieces, of 256 KiB to 16 MiB, a power of two.
+def piece_size_for(size: int, line_rate: float | None = None) -> int:
+    """Bytes per piece for a shard of `size` bytes: 500 to 1,000 pieces, of 256 KiB to 16 MiB, a power of two;
+    for a large shard on fast links up to what comes in about 20 ms at `line_rate` bytes/s (None: unknown).
 
     Small enough that the last piece of a swarm is a small part of the whole (R grows by about one piece time per
     hop), large enough that requests stay few. See docs/adr/0004-piece-size.md.
     """
     wanted = max(1, size // 1000)
     power = 1 << (wanted - 1).bit_length()
-    return min(max(power, MIB // 4), 16 * MIB)
+    most = max(16 * MIB, 1 << (max(1, int(_LINE_SECONDS * (line_rate or 0.0))) - 1).bit_length())
+    return min(max(power, MIB // 4), most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,17 @@ class PieceSet:
 def every(index: int, count: int, total: int) -> int:
     """Bitmap of the pieces below `total` with `piece % count == index`."""
     return sum(1 << piece for piece in range(index % count, total, count))
+
+
+def stripe_of(piece: int, count: int) -> int:
+    """Which of `count` stripes a piece belongs to: runs of a few pieces, so that one origin read brings several."""
+    return piece // STRIPE_RUN % count
+
+
+@lru_cache(maxsize=1024)
+def stripe(index: int, count: int, total: int) -> int:
+    """Bitmap of the pieces below `total` of one of `count` stripes."""
+    return sum(1 << piece for piece in range(total) if stripe_of(piece, count) == index)
 
 
 def random_member(bits: int, rng: random.Random) -> int:

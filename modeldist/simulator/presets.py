@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from modeldist.simulator.large_presets import LARGE_PRESETS
 from modeldist.simulator.scenario import NodeSpec, Scenario
 
 MIB = 1 << 20
@@ -85,7 +86,7 @@ def hundred(nodes: int = 100) -> Scenario:
     return Scenario(f"racks-{nodes}", (16 * GIB,), specs, origin_rate=rate, rack_rate=uplinks, quantum=0.01)
 
 
-PRESETS: dict[str, Callable[[], Scenario]] = {
+SMALL_PRESETS: dict[str, Callable[[], Scenario]] = {
     "cold-8": cold,
     "cold-16": lambda: cold(16, 128 * MIB, 100 * MBIT),
     "one": lambda: cold(1, 64 * MIB),
@@ -99,3 +100,5 @@ PRESETS: dict[str, Callable[[], Scenario]] = {
     "small-files": small_files,
     "racks-100": hundred,
 }
+
+PRESETS = SMALL_PRESETS | LARGE_PRESETS

@@ -38,6 +38,7 @@ class Result:
     complete: bool
     events: int
     messages: int
+    cpu_seconds: float = 0.0  # of the simulation
 
     @property
     def r(self) -> float:
@@ -75,6 +76,7 @@ class Result:
             "rack_out": self.rack_out,
             "events": self.events,
             "messages": self.messages,
+            "cpu_seconds": round(self.cpu_seconds, 1),
             "nodes": [
                 {
                     "node": node.node,

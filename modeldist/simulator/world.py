@@ -30,8 +30,9 @@ class World:
         self.clock = Clock()
         self.network = _network(self.clock, scenario)
         self.phase1 = Phase1(scenario.phase1, random.Random(scenario.seed))
+        line_rate = scenario.nodes[0].up if scenario.nodes else None
         self.tasks = {
-            Digest(f"sha256:{index:064x}"): PieceLayout(size, scenario.piece_size or piece_size_for(size))
+            Digest(f"sha256:{index:064x}"): PieceLayout(size, scenario.piece_size or piece_size_for(size, line_rate))
             for index, size in enumerate(scenario.shards)
         }
         self.origin_link = Link(ORIGIN, scenario.origin_rate)

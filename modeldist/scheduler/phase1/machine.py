@@ -149,7 +149,7 @@ class Phase1:
     def _join(self, node: Node, join: m.TaskJoin, priority: m.Priority, now: float) -> Told:
         swarm = self._swarms.get(join.task)
         if swarm is None:
-            swarm = Swarm(join.task, join.origin, _layout(join))
+            swarm = Swarm(join.task, join.origin, _layout(join, node.capacity(now)))
             self._swarms[join.task] = swarm
         if swarm.layout.size != join.size:
             # A digest has one size, and nobody here knows which. Whoever came first is believed until it ends.
@@ -377,7 +377,7 @@ def _digests(task: Digest, digests: dict[int, bytes]) -> m.PieceDigests:
     return m.PieceDigests(task, tuple(m.PieceDigest(piece, digest) for piece, digest in digests.items()))
 
 
-def _layout(join: m.TaskJoin) -> PieceLayout:
+def _layout(join: m.TaskJoin, line_rate: float | None) -> PieceLayout:
     """The first to join sets how the shard is cut, unless it cuts absurdly."""
-    layout = PieceLayout(join.size, max(0, join.piece_size) or piece_size_for(join.size))
-    return layout if layout.count <= _MAX_PIECES else PieceLayout(join.size, piece_size_for(join.size))
+    layout = PieceLayout(join.size, max(0, join.piece_size) or piece_size_for(join.size, line_rate))
+    return layout if layout.count <= _MAX_PIECES else PieceLayout(join.size, piece_size_for(join.size, line_rate))

@@ -108,7 +108,10 @@ class ParentLists:
     def _complete(self, swarm: Swarm, member: Member, now: float) -> Told:
         """Fill the list up and send it."""
         if swarm.trees is not None:
-            kept = [node for node in dict.fromkeys(swarm.trees.upstream(member.node)) if node in swarm.serving]
+            near = [*swarm.trees.upstream(member.node)]
+            if member.node in swarm.trees.roots:
+                near += swarm.trees.roots  # they help each other to read at the end
+            kept = [node for node in dict.fromkeys(near) if node in swarm.serving and node != member.node]
             kept += [node for node in member.parents if node in swarm.serving and node not in kept]
             kept = kept[: self._config.striped_candidates]
         else:

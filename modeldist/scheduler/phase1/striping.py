@@ -10,7 +10,7 @@ from modeldist.scheduler.phase1.config import Phase1Config
 from modeldist.scheduler.phase1.nodes import Node
 from modeldist.scheduler.phase1.swarm import Member, Swarm
 from modeldist.scheduler.phase1.trees import Trees
-from modeldist.scheduler.pieces import every
+from modeldist.scheduler.pieces import stripe
 
 _LEAST_PIECES = 64  # fewer are gone before a tree fills
 _PLANNING_SECONDS = 5e-5  # per member between two plans; planning takes about a tenth of it
@@ -93,7 +93,7 @@ def _behind(swarm: Swarm, trees: Trees, now: float) -> list[tuple[str, str]]:
     for node, home in trees.homes():
         upstream = trees.upstream(node)
         if upstream and (parent := swarm.members.get(upstream[home])) is not None:
-            lacking = parent.have & ~swarm.members[node].have & every(home, trees.fanout, total)
+            lacking = parent.have & ~swarm.members[node].have & stripe(home, trees.fanout, total)
             lags.setdefault(parent.node, []).append((lacking.bit_count(), node))
     found = []
     for parent_name, siblings in lags.items():

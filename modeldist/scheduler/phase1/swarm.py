@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from modeldist.artifact import Digest
 from modeldist.scheduler.messages import Location, PieceDigest, Priority
 from modeldist.scheduler.phase1.trees import Trees
-from modeldist.scheduler.pieces import PieceLayout, every
+from modeldist.scheduler.pieces import PieceLayout, stripe
 
 BLAKE3_BYTES = 32
 
@@ -181,7 +181,7 @@ class Swarm:
         if self.trees is None or self.reader:
             return self.all
         roots = self.trees.roots_at(member.node)
-        return sum(every(tree, self.trees.fanout, self.layout.count) for tree in roots)
+        return sum(stripe(tree, self.trees.fanout, self.layout.count) for tree in roots)
 
     # --- pieces ----------------------------------------------------------------------------------------------------
 

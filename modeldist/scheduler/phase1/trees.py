@@ -1,4 +1,4 @@
-"""Stripes: in a large swarm the pieces with `piece % fanout == s` travel down tree s, each node being inside one tree.
+"""Stripes: in a large swarm the pieces of stripe s (`pieces.stripe_of`) travel down tree s, each node being inside one.
 
 A node has `fanout` places for children, all in its home tree, and is a leaf of the others. So every uplink carries
 `fanout` streams of 1/fanout of the rate and every downlink receives as many: both are full, and a piece is at the last
@@ -8,10 +8,10 @@ tree on to other racks.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 
 _NEAR = 64  # of each tree
 
@@ -56,6 +56,7 @@ class Trees:
         self._rack_homes: list[list[str]] = [[] for _ in range(fanout)]
         self._rack_of: dict[str, str] = {}
         self._upstream: dict[str, tuple[str, ...]] = {}
+        self.roots: list[str] = []
         self.near: list[str] = []  # nodes few hops from a reader of the origin
 
     def __len__(self) -> int:
@@ -80,7 +81,8 @@ class Trees:
     def _wanting(self, group: _Rack) -> int:
         """The tree that lacks most places for children in this rack; the one that leaves the rack needs more."""
         lacking = [-self.fanout * len(homes) for homes in group.homes]
-        lacking[group.home] += self.fanout
+        if len(self._racks) > 1:
+            lacking[group.home] += self.fanout
         return max(range(self.fanout), key=lambda tree: lacking[tree])
 
     def remove(self, node: str) -> None:
@@ -122,8 +124,11 @@ class Trees:
     def plan(self) -> list[str]:
         """Work the changes in. Returns the nodes whose upstream is another now."""
         self.changed = False
-        trees = [self._tree(number) for number in range(self.fanout)]
+        left_over: list[tuple[_Rack, int, str]] = []
+        trees = [self._tree(number, left_over) for number in range(self.fanout)]
+        self._squeeze_in(trees, left_over)
         before, self._upstream = self._upstream, {}
+        self.roots = list(dict.fromkeys(next(iter(tree)) for tree in trees if tree))
         self.near = list(dict.fromkeys(node for tree in trees for node in islice(tree, _NEAR)))
         concerned = []
         for node in self._rack_of:
@@ -133,7 +138,29 @@ class Trees:
                 concerned.append(node)
         return concerned
 
-    def _tree(self, tree: int) -> dict[str, str]:
+    def _squeeze_in(self, trees: list[dict[str, str]], left_over: list[tuple[_Rack, int, str]]) -> None:
+        """Leaves for whom a tree has no place in their rack: to a rack mate that has places left in other trees, else
+        to those on whom nobody else depends, one more each."""
+        children = Counter(chain.from_iterable(tree.values() for tree in trees)) if left_over else Counter()
+        for group, tree, leaf in left_over:
+            parents, inside = trees[tree], set(group.homes[tree])
+            members = [node for node in group.order(tree) if node in parents or node == leaf]
+            able = [node for node in members if node not in group.leaves]
+            helper = min(able, key=lambda node: (children[node], node in inside), default=leaf)
+            if children[helper] >= self.fanout or (helper == leaf and not inside):  # nobody: the lowest inside
+                lowest = [node for node in parents if node in inside]
+                helper = min(reversed(lowest), key=children.__getitem__, default=group.head(tree))
+            if helper == leaf:  # it is the one that could help: it changes places with another
+                other = next((node for node in reversed(members) if node != leaf and node not in inside), "")
+                if other and parents[other]:
+                    parents[leaf], parents[other] = parents[other], leaf
+                else:
+                    parents[leaf] = group.head(tree)
+            else:
+                parents[leaf] = helper
+            children[helper] += 1
+
+    def _tree(self, tree: int, left_over: list[tuple[_Rack, int, str]]) -> dict[str, str]:
         """node -> parent, parents first."""
         order: list[str] = []
         for shift in range(self.fanout):
@@ -143,11 +170,14 @@ class Trees:
         for index, rack in enumerate(order):
             below = heads[index * self.fanout + 1 : (index + 1) * self.fanout + 1]
             self._attach(self._racks[rack], tree, heads[index], below, parents)
+            left_over += [
+                (self._racks[rack], tree, node) for node in self._racks[rack].order(tree) if node not in parents
+            ]
         return parents
 
     def _attach(self, group: _Rack, tree: int, head: str, racks: list[str], parents: dict[str, str]) -> None:
         """The rack's members and the heads of the racks below it, each to a place: its old one if that is still there,
-        else the highest that is free."""
+        else the highest that is free. Leaves may be left over."""
         close, others = racks[: self.fanout - 1], racks[self.fanout - 1 :]
         members = group.order(tree)
         places = dict.fromkeys((head, *group.homes[tree]), self.fanout)
@@ -169,8 +199,8 @@ class Trees:
         served: list[str] = []
         lowest: list[str] = []
         reached = deque([head])
-        while reached or inside or leaves:
-            if not reached:  # too few are inside: the lowest of them, on whom few depend, take one child more each
+        while reached or inside:
+            if not reached:  # the lowest, on whom few depend, take one child more each
                 lowest = lowest or served.copy()
                 reached.append(lowest.pop())
                 places[reached[0]] = 1

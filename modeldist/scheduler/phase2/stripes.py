@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from modeldist.scheduler.messages import Parent
 from modeldist.scheduler.phase2.parent import ParentLink
-from modeldist.scheduler.pieces import every
+from modeldist.scheduler.pieces import stripe, stripe_of
 
 _BACKLOG = 6  # pieces that a stripe's parent holds and this node lacks; with more it is late
 _PATIENCE_PIECES = 4  # times the time between two pieces of a stripe
@@ -19,7 +19,7 @@ class Stripes:
 
     def __init__(self, count: int, total: int, now: float) -> None:
         self.count = count
-        self.masks = [every(stripe, count, total) for stripe in range(count)]
+        self.masks = [stripe(index, count, total) for index in range(count)]
         self.loose = 0
         self._upstream: dict[int, str] = {}
         self._assigned: dict[str, int] = {}
@@ -29,18 +29,18 @@ class Stripes:
         """Phase 1's word on who brings which stripe. Stripes of nobody are read from the origin, or had from anyone."""
         before = self._upstream
         self._upstream = {
-            stripe: parent.node for parent in parents for stripe in range(self.count) if parent.stripes >> stripe & 1
+            index: parent.node for parent in parents for index in range(self.count) if parent.stripes >> index & 1
         }
         self._assigned.clear()
         self.loose = 0
-        for stripe, mask in enumerate(self.masks):
-            node = self._upstream.get(stripe)
+        for index, mask in enumerate(self.masks):
+            node = self._upstream.get(index)
             if node is None:
                 self.loose |= mask
                 continue
             self._assigned[node] = self._assigned.get(node, 0) | mask
-            if before.get(stripe) != node:
-                self._progressed[stripe] = now
+            if before.get(index) != node:
+                self._progressed[index] = now
 
     def from_(self, node: str) -> int:
         """The pieces that may be fetched from `node`."""
@@ -50,7 +50,7 @@ class Stripes:
         return node in self._assigned
 
     def arrived(self, piece: int, now: float) -> None:
-        self._progressed[piece % self.count] = now
+        self._progressed[stripe_of(piece, self.count)] = now
 
     def review(
         self, missing: int, holders: Mapping[str, int], links: Mapping[str, ParentLink], piece: float, now: float
@@ -58,11 +58,11 @@ class Stripes:
         """Which stripes are late, if a piece takes `piece` seconds at the rate of all parents together."""
         patience = max(_LEAST_PATIENCE, _PATIENCE_PIECES * self.count * piece)
         self.loose = 0
-        for stripe, mask in enumerate(self.masks):
-            node = self._upstream.get(stripe)
+        for index, mask in enumerate(self.masks):
+            node = self._upstream.get(index)
             if node is not None:
                 wanted = missing & mask
-                idle = now - self._progressed[stripe]
+                idle = now - self._progressed[index]
                 if not wanted or not _late(links.get(node), wanted & holders.get(node, 0), idle, patience, now):
                     continue
             self.loose |= mask
