@@ -30,8 +30,6 @@ def _scenario(name: str, shards: tuple[int, ...], nodes: tuple[NodeSpec, ...], r
         nodes,
         origin_rate=rate,
         verify_rate=30e9,
-        tick=0.05,
-        quantum=0.001,
         step=0.001,
         phase1=_FAST1,
         phase2=_FAST2,

@@ -39,8 +39,8 @@ class Scenario:
     outside all racks. `latency`: one way between nodes; `session_latency`: one way to the control plane, including
     the time to handle a message; `origin_latency`: from a range request to its first byte. `verify_rate`: bytes/s of
     digest checking. `stream_rate`: what one origin stream can bring at most. `quantum`: see `network`;
-    `step`: if it is not 0, `array_network` with this step takes its place. `tick`: how often time alone is acted upon,
-    by nodes and by the control plane.
+    `step`: if it is not 0, `array_network` with this step takes its place. `tick`, `control_tick`: how often nodes and
+    the control plane act upon time alone.
     """
 
     name: str
@@ -55,6 +55,7 @@ class Scenario:
     verify_rate: float = 2e9
     report_interval: float = 1.0
     tick: float = 0.1
+    control_tick: float = 0.1
     quantum: float = 0.001
     step: float = 0.0
     limit: float = 3600.0

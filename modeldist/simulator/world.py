@@ -101,10 +101,10 @@ class World:
 
     def _tick(self) -> None:
         self.deliver(self.phase1.tick(self.clock.now))
-        self.clock.after(self.scenario.tick, self._tick)
+        self.clock.after(self.scenario.control_tick, self._tick)
 
     def run(self) -> Result:
-        self.clock.after(self.scenario.tick, self._tick)
+        self.clock.after(self.scenario.control_tick, self._tick)
         self.clock.run(lambda: self._unfinished == 0, self.scenario.limit)
         live = [node for node in self.nodes.values() if node.spec.leave is None]
         wanted = {task for node in live for task in node.wanted}

@@ -35,6 +35,7 @@ class Requests:
         self._out = out
         self._shares = Shares(config.weights)
         self._open: dict[str, ParentLink] = {}  # links with tasks that may have something to fetch
+        self._guess = 0.0  # 0: to be found anew, since some goodput was measured
         self.stirred = False  # something happened since the last fill that may allow another request
         self.window = Window(config)
 
@@ -63,7 +64,9 @@ class Requests:
         self.stirred = False
         if not self._open:
             return
-        guess = guess_goodput(self._links.values())
+        if not self._guess:
+            self._guess = guess_goodput(self._links.values())
+        guess = self._guess
         while self.window.in_flight < self._config.max_in_flight:
             best = self._best(now, guess)
             if best is None:
@@ -135,6 +138,7 @@ class Requests:
 
     def _ended(self, request: Request) -> None:
         self.window.in_flight -= request.size
+        self._guess = 0.0
         self.stirred = True
         if (fetch := self._tasks.get(request.task)) is not None:
             fetch.answered(request)
