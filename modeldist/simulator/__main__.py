@@ -1,4 +1,4 @@
-"""`python -m modeldist.simulator [scenario …] [--seeds N] [--json] [--set name=value …]`"""
+"""`python -m modeldist.simulator [scenario …] [--seeds N] [--json] [--plots DIR] [--set name=value …]`"""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import json
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
+from modeldist.simulator.plots import draw
 from modeldist.simulator.presets import PRESETS, SMALL_PRESETS
 from modeldist.simulator.result import Result
 from modeldist.simulator.scenario import Scenario
@@ -69,6 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("scenario", nargs="*", help=f"of {', '.join(PRESETS)} (default: the small ones)")
     parser.add_argument("--seeds", type=int, default=1, help="runs per scenario")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--plots", type=Path, metavar="DIR", help="draw charts there (needs matplotlib)")
     parser.add_argument(
         "--set",
         action="append",
@@ -97,6 +100,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.json:
         json.dump([result.as_dict() for result in results], sys.stdout, indent=1)
         print()
+    if options.plots:
+        draw([result.as_dict() for result in results], options.plots)
     return 0 if all(result.complete for result in results) else 1
 
 

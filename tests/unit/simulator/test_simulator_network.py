@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
+from modeldist.simulator.array_network import ArrayNetwork
 from modeldist.simulator.bound import fluid_bound, node_bound
 from modeldist.simulator.clock import Clock
 from modeldist.simulator.network import Flow, Link, Network
 from modeldist.simulator.scenario import NodeSpec, Scenario
 
 
-def times(flows: list[tuple[Flow, int]], clock: Clock, network: Network) -> list[float]:
+def times(flows: list[tuple[Flow, int]], clock: Clock, network: Network | ArrayNetwork) -> list[float]:
     done: dict[int, float] = {}
     for index, (flow, size) in enumerate(flows):
         network.send(flow, size, lambda i=index: done.setdefault(i, clock.now))  # type: ignore[misc]
@@ -76,3 +79,37 @@ def test_the_bound_is_the_sharpest_of_the_cuts() -> None:
     seed = NodeSpec("seed", 100.0, 100.0, holds=True)
     assert fluid_bound(scenario(seed, NodeSpec("n", 1.0, 1000.0), origin_rate=1.0)) == 1.0
     assert fluid_bound(scenario(seed)) == 0.0
+
+
+def array_network(clock: Clock) -> ArrayNetwork:
+    return ArrayNetwork(clock, 0.01)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_arrays_give_the_same_shares_as_the_heap(seed: int) -> None:
+    chance = random.Random(seed)
+    ends = []
+    for build in (lambda clock: Network(clock, 0.0), lambda clock: ArrayNetwork(clock, 0.001)):
+        chance.seed(seed)
+        clock, links = Clock(), [Link(f"l{index}", chance.uniform(50, 200)) for index in range(6)]
+        flows = [
+            (Flow(tuple(chance.sample(links, chance.randint(1, 3))), cap=chance.choice((30.0, float("inf")))), 100)
+            for _ in range(20)
+        ]
+        ends.append(times(flows, clock, build(clock)))
+    assert ends[1] == pytest.approx(ends[0], rel=0.02, abs=0.05)
+
+
+def test_a_stopped_flow_in_arrays_brings_nothing_more_and_its_place_is_used_again() -> None:
+    clock = Clock()
+    network = array_network(clock)
+    flow, other, seen = Flow((link := Link("link", 100.0),)), Flow((link,)), []
+    network.send(flow, 100, lambda: seen.append("stopped"))
+    network.send(other, 75, lambda: seen.append("other"))
+    clock.at(1.0, lambda: seen.append(round(network.sent_of_head(flow), -1)))
+    clock.at(1.0, lambda: network.stop(flow))
+    clock.at(1.1, lambda: network.send(Flow((link,)), 10, lambda: seen.append("third")))
+    clock.run(lambda: False, 10.0)
+    assert seen == [50, "third", "other"]
+    assert network.sent_of_head(flow) == 0.0
+    assert link.carried == 85

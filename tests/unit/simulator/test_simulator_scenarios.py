@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -92,6 +93,46 @@ def test_nodes_that_want_different_shards() -> None:
     result = simulate(Scenario("mixed", tuple(16 * MIB for _ in range(5)), nodes, origin_rate=RATE))
     assert result.complete
     assert result.a == 1.0
+
+
+def striped(per_rack: int) -> Scenario:
+    """Sixty nodes, ten seconds at 10 Gbit, uplinks 4:1."""
+    rate, size = 10_000 * MBIT, 12_500_000_000
+    nodes = tuple(NodeSpec(f"n{i}", rate, rate, rack=f"r{i // per_rack}" if per_rack else "") for i in range(60))
+    uplinks = {node.rack: per_rack * rate / 4 for node in nodes if node.rack}
+    shape = Scenario("striped", (size,), nodes, origin_rate=rate, rack_rate=uplinks, verify_rate=30e9, step=0.001)
+    return replace(shape, piece_size=size // 256, phase1=Phase1Config(digest_messages=40_000))
+
+
+def test_a_large_swarm_is_striped_and_near_the_limit() -> None:
+    small = striped(per_rack=0)
+    result = simulate(small)
+    assert result.complete
+    assert result.a == 1.0
+    assert result.r <= 1.12
+    exact = simulate(replace(small, step=0.0))
+    assert result.seconds == pytest.approx(exact.seconds, rel=0.05)
+
+
+def test_a_striped_swarm_enters_each_rack_once() -> None:
+    result = simulate(striped(per_rack=10))
+    assert result.r <= 1.15
+    assert max(result.rack_in.values()) <= 1.05 * result.unique_bytes
+
+
+def test_a_striped_swarm_loses_nodes_and_roots_and_goes_on() -> None:
+    rate = 100 * MBIT
+    nodes = tuple(NodeSpec(f"n{i}", rate, rate, leave=2.0 + i / 7 if i % 7 == 0 else None) for i in range(60))
+    result = simulate(Scenario("losses", (64 * MIB,), nodes, origin_rate=rate, step=0.002))
+    assert result.complete
+    assert result.a <= 1.1
+    assert result.r <= 2.0
+
+
+def test_charts_are_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    assert main(["one", "--json", "--plots", str(tmp_path)]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["completion.png", "origin.png", "uplinks.png"]
 
 
 def test_a_run_that_cannot_end_says_so() -> None:
