@@ -78,6 +78,7 @@ class Engine:
         self._offers = Offers(store)
         self._reporter = Reporter(LoadMeter(clock), clock)
         self._report_soon = asyncio.Event()
+        self._report_now = asyncio.Event()
         self._loop = Loop()
         self.session = SessionKeeper(
             link, self._hello, self._session_open, self._on_message, rng, busy=lambda: bool(self.node.fetches)
@@ -88,7 +89,13 @@ class Engine:
         self._peer_fetches = PeerFetches(self.node, self._parents, self._verifier, clock, fail=self._fail)
         self.shards = Shards(self.node, self._parents, self._completed)
         self._leases = LeaseReads(
-            self.node, readers, self._verifier, self._parents, fail=self._fail, report_soon=self._report_soon.set
+            self.node,
+            readers,
+            self._verifier,
+            self._parents,
+            fail=self._fail,
+            report_soon=self._report_soon.set,
+            report_now=self._report_now.set,
         )
         self.shards.leases = self._leases
         self.inbox = Inbox(self.node, self.shards)
@@ -224,14 +231,16 @@ class Engine:
             self.shards.join(self.node.fetches.values())
 
     async def _reports(self) -> None:
-        """One report an interval; sooner (but coalesced) when pieces read from the origin wait to be made known."""
+        """One report an interval; sooner (but coalesced) when pieces read from the origin wait to be made known, and at
+        once when nothing is left to read."""
         while True:
             try:
                 await asyncio.wait_for(self._report_soon.wait(), self._reporter.interval)
-                await asyncio.sleep(self._reporter.coalesce)
+                await asyncio.wait_for(self._report_now.wait(), self._reporter.coalesce)
             except TimeoutError:
                 pass
             self._report_soon.clear()
+            self._report_now.clear()
             if not self.session.connected:
                 continue
             fetches = [fetch for fetch in self.node.fetches.values() if fetch.joined]

@@ -31,7 +31,8 @@ TRANSIENT = (OriginUnavailable, RateLimited, OriginProtocolError)
 
 
 class LeaseReads:
-    """`fail` ends a shard's fetch; `report_soon` asks for a report before its time."""
+    """`fail` ends a shard's fetch; `report_soon` asks for a report before its time, `report_now` for one that waits for
+    no more news: this node reads nothing until it is granted more."""
 
     def __init__(
         self,
@@ -42,11 +43,13 @@ class LeaseReads:
         *,
         fail: Callable[[ShardFetch, ModeldistError], None],
         report_soon: Callable[[], None],
+        report_now: Callable[[], None],
     ) -> None:
         self._node = node
         self._parents = parents
         self._fail = fail
         self._report_soon = report_soon
+        self._report_now = report_now
         callbacks = LeaseCallbacks(on_piece=self._piece, on_end=self._end)
         self._reads = OriginReads(readers, verifier, node.config.origin_streams, callbacks)
 
@@ -110,6 +113,8 @@ class LeaseReads:
     def _ended(self, read: LeaseRead) -> None:
         fetch, task = read.fetch, read.fetch.shard.digest
         self._reads.ended(read)
+        if self._reads.idle:
+            self._report_now()
         fetch.reads.discard(read)
         fetch.origin_bytes += read.bytes
         fetch.release()

@@ -53,13 +53,14 @@ class LeaseCallbacks:
 
 
 class OriginReads:
-    """Runs lease reads on at most `streams` threads, keeping connections to the origin open between leases."""
+    """Runs lease reads on `streams` threads, and as many for those of small shards; keeps connections to the origin
+    open between leases."""
 
     def __init__(self, readers: Readers, verifier: Verifier, streams: int, callbacks: LeaseCallbacks) -> None:
         self._readers = readers
         self._verifier = verifier
         self._callbacks = callbacks
-        self._pool = ThreadPoolExecutor(streams, thread_name_prefix="origin")
+        self._pool = ThreadPoolExecutor(2 * streams, thread_name_prefix="origin")
         self._idle: dict[Digest, list[RangeReader]] = defaultdict(list)
         self._lock = threading.Lock()
         self._running: dict[tuple[Digest, int], LeaseRead] = {}
@@ -78,6 +79,11 @@ class OriginReads:
         for (digest, _), read in list(self._running.items()):
             if digest == task:
                 read.stopped = True
+
+    @property
+    def idle(self) -> bool:
+        """No lease is being read or waits for a thread."""
+        return not self._running
 
     def ended(self, read: LeaseRead) -> None:
         """The engine has dealt with the end of this read."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from modeldist.bench.runs import Run
 Fetch = Callable[[Path], Run]
 """Fetch into this empty directory."""
 
+_LARGE = 1 << 20  # bytes
 _ARIA2C = ["aria2c", "-q", "-x16", "-s16", "--min-split-size=1M", "--file-allocation=falloc"]
 
 
@@ -32,11 +34,20 @@ class Program:
         return not self.binary or which(self.binary) is not None
 
     def into(self, directory: Path) -> Callable[[], Run]:
-        """Runs of it, each into a fresh directory under `directory` that is removed afterwards."""
+        """Runs of it, each into a fresh directory under `directory`.
+
+        What is large there gives its space back afterwards; the small files stay until `directory` goes. A filesystem
+        that has just removed a thousand inodes is slow to make the next ones, which would be the next run's.
+        """
 
         def run() -> Run:
-            with tempfile.TemporaryDirectory(dir=directory) as place:
-                return self.fetch(Path(place))
+            place = Path(tempfile.mkdtemp(dir=directory))
+            found = self.fetch(place)
+            for path in place.rglob("*"):
+                if path.is_file() and path.stat().st_size > _LARGE:
+                    path.chmod(0o600)
+                    os.truncate(path, 0)
+            return found
 
         return run
 

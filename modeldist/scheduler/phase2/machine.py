@@ -236,7 +236,7 @@ class Phase2:
         fetch = self._tasks.get(event.task)
         if fetch is None or fetch.complete:
             return
-        if self._reading.add(event):
+        if self._reading.add(event, small=fetch.layout.size <= m.SMALL_SHARD):
             fetch.leased = self._reading.bits_of(event.task)
             self._read_next()
 

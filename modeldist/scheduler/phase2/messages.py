@@ -14,6 +14,10 @@ from modeldist.scheduler.pieces import PieceLayout, PieceSet
 # --- events --------------------------------------------------------------------------------------------------------
 
 
+SMALL_SHARD = 1 << 20
+"""Bytes; leases of shards up to this size are read beside the others, by as many readers."""
+
+
 @dataclass(frozen=True, slots=True)
 class TaskAdded:
     """Start fetching. `have` is what a partial file already holds, verified."""

@@ -12,6 +12,7 @@ from modeldist.scheduler.phase2.messages import LeaseArrived
 @dataclass(slots=True)
 class HeldLease:
     arrived: LeaseArrived
+    small: bool
     reading: bool = False
 
     @property
@@ -20,20 +21,21 @@ class HeldLease:
 
 
 class Reading:
-    """At most `streams` leases are read at a time. A lease that follows another waits for that one's end."""
+    """At most `streams` leases are read at a time, and as many of small shards beside them, which cost round trips and
+    interpreter time where the others cost bytes. A lease that follows another waits for that one's end."""
 
     def __init__(self, streams: int) -> None:
         self._streams = streams
         self._held: dict[tuple[Digest, int], HeldLease] = {}
         self._live: set[int] = set()
-        self._reading = 0
+        self._reading = {False: 0, True: 0}  # by whether the shards are small
 
-    def add(self, arrived: LeaseArrived) -> bool:
+    def add(self, arrived: LeaseArrived, *, small: bool) -> bool:
         """False when it is known already."""
         key = (arrived.task, arrived.lease)
         if key in self._held:
             return False
-        self._held[key] = HeldLease(arrived)
+        self._held[key] = HeldLease(arrived, small)
         self._live.add(arrived.lease)
         return True
 
@@ -41,20 +43,19 @@ class Reading:
         held = self._held.pop((task, lease), None)
         if held is not None:
             self._live.discard(lease)
-            self._reading -= held.reading
+            self._reading[held.small] -= held.reading
         return held
 
     def start(self) -> Iterator[LeaseArrived]:
         """Leases to begin reading now, oldest first."""
-        if self._reading >= self._streams:
+        if min(self._reading.values()) >= self._streams:
             return
         for held in self._held.values():
-            if not held.reading and held.arrived.after not in self._live:
+            free = self._reading[held.small] < self._streams
+            if free and not held.reading and held.arrived.after not in self._live:
                 held.reading = True
-                self._reading += 1
+                self._reading[held.small] += 1
                 yield held.arrived
-                if self._reading >= self._streams:
-                    return
 
     def bits_of(self, task: Digest) -> int:
         bits = 0
