@@ -69,6 +69,9 @@ class SizeMismatch(ModelPackError):
 class InvalidTar(ModelPackError):
     """An archive that is damaged, holds forbidden entries, or exceeds a limit."""
 
+    def __init__(self, message: str, *, remedy: str = "The archive is refused as a whole; tell its publisher.") -> None:
+        super().__init__(message, remedy=remedy)
+
 
 class InvalidSafetensors(ModelPackError):
     """A safetensors header that breaks the format."""

@@ -126,7 +126,7 @@ def _checked(
     files: set[str] = set()
     for number, found in enumerate(stream, start=1):
         if number > limits.entries:
-            raise InvalidTar(f"The archive has more than {limits.entries} entries.", remedy=_REMEDY)
+            raise InvalidTar(f"The archive has more than {limits.entries} entries.")
         if (entry := select(found)) is None:
             continue
         name = _clean(entry)
@@ -149,7 +149,7 @@ def _checked(
                 )
             files.add(name)
         else:
-            raise InvalidTar(f"The archive's {name!r} is a {entry.type}, which is not unpacked.", remedy=_REMEDY)
+            raise InvalidTar(f"The archive's {name!r} is a {entry.type}, which is not unpacked.")
         target = _without_dot(entry.target) if entry.type == "hardlink" else entry.target
         yield replace(entry, name=name, target=target)
 

@@ -16,6 +16,7 @@ BLOCK = 512
 CHUNK = 1024 * 1024
 MAX_EXTENSION = 1024 * 1024  # bytes of one pax or long-name header
 MAX_EXTENSIONS = 128 * 1024 * 1024  # bytes of all of them: 100,000 entries of more than a kilobyte each
+MAX_RECORDS = 500_000  # of all pax headers: the same entries with five each
 
 EntryType = Literal["file", "directory", "symlink", "hardlink", "special"]
 
@@ -55,6 +56,7 @@ class TarStream:
         self._left = 0  # bytes of the current body
         self._padding = 0
         self._extensions = 0  # bytes of extension headers so far
+        self._records = 0
 
     def __iter__(self) -> Iterator[TarEntry]:
         extended: dict[str, str] = {}
@@ -125,13 +127,33 @@ class TarStream:
         self._exactly(-size % BLOCK)
         if kind in (b"L", b"K"):
             return {"path" if kind == b"L" else "linkpath": _text(data)}
-        records = _pax_records(data)
+        records = self._pax_records(data)
         if any(key.startswith("GNU.sparse") for key in records):
             raise InvalidTar("The archive holds a sparse file.")
         known = {key: value for key, value in records.items() if key in ("path", "linkpath", "size")}
         if kind == b"g" and known:
             raise InvalidTar(f"The archive sets {sorted(known)} for all its entries at once.")
         return known
+
+    def _pax_records(self, data: bytes) -> dict[str, str]:
+        """`<length> <key>=<value>\\n`, the length counting the whole record."""
+        records: dict[str, str] = {}
+        start = 0
+        while start < len(data):
+            self._records += 1
+            if self._records > MAX_RECORDS:
+                raise InvalidTar(f"The archive has more than {MAX_RECORDS} records in its pax headers.")
+            digits, space, _ = data[start : start + 20].partition(b" ")
+            end = start + (int(digits) if space and digits.isdigit() else 0)
+            key, equals, value = data[start + len(digits) + 1 : end - 1].partition(b"=")
+            if not equals or data[end - 1 : end] != b"\n" or b"\0" in key + value:
+                raise InvalidTar("The archive has a damaged pax header.")
+            try:
+                records[key.decode()] = value.decode()
+            except UnicodeDecodeError:
+                raise InvalidTar("The archive has a pax header that is not UTF-8.") from None
+            start = end
+        return records
 
 
 def _entry(header: bytes, extended: dict[str, str]) -> TarEntry:
@@ -184,21 +206,3 @@ def _check_sum(header: bytes) -> None:
     others = header[:148] + b" " * 8 + header[156:]
     if promised != sum(others):
         raise InvalidTar("The archive has a damaged header, or is no tar.")
-
-
-def _pax_records(data: bytes) -> dict[str, str]:
-    """`<length> <key>=<value>\\n`, the length counting the whole record."""
-    records: dict[str, str] = {}
-    start = 0
-    while start < len(data):
-        digits, space, _ = data[start : start + 20].partition(b" ")
-        end = start + (int(digits) if space and digits.isdigit() else 0)
-        key, equals, value = data[start + len(digits) + 1 : end - 1].partition(b"=")
-        if not equals or data[end - 1 : end] != b"\n" or b"\0" in key + value:
-            raise InvalidTar("The archive has a damaged pax header.")
-        try:
-            records[key.decode()] = value.decode()
-        except UnicodeDecodeError:
-            raise InvalidTar("The archive has a pax header that is not UTF-8.") from None
-        start = end
-    return records

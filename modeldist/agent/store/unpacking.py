@@ -71,17 +71,24 @@ def unpack(artifact: Artifact, blobs: Blobs, folder: Path, claim: Callable[[int]
                     source, file.encoding, folder, links=True, names=names, select=select, claim=claim
                 )
         except (UnsafeName, InvalidTar) as error:
-            raise UnsafeArtifact(f"{artifact.name}, {file.path}: {error.message}", remedy=error.remedy) from error
+            raise UnsafeArtifact(
+                f"{_called(artifact)}, layer {file.path} ({file.digest}): {error.message}", remedy=error.remedy
+            ) from error
         for member in unpacked.files:
             _seal(folder / member.path, executable=member.executable)
             found[member.path] = trees.entry(Digest(member.digest), member.size)
         links += [path for path, _ in unpacked.links]
     if not found and (subtree := next((file.subtree for file in archives if file.subtree), "")):
         raise Unsupported(
-            f"{artifact.name} is a container image that holds nothing below /{subtree}.",
+            f"{_called(artifact)} is a container image that holds nothing below /{subtree}.",
             remedy="Models are taken from images only as KServe does; check the reference.",
         )
     return Unpacked(found, tuple(links))
+
+
+def _called(artifact: Artifact) -> str:
+    """As people refer to it."""
+    return f"{artifact.name}:{artifact.tag}" if artifact.tag else artifact.reference
 
 
 def linked(folder: Path, links: Iterable[str], tree: Mapping[str, trees.TreeFile]) -> dict[str, trees.TreeFile]:

@@ -205,9 +205,27 @@ def test_an_archive_that_would_harm(
     reference = publish(faulty, {weight("tar"): archive(FILES, *members)})
     sentence = shell.fails(11, "pull", reference)
     assert words in sentence
-    assert "org/packed" in sentence
+    assert f"{reference}, layer weight-0 (sha256:" in sentence
     assert "tell its publisher" in sentence
     assert not list(shell.store.rglob("snapshots/*/*"))
+
+
+@pytest.mark.parametrize(
+    ("packing", "data", "words"),
+    [
+        ("tar+gzip", b"no gzip", "cannot be decompressed"),
+        ("tar", archive(FILES)[:700], "ends in the middle of a file"),
+        ("tar", b"x" * 2048, "checksum"),
+    ],
+    ids=["no gzip", "short", "no tar"],
+)
+def test_a_damaged_archive(shell: Shell, faulty: FaultyRegistry, packing: str, data: bytes, words: str) -> None:
+    """It is said of what, and what to do."""
+    reference = publish(faulty, {weight(packing): data})
+    sentence = shell.fails(11, "pull", reference)
+    assert f"{reference}, layer weight-0 (sha256:" in sentence
+    assert words in sentence
+    assert "tell its publisher" in sentence
 
 
 def test_an_archive_that_swells(shell: Shell, faulty: FaultyRegistry) -> None:

@@ -248,6 +248,13 @@ def test_endless_extension_headers():
         tar_entries(io.BytesIO(longest * (MAX_EXTENSIONS // MAX_EXTENSION)), "tar")
 
 
+def test_endless_pax_records():
+    """Each costs more than its bytes do, so they are counted besides."""
+    header = pax_archive(b"x", b"5 a=\n" * (MAX_EXTENSION // 5)).getvalue()
+    with pytest.raises(InvalidTar, match=r"records in its pax headers\. .*tell its publisher"):
+        tar_entries(io.BytesIO(header[: 512 + MAX_EXTENSION] * 4), "tar")
+
+
 def test_pax_headers_that_say_nothing_of_weight():
     assert tar_entries(pax_archive(b"g", b"17 comment=hello\n"), "tar").entries[0].name == "a"
 
