@@ -122,8 +122,12 @@ class Dialer:
             raise _unreachable(host, sock.getpeername()[1], f"TLS failed ({error})") from error
 
 
-class CertificateRefused(OriginUnavailable):
-    """A certificate that does not verify: trying again will not help."""
+class WillNotPass(OriginUnavailable):
+    """Trying again will not help."""
+
+
+class CertificateRefused(WillNotPass):
+    """A certificate that does not verify."""
 
 
 # --- proxies -------------------------------------------------------------------------------------------------------
@@ -151,7 +155,7 @@ def _proxy_for(endpoint: Endpoint) -> _Proxy | None:
     except ValueError:
         port = 0
     if split.scheme != "http" or not split.hostname or not port:
-        raise OriginUnavailable(
+        raise WillNotPass(
             f"{endpoint.authority}: the proxy {split.scheme}://{split.hostname or '?'} is not an http:// proxy.",
             remedy="Set HTTPS_PROXY to http://host:port, or add the origin to NO_PROXY.",
         )

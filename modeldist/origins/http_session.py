@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 from modeldist.errors import OriginProtocolError, OriginUnavailable
 from modeldist.origins.http_answers import TryAgain
 from modeldist.origins.http_body import BUFFER_SIZE, copy_body
-from modeldist.origins.http_dialing import CertificateRefused, Connection, Dialer
+from modeldist.origins.http_dialing import Connection, Dialer, WillNotPass
 from modeldist.origins.http_redirects import (
     MAX_REDIRECTS,
     REDIRECT_STATUSES,
@@ -135,7 +135,7 @@ class HttpSession:
     def _dial(self, endpoint: Endpoint, allowed: frozenset[Zone] | None) -> Connection:
         try:
             return self._dialer.dial(endpoint, allowed)
-        except CertificateRefused:
+        except WillNotPass:
             raise
         except OriginUnavailable as error:
             raise TryAgain(error) from error

@@ -10,6 +10,7 @@ import asyncio
 import os
 import random
 import re
+import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
@@ -101,7 +102,7 @@ class HuggingFaceOrigin:
 
     @property
     def _timeout(self) -> float:
-        return self._settings.http.stall_timeout
+        return min(self._settings.http.stall_timeout, self._settings.http.answer_timeout)
 
     def _token(self) -> str | None:
         if self._settings.hf_token is not None:
@@ -116,14 +117,14 @@ class HuggingFaceOrigin:
 
     async def _ask(self, reference: str, repo: str, question: Callable[[HfApi], _Answer]) -> _Answer:
         """Put a question to the hub in a thread, patiently."""
-        attempt = 0
+        attempt, until = 0, time.monotonic() + self._settings.http.answer_patience
         while True:
             try:
                 return await asyncio.to_thread(self._put, reference, repo, question)
             except TryAgain as again:
                 attempt += 1
                 pause = pause_before(attempt, again.after, self._settings.http, random.random())
-                if pause is None:
+                if pause is None or (again.after is None and time.monotonic() + pause >= until):
                     raise again.error from again
             await asyncio.sleep(pause)
 

@@ -72,12 +72,14 @@ class RangedHttp:
         self._session.close()
 
     def _patiently(self, ask: Callable[[], Answer]) -> Answer:
-        failures = 0
+        failures, until = 0, self._clock() + self._settings.answer_patience
         while True:
             try:
                 return ask()
             except TryAgain as again:
                 failures += 1
+                if again.after is None and self._clock() >= until:
+                    raise again.error from again
                 self._wait(again, failures, lambda _: None)
 
     def _success(self, method: str, source: Source, headers: Mapping[str, str]) -> Answer:

@@ -1,0 +1,38 @@
+"""Questions that are never answered, or cannot even be asked, end with a sentence; not after every possible retry."""
+
+from __future__ import annotations
+
+import pytest
+
+from modeldist.errors import OriginUnavailable
+from modeldist.origins.router import Origins
+from modeldist.origins.settings import HttpSettings, OriginSettings
+from tests.servers.drips import SlowServer
+
+PATIENT = HttpSettings(stall_timeout=0.2, answer_patience=0.3, retries=1000, backoff=0.01, backoff_cap=0.01)
+
+
+@pytest.mark.parametrize("kind", ["hf", "http"])
+async def test_an_origin_that_says_nothing(kind: str) -> None:
+    with SlowServer() as server:
+        origins = Origins(OriginSettings(hf_endpoint=f"http://{server.host}", hf_token=lambda: None, http=PATIENT))
+        reference = "hf://org/model" if kind == "hf" else f"http://{server.host}/model.bin"
+        try:
+            with pytest.raises(OriginUnavailable, match=server.host):
+                await origins.resolve(reference)
+        finally:
+            await origins.close()
+        assert 1 <= server.requests <= 4
+
+
+async def test_a_proxy_with_a_malformed_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is wrong now and in a minute: with so many retries, trying again would take hours."""
+    monkeypatch.setenv("http_proxy", "http://proxy.invalid:port")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    origins = Origins(OriginSettings(plain_http_hosts=frozenset({"origin.invalid"}), http=HttpSettings(retries=1000)))
+    try:
+        with pytest.raises(OriginUnavailable, match=r"proxy http://proxy.invalid is not .* Set HTTPS_PROXY"):
+            await origins.resolve("http://origin.invalid/model.bin")
+    finally:
+        await origins.close()
