@@ -1,0 +1,95 @@
+"""A shard of one small piece: no name before it is a blob, a lock that costs no inode, nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from modeldist.agent.store import ShardLocked, Store
+from modeldist.agent.store.range_locks import RangeLocks
+from tests.integration.store.made_models import KIB, content, digest_of, receive, shard_of
+
+DATA = content(8 * KIB)
+SHARD = shard_of(DATA)
+PIECE = 64 * KIB
+
+
+def left_behind(store: Store) -> list[Path]:
+    return [*(store.root / "partial").iterdir(), *(store.root / "tmp").iterdir()]
+
+
+def test_it_has_no_name_until_it_is_a_read_only_blob(store: Store) -> None:
+    with store.begin(SHARD, PIECE) as partial:
+        receive(partial, DATA)
+        assert left_behind(store) == []
+        partial.start_writing()
+        assert partial.commit() == SHARD.digest
+    path = store.path(SHARD.digest)
+    assert path is not None
+    assert path.read_bytes() == DATA
+    assert path.stat().st_mode & 0o777 == 0o444
+    assert left_behind(store) == []
+
+
+def test_a_late_write_cannot_reach_the_blob(store: Store) -> None:
+    with store.begin(SHARD, PIECE) as partial:
+        receive(partial, DATA)
+        partial.commit()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.pwrite(partial.fd, b"late", 0)
+
+
+def test_closed_before_its_end_it_is_gone(store: Store) -> None:
+    with store.begin(SHARD, PIECE) as partial:
+        receive(partial, DATA)
+    assert left_behind(store) == []
+    with store.begin(SHARD, PIECE) as again:
+        assert not again.have()
+
+
+def test_nobody_else_begins_it_meanwhile(store: Store) -> None:
+    other = Store.open(store.root)
+    try:
+        with store.begin(SHARD, PIECE):
+            for one in (store, other):
+                with pytest.raises(ShardLocked):
+                    one.begin(SHARD, PIECE)
+                assert not one.wait_unlocked(SHARD.digest, 0)
+        assert other.wait_unlocked(SHARD.digest, 0)
+        other.begin(SHARD, PIECE).close()
+    finally:
+        other.close()
+
+
+def test_where_files_cannot_be_nameless_it_gets_a_folder(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "O_TMPFILE", 0)  # a directory cannot be opened for writing: EISDIR, as on such filesystems
+    with store.begin(SHARD, PIECE) as partial:
+        receive(partial, DATA)
+        assert [path.name for path in left_behind(store)] == [SHARD.digest.replace(":", "-")]
+        partial.commit()
+    assert store.has(digest_of(DATA))
+    assert left_behind(store) == []
+
+
+def test_the_locks_of_a_process_that_died_are_free(tmp_path: Path) -> None:
+    path = tmp_path / "locks"
+    code = (
+        "import sys; from pathlib import Path; from modeldist.agent.store.range_locks import RangeLocks\n"
+        "locks = RangeLocks(Path(sys.argv[1])); held = locks.try_lock('a'); print('held', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert holder.stdout is not None and holder.stdin is not None
+    with holder, holder.stdout, holder.stdin:
+        assert holder.stdout.readline() == b"held\n"
+        locks = RangeLocks(path)
+        assert locks.try_lock("a") is None
+        assert locks.is_locked("a")
+        holder.kill()
+        holder.wait()
+        assert locks.wait_unlocked("a", 10)
+        assert locks.try_lock("a") is not None
+        locks.close()
