@@ -45,7 +45,8 @@ def as_ours(error: Exception, reference: str, page: str) -> Exception:
     if isinstance(error, httpx2.TransportError | OSError) and not isinstance(error, hub.FileMetadataError):
         return TryAgain(
             OriginUnavailable(
-                f"{reference}: {page} cannot be reached: {error}.", remedy="Check the network and HF_ENDPOINT."
+                f"{reference}: {page} cannot be reached: {error}.",
+                remedy="Check the network, the proxy settings and HF_ENDPOINT.",
             )
         )
     return OriginProtocolError(

@@ -36,3 +36,14 @@ async def test_a_proxy_with_a_malformed_port(monkeypatch: pytest.MonkeyPatch) ->
             await origins.resolve("http://origin.invalid/model.bin")
     finally:
         await origins.close()
+
+
+async def test_a_hub_behind_a_proxy_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    http = HttpSettings(retries=0)
+    origins = Origins(OriginSettings(hf_endpoint="http://hub.invalid", hf_token=lambda: None, http=http))
+    try:
+        with pytest.raises(OriginUnavailable, match="the proxy settings"):
+            await origins.resolve("hf://org/model")
+    finally:
+        await origins.close()
