@@ -79,7 +79,7 @@ def _add(peers: lt.session, torrent: str, folder: str, *, seeding: bool) -> lt.t
     wanted.save_path = folder
     wanted.flags &= ~(lt.torrent_flags.auto_managed | lt.torrent_flags.paused)
     if seeding:
-        wanted.flags |= lt.torrent_flags.seed_mode | lt.torrent_flags.super_seeding
+        wanted.flags |= lt.torrent_flags.seed_mode
     return peers.add_torrent(wanted)
 
 
