@@ -1,8 +1,8 @@
 """The server's end of a WebSocket, for uvicorn: the handshake goes through the application as ASGI has it, and then a
 conversation gets the frames, without a task, a queue or a timer of its own.
 
-Framing is the `websockets` library's. What uvicorn brings itself costs five thousand sessions three times the memory and, per
-message, two system calls and five coroutines more (docs/adr/0012-agent-sessions.md).
+Framing is the `websockets` library's. What uvicorn brings itself took three times the memory per agent, and per message
+two system calls more, to pause and resume reading (docs/adr/0012-agent-sessions.md).
 """
 
 from __future__ import annotations
