@@ -42,7 +42,9 @@ class Asking:
         """It asks for nothing more of this task."""
         asking = self.origin(swarm.origin).asking
         tasks = asking.get(node, {})
-        tasks.pop(swarm.task, None)
+        if tasks.pop(swarm.task, self) is None:
+            swarm.askers -= 1
+            self.origin(swarm.origin).asks -= 1
         if not tasks and asking.pop(node, None) is not None:
             self.uncap(swarm.origin)  # the others' quotas grow
 
@@ -50,7 +52,11 @@ class Asking:
         swarm.parked.pop(member.node, None)
         budget = self.origin(swarm.origin)
         budget.turn(member.node)
-        budget.asking.setdefault(member.node, {})[swarm.task] = None
+        tasks = budget.asking.setdefault(member.node, {})
+        if swarm.task not in tasks:
+            tasks[swarm.task] = None
+            swarm.askers += 1
+            budget.asks += 1
         budget.queue((member.node, swarm.task), int(member.priority))
         self.dirty[swarm.origin] = None
 

@@ -61,6 +61,7 @@ class OriginBudget:
     refilled: float | None = None
     turns: dict[str, Turn] = field(default_factory=dict)
     asking: dict[str, dict[Digest, None]] = field(default_factory=dict)  # node -> tasks it asks for
+    asks: int = 0  # tasks in `asking`, of all nodes together
     waiting: list[tuple[int, int, float, int, Asker]] = field(default_factory=list)
     _queued: set[Asker] = field(default_factory=set)
     _order: int = 0

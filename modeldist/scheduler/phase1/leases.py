@@ -227,7 +227,9 @@ class LeaseDesk:
         if self._config.alone:
             least, most = self._config.alone_bytes
             return -(-min(max(layout.size // 16, least), most) // layout.piece_size)
-        fair = pieces.bit_count() // (4 * max(len(budget.asking), budget.limits.target_streams))
+        # Who asks for several tasks shares out its turns between them, and so does the origin its streams.
+        turns = 4 * max(1, swarm.askers) * max(len(budget.asking), budget.limits.target_streams)
+        fair = pieces.bit_count() * max(budget.asks, 1) // turns
         in_time = int((node.lease_rate or 0.0) * self._config.lease_seconds) // layout.piece_size
         # Rates measured while few streams share the link are too high: sizes at most double from lease to lease.
         grown = 2 * node.lease_bytes // layout.piece_size

@@ -13,7 +13,8 @@ from modeldist.scheduler.phase1.trees import Trees
 from modeldist.scheduler.pieces import stripe
 
 _LEAST_PIECES = 64  # fewer are gone before a tree fills
-_PLANNING_SECONDS = 5e-5  # per member between two plans; planning takes about a tenth of it
+_PAUSE, _PAUSE_EACH = 0.2, 5e-5  # seconds between two plans, and more for each member: it takes 3e-6 or less for each
+_AT_ONCE = 2000  # members of the swarms planned in one tick
 _JUDGING_SECONDS = 0.5
 _SLOW = 0.6  # of the median
 _PROVEN = 3  # judgings in a row
@@ -46,17 +47,22 @@ class Striping:
         trees.add(member.node, member.location.rack, leaf=member.node not in swarm.serving)
 
     def plan(self, now: float) -> Iterator[tuple[Swarm, list[str]]]:
-        """Plan where something changed, but so seldom that it stays a small part of the work. Yields the members with
-        other upstreams than before."""
+        """Plan where something changed, but so seldom and so little at once that it holds nothing up. Yields the
+        members with other upstreams than before."""
         striped = [swarm for swarm in self._swarms.values() if swarm.trees is not None]
         if striped and now >= self._next_judging:
             self._next_judging = now + _JUDGING_SECONDS
             self._judge(striped, now)
-        for swarm in striped:
+        planned = 0
+        for swarm in sorted(striped, key=lambda swarm: swarm.planned):
             trees = swarm.trees
-            if trees is not None and trees.changed and now - swarm.planned >= len(trees) * _PLANNING_SECONDS:
-                swarm.planned = now
-                yield swarm, trees.plan()
+            if trees is None or not trees.changed or now < swarm.planned + _PAUSE + len(trees) * _PAUSE_EACH:
+                continue
+            if planned and planned + len(trees) > _AT_ONCE:
+                continue
+            planned += len(trees)
+            swarm.planned = now
+            yield swarm, trees.plan()
 
     def _judge(self, striped: list[Swarm], now: float) -> None:
         """Nodes that send slowly get no children any more: slow by their line rate, or by what their children measure

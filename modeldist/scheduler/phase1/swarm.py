@@ -109,6 +109,7 @@ class Swarm:
     reader: str = ""
     reader_until: float = float("-inf")
     reader_noted: float = float("-inf")  # the `reader_until` that the lease desk has set a timer for
+    askers: int = 0  # members that wait for a lease
     parked: dict[str, None] = field(default_factory=dict)  # ask for leases, but there was nothing to lease
     origin_bytes: int = 0
     resets: int = 0

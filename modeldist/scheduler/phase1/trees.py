@@ -24,6 +24,9 @@ class _Rack:
     homes: list[list[str]]
     leaves: list[str] = field(default_factory=list)
     heads: dict[int, str] = field(default_factory=dict)
+    touched: bool = True  # since it was planned
+    planned: list[tuple[str, ...]] = field(default_factory=list)  # by tree: its head and the heads of the racks below
+    parents: list[dict[str, str]] = field(default_factory=list)  # by tree: node -> parent, parents first
 
     def __len__(self) -> int:
         return sum(map(len, self.homes)) + len(self.leaves)
@@ -75,6 +78,7 @@ class Trees:
             group = self._racks[rack] = _Rack(home, [[] for _ in range(self.fanout)])
             self._rack_homes[home].append(rack)
         self._rack_of[node] = rack
+        group.touched = True
         (group.leaves if leaf else group.homes[self._wanting(group)]).append(node)
         self.changed = True
 
@@ -90,13 +94,16 @@ class Trees:
         if rack is None:
             return
         group = self._racks[rack]
+        group.touched = True
         for members in (*group.homes, group.leaves):
             if node in members:
                 _swap_out(members, node)
         if not len(group):
             del self._racks[rack]
             _swap_out(self._rack_homes[group.home], rack)
-        self._upstream.pop(node, None)
+        for parent in self._upstream.pop(node, ()):
+            if above := self._racks.get(self._rack_of.get(parent, "")):
+                above.touched = True  # it may hang there again under the same name
         self.changed = True
 
     def make_leaf(self, node: str) -> None:
@@ -122,58 +129,80 @@ class Trees:
         return tuple(tree for tree, parent in enumerate(self._upstream.get(node, ())) if not parent)
 
     def plan(self) -> list[str]:
-        """Work the changes in. Returns the nodes whose upstream is another now."""
+        """Work the changes in, in the racks that they touch. Returns the nodes whose upstream is another now."""
         self.changed = False
-        left_over: list[tuple[_Rack, int, str]] = []
-        trees = [self._tree(number, left_over) for number in range(self.fanout)]
-        self._squeeze_in(trees, left_over)
-        before, self._upstream = self._upstream, {}
-        self.roots = list(dict.fromkeys(next(iter(tree)) for tree in trees if tree))
-        self.near = list(dict.fromkeys(node for tree in trees for node in islice(tree, _NEAR)))
-        concerned = []
-        for node in self._rack_of:
-            upstream = tuple(tree[node] for tree in trees)
-            self._upstream[node] = upstream
-            if before.get(node) != upstream:
-                concerned.append(node)
+        orders = [self._order(tree) for tree in range(self.fanout)]
+        below: dict[str, list[tuple[str, ...]]] = {rack: [] for rack in self._racks}
+        for tree, order in enumerate(orders):
+            heads = [self._racks[rack].head(tree) for rack in order]
+            for index, rack in enumerate(order):
+                below[rack].append((heads[index], *heads[index * self.fanout + 1 : (index + 1) * self.fanout + 1]))
+        told: dict[str, list[str]] = {}
+        for rack, group in self._racks.items():
+            if group.touched or group.planned != below[rack]:
+                group.touched, group.planned = False, below[rack]
+                self._plan_rack(group, told)
+        roots = [self._racks[order[0]].head(tree) for tree, order in enumerate(orders) if order]
+        for tree, root in enumerate(roots):
+            told.setdefault(root, self._before(root))[tree] = ""
+        self.roots = list(dict.fromkeys(roots))
+        self.near = list(
+            dict.fromkeys(chain.from_iterable(self._first(tree, order) for tree, order in enumerate(orders)))
+        )
+        concerned = [node for node, upstream in told.items() if self._upstream.get(node) != tuple(upstream)]
+        self._upstream.update((node, tuple(told[node])) for node in concerned)
         return concerned
 
-    def _squeeze_in(self, trees: list[dict[str, str]], left_over: list[tuple[_Rack, int, str]]) -> None:
-        """Leaves for whom a tree has no place in their rack: to a rack mate that has places left in other trees, else
-        to those on whom nobody else depends, one more each."""
-        children = Counter(chain.from_iterable(tree.values() for tree in trees)) if left_over else Counter()
-        for group, tree, leaf in left_over:
-            parents, inside = trees[tree], set(group.homes[tree])
-            members = [node for node in group.order(tree) if node in parents or node == leaf]
-            able = [node for node in members if node not in group.leaves]
-            helper = min(able, key=lambda node: (children[node], node in inside), default=leaf)
-            if children[helper] >= self.fanout or (helper == leaf and not inside):  # nobody: the lowest inside
-                lowest = [node for node in parents if node in inside]
-                helper = min(reversed(lowest), key=children.__getitem__, default=group.head(tree))
-            if helper == leaf:  # it is the one that could help: it changes places with another
-                other = next((node for node in reversed(members) if node != leaf and node not in inside), "")
-                if other and parents[other]:
-                    parents[leaf], parents[other] = parents[other], leaf
-                else:
-                    parents[leaf] = group.head(tree)
-            else:
-                parents[leaf] = helper
-            children[helper] += 1
+    def _order(self, tree: int) -> list[str]:
+        """The racks, those that pass this tree on first."""
+        return [rack for shift in range(self.fanout) for rack in self._rack_homes[(tree + shift) % self.fanout]]
 
-    def _tree(self, tree: int, left_over: list[tuple[_Rack, int, str]]) -> dict[str, str]:
-        """node -> parent, parents first."""
-        order: list[str] = []
-        for shift in range(self.fanout):
-            order += self._rack_homes[(tree + shift) % self.fanout]
-        heads = [self._racks[rack].head(tree) for rack in order]
-        parents: dict[str, str] = dict.fromkeys(heads[:1], "")
-        for index, rack in enumerate(order):
-            below = heads[index * self.fanout + 1 : (index + 1) * self.fanout + 1]
-            self._attach(self._racks[rack], tree, heads[index], below, parents)
-            left_over += [
-                (self._racks[rack], tree, node) for node in self._racks[rack].order(tree) if node not in parents
-            ]
-        return parents
+    def _first(self, tree: int, order: list[str]) -> Iterator[str]:
+        """Those whom this tree reaches first, more or less."""
+        members = chain.from_iterable(
+            (self._racks[rack].head(tree), *islice(self._racks[rack].parents[tree], _NEAR)) for rack in order[:_NEAR]
+        )
+        return islice(members, _NEAR)
+
+    def _before(self, node: str) -> list[str]:
+        return list(self._upstream.get(node, ("",) * self.fanout))
+
+    def _plan_rack(self, group: _Rack, told: dict[str, list[str]]) -> None:
+        group.parents = [{} for _ in range(self.fanout)]
+        for tree, (head, *racks) in enumerate(group.planned):
+            self._attach(group, tree, head, racks, group.parents[tree])
+        children = Counter(chain.from_iterable(parents.values() for parents in group.parents))
+        for tree, (head, *_) in enumerate(group.planned):
+            self._squeeze_in(group, tree, head, children)
+            for node, parent in group.parents[tree].items():
+                told.setdefault(node, self._before(node))[tree] = parent
+
+    def _squeeze_in(self, group: _Rack, tree: int, head: str, children: Counter[str]) -> None:
+        """Leaves for whom the tree has no place in the rack: to rack mates with places left in their own tree, else to
+        the lowest inside, on whom few depend, one more each."""
+        parents, order = group.parents[tree], group.order(tree)
+        left_over = [node for node in order if node not in parents and node != head]
+        if not left_over:
+            return
+        able, inside = set(order).difference(group.leaves), set(group.homes[tree])
+        free = [node for node in (*parents, head) if node in able and children[node] < self.fanout]
+        lowest = deque([head, *(node for node in parents if node in inside)])
+        others = [node for node in parents if node in able and node not in inside]
+        for leaf in left_over:
+            if not free and leaf in able and children[leaf] < self.fanout and others:
+                other = others.pop()  # the leaf is the one that could help: it goes between another and its parent
+                parents[leaf], parents[other] = parents[other], leaf
+                children[leaf] += 1
+            else:
+                helper = free[-1] if free else lowest[-1]
+                parents[leaf] = helper
+                children[helper] += 1
+                if not free:
+                    lowest.rotate()
+                elif children[helper] >= self.fanout:
+                    free.pop()
+            if leaf in able and children[leaf] < self.fanout:
+                free.append(leaf)
 
     def _attach(self, group: _Rack, tree: int, head: str, racks: list[str], parents: dict[str, str]) -> None:
         """The rack's members and the heads of the racks below it, each to a place: its old one if that is still there,

@@ -105,7 +105,7 @@ STEPS = st.lists(
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=300)
 @given(steps=STEPS, fanout=st.integers(2, 4))
 def test_whoever_comes_and_goes_the_trees_are_whole(steps: list[tuple[str, int]], fanout: int) -> None:
     trees, nodes = Trees(fanout), {}
