@@ -1,4 +1,15 @@
-"""The fluid limit: no schedule ends sooner, however it cuts and routes. The sharpest of several cuts."""
+"""The fluid limit: no schedule ends sooner, however it cuts and routes. The sharpest of several cuts.
+
+Put a line anywhere through the network with something wanted on one side and not there: what has to cross it, over the
+rate at which anything can, is a lower bound of the time. Nodes i want sets of bytes W_i (whole shards, any of them):
+
+    around node i                its own downlink:             |W_i| / d_i
+    before the origin            each wanted byte once:        |union of W_i| / u_origin
+    before rack r, outside it    what anybody inside wants:    |union of W_i, i in r| / C_r
+    around all receivers         what all receive came out of some uplink: sum |W_i| / (u_origin + sum u_i)
+
+Nodes that join later shift a cut by the first join inside it; in the last one, uplinks count from when they are there.
+"""
 
 from __future__ import annotations
 
