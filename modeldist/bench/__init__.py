@@ -8,5 +8,6 @@ May import everything but cli (commands are run as programs).
     nginx.py     plain and Hugging Face shaped origin   rivals.py    programs and libraries to compare with
     single.py    one node, one file                     small_files.py  one node, a thousand small files
     peers.py     one node from another, node_pair.py    transports.py  the data plane alone, beside libraries/
-    control.py   thousands of agents and one server
+    control.py   thousands of agents and one server        simulator.py  swarms too large to own
+    options.py   what those that move files ask alike
 """

@@ -7,7 +7,6 @@ the pull makes one; onto pages that are there already it costs less), BLAKE3 and
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
 import tempfile
@@ -21,6 +20,7 @@ from blake3 import blake3
 from modeldist.bench import machine
 from modeldist.bench.nginx import Nginx
 from modeldist.bench.node_pair import NodePair
+from modeldist.bench.options import file_options
 from modeldist.bench.programs import ProgramFailed
 from modeldist.bench.report import table, write_section
 from modeldist.bench.runs import Run, Sample, in_turns
@@ -36,11 +36,8 @@ class _Hash(Protocol):
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m modeldist.bench peers", description=__doc__)
+    parser = file_options("peers", __doc__)
     parser.add_argument("--size", type=int, default=2048, help="MiB of the shard")
-    parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--directory", type=Path, help="where files are made; default: a temporary directory")
-    parser.add_argument("--write", action="store_true", help="write the section of docs/performance.md")
     options = parser.parse_args(arguments)
     print(found := machine.look().sentence(), flush=True)
     with tempfile.TemporaryDirectory(dir=options.directory) as directory:

@@ -6,13 +6,13 @@ digest: its sha256 is part of its time, and so is the sync to disk that the othe
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
 from pathlib import Path
 
 from modeldist.bench import machine
 from modeldist.bench.nginx import REPOSITORY, Nginx
+from modeldist.bench.options import file_options
 from modeldist.bench.report import table, write_section
 from modeldist.bench.rivals import Program, aria2c, curl, hf_download, modeldist
 from modeldist.bench.runs import Sample, in_turns
@@ -21,11 +21,8 @@ MIB = 1 << 20
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m modeldist.bench single", description=__doc__)
+    parser = file_options("single", __doc__)
     parser.add_argument("--size", type=int, default=1024, help="MiB of the file")
-    parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--directory", type=Path, help="where files are made; default: a temporary directory")
-    parser.add_argument("--write", action="store_true", help="write the section of docs/performance.md")
     options = parser.parse_args(arguments)
     print(found := machine.look().sentence(), flush=True)
     with tempfile.TemporaryDirectory(dir=options.directory) as directory:

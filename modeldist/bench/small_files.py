@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
 from pathlib import Path
 
 from modeldist.bench import machine
 from modeldist.bench.nginx import REPOSITORY, Nginx
+from modeldist.bench.options import file_options
 from modeldist.bench.report import table, write_section
 from modeldist.bench.rivals import hf_download, modeldist
 from modeldist.bench.runs import Sample, in_turns
@@ -22,13 +22,10 @@ WITH_FILES, ALONE = "modeldist, all files", "modeldist, bytes alone"
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m modeldist.bench small-files", description=__doc__)
+    parser = file_options("small-files", __doc__)
     parser.add_argument("--files", type=int, default=1000, help="small files, 8 KiB each")
     parser.add_argument("--large", type=int, default=2048, help="MiB of each of the two large files")
-    parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--rivals", action="store_true", help="hf download too")
-    parser.add_argument("--directory", type=Path, help="where files are made; default: a temporary directory")
-    parser.add_argument("--write", action="store_true", help="write the section of docs/performance.md")
     options = parser.parse_args(arguments)
     print(found := machine.look().sentence(), flush=True)
     with tempfile.TemporaryDirectory(dir=options.directory) as directory:

@@ -7,7 +7,6 @@ memory and write nothing. `--python` names the interpreter that has the librarie
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from modeldist.bench import libraries, machine
+from modeldist.bench.options import file_options
 from modeldist.bench.programs import ProgramFailed
 from modeldist.bench.report import table, write_section
 from modeldist.bench.runs import Run, Sample, in_turns
@@ -25,10 +25,10 @@ from modeldist.bench.single import MIB, write_random
 from modeldist.transfer.bench import transfers
 
 BARE, OURS = "bare pair", "piece protocol"
-_LIBRARIES = {
-    "libtorrent": ("libtorrent", "torrent_pair.py"),
-    "NIXL, UCX TCP": ("nixl._api", "nixl_pair.py"),
-    "Mooncake TCP": ("mooncake.engine", "mooncake_pair.py"),
+_LIBRARIES: dict[str, tuple[str, tuple[str, ...]]] = {  # name -> module, script and which library it is to take
+    "libtorrent": ("libtorrent", ("torrent_pair.py",)),
+    "NIXL, UCX TCP": ("nixl._api", ("memory_pair.py", "nixl")),
+    "Mooncake TCP": ("mooncake.engine", ("memory_pair.py", "mooncake")),
 }
 _PATIENCE = 120.0  # seconds for one run of a library
 
@@ -39,12 +39,9 @@ class _Said(msgspec.Struct):
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m modeldist.bench transports", description=__doc__)
+    parser = file_options("transports", __doc__)
     parser.add_argument("--size", type=int, default=2048, help="MiB to move")
-    parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--python", default=sys.executable, help="interpreter with libtorrent, nixl, mooncake")
-    parser.add_argument("--directory", type=Path, help="where files are made; default: a temporary directory")
-    parser.add_argument("--write", action="store_true", help="write the section of docs/performance.md")
     options = parser.parse_args(arguments)
     print(found := machine.look().sentence(), flush=True)
     size = options.size * MIB
@@ -64,11 +61,11 @@ def measure(directory: Path, size: int, repeat: int, python: str) -> tuple[dict[
     ours = transfers(shard, directory / "received")
     contenders: dict[str, Callable[[], Run]] = {name: partial(_run, move) for name, move in ours.items()}
     missing = []
-    for name, (module, script) in _LIBRARIES.items():
+    for name, (module, command) in _LIBRARIES.items():
         if subprocess.run([python, "-c", f"import {module}"], capture_output=True, check=False).returncode:
             missing.append(name)
         else:
-            contenders[name] = partial(_library, python, script, shard, directory)
+            contenders[name] = partial(_library, python, command, shard, directory)
     contenders[BARE]()  # the target's pages are allocated here, not in anybody's time
     return in_turns(contenders, repeat, beside=directory, size=size), missing
 
@@ -77,10 +74,11 @@ def _run(move: Callable[[], tuple[float, float]]) -> Run:
     return Run(*move())
 
 
-def _library(python: str, script: str, shard: Path, directory: Path) -> Run:
+def _library(python: str, command: tuple[str, ...], shard: Path, directory: Path) -> Run:
+    script, *which = command
     path = Path(libraries.__file__).parent / script
     with tempfile.TemporaryDirectory(dir=directory) as target:
-        given = [str(shard), target] if script == "torrent_pair.py" else [str(shard.stat().st_size)]
+        given = [*which, str(shard.stat().st_size)] if which else [str(shard), target]
         ran = subprocess.run([python, path, *given], capture_output=True, text=True, check=False, timeout=_PATIENCE)
     if ran.returncode:
         raise ProgramFailed(f"{script} failed: {ran.stderr.strip()[-1000:]}")

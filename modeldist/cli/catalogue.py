@@ -75,22 +75,13 @@ def collect(node: Node, *, target_free: int | None, max_age: float | None, dry_r
         )
 
 
-def pin(node: Node, reference: str) -> None:
-    """The collector leaves it alone. Raises InvalidReference, NotFound."""
+def set_pin(node: Node, reference: str, *, pinned: bool) -> None:
+    """Whether the collector leaves it alone. Raises InvalidReference; NotFound for a pin on what is not here."""
     if agent := node.running_agent():
-        agent.pin(reference)
+        (agent.pin if pinned else agent.unpin)(reference)
         return
     with opened_store(node) as store:
-        store.pin(canonical(node, reference))
-
-
-def unpin(node: Node, reference: str) -> None:
-    """The collector may have it again. Raises InvalidReference."""
-    if agent := node.running_agent():
-        agent.unpin(reference)
-        return
-    with opened_store(node) as store:
-        store.unpin(canonical(node, reference))
+        (store.pin if pinned else store.unpin)(canonical(node, reference))
 
 
 def canonical(node: Node, reference: str) -> str:

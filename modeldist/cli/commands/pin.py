@@ -19,9 +19,9 @@ def pin(reference: str, here: Node) -> None:
     Example:
       modeldist pin org/model:tag
     """
-    from modeldist.cli import catalogue
+    from modeldist.cli.catalogue import set_pin
 
-    catalogue.pin(here, reference)
+    set_pin(here, reference, pinned=True)
 
 
 @click.command(cls=Command)
@@ -34,6 +34,6 @@ def unpin(reference: str, here: Node) -> None:
     Example:
       modeldist unpin org/model:tag
     """
-    from modeldist.cli import catalogue
+    from modeldist.cli.catalogue import set_pin
 
-    catalogue.unpin(here, reference)
+    set_pin(here, reference, pinned=False)
