@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-QUIET = 0.15  # of all cores; above it a benchmark says that its figures are doubtful
+QUIET = 0.15  # of all cores; above it a benchmark says that its figures are doubtful, and the laboratory measures none
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ _BARS: dict[str, tuple[float, float]] = {
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m modeldist.bench simulator", description=__doc__)
     parser.add_argument("what", nargs="+", help="scenarios, or files that `python -m modeldist.simulator --json` wrote")
-    parser.add_argument("--report", action="store_true", help="write the figures into docs/performance.md")
+    parser.add_argument("--write", action="store_true", help="write the section of docs/performance.md")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="draw charts there")
     options = parser.parse_args(arguments)
     if wrong := [name for name in options.what if name not in PRESETS and not Path(name).is_file()]:
@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> None:
         results += [_run(what)] if what in PRESETS else json.loads(Path(what).read_text())
     text = _text(results)
     print(text)
-    if options.report:
+    if options.write:
         write_section("simulator", text)
     if options.plots:
         draw(results, options.plots)
@@ -69,7 +69,7 @@ def _text(results: Sequence[Mapping[str, Any]]) -> str:
         "CPU s",
     )
     return (
-        f"## Simulated swarms\n`python -m modeldist.bench simulator --report {names}`. The production scheduler on a"
+        f"## Simulated swarms\n`python -m modeldist.bench simulator --write {names}`. The production scheduler on a"
         " max-min fair fluid network in virtual time; R is the time of the last node over the sharpest cut bound"
         " (`simulator/bound.py`), CPU seconds are of one core. Those above 60 nodes check digests at 30 GB/s and have"
         " 40,000 digest messages a second from the control plane (`simulator/large_presets.py`).\n\n"

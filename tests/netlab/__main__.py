@@ -17,6 +17,7 @@ import signal
 import sys
 from pathlib import Path
 
+from modeldist.bench.machine import QUIET
 from tests.netlab import cross_check, host, namespaces
 from tests.netlab.campaign import campaign
 from tests.netlab.document import write_document
@@ -86,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _too_busy() -> str:
     share = host.load_now()
-    if share <= host.BUSY:
+    if share <= QUIET:
         return ""
     return f"{share:.0%} of this machine is in use by others; figures would mean nothing (--even-if-busy measures)"
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import psutil
+
 from tests.netlab import goodput, host
 from tests.netlab.cluster import LabCluster
 from tests.netlab.figures import MODELDIST, Raw, Run, run_of
@@ -121,9 +123,9 @@ def _rival(
 
 
 def _timed(name: str, scenario: LabScenario, links: dict[float, float], work: Callable[[], Raw]) -> Run:
-    before = host.cpu_times()
+    psutil.cpu_percent()
     raw = work()
-    return run_of(name, scenario, links, raw, host.busy_share(before, host.cpu_times()))
+    return run_of(name, scenario, links, raw, psutil.cpu_percent() / 100)
 
 
 def _keep(found: dict[str, list[Run]], run: Run, number: int, say: Say) -> None:

@@ -29,7 +29,6 @@ class Raw:
     uplink: Mapping[str, int] = field(default_factory=dict)
     progress: Mapping[str, Sequence[tuple[float, int]]] = field(default_factory=dict)
     wrong: tuple[str, ...] = ()
-    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,6 @@ class Run:
     finishes: dict[str, float]
     progress: dict[str, list[tuple[float, int]]]
     wrong: tuple[str, ...]
-    note: str
 
     def as_dict(self) -> dict[str, Any]:
         return {name: _rounded(value) for name, value in asdict(self).items()}
@@ -84,7 +82,6 @@ def run_of(contender: str, scenario: LabScenario, goodput: Mapping[float, float]
         finishes=dict(raw.finishes),
         progress={node: list(points) for node, points in raw.progress.items()},
         wrong=raw.wrong,
-        note=raw.note,
     )
 
 

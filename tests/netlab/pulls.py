@@ -66,10 +66,6 @@ def pull_everywhere(
     for pull in pulls.values():
         pull.join(timeout=max(60.0, 20 * bound))
     cost = (total(pids) + lost).since(before)
-    crossed = {
-        rack: max(now - then for now, then in zip(after, uplink[rack], strict=True))
-        for rack, after in lab.uplink_bytes().items()
-    }
     survivors = {node.name: pulls[node.name] for node in scenario.nodes if node.dies is None}
     for name, pull in survivors.items():
         if pull.finished is None:
@@ -79,7 +75,7 @@ def pull_everywhere(
         origin_bytes=origin.blob_bytes(made),
         cpu=cost.cpu,
         peak=cost.peak,
-        uplink=crossed,
+        uplink=lab.uplink_since(uplink),
         progress={name: pull.progress for name, pull in pulls.items()},
         wrong=tuple(wrong for pull in survivors.values() for wrong in _wrong(made, pull.last)),
     )

@@ -11,6 +11,7 @@ an address, can be seen from the machine's own network.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
@@ -66,9 +67,10 @@ class Topology:
         """rack -> (bytes in, bytes out) over its uplink since the lab began, from the interface's counters."""
         return {rack: self._counters(f"up-{rack}") for rack in self._scenario.racks}
 
-    def sent_by_origin(self) -> int:
-        """Bytes on the origin's link, headers and all, since the lab began."""
-        return self._counters(f"v-{ORIGIN}")[0]
+    def uplink_since(self, before: Mapping[str, tuple[int, int]]) -> dict[str, int]:
+        """rack -> bytes over its uplink since `uplink_bytes` said `before`, in the busier direction."""
+        now = self.uplink_bytes()
+        return {rack: max(now[rack][0] - then[0], now[rack][1] - then[1]) for rack, then in before.items()}
 
     def _counters(self, interface: str) -> tuple[int, int]:
         folder = f"/sys/class/net/{interface}/statistics"

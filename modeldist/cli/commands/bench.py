@@ -24,15 +24,18 @@ def bench(arguments: tuple[str, ...]) -> None:
     checkout, not of an installation, and needs root. `python -m tests.netlab --help` there explains all arguments:
     scenarios, --list, --runs N, --rivals a,b, --cross-check, --json DIR, --charts DIR, --save.
 
-    `modeldist bench control` needs neither: thousands of synthetic agents and one control plane, on loopback.
+    Where the first argument is single, small-files, peers, transports, control or simulator, that benchmark runs
+    instead, on loopback; these need neither checkout nor root.
 
     \b
     Example:
       modeldist bench cold-8 racks --runs 3
       modeldist bench control --agents 5000
     """
-    if arguments[:1] == ("control",):
-        import_module("modeldist.bench.control").main(list(arguments[1:]))
+    from modeldist.bench.__main__ import NAMES, main
+
+    if arguments and arguments[0] in NAMES:
+        main(list(arguments))
         return
     if not (_CHECKOUT / "tests" / "netlab" / "__main__.py").is_file():
         raise UsageError(

@@ -39,7 +39,7 @@ class Arena:
         path.mkdir(parents=True, exist_ok=True)
         return path
 
-    def raw(self, ended: Mapping[str, Ended], origin_bytes: int, uplink: Mapping[str, int], note: str = "") -> Raw:
+    def raw(self, ended: Mapping[str, Ended], origin_bytes: int, uplink: Mapping[str, int]) -> Raw:
         """The figures of finished nodes, their files checked."""
         cost = sum((end.cost for end in ended.values()), Cost())
         wrong = [f"{node}/{name}" for node in ended for name in self.made.wrong_in(self.folder(node))]
@@ -50,12 +50,7 @@ class Arena:
             cost.peak,
             uplink,
             wrong=tuple(wrong),
-            note=note,
         )
-
-    def uplink_since(self, before: Mapping[str, tuple[int, int]]) -> dict[str, int]:
-        now = self.lab.uplink_bytes()
-        return {rack: max(now[rack][0] - then[0], now[rack][1] - then[1]) for rack, then in before.items()}
 
 
 class Rival(Protocol):

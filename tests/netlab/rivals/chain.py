@@ -41,4 +41,4 @@ class Chain:
                 link.kill()
             raise
         del ended[ORIGIN]
-        return arena.raw(ended, size, arena.uplink_since(before))
+        return arena.raw(ended, size, arena.lab.uplink_since(before))

@@ -67,10 +67,10 @@ class HuggingFace:
             ended = all_at_once(commands, {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"})
         finally:
             served = arena.origin.hub_bytes()
-        return arena.raw(ended, served, arena.uplink_since(before))
+        return arena.raw(ended, served, arena.lab.uplink_since(before))
 
 
 def _from_registry(arena: Arena, commands: dict[str, list[str]]) -> Raw:
     before = arena.lab.uplink_bytes()
     ended = all_at_once(commands)
-    return arena.raw(ended, arena.origin.blob_bytes(arena.made), arena.uplink_since(before))
+    return arena.raw(ended, arena.origin.blob_bytes(arena.made), arena.lab.uplink_since(before))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from importlib import metadata, util
+from importlib import util
 from pathlib import Path
 
 from modeldist.scheduler.pieces import piece_size_for
@@ -27,10 +27,6 @@ class LibTorrent:
 
     def missing(self) -> str:
         return "" if util.find_spec("libtorrent") else "not installed (pip install libtorrent)"
-
-    @staticmethod
-    def version() -> str:
-        return metadata.version("libtorrent")
 
     def run(self, arena: Arena) -> Raw:
         ((name, size),) = arena.made.sizes.items()
@@ -60,7 +56,7 @@ class LibTorrent:
             seeder.kill()
             seeder.wait()
             raise
-        return arena.raw(ended, int(sent), arena.uplink_since(before))
+        return arena.raw(ended, int(sent), arena.lab.uplink_since(before))
 
     @staticmethod
     def _seeder(arena: Arena, torrent: Path) -> subprocess.Popen[str]:
