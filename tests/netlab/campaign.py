@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
 
-from tests.netlab import goodput, host
+from tests.netlab import goodput, host, namespaces
 from tests.netlab.cluster import LabCluster
 from tests.netlab.figures import MODELDIST, Raw, Run, run_of
 from tests.netlab.limits import bound
@@ -63,7 +62,9 @@ def campaign(
         missing |= {rival.name: "nodes of this scenario come late or die" for rival in there}
         there = []
     found: dict[str, list[Run]] = {}
-    home = Path(tempfile.mkdtemp(prefix="netlab-", dir=directory))
+    namespaces.sweep()
+    namespaces.sweep_folders(directory)
+    home = namespaces.own_folder(directory)
     try:
         with Topology(scenario, congestion=congestion, mtu=mtu) as lab, Origin(lab, home / "origin") as origin:
             with LabCluster(lab, scenario, home / "cluster", environment or {}) as cluster:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from modeldist.bench.report import write_section
 from tests.netlab.record import Record
 from tests.netlab.rivals.catalogue import RIVALS
 from tests.netlab.scenarios import SCENARIOS
 from tests.netlab.table import markdown
 
-_BEGIN, _END = "<!-- netlab: written by `modeldist bench --save` -->", "<!-- netlab end -->"
-_WORDS = """## In network namespaces: `modeldist bench`
+_WORDS = """## In network namespaces
+`modeldist bench --save`, a scenario at a time.
 
 Real agents, a real control plane and Debian's docker-registry, each in a network namespace; every link is shaped at
 both ends with a token bucket and holds 20 ms of data. Agents are warm and have never seen the model. Stores lie in
@@ -28,16 +29,7 @@ def write_document(path: Path, results: Path) -> None:
     records = {record["scenario"]: record for record in map(_read, sorted(results.glob("netlab-*.json")))}
     ordered = [records[name] for name in SCENARIOS if name in records]
     rivals = "; ".join(f"**{rival.name}**: {rival.says}" for rival in RIVALS.values())
-    parts = [_BEGIN, "", _WORDS.format(rivals=rivals), "", *map(_section, ordered), _END]
-    text = (
-        path.read_text()
-        if path.exists()
-        else "# Performance\n\nEvery figure is written by the command named with it.\n"
-    )
-    before, found, rest = text.partition(_BEGIN)
-    after = rest.partition(_END)[2] if found else "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(before.rstrip() + "\n\n" + "\n".join(parts) + after)
+    write_section("netlab", "\n".join([_WORDS.format(rivals=rivals), "", *map(_section, ordered)]), path)
 
 
 def _section(record: Record) -> str:

@@ -25,16 +25,18 @@ def facts() -> dict[str, object]:
         "architecture": platform.machine(),
         "python": platform.python_version(),
         "modeldist": metadata.version("modeldist"),
-        "revision": _first_line("git", "rev-parse", "--short", "HEAD"),
+        "revision": _revision(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "load_average": os.getloadavg()[0],
     }
 
 
-def _first_line(*command: str) -> str:
-    """Of a command's output; "" where it cannot be had."""
+def _revision() -> str:
+    """Of the checkout; "" where there is none."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+        done = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False, timeout=20
+        )
     except OSError:
         return ""
-    return (done.stdout.splitlines() or [""])[0].strip()
+    return done.stdout.strip()

@@ -1,7 +1,7 @@
-"""Network namespaces of this lab and of labs that were killed. Everything runs `ip`; root is needed.
+"""Network namespaces and folders of this lab and of labs that were killed. `ip` makes namespaces; root is needed.
 
-A namespace is called `netlab-<pid>-<role>` after the process that made it. `sweep()` removes those whose process is
-gone, with whatever still runs in them.
+Both are called `netlab-<pid>-…` after the process that made them, a namespace after its role too. Sweeping removes
+those whose process is gone: namespaces with whatever still runs in them.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
 
-_NAME = re.compile(r"netlab-(\d+)-[a-z0-9-]+$")
+_NAME = re.compile(r"netlab-(\d+)-\w[\w-]*$")
 _NAMED = Path("/run/netns")
 
 
@@ -67,6 +68,11 @@ def own(role: str) -> str:
     return f"netlab-{os.getpid()}-{role}"
 
 
+def own_folder(directory: Path) -> Path:
+    """A new one in `directory`, for blobs and stores."""
+    return Path(tempfile.mkdtemp(prefix=own(""), dir=directory))
+
+
 def inside(namespace: str) -> list[str]:
     """What goes in front of a command to run it there; the process keeps its id."""
     return ["ip", "netns", "exec", namespace]
@@ -89,18 +95,31 @@ def remove(namespace: str) -> None:
 
 def remaining(owner: int) -> list[str]:
     """Namespaces made by this process."""
-    return [name for name, pid in _labs() if pid == owner]
+    return [name for name, pid in _labs(_NAMED) if pid == owner]
 
 
 def sweep() -> list[str]:
-    """Remove what labs left that were killed; their names."""
-    stale = [name for name, pid in _labs() if not Path(f"/proc/{pid}").exists()]
+    """Remove the namespaces of labs that were killed; their names."""
+    stale = _stale(_NAMED)
     for name in stale:
         remove(name)
     return stale
 
 
-def _labs() -> list[tuple[str, int]]:
-    if not _NAMED.is_dir():
+def sweep_folders(directory: Path) -> list[str]:
+    """Remove the folders in `directory` of labs that were killed; their names. Call `sweep` first: what still runs in a
+    lab's namespaces goes on writing."""
+    stale = _stale(directory)
+    for name in stale:
+        shutil.rmtree(directory / name, ignore_errors=True)
+    return stale
+
+
+def _stale(place: Path) -> list[str]:
+    return [name for name, pid in _labs(place) if not Path(f"/proc/{pid}").exists()]
+
+
+def _labs(place: Path) -> list[tuple[str, int]]:
+    if not place.is_dir():
         return []
-    return [(entry.name, int(found[1])) for entry in _NAMED.iterdir() if (found := _NAME.match(entry.name))]
+    return [(entry.name, int(found[1])) for entry in place.iterdir() if (found := _NAME.match(entry.name))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from modeldist.bench import report
 from tests.netlab.record import Record, bars, median, values
 
 NAMES = {"r": "R", "a": "A", "uplink": "uplink ÷ F", "others": "others ÷ their bound"}
@@ -38,8 +39,7 @@ def table(record: Record) -> str:
 
 def markdown(record: Record) -> str:
     head, *body = rows(record)
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head), *("| " + " | ".join(row) + " |" for row in body)]
-    return "\n".join([*lines, "", *(f"- {line}" for line in remarks(record))])
+    return "\n".join([report.table(head, body), "", *(f"- {line}" for line in remarks(record))])
 
 
 def remarks(record: Record) -> list[str]:

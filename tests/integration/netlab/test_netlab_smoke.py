@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,16 +46,22 @@ def test_a_lab_that_fails_is_removed(tmp_path: Path) -> None:
     assert namespaces.remaining(os.getpid()) == []
 
 
-def test_what_a_killed_lab_left_is_swept() -> None:
-    """Its namespaces, and what still ran in them."""
-    gone = subprocess.Popen(["true"])
-    gone.wait()
+def test_what_a_killed_lab_left_is_swept(tmp_path: Path) -> None:
+    """Its namespaces, what still ran in them, and its folder; not the folder of one that runs."""
+    making = "from pathlib import Path; from tests.netlab import namespaces; import os, sys; "
+    making += "print(namespaces.own_folder(Path(sys.argv[1])).name, flush=True); os.kill(os.getpid(), 9)"
+    gone = subprocess.Popen([sys.executable, "-c", making, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    folder = gone.communicate()[0].strip()
+    (tmp_path / folder / "store").mkdir()
+    running = namespaces.own_folder(tmp_path)
     name = f"netlab-{gone.pid}-n0"
     namespaces.run("ip", "netns", "add", name)
     left = subprocess.Popen([*namespaces.inside(name), "sleep", "1000"])
     assert name in namespaces.sweep()
     assert left.wait(timeout=10) == -9
     assert namespaces.remaining(gone.pid) == []
+    assert namespaces.sweep_folders(tmp_path) == [folder]
+    assert list(tmp_path.iterdir()) == [running]
 
 
 def test_a_link_is_as_fast_as_it_says() -> None:
