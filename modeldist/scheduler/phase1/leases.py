@@ -180,7 +180,7 @@ class LeaseDesk:
         return turn.weight >= _SERVES_WELL or not budget.streams or turn.level <= budget.fair_share()
 
     def _quota(self, budget: OriginBudget, swarm: Swarm, node: str) -> int:
-        if swarm.trees is not None:
+        if swarm.trees is not None and not swarm.reader:
             return min(self._config.stripe_streams * len(swarm.trees.roots_at(node)), budget.limits.node_streams)
         quota = budget.node_quota()
         if budget.streams >= budget.limits.target_streams:  # small shards: more streams, evenly
