@@ -70,8 +70,13 @@ class World:
         agent = Agent(name, Phase2(self.phase2_config, random.Random(self._rng.random())))
         agent.have = {task: (have or {}).get(task, 0) for task in self.layouts}
         self.agents[name] = agent
-        self.reported[name] = dict(agent.have)
         self._told(self.phase1.node_joined(name, f"{name}:1", m.Location(rack), self.now))
+        self.introduce(agent)
+        return agent
+
+    def introduce(self, agent: Agent) -> None:
+        """It joins everything, with what it holds and reads."""
+        self.reported[agent.name] = dict(agent.have)
         joins = tuple(
             m.TaskJoin(
                 task,
@@ -80,11 +85,13 @@ class World:
                 PieceSet(agent.have[task]).to_bytes(),
                 tuple(m.PieceDigest(piece, blake3_of(piece)) for piece in PieceSet(agent.have[task])),
                 PIECE,
+                leases=tuple(
+                    m.HeldLease(held.lease, held.start, held.count, held.after) for held in agent.phase2.leases(task)
+                ),
             )
             for task, layout in self.layouts.items()
         )
         self.tell(agent, m.JoinTasks(joins))
-        return agent
 
     def leave(self, name: str) -> None:
         del self.agents[name]

@@ -12,7 +12,7 @@ from modeldist.scheduler.phase1 import OriginLimits, Phase1, Phase1Config
 from modeldist.scheduler.phase2 import Phase2Config
 from modeldist.scheduler.phase2 import messages as p2
 from modeldist.scheduler.pieces import PieceSet
-from tests.unit.scheduler.scheduler_world import ORIGIN, PIECE, Agent, World, blake3_of
+from tests.unit.scheduler.scheduler_world import PIECE, Agent, World
 
 NAMES = ("a", "b", "c", "d")
 SIZES = (12 * PIECE, 5 * PIECE + 7)
@@ -81,29 +81,9 @@ class RestlessWorld(World):
         agent = self.agents[name]
         del self.offline[name]
         self._told(self.phase1.node_joined(name, f"{name}:1", m.Location(), self.now))
-        self.renew(name)
+        self.introduce(agent)
         agent.seq = 1
         self.tell(agent, m.Report(agent.seq))
-
-    def renew(self, name: str) -> None:
-        """Join everything again, as a node also does now and then for new capabilities."""
-        agent = self.agents[name]
-        self.reported[name] = dict(agent.have)
-        joins = tuple(
-            m.TaskJoin(
-                task,
-                layout.size,
-                ORIGIN,
-                PieceSet(agent.have[task]).to_bytes(),
-                tuple(m.PieceDigest(piece, blake3_of(piece)) for piece in PieceSet(agent.have[task])),
-                PIECE,
-                leases=tuple(
-                    m.HeldLease(held.lease, held.start, held.count, held.after) for held in agent.phase2.leases(task)
-                ),
-            )
-            for task, layout in self.layouts.items()
-        )
-        self.tell(agent, m.JoinTasks(joins))
 
     def deliver(self, agent: Agent) -> None:
         joined = agent.inbox[0]
@@ -186,7 +166,7 @@ def step(world: RestlessWorld, rng: random.Random) -> None:
         case "back" if world.offline:
             world.come_back(rng.choice(list(world.offline)))
         case "renew" if online:
-            world.renew(rng.choice(online))
+            world.introduce(agents[rng.choice(online)])  # as a node also does now and then for new capabilities
         case "restart":
             world.restart()
         case "die" if len(agents) > 1:
