@@ -71,8 +71,9 @@ def _text(results: Sequence[Mapping[str, Any]]) -> str:
     return (
         f"## Simulated swarms\n`python -m modeldist.bench simulator --write {names}`. The production scheduler on a"
         " max-min fair fluid network in virtual time; R is the time of the last node over the sharpest cut bound"
-        " (`simulator/bound.py`), CPU seconds are of one core. Those above 60 nodes check digests at 30 GB/s and have"
-        " 40,000 digest messages a second from the control plane (`simulator/large_presets.py`).\n\n"
+        " (`simulator/bound.py`), A is bytes that the origin sent over unique bytes (0 where nodes hold everything from"
+        " the start: in `crowd-500` two do), CPU seconds are of one core. Those above 60 nodes check digests at 30 GB/s"
+        " and have 40,000 digest messages a second from the control plane (`simulator/large_presets.py`).\n\n"
         + table(head, [_row(result) for result in results])
     )
 
