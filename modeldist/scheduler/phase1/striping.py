@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from modeldist.artifact import Digest
 from modeldist.scheduler.phase1.config import Phase1Config
@@ -14,7 +14,7 @@ from modeldist.scheduler.pieces import stripe
 
 _LEAST_PIECES = 64  # fewer are gone before a tree fills
 _PAUSE, _PAUSE_EACH = 0.2, 5e-5  # seconds between two plans, and more for each member: it takes 3e-6 or less for each
-_AT_ONCE = 2000  # members of the swarms planned in one tick
+_AT_ONCE = 600  # members of the swarms planned, and of those judged, in one tick; but one swarm of any size
 _JUDGING_SECONDS = 0.5
 _SLOW = 0.6  # of the median
 _PROVEN = 3  # judgings in a row
@@ -29,8 +29,6 @@ class Striping:
         self._config = config
         self._swarms = swarms
         self._nodes = nodes
-        self._next_judging = 0.0
-        self._suspects: dict[Digest, dict[tuple[str, str], int]] = {}
 
     def enter(self, swarm: Swarm, member: Member) -> bool:
         """Whether the swarm that `member` joined is striped."""
@@ -47,45 +45,45 @@ class Striping:
         trees.add(member.node, member.location.rack, leaf=member.node not in swarm.serving)
 
     def plan(self, now: float) -> Iterator[tuple[Swarm, list[str]]]:
-        """Plan where something changed, but so seldom and so little at once that it holds nothing up. Yields the
-        members with other upstreams than before."""
-        striped = [swarm for swarm in self._swarms.values() if swarm.trees is not None]
-        if striped and now >= self._next_judging:
-            self._next_judging = now + _JUDGING_SECONDS
-            self._judge(striped, now)
-        planned = 0
-        for swarm in sorted(striped, key=lambda swarm: swarm.planned):
-            trees = swarm.trees
-            if trees is None or not trees.changed or now < swarm.planned + _PAUSE + len(trees) * _PAUSE_EACH:
-                continue
-            if planned and planned + len(trees) > _AT_ONCE:
-                continue
-            planned += len(trees)
+        """Judge, and plan where something changed, but so seldom and so little at once that it holds nothing up. Yields
+        the members with other upstreams than before."""
+        striped = [(swarm, swarm.trees) for swarm in self._swarms.values() if swarm.trees is not None]
+        striped.sort(key=lambda each: each[0].judged)
+        for swarm, trees in _some(each for each in striped if now >= each[0].judged + _JUDGING_SECONDS):
+            swarm.judged = now
+            self._judge(swarm, trees, now)
+        striped.sort(key=lambda each: each[0].planned)
+        for swarm, trees in _some(each for each in striped if _to_plan(*each, now)):
             swarm.planned = now
             yield swarm, trees.plan()
 
-    def _judge(self, striped: list[Swarm], now: float) -> None:
+    def _judge(self, swarm: Swarm, trees: Trees, now: float) -> None:
         """Nodes that send slowly get no children any more: slow by their line rate, or by what their children measure
         and never more in all. (A good node may serve one child slowly because it has many, or send little in all
-        because it gets little.)"""
-        nodes = self._nodes
+        because it gets little.) So do those that were behind their siblings for a while now, with the same parent."""
+        nodes = {name: self._nodes[name] for name in swarm.serving}
         slow = _slow({name: node.capacity(now) for name, node in nodes.items()})
         slow |= _slow({name: node.service.goodput for name, node in nodes.items()}) & _slow(
             {name: node.service.best for name, node in nodes.items()}
         )
-        for swarm in striped:
-            if (trees := swarm.trees) is not None:
-                for node in (*slow, *self._behind(swarm, trees, now)):
-                    trees.make_leaf(node)
+        swarm.suspects = {pair: swarm.suspects.get(pair, 0) + 1 for pair in _behind(swarm, trees, now)}
+        behind = (node for (node, _), times in swarm.suspects.items() if times >= _PROVEN)
+        for node in (*(name for name in nodes if name in slow), *behind):  # in an order that a seed decides
+            trees.make_leaf(node)
 
-    def _behind(self, swarm: Swarm, trees: Trees, now: float) -> list[str]:
-        """Nodes that were behind their siblings for a while now, with the same parent."""
-        before, suspects = self._suspects.get(swarm.task, {}), {}
-        for node, parent in _behind(swarm, trees, now):
-            times = before.get((node, parent), 0)
-            suspects[node, parent] = times + 1
-        self._suspects[swarm.task] = suspects
-        return [node for (node, _), times in suspects.items() if times >= _PROVEN]
+
+def _some(swarms: Iterable[tuple[Swarm, Trees]]) -> Iterator[tuple[Swarm, Trees]]:
+    """The first of them: what is worked on in one tick."""
+    members = 0
+    for swarm, trees in swarms:
+        if members and members + len(trees) > _AT_ONCE:
+            return
+        members += len(trees)
+        yield swarm, trees
+
+
+def _to_plan(swarm: Swarm, trees: Trees, now: float) -> bool:
+    return trees.changed and now >= swarm.planned + _PAUSE + len(trees) * _PAUSE_EACH
 
 
 def _behind(swarm: Swarm, trees: Trees, now: float) -> list[tuple[str, str]]:
