@@ -52,12 +52,12 @@ class SocketToFile:
         Raises BlockingIOError when nothing arrived for the socket's receive timeout, EOFError at the end of the
         connection, OSError when it broke, NotWritable.
         """
+        self.await_bytes(min(at_most, _GATHERED))
         if self._buffer is not None:
             return self._move_by_buffer(self._buffer, fd, offset, at_most)
         if self._pipe is None:
             self._pipe = _make_pipe()
         source, sink = self._pipe
-        self.await_bytes(min(at_most, _GATHERED))
         count = os.splice(self._sock.fileno(), sink, at_most, flags=os.SPLICE_F_MOVE)
         if not count:
             raise EOFError
@@ -66,6 +66,7 @@ class SocketToFile:
 
     def discard(self, at_most: int) -> int:
         """Take between 1 and `at_most` bytes off the socket for nobody; how many. Raises as `move`."""
+        self.await_bytes(min(at_most, _GATHERED))
         count = len(self._sock.recv(min(at_most, _BUFFER)))
         if not count:
             raise EOFError
