@@ -127,8 +127,8 @@ class LeaseReads:
             self._node.apply(LeaseGone(task, read.lease))
         if read.error is not None:
             self._failed(fetch, read.error)
-        elif read.stopped and read.backing_off and fetch.joined:
-            # Taken back while its reader waited to try again: the reader never came to say what it met.
+        elif read.stopped and read.waiting and not read.bytes and fetch.joined:
+            # Taken back while its reader waited: the reader never came to say what it met.
             self._failed(fetch, unanswered(fetch))
 
     def _failed(self, fetch: ShardFetch, error: ModeldistError) -> None:

@@ -39,7 +39,7 @@ class LeaseRead:
     pieces: PieceSet
     bytes: int = 0
     stopped: bool = False
-    backing_off: bool = False  # the last the reader did was to fail and wait
+    waiting: bool = False  # for bytes, or to try again
     error: ModeldistError | None = None
     checks: list[Future[None]] = field(default_factory=list)
 
@@ -155,7 +155,7 @@ class OriginReads:
             nonlocal position, piece
             position += new
             read.bytes += new
-            read.backing_off = not new
+            read.waiting = not new
             while piece < start + count and position >= layout.offset(piece) + layout.length(piece):
                 self._check(read, piece)
                 piece += 1

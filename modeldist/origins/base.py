@@ -12,7 +12,8 @@ from typing import Protocol
 from modeldist.artifact import Artifact, Digest
 
 OnBytes = Callable[[int], None]
-"""Called with the number of new bytes written, often enough to show progress (at least once per MiB)."""
+"""Called with the number of new bytes written, often enough to show progress (at least once per MiB); with 0 where none
+came for a while, as a chance to stop."""
 
 
 class RangeReader(Protocol):

@@ -2,7 +2,7 @@
 
 `copy_body` is the one place that knows how: by splice for plain TCP (a short body, which http.client has mostly read
 along with the headers, by the reused 1 MiB buffer), record-wise into that buffer for TLS, through http.client for
-chunked bodies.
+chunked bodies. None of them waits longer than a tick for more: the caller hears of slow bytes, and can stop.
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Generator
+from contextlib import closing
 
 from modeldist.errors import NotEnoughSpace, StorageError
 from modeldist.socket_to_file import NotWritable, SocketToFile
 
 BUFFER_SIZE = 1 << 20
+LEAST = 1 << 10  # bytes/s, on average over the connection's timeout; a body that brings less has stalled
+TICK = 1.0  # seconds after which what has come is told of, or that nothing has
 _PART = 1 << 20  # bytes moved by splice between two yields, at most
 _WORTH_A_PIPE = 256 << 10  # bytes; less goes through the buffer
 
@@ -39,28 +42,54 @@ def copy_body(
     *,
     buffer: memoryview,
     splicing: SocketToFile,
+    clock: Callable[[], float],
 ) -> Generator[int]:
-    """Write the next `want` bytes of the body to `fd` at `offset`; yields the length of each part once written.
+    """Write the next `want` bytes of the body to `fd` at `offset`; yields the length of each part once written, and 0
+    when nothing came for a while.
 
-    `sock` is the response's connection, in timeout mode, and `splicing` belongs to it. Raises BodyLost; StorageError
-    when `fd` does not take it.
+    `sock` is the response's connection, in timeout mode with a receive timeout (SO_RCVTIMEO) of at most a tick, and
+    `splicing` belongs to it. Raises BodyLost; StorageError when `fd` does not take it.
     """
+    patience = sock.gettimeout() or TICK
+    since, came = clock(), 0
+    with closing(_parts(response, sock, want, fd, offset, buffer, splicing, clock)) as parts:
+        for count in parts:
+            yield count
+            want, came = want - count, came + count
+            if came >= LEAST * patience:
+                since, came = clock(), 0
+            elif want and clock() - since > patience:
+                raise BodyLost("it stalled")
+
+
+def _parts(
+    response: http.client.HTTPResponse,
+    sock: socket.socket,
+    want: int,
+    fd: int,
+    offset: int,
+    buffer: memoryview,
+    splicing: SocketToFile,
+    clock: Callable[[], float],
+) -> Generator[int]:
     if response.chunked:
-        yield from _copy(response.readinto, want, fd, offset, buffer)
-        return
-    early = _buffered(response, want)
-    if early:
-        _write(fd, memoryview(early), offset)
-        yield len(early)
-        want, offset = want - len(early), offset + len(early)
-    if isinstance(sock, ssl.SSLSocket):
-        yield from _copy(lambda view: _fill_records(sock, view), want, fd, offset, buffer)
+        yield from _copy(_gathering(lambda view: _read_chunk(response, view), clock), want, fd, offset, buffer)
         return
     stall = sock.gettimeout()
-    sock.settimeout(None)  # blocking, so that splice and MSG_WAITALL wait; SO_RCVTIMEO still ends a stall
     try:
+        sock.settimeout(0)
+        early = _buffered(response, want)
+        if early:
+            _write(fd, memoryview(early), offset)
+            yield len(early)
+            want, offset = want - len(early), offset + len(early)
+        if isinstance(sock, ssl.SSLSocket):
+            sock.settimeout(min(TICK, stall or TICK))
+            yield from _copy(_gathering(sock.recv_into, clock), want, fd, offset, buffer)
+            return
+        sock.settimeout(None)  # blocking, so that splice and MSG_WAITALL wait; SO_RCVTIMEO still ends a tick
         if want >= _WORTH_A_PIPE:
-            yield from _splice(splicing, want, fd, offset)
+            yield from _splice(splicing, want, fd, offset, clock)
         else:
             whole = socket.MSG_WAITALL
             yield from _copy(lambda view: sock.recv_into(view, len(view), whole), want, fd, offset, buffer)
@@ -69,27 +98,26 @@ def copy_body(
         sock.settimeout(stall)
 
 
-def _splice(splicing: SocketToFile, want: int, fd: int, offset: int) -> Generator[int]:
-    moved = 0  # and not yielded yet
-    lost: Exception | None = None
-    while moved < want and lost is None:
-        try:
-            moved += splicing.move(fd, offset + moved, min(want, _PART) - moved)
-        except NotWritable as failure:
-            lost = _not_written(failure.error)
-        except BlockingIOError:
-            lost = BodyLost("it stalled")
-        except EOFError:
-            lost = BodyLost("the connection was closed")
-        except OSError as error:
-            lost = BodyLost(str(error) or type(error).__name__)
-        if moved >= _PART or (lost and moved):
+def _splice(splicing: SocketToFile, want: int, fd: int, offset: int, clock: Callable[[], float]) -> Generator[int]:
+    while want > 0:
+        moved, until = 0, clock() + TICK
+        lost: Exception | None = None
+        while moved < min(want, _PART) and clock() < until and lost is None:
+            try:
+                moved += splicing.move(fd, offset + moved, min(want, _PART) - moved)
+            except BlockingIOError:
+                break
+            except NotWritable as failure:
+                lost = _not_written(failure.error)
+            except EOFError:
+                lost = BodyLost("the connection was closed")
+            except OSError as error:
+                lost = BodyLost(str(error) or type(error).__name__)
+        if moved or lost is None:
             yield moved
-            offset, want, moved = offset + moved, want - moved, 0
-    if lost:
-        raise lost
-    if moved:
-        yield moved
+        if lost is not None:
+            raise lost
+        offset, want = offset + moved, want - moved
 
 
 def _copy(fill: Fill, want: int, fd: int, offset: int, buffer: memoryview) -> Generator[int]:
@@ -98,7 +126,8 @@ def _copy(fill: Fill, want: int, fd: int, offset: int, buffer: memoryview) -> Ge
         try:
             got = fill(view)
         except (TimeoutError, BlockingIOError):
-            raise BodyLost("it stalled") from None
+            yield 0
+            continue
         except (OSError, http.client.HTTPException) as error:
             raise BodyLost(str(error) or type(error).__name__) from error
         if not got:
@@ -109,32 +138,47 @@ def _copy(fill: Fill, want: int, fd: int, offset: int, buffer: memoryview) -> Ge
 
 
 def _buffered(response: http.client.HTTPResponse, want: int) -> bytes:
-    """What http.client already read along with the headers."""
+    """What http.client already read along with the headers. Where that is nothing, looking reads: never in a mode in
+    which that waits."""
     if want <= 0:
         return b""
     try:
         ready = len(response.fp.peek())
         return response.fp.read(min(ready, want)) if ready else b""
-    except TimeoutError:
-        raise BodyLost("it stalled") from None
+    except ssl.SSLWantReadError:
+        return b""
     except OSError as error:
         raise BodyLost(str(error) or type(error).__name__) from error
 
 
-def _fill_records(sock: ssl.SSLSocket, view: memoryview) -> int:
-    """TLS gives one record (16 KiB) a call; gather them, so that each write is large."""
-    filled = 0
-    while filled < len(view):
-        try:
-            got = sock.recv_into(view[filled:])
-        except OSError:
-            if filled:
-                break  # write what came; the next call fails again
-            raise
-        if not got:
-            break
-        filled += got
-    return filled
+def _read_chunk(response: http.client.HTTPResponse, view: memoryview) -> int:
+    """What has come of the chunk."""
+    try:
+        data = response.read1(len(view))
+    except TimeoutError:  # after which http.client reads no more
+        raise BodyLost("it stalled") from None
+    view[: len(data)] = data
+    return len(data)
+
+
+def _gathering(fill: Fill, clock: Callable[[], float]) -> Fill:
+    """Of a `fill` that gives little at a time (a TLS record has 16 KiB): gather it, so that each write is large."""
+
+    def gathered(view: memoryview) -> int:
+        filled, until = 0, clock() + TICK
+        while filled < len(view) and (not filled or clock() < until):
+            try:
+                got = fill(view[filled:])
+            except OSError:
+                if filled:
+                    break  # write what came; the next call fails again
+                raise
+            if not got:
+                break
+            filled += got
+        return filled
+
+    return gathered
 
 
 def _write(fd: int, view: memoryview, offset: int) -> None:

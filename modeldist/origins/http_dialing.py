@@ -16,6 +16,7 @@ from functools import cached_property
 from urllib.parse import unquote, urlsplit
 
 from modeldist.errors import OriginProtocolError, OriginUnavailable
+from modeldist.origins.http_body import TICK
 from modeldist.origins.http_redirects import Endpoint, zone_of_name
 from modeldist.origins.settings import HttpSettings
 from modeldist.socket_to_file import SocketToFile
@@ -99,7 +100,7 @@ class Dialer:
             try:
                 sock.settimeout(self.settings.connect_timeout)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(self.settings.stall_timeout))
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(min(TICK, self.settings.stall_timeout)))
                 sock.connect(address)
             except OSError as error:
                 sock.close()

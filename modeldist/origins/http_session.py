@@ -52,10 +52,12 @@ class Answer:
         """Its value, empty when absent."""
         return self._response.getheader(name) or ""
 
-    def copy(self, want: int, fd: int, offset: int, buffer: memoryview) -> Generator[int]:
+    def copy(self, want: int, fd: int, offset: int, buffer: memoryview, clock: Callable[[], float]) -> Generator[int]:
         """See `copy_body`."""
         there = self._connection
-        return copy_body(self._response, there.sock, want, fd, offset, buffer=buffer, splicing=there.splicing)
+        return copy_body(
+            self._response, there.sock, want, fd, offset, buffer=buffer, splicing=there.splicing, clock=clock
+        )
 
     def close(self, *, reusable: bool = False) -> None:
         """Give the connection back; `reusable` only when the whole body was read."""

@@ -97,7 +97,8 @@ class RangedHttp:
             want = body_length(answer.status, answer.header, source, start, length)
             got = 0
             try:
-                with closing(answer.copy(want, read.fd, read.offset + read.done, self._session.buffer)) as parts:
+                parts = answer.copy(want, read.fd, read.offset + read.done, self._session.buffer, self._clock)
+                with closing(parts):
                     for count in parts:
                         got += count
                         yield count

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 class HttpSettings:
     """How HTTP reads behave. Times in seconds.
 
-    `stall_timeout` is how long a connection may stay silent while a shard is read, `answer_timeout` how long a small
-    answer (a manifest, a token, a listing) may take, `answer_patience` after how long a question is not put again.
+    `stall_timeout` is how long a connection may bring nothing, or next to nothing (`http_body.LEAST`), while a shard is
+    read, `answer_timeout` how long a small answer (a manifest, a token, a listing) may take, `answer_patience` after
+    how long a question is not put again.
     `retries` counts failures in a row without progress.
     A Retry-After up to `retry_after_cap` is honoured; a longer one ends the read at once.
     `private_redirects` lets an origin with a public address redirect to a private one (a bucket's endpoint inside
