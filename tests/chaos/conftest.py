@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.servers.cluster import Cluster
 from tests.servers.oci_faults import FaultyRegistry
-from tests.servers.shell import Shell
 
 
 @pytest.fixture(scope="session")
@@ -30,12 +28,6 @@ def rng(seed: int, request: pytest.FixtureRequest) -> random.Random:
 def faulty() -> Iterator[FaultyRegistry]:
     with FaultyRegistry() as registry:
         yield registry
-
-
-@pytest.fixture
-def shell(tmp_path: Path) -> Shell:
-    (tmp_path / "user").mkdir()
-    return Shell(tmp_path / "user")
 
 
 @pytest.fixture(scope="module")

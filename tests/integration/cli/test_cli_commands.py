@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +13,6 @@ from safetensors.numpy import save_file
 
 from tests.servers.registry import PASSWORD, USERNAME, Registry
 from tests.servers.shell import Shell
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    with Registry(tmp_path / "registry") as registry:
-        yield registry
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import huggingface_hub
@@ -29,12 +28,6 @@ CONFIG = {
     "modelfs": {"type": "layers", "diffIds": []},
 }
 KINDS = {"README.md": "doc", "config.json": "weight.config", "model.safetensors": "weight"}
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    with Registry(tmp_path / "registry") as registry:
-        yield registry
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 
@@ -16,19 +16,6 @@ from modelpack.manifest import Descriptor
 from modelpack.oci import RegistryClient, RetryPolicy
 from modelpack.reference import Reference
 from tests.servers.oci_faults import MODEL_CONFIG, MODEL_MANIFEST, OCI_MANIFEST, FaultyRegistry
-from tests.servers.registry import Registry
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    with Registry(tmp_path / "registry") as running:
-        yield running
-
-
-@pytest.fixture
-def faulty() -> Iterator[FaultyRegistry]:
-    with FaultyRegistry() as running:
-        yield running
 
 
 @pytest.fixture

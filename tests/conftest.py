@@ -1,3 +1,5 @@
+"""What tests of several rooms start: a user's shell, a real registry, a faulty one."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -18,11 +20,11 @@ def shell(tmp_path: Path) -> Shell:
 
 @pytest.fixture
 def faulty() -> Iterator[FaultyRegistry]:
-    with FaultyRegistry() as registry:
-        yield registry
+    with FaultyRegistry() as running:
+        yield running
 
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[Registry]:
-    with Registry(tmp_path / "registry") as registry:
-        yield registry
+    with Registry(tmp_path / "registry") as running:
+        yield running
