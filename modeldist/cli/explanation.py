@@ -22,7 +22,7 @@ _WAITS = {
 
 def explain(now: PullSnapshot, per_second: float | None = None) -> list[str]:
     """Lines to print. `per_second` is the present rate in bytes/s where it was measured."""
-    lines = [f"Pull {now.pull[:8]} of {now.reference}: {now.state}, {units.duration(now.seconds)}"]
+    lines = [f"Pull {units.short_id(now.pull)} of {now.reference}: {now.state}, {units.duration(now.seconds)}"]
     if now.resolved:
         lines.append(f"  means     {now.resolved}")
     if now.size:
@@ -46,7 +46,7 @@ def explain_everywhere(pull: PullView) -> list[str]:
     """Lines about a pull on many nodes: how far they are, and each failure once with the nodes it hit."""
     until = pull.finished_at or max([pull.created_at, *(node.updated_at for node in pull.nodes)])
     took = units.duration(max(0.0, until - pull.created_at))
-    lines = [f"Pull {pull.id[:8]} of {pull.reference}: {pull.state}, {took}"]
+    lines = [f"Pull {units.short_id(pull.id)} of {pull.reference}: {pull.state}, {took}"]
     states = ", ".join(f"{count} {state}" for state, count in sorted(pull.states.items()))
     lines.append(f"  nodes     {states or 'none'}")
     for name, count in (("origin", pull.bytes.origin), ("peers", pull.bytes.peers), ("here", pull.bytes.local)):

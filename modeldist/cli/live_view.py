@@ -25,7 +25,6 @@ INTERVAL = 0.1  # seconds between two drawings
 _MARGIN = 4  # lines of the terminal left for the total, the sources and the shell's prompt
 _BAR = 24  # columns
 _NAMED_PARENTS = 4
-_NODE = 12  # characters of a node's id, as `modeldist status` shows it
 _NAME = 12  # columns; a reference cut shorter than that says nothing
 _ECHO = 3  # columns the last line leaves free: an echoed ^C must not wrap, or the display would leave a line behind
 
@@ -139,7 +138,7 @@ def parents_line(now: PullSnapshot) -> str:
     if not now.parents:
         return ""
     largest = sorted(now.parents, key=lambda parent: -parent.bytes)
-    named = [f"{clean(parent.node)[:_NODE]} {units.size(parent.bytes)}" for parent in largest[:_NAMED_PARENTS]]
+    named = [f"{units.short_id(clean(parent.node))} {units.size(parent.bytes)}" for parent in largest[:_NAMED_PARENTS]]
     more = len(largest) - len(named)
     return "from " + ", ".join(named) + (f" and {more} more nodes" if more else "")
 

@@ -48,6 +48,11 @@ def duration(seconds: float) -> str:
     return f"{whole // _DAY} d"
 
 
+def short_id(identity: str) -> str:
+    """Enough of a pull's or node's id to name it by: those that the control plane makes begin with the time."""
+    return identity[:12]
+
+
 def counted(number: int, thing: str) -> str:
     """1 node, 2 nodes."""
     return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from modeldist.control.views import NodePage, PullPage, StatusView
 
 
-_ID = 12  # characters of an id: those of the control plane's pulls begin with the time
-
-
 @click.command(cls=Command)
 @options.as_json
 @options.server
@@ -81,7 +78,7 @@ def pull_row(pull: PullSnapshot) -> tuple[str, ...]:
     done = f"{100 * pull.done // pull.size}%" if pull.size else ""
     fetched = pull.origin + pull.peers
     rate = units.rate(fetched / pull.seconds) if fetched and pull.seconds else ""
-    return (pull.pull[:_ID], pull.reference, pull.state, done, rate, units.duration(pull.seconds))
+    return (units.short_id(pull.pull), pull.reference, pull.state, done, rate, units.duration(pull.seconds))
 
 
 def _of_control_plane(server: str, token: str | None, *, as_json: bool) -> None:
@@ -104,14 +101,25 @@ def _of_control_plane(server: str, token: str | None, *, as_json: bool) -> None:
     if nodes.nodes:
         put("")
         rows = [
-            (each.name, each.node[:_ID], "connected" if each.connected else "away", each.address, each.rack, each.zone)
+            (
+                each.name,
+                units.short_id(each.node),
+                "connected" if each.connected else "away",
+                each.address,
+                each.rack,
+                each.zone,
+            )
             for each in sorted(nodes.nodes, key=lambda each: each.name)
         ]
         put_table(*_without_empty(("NODE", "ID", "STATE", "ADDRESS", "RACK", "ZONE"), rows))
     if pulls.pulls:
         put("")
         running = [
-            (each.id[:_ID], each.reference, ", ".join(f"{count} {state}" for state, count in each.states.items()))
+            (
+                units.short_id(each.id),
+                each.reference,
+                ", ".join(f"{count} {state}" for state, count in each.states.items()),
+            )
             for each in pulls.pulls
         ]
         put_table(("PULL", "REFERENCE", "NODES"), running)

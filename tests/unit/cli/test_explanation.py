@@ -19,7 +19,7 @@ def test_everything_that_is_known_is_said() -> None:
     )
     text = "\n".join(explain(now))
     for part in (
-        "Pull 01234567 of org/model:v1: pulling, 10 s",
+        "Pull 0123456789ab of org/model:v1: pulling, 10 s",
         "means     registry.example/org/model@sha256:12",
         "bytes     4.00 GB of 10.0 GB, 1 of 2 files complete",
         "origin    1.00 GB (100 MB/s)",
