@@ -12,9 +12,6 @@ if TYPE_CHECKING:
     from modeldist.control.client import ControlClient
 
 
-HERE = "http://127.0.0.1:7420"  # where `modeldist server` listens unless told otherwise
-
-
 def server_url(given: str | None) -> str | None:
     """`--server`, else MODELDIST_SERVER."""
     return given or os.environ.get("MODELDIST_SERVER") or None
@@ -23,11 +20,17 @@ def server_url(given: str | None) -> str | None:
 def control_url(given: str | None) -> str:
     """Also without either, where `modeldist server` wrote its token on this machine: its default address. Raises
     UsageError."""
-    if not (found := server_url(given) or (HERE if _token_file().exists() else None)):
+    if not (found := server_url(given) or _of_this_machine()):
         raise UsageError("No control plane is named.", remedy="Give --server URL or set MODELDIST_SERVER.")
     if "://" not in found:
         raise UsageError(f"{found!r} is no URL.", remedy="Write it like https://control:7420.")
     return found
+
+
+def _of_this_machine() -> str | None:
+    from modeldist.control.settings import DEFAULT_PORT
+
+    return f"http://127.0.0.1:{DEFAULT_PORT}" if _token_file().exists() else None
 
 
 def client(url: str | None, token: str | None) -> ControlClient:

@@ -122,3 +122,10 @@ def test_help_imports_nothing_heavy(shell: Shell, arguments: list[str]) -> None:
     )
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
     assert not imported & {"fastapi", "sqlalchemy", "pydantic_settings", "huggingface_hub", "httpx2", "cryptography"}
+
+
+def test_bench_runs_benchmarks_and_names_what_it_does_not_know(shell: Shell) -> None:
+    done = shell.run("bench", "simulator", "cold-8")
+    assert done.returncode == 0, done.stderr
+    assert "| cold-8 | 8 |" in done.stdout
+    assert "no scenario is called 'cold-9'" in shell.run("bench", "cold-9").stderr
