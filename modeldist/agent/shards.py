@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 
 from msgspec.structs import replace
 
@@ -68,7 +69,9 @@ class Shards:
                 if fetch.wanted_by == {pull} and not fetch.ended:
                     await self.end(fetch, Cancelled(f"The pull of {fetch.path} was stopped."))
                 fetch.wanted_by.discard(pull)
-            self.leases.forget(artifact)
+            # A shard that another pull began is read under its artifact, and that pull may have ended long ago.
+            for read in {used.digest: used for used in (artifact, *(fetch.artifact for fetch in wanted))}.values():
+                self.leases.forget(read)
 
     async def _begin(
         self, artifact: Artifact, shards: Sequence[Shard], priority: Priority, pull: str, begun: list[ShardFetch]
@@ -106,8 +109,9 @@ class Shards:
         try:
             return await asyncio.shield(opening)
         except asyncio.CancelledError:
-            for _, partial in await opening:
-                partial.close()
+            with suppress(ModeldistError):  # nothing was opened, then; the pull is stopped all the same
+                for _, partial in await opening:
+                    partial.close()
             raise
 
     def join(self, fetches: Iterable[ShardFetch]) -> None:
