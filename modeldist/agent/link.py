@@ -101,8 +101,8 @@ class WebSocketLink:
             raise unreachable(self._url, error) from error
 
     async def _greet(self, socket: ClientConnection, hello: Hello) -> WebSocketSession:
-        await socket.send(encode(hello))
         try:
+            await socket.send(encode(hello))
             frame = await asyncio.wait_for(socket.recv(decode=False), self._open_timeout)
             answer = decode_from_control(frame)
         except (ConnectionClosed, TimeoutError, msgspec.MsgspecError) as error:
