@@ -2,6 +2,7 @@
 
 VERSION                        store format, so that an older program refuses a newer store
 node-id                        this node's stable name
+agent.lock                     flocked by the agent that works with this store
 blobs/sha256/ab/<hex>          complete shards, read-only
 aliases/<algorithm>/<value>    text: the sha256 digest a git-sha1 or etag digest turned out to be
 pieces/<hex>                   piece digests of the complete shard with that sha256

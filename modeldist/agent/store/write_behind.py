@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from functools import cache
 
 STEP = 64 << 20  # bytes; 8 MiB steps wait for each other in the block layer, larger ones leave more to the sync
 _START = 2  # SYNC_FILE_RANGE_WRITE: begin writing dirty pages, wait for nothing (linux/fs.h)
@@ -34,11 +35,6 @@ def start_writing(fd: int) -> None:
     _libc().sync_file_range(fd, ctypes.c_int64(0), ctypes.c_int64(0), _START)
 
 
+@cache
 def _libc() -> ctypes.CDLL:
-    global _loaded  # noqa: PLW0603 - loading it costs more than a call
-    if _loaded is None:
-        _loaded = ctypes.CDLL(None)
-    return _loaded
-
-
-_loaded: ctypes.CDLL | None = None
+    return ctypes.CDLL(None)
