@@ -34,6 +34,7 @@ from modeldist.session.messages import Welcome
 from modeldist.transfer.base import ServerLimits
 from modeldist.transfer.capability import CapabilityChecker
 from modeldist.transfer.tcp import TcpPieceServer, TcpTransport
+from modelpack.oci.addresses import is_loopback
 
 log = structlog.get_logger(__name__)
 
@@ -145,17 +146,11 @@ def serves_nobody(settings: AgentSettings, address: str) -> str:
     told = split_address(settings.advertise or address)[0]
     if is_loopback(control):
         return ""
-    if is_loopback(told):
-        return f"{told} is this machine alone, while the control plane is elsewhere; give --listen HOST:PORT"
     if is_any(told):
         return f"{told} is no address to connect to; give --advertise HOST:PORT"
+    if is_loopback(told):
+        return f"{told} is this machine alone, while the control plane is elsewhere; give --listen HOST:PORT"
     return ""
-
-
-def is_loopback(host: str) -> bool:
-    with suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost"
 
 
 def is_any(host: str) -> bool:

@@ -116,7 +116,7 @@ class Pull:
     async def _resolve(self) -> Artifact:
         store = self._engine.store
         known = await asyncio.to_thread(store.lookup, self.key)
-        here = known is not None and store.snapshot(known) is not None
+        here = known is not None and await asyncio.to_thread(store.snapshot, known) is not None
         if known and here and self.offline:
             return known
         if self.offline:

@@ -104,8 +104,8 @@ def agent_settings(**given: Any) -> AgentSettings:
 
 def token_of_this_machine(control: str) -> Path:
     """The agent token that a control plane on this machine wrote. Raises UsageError when there is none to take."""
-    from modeldist.agent.daemon import is_loopback
     from modeldist.control.settings import default_state_dir
+    from modelpack.oci.addresses import is_loopback
 
     path = default_state_dir() / "agent.token"
     if is_loopback(urlsplit(control).hostname or "") and path.exists():
