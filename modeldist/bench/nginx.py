@@ -1,4 +1,5 @@
-"""nginx on loopback as an origin: files by URL, and the same files as a Hugging Face shaped repository.
+"""nginx on loopback as an origin: files by URL, and the same files as a Hugging Face shaped repository, or as a model
+in a registry.
 
 Everything is static, so that no interpreter stands between the bytes and the contenders.
 """
@@ -18,8 +19,12 @@ from types import TracebackType
 from typing import Self
 
 from modeldist.errors import UsageError
+from modelpack import mediatypes
+from modelpack.build import build
+from modelpack.layout import OciLayout
 
 REPOSITORY = "org/model"
+TAG = "v1"
 _PATIENCE = 10.0  # seconds for nginx to listen
 
 
@@ -38,20 +43,37 @@ class Served:
         return self.sha256 if self.lfs else self.oid
 
 
-class Nginx:
-    """Serves the files under `content` until the `with` block ends; `home` takes its configuration and logs."""
+@dataclass(frozen=True)
+class Request:
+    """What the log says of one: the bytes of the answer's body that were sent."""
 
-    def __init__(self, home: Path, content: Path) -> None:
+    method: str
+    path: str
+    body: int
+
+
+class Nginx:
+    """Serves the files under `content` until the `with` block ends; `home` takes its configuration and logs.
+
+    With `registry` also as a ModelPack, and with a log of what was asked for.
+    """
+
+    def __init__(self, home: Path, content: Path, *, registry: bool = False) -> None:
         self._home = home
         self._content = content
+        self._registry = registry
         self.files = tuple(_served(content, path) for path in sorted(content.rglob("*")) if path.is_file())
         self.commit = hashlib.sha1("".join(file.sha256 for file in self.files).encode()).hexdigest()  # noqa: S324
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
 
     @property
+    def host(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}"
 
     def file_url(self, path: str) -> str:
         return f"{self.url}/files/{path}"
@@ -64,6 +86,7 @@ class Nginx:
         self.port = _free_port()
         (self._home / "api.json").write_text(json.dumps(self._info()))
         (self._home / "tree.json").write_text(json.dumps(self._tree()))
+        self._manifest = self._build() if self._registry else ""
         config = self._home / "nginx.conf"
         config.write_text(self._config())
         command = [binary, "-p", str(self._home), "-c", str(config), "-e", str(self._home / "error.log")]
@@ -82,7 +105,25 @@ class Nginx:
             self._process.wait()
             self._process = None
 
+    # --- what it was asked ---
+
+    def log(self) -> list[Request]:
+        """Every request that has ended, since the last `forget_log`."""
+        lines = (line.split(" ") for line in self._log.read_text().splitlines())
+        return [Request(method, path, int(body)) for method, path, body in lines]
+
+    def forget_log(self) -> None:
+        os.truncate(self._log, 0)
+
+    @property
+    def _log(self) -> Path:
+        return self._home / "access.log"
+
     # --- what it says ---
+
+    def _build(self) -> str:
+        """Make the ModelPack; its manifest's digest."""
+        return build(self._content, OciLayout.create(self._home / "layout")).digest
 
     def _info(self) -> dict[str, object]:
         siblings = [
@@ -103,12 +144,14 @@ class Nginx:
     def _config(self) -> str:
         # As root nginx would give its workers to another user, who may not read here.
         user = "user root root;\n" if os.geteuid() == 0 else ""
+        log = f"{self._log} asked" if self._registry else "off"
         etags = "\n".join(f'  "~/resolve/[^/]+/{file.path}$" \'"{file.etag}"\';' for file in self.files)
         return f"""
 {user}daemon off; worker_processes 2; pid {self._home}/nginx.pid;
 events {{ worker_connections 512; }}
 http {{
-  access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000; default_type application/octet-stream;
+  log_format asked "$request_method $uri $body_bytes_sent"; access_log {log};
+  sendfile on; tcp_nopush on; keepalive_requests 100000; default_type application/octet-stream;
   client_body_temp_path {self._home}/t1; proxy_temp_path {self._home}/t2; fastcgi_temp_path {self._home}/t3;
   uwsgi_temp_path {self._home}/t4; scgi_temp_path {self._home}/t5;
   open_file_cache max=4096; map_hash_bucket_size 512; map_hash_max_size 16384;
@@ -126,8 +169,22 @@ http {{
       default_type application/json; alias {self._home}/api.json;
     }}
     location ~ ^/api/models/{REPOSITORY}/tree/ {{ default_type application/json; alias {self._home}/tree.json; }}
+{self._registry_config()}
   }}
 }}
+"""
+
+    def _registry_config(self) -> str:
+        if not self._registry:
+            return ""
+        blobs, manifest = self._home / "layout" / "blobs" / "sha256", self._manifest
+        return f"""
+    location = /v2/ {{ return 200; }}
+    location ~ ^/v2/{REPOSITORY}/manifests/({TAG}|{manifest})$ {{
+      default_type {mediatypes.OCI_MANIFEST}; alias {blobs}/{manifest.partition(":")[2]};
+      add_header Docker-Content-Digest {manifest};
+    }}
+    location ~ ^/v2/{REPOSITORY}/blobs/sha256:([0-9a-f]+)$ {{ alias {blobs}/$1; }}
 """
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from modeldist.bench import peers, single, small_files, transports
+from modeldist.bench import peers, single, small_files, start, transports
 
 pytestmark = pytest.mark.skipif(
     shutil.which("nginx", path="/usr/sbin:/usr/bin") is None, reason="nginx is not installed"
@@ -19,6 +19,18 @@ def test_single_prints_a_line_per_contender(tmp_path: Path, capsys: pytest.Captu
     printed = capsys.readouterr().out
     assert "load" in printed.splitlines()[0]
     assert "| modeldist http |" in printed and "| modeldist hf |" in printed
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_start_tells_what_was_asked_for_a_model_that_is_here(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start.main(["--repeat", "2", "--directory", str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert "| `modeldist --help` |" in printed
+    for name in ("pull, from a registry", "pull, from a URL"):
+        (line,) = (line for line in printed.splitlines() if line.startswith(f"| {name} |"))
+        assert line.endswith("| HEAD | 0 |")
     assert list(tmp_path.iterdir()) == []
 
 
