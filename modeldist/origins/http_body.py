@@ -16,6 +16,7 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 
 from modeldist.errors import NotEnoughSpace, StorageError
+from modeldist.origins.prompt_response import PromptResponse
 from modeldist.socket_to_file import NotWritable, SocketToFile
 
 BUFFER_SIZE = 1 << 20
@@ -34,7 +35,7 @@ Fill = Callable[[memoryview], int]
 
 
 def copy_body(
-    response: http.client.HTTPResponse,
+    response: PromptResponse,
     sock: socket.socket,
     want: int,
     fd: int,
@@ -51,19 +52,21 @@ def copy_body(
     `splicing` belongs to it. Raises BodyLost; StorageError when `fd` does not take it.
     """
     patience = sock.gettimeout() or TICK
-    since, came = clock(), 0
+    waited, came = 0.0, 0
     with closing(_parts(response, sock, want, fd, offset, buffer, splicing, clock)) as parts:
+        asked = clock()
         for count in parts:
+            want, came, waited = want - count, came + count, waited + clock() - asked
             yield count
-            want, came = want - count, came + count
             if came >= LEAST * patience:
-                since, came = clock(), 0
-            elif want and clock() - since > patience:
+                waited, came = 0.0, 0
+            elif want and waited > patience:
                 raise BodyLost("it stalled")
+            asked = clock()  # who takes the bytes may be slow: a limit on the origin's rate, a full disk
 
 
 def _parts(
-    response: http.client.HTTPResponse,
+    response: PromptResponse,
     sock: socket.socket,
     want: int,
     fd: int,
@@ -137,7 +140,7 @@ def _copy(fill: Fill, want: int, fd: int, offset: int, buffer: memoryview) -> Ge
         yield got
 
 
-def _buffered(response: http.client.HTTPResponse, want: int) -> bytes:
+def _buffered(response: PromptResponse, want: int) -> bytes:
     """What http.client already read along with the headers. Where that is nothing, looking reads: never in a mode in
     which that waits."""
     if want <= 0:
@@ -151,9 +154,10 @@ def _buffered(response: http.client.HTTPResponse, want: int) -> bytes:
         raise BodyLost(str(error) or type(error).__name__) from error
 
 
-def _read_chunk(response: http.client.HTTPResponse, view: memoryview) -> int:
+def _read_chunk(response: PromptResponse, view: memoryview) -> int:
     """What has come of the chunk."""
     try:
+        response.hurry()  # the line that says how long the chunk is can drip, too
         data = response.read1(len(view))
     except TimeoutError:  # after which http.client reads no more
         raise BodyLost("it stalled") from None

@@ -8,6 +8,7 @@ import ipaddress
 import socket
 import ssl
 import struct
+import time
 import urllib.request
 from collections.abc import Iterable
 from contextlib import suppress
@@ -18,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 from modeldist.errors import OriginProtocolError, OriginUnavailable
 from modeldist.origins.http_body import TICK
 from modeldist.origins.http_redirects import Endpoint, zone_of_name
+from modeldist.origins.prompt_response import PromptResponse
 from modeldist.origins.settings import HttpSettings
 from modeldist.socket_to_file import SocketToFile
 from modelpack.oci.addresses import Zone
@@ -73,11 +75,12 @@ class Dialer:
             if endpoint.scheme == "https":
                 if proxy is not None:
                     _tunnel(sock, endpoint, proxy)
-                sock = self._wrap(sock, endpoint.host)
+                sock = self._wrap(sock, endpoint)
         except BaseException:
             sock.close()
             raise
         connection = http.client.HTTPConnection(endpoint.host, endpoint.port)
+        connection.response_class = PromptResponse
         connection.auto_open = 0  # we dial; a lost connection must not come back unchecked
         connection.sock = sock
         if proxy is not None and endpoint.scheme == "http":
@@ -111,16 +114,16 @@ class Dialer:
         assert failure is not None
         raise _unreachable(host, port, str(failure.strerror or failure)) from failure
 
-    def _wrap(self, sock: socket.socket, host: str) -> ssl.SSLSocket:
+    def _wrap(self, sock: socket.socket, endpoint: Endpoint) -> ssl.SSLSocket:
         try:
-            return self.tls.wrap_socket(sock, server_hostname=host)
+            return self.tls.wrap_socket(sock, server_hostname=endpoint.host)
         except ssl.SSLCertVerificationError as error:
             raise CertificateRefused(
-                f"{host}: its certificate is not trusted here ({error.verify_message}).",
+                f"{endpoint.authority}: its certificate is not trusted here ({error.verify_message}).",
                 remedy="Set SSL_CERT_FILE to a bundle with its certificate authority.",
             ) from error
         except OSError as error:
-            raise _unreachable(host, sock.getpeername()[1], f"TLS failed ({error})") from error
+            raise _unreachable(endpoint.host, endpoint.port, f"TLS failed ({error})") from error
 
 
 class WillNotPass(OriginUnavailable):
@@ -172,14 +175,19 @@ def _tunnel(sock: socket.socket, endpoint: Endpoint, proxy: _Proxy) -> None:
     lines = [f"CONNECT {host}:{endpoint.port} HTTP/1.1", f"Host: {host}:{endpoint.port}"]
     lines += [f"{name}: {value}" for name, value in proxy.headers().items()]
     answer = b""
+    stall = sock.gettimeout()
+    until = time.monotonic() + (stall or 0)
     with suppress(OSError):
         sock.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("ascii"))
         while b"\r\n\r\n" not in answer and len(answer) < _MAX_CONNECT_ANSWER:
+            sock.settimeout(max(0.001, until - time.monotonic()))  # for the whole answer, however it drips
             part = sock.recv(4096)  # nothing follows the answer before our TLS hello
             if not part:
                 break
             answer += part
-    status = answer.split(b"\r\n")[0].decode("latin-1").split(" ", 1)[-1]
+    sock.settimeout(stall)
+    head, end, _ = answer.partition(b"\r\n\r\n")
+    status = head.split(b"\r\n")[0].decode("latin-1").split(" ", 1)[-1] if end else ""
     if not status.startswith("200"):
         raise OriginUnavailable(
             f"{endpoint.authority}: the proxy {proxy.host}:{proxy.port} opens no tunnel ({status or 'no answer'}).",

@@ -19,6 +19,7 @@ from modeldist.origins.http_redirects import (
     leads_to,
     next_hop,
 )
+from modeldist.origins.prompt_response import PromptResponse
 from modelpack.oci.addresses import Zone
 
 _IDLE_CONNECTIONS = 4  # a registry, its token service and a CDN or two
@@ -34,7 +35,7 @@ class Answer:
 
     def __init__(
         self,
-        response: http.client.HTTPResponse,
+        response: PromptResponse,
         connection: Connection,
         url: str,
         headers: Mapping[str, str],
@@ -156,12 +157,14 @@ class HttpSession:
 
 def _exchange(
     connection: Connection, endpoint: Endpoint, method: str, url: str, headers: Mapping[str, str]
-) -> http.client.HTTPResponse:
+) -> PromptResponse:
     split = urlsplit(url)
     path = quote(split.path or "/", safe=_URL_SAFE) + (f"?{quote(split.query, safe=_URL_SAFE)}" if split.query else "")
     sent = {"Host": endpoint.authority, **connection.proxy_headers, **headers}
     connection.http.request(method, connection.prefix + path, headers=sent)
-    return connection.http.getresponse()
+    response = connection.http.getresponse()
+    assert isinstance(response, PromptResponse)
+    return response
 
 
 def _broken(endpoint: Endpoint, error: Exception) -> TryAgain:

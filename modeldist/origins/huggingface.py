@@ -12,12 +12,14 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
 from modeldist.artifact import Artifact, ArtifactFile, Digest
-from modeldist.errors import InvalidReference, NotFound, OriginProtocolError
+from modeldist.errors import InvalidReference, NotFound, OriginProtocolError, OriginUnavailable
 from modeldist.origins.base import RangeReader
+from modeldist.origins.bounded_thread import within
 from modeldist.origins.http import HttpReader
 from modeldist.origins.http_answers import Source, TryAgain
 from modeldist.origins.http_dialing import Dialer
@@ -35,6 +37,7 @@ PUBLIC_ENDPOINT = "https://huggingface.co"
 _PART = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?"
 _REFERENCE = re.compile(rf"hf://(?P<repo>(?:{_PART}/)?{_PART})(?:@(?P<revision>[^\s@?#]+))?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_LISTING = 10  # times as long as a small answer: that of 100,000 files has 25 MB
 _Answer = TypeVar("_Answer")
 
 
@@ -55,7 +58,8 @@ class HuggingFaceOrigin:
 
     async def resolve(self, reference: str) -> Artifact:
         repo, revision = _parse(reference)
-        commit, files = await self._ask(reference, repo, lambda api: _list(api, repo, revision, self._timeout))
+        question = partial(_list, repo=repo, revision=revision, timeout=self._timeout)
+        commit, files = await self._ask(reference, repo, question, _LISTING * self._timeout)
         check_paths((file.path for file in files), reference)
         if not files:
             raise NotFound(f"{reference}: the repository is empty.", remedy="Check the name and the revision.")
@@ -78,7 +82,8 @@ class HuggingFaceOrigin:
         if _COMMIT.fullmatch(revision):
             return revision == artifact.revision
         path = artifact.files[0].path
-        return await self._ask(reference, repo, lambda api: _commit_of(api, repo, revision, path)) == artifact.revision
+        question = partial(_commit_of, repo=repo, revision=revision, path=path)
+        return await self._ask(reference, repo, question, self._timeout) == artifact.revision
 
     def reader(self, artifact: Artifact) -> RangeReader:
         page = f"{artifact.endpoint}/{artifact.repository}"
@@ -115,18 +120,32 @@ class HuggingFaceOrigin:
         token = self._token() if endpoint == self.endpoint else None
         return {"Authorization": f"Bearer {token}"} if token else {}
 
-    async def _ask(self, reference: str, repo: str, question: Callable[[HfApi], _Answer]) -> _Answer:
-        """Put a question to the hub in a thread, patiently."""
+    async def _ask(self, reference: str, repo: str, question: Callable[[HfApi], _Answer], seconds: float) -> _Answer:
+        """Put a question to the hub in a thread, patiently; its answer as a whole may take `seconds`."""
         attempt, until = 0, time.monotonic() + self._settings.http.answer_patience
         while True:
             try:
-                return await asyncio.to_thread(self._put, reference, repo, question)
+                return await self._once(reference, repo, question, seconds)
             except TryAgain as again:
                 attempt += 1
                 pause = pause_before(attempt, again.after, self._settings.http, random.random())
                 if pause is None or (again.after is None and time.monotonic() + pause >= until):
                     raise again.error from again
             await asyncio.sleep(pause)
+
+    async def _once(self, reference: str, repo: str, question: Callable[[HfApi], _Answer], seconds: float) -> _Answer:
+        try:
+            return await within(seconds, lambda: self._put(reference, repo, question))
+        except TimeoutError:
+            from huggingface_hub import close_session
+
+            close_session()  # which ends the thread that waits
+            raise TryAgain(
+                OriginUnavailable(
+                    f"{reference}: {self.endpoint} answers too slowly, nothing whole in {seconds:.0f} s.",
+                    remedy="Try again later; if it repeats, check the network, the proxy settings and HF_ENDPOINT.",
+                )
+            ) from None
 
     def _put(self, reference: str, repo: str, question: Callable[[HfApi], _Answer]) -> _Answer:
         from huggingface_hub import HfApi

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import huggingface_hub
 import pytest
 
 from modeldist.errors import OriginUnavailable
@@ -10,6 +13,13 @@ from modeldist.origins.settings import HttpSettings, OriginSettings
 from tests.servers.drips import SlowServer
 
 PATIENT = HttpSettings(stall_timeout=0.2, answer_patience=0.3, retries=1000, backoff=0.01, backoff_cap=0.01)
+
+
+@pytest.fixture(autouse=True)
+def hub_session() -> Iterator[None]:
+    """huggingface_hub's session remembers the proxies of the moment it was made."""
+    yield
+    huggingface_hub.close_session()
 
 
 @pytest.mark.parametrize("kind", ["hf", "http"])
@@ -23,6 +33,41 @@ async def test_an_origin_that_says_nothing(kind: str) -> None:
         finally:
             await origins.close()
         assert 1 <= server.requests <= 4
+
+
+@pytest.mark.parametrize("kind", ["hf", "http"])
+async def test_an_origin_whose_head_drips(kind: str) -> None:
+    """Each byte comes in time; the last one never does."""
+    with SlowServer(head=b"HTTP/1.1 200 OK\r\nX-Long: ", drip=b"x") as server:
+        origins = Origins(OriginSettings(hf_endpoint=f"http://{server.host}", hf_token=lambda: None, http=PATIENT))
+        reference = "hf://org/model" if kind == "hf" else f"http://{server.host}/model.bin"
+        try:
+            with pytest.raises(OriginUnavailable, match=rf"{server.host}.*(answers too slowly|no answer in time)"):
+                await origins.resolve(reference)
+        finally:
+            await origins.close()
+
+
+async def test_a_hub_whose_listing_drips() -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n"
+    with SlowServer(head=head, drip=b" ") as server:
+        origins = Origins(OriginSettings(hf_endpoint=f"http://{server.host}", hf_token=lambda: None, http=PATIENT))
+        try:
+            with pytest.raises(OriginUnavailable, match=r"hf://org/model: .* answers too slowly"):
+                await origins.resolve("hf://org/model")
+        finally:
+            await origins.close()
+
+
+async def test_a_proxy_whose_tunnel_drips(monkeypatch: pytest.MonkeyPatch) -> None:
+    with SlowServer(head=b"HTTP/1.1 200 ", drip=b"x") as server:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://{server.host}")
+        origins = Origins(OriginSettings(http=PATIENT))
+        try:
+            with pytest.raises(OriginUnavailable, match=rf"proxy {server.host} opens no tunnel"):
+                await origins.resolve("https://origin.invalid/model.bin")
+        finally:
+            await origins.close()
 
 
 async def test_a_proxy_with_a_malformed_port(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,3 +92,13 @@ async def test_a_hub_behind_a_proxy_that_is_not_there(monkeypatch: pytest.Monkey
             await origins.resolve("hf://org/model")
     finally:
         await origins.close()
+
+
+async def test_a_server_that_speaks_no_tls() -> None:
+    with SlowServer(head=b"HTTP/1.1 400 Bad Request\r\n\r\n") as server:
+        origins = Origins(OriginSettings(http=HttpSettings(retries=0)))
+        try:
+            with pytest.raises(OriginUnavailable, match=rf"{server.host} cannot be reached: TLS failed"):
+                await origins.resolve(f"https://{server.host}/model.bin")
+        finally:
+            await origins.close()

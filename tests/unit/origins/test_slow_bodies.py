@@ -63,6 +63,36 @@ def test_a_drip_is_no_progress(size: int, chunked: bool, into: int) -> None:
     assert sum(told) > 0, "what came is kept"
 
 
+def test_a_chunk_that_never_says_how_long_it_is(into: int) -> None:
+    with (
+        SlowServer(head=head(SIZE, chunked=True), drip=b"0") as server,
+        pytest.raises(OriginProtocolError, match="it stalled"),
+    ):
+        read(server, SIZE, into, IMPATIENT, [])
+
+
+def test_a_taker_that_pauses_is_no_stall(into: int) -> None:
+    """What came is the origin's merit, however long its taker thinks about it."""
+    now, told = 0.0, list[int]()
+
+    def clock() -> float:
+        nonlocal now
+        now += 0.6
+        return now
+
+    def think(count: int) -> None:
+        nonlocal now
+        now += 1000 * PATIENT.stall_timeout  # a limit on the rate, say
+        told.append(count)
+        if len(told) == 2:
+            raise _Enough
+
+    with SlowServer(head=head(SIZE), drip=b"x") as server:
+        source = Source(f"http://{server.host}/a.bin", "a.bin", SIZE)
+        with closing(RangedHttp(Dialer(PATIENT), clock=clock)) as http, pytest.raises(_Enough):
+            http.read(lambda _: source, 0, SIZE, into, 0, think)
+
+
 def test_silence_is_a_chance_to_stop(into: int) -> None:
     """Long before the connection counts as lost."""
     told: list[int] = []
