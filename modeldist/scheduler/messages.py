@@ -175,8 +175,9 @@ class Parents(Message, frozen=True, tag="parents"):
     """The candidates for a task: replaces the earlier list whole.
 
     `share` = (index, count): of the `count` nodes in this rack that still fetch the task, this one is number `index`
-    and brings the pieces with `piece % count == index` into the rack; the others it takes from its rack mates.
-    (0, 0): take anything from anyone.
+    and brings the pieces with `piece % count == index` into the rack; the others it takes from its rack mates. Nodes of
+    unknown racks are counted as if they were in one; they may take anything from anyone, but from a slow parent only
+    their share of what nobody else has. (0, 0): take anything from anyone.
     `stripes`: in a large swarm the pieces of stripe `s` (`pieces.stripe_of`) come from the parent with bit `s` in its
     `stripes`, and from others only when that one has failed or is late; a stripe of no parent comes from the origin
     and, what others hold of it already, from anyone. 0: not striped.

@@ -36,6 +36,7 @@ class Asking:
         elif member.asked:
             self.queue(swarm, member)
         else:
+            swarm.parked.pop(member.node, None)  # or it would be taken for an asker again when it is woken
             self.stop(swarm, member.node)
 
     def stop(self, swarm: Swarm, node: str) -> None:

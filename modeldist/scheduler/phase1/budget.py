@@ -51,12 +51,14 @@ class Turn:
 class OriginBudget:
     """`streams` and `reading` (bytes under active leases) are kept by the lease desk. `ramp`: streams used so far at
     most (one per asking node, if that is more); it grows with every piece read, so that a node that is the first to ask
-    does not take all streams before the others are there."""
+    does not take all streams before the others are there. `stream_rate`: bytes/s that a stream brings, the median of
+    those who ask; 0 where too few do."""
 
     limits: OriginLimits
     streams: int = 0
     reading: int = 0
     ramp: int = field(init=False)
+    stream_rate: float = 0.0
     tokens: float = 0.0
     refilled: float | None = None
     turns: dict[str, Turn] = field(default_factory=dict)

@@ -21,6 +21,7 @@ from modeldist.scheduler.phase1.nodes import Node
 from modeldist.scheduler.phase1.swarm import Member, Swarm
 
 _SERVES_WELL = 0.7
+_READS_WELL = 0.5  # of the median rate of a stream
 _NEVER_BEGUN = 3  # lease timeouts; after that a lease without a byte is stuck, whatever else its node reads
 _READER_PATIENCE = 3  # lease timeouts that a lone reader may take between two pieces
 _LEAST_COMPARED = 3  # nodes; among fewer there is no telling who is slow
@@ -124,6 +125,9 @@ class LeaseDesk:
 
     def _weigh(self) -> None:
         """What a node reads, it has to pass on: nodes that their children find slow get smaller shares."""
+        for budget in self.asking.origins.values():
+            reading = [rate for node in budget.asking if (rate := self._nodes[node].lease_rate)]
+            budget.stream_rate = statistics.median(reading) if len(reading) >= _LEAST_COMPARED else 0.0
         rates = {name: node.service.goodput for name, node in self._nodes.items() if node.service.goodput}
         if len(rates) < _LEAST_COMPARED:
             return
@@ -160,6 +164,9 @@ class LeaseDesk:
             if not pieces:
                 self.asking.park(swarm, member)
                 continue
+            if not self._in_time(swarm, member.node, pieces, budget):
+                self.asking.cap(name, asker)
+                continue
             lease = self._lease(swarm, member, pieces, budget, now)
             if lease is None:  # not enough bytes/s left for its next piece
                 self.asking.queue(swarm, member)
@@ -178,6 +185,19 @@ class LeaseDesk:
             return False
         turn = budget.turn(node)
         return turn.weight >= _SERVES_WELL or not budget.streams or turn.level <= budget.fair_share()
+
+    def _in_time(self, swarm: Swarm, node: str, pieces: int, budget: OriginBudget) -> bool:
+        """Whether a node that reads or serves slowly beside the others would have read a piece, and passed it on,
+        before they have read all."""
+        record, total = self._nodes[node], budget.stream_rate * budget.streams
+        if not total or len(budget.asking) < _LEAST_COMPARED:
+            return True
+        pace = 0.0  # seconds per byte
+        if record.lease_rate and record.lease_rate < _READS_WELL * budget.stream_rate:
+            pace += 1 / record.lease_rate
+        if record.service.goodput and budget.turn(node).weight < _SERVES_WELL:
+            pace += 1 / record.service.goodput
+        return swarm.layout.piece_size * pace <= bytes_of(swarm, pieces) / total
 
     def _quota(self, budget: OriginBudget, swarm: Swarm, node: str) -> int:
         if swarm.trees is not None and not swarm.reader:
@@ -252,6 +272,8 @@ class LeaseDesk:
                 pieces = self._free(swarm, member, now)
                 if not pieces:
                     self.asking.park(swarm, member)
+                    continue
+                if not self._in_time(swarm, member.node, pieces, budget):
                     continue
                 following = self._lease(swarm, member, pieces, budget, now)
                 if following is not None:

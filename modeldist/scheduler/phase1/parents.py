@@ -76,8 +76,8 @@ class ParentLists:
         self._stale[swarm.task, member.node] = None
 
     def _rack_changed(self, swarm: Swarm, member: Member) -> None:
-        group = swarm.fetching.get(member.location.rack) if member.location.rack else None
-        if group is not None and swarm.trees is None:
+        group = swarm.sharing(member)
+        if group is not None:
             for node in group.sample(len(group), self._rng):
                 self._stale[swarm.task, node] = None
 

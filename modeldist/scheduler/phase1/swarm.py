@@ -12,6 +12,7 @@ from modeldist.scheduler.phase1.trees import Trees
 from modeldist.scheduler.pieces import PieceLayout, stripe
 
 BLAKE3_BYTES = 32
+_MOST_UNRACKED = 64  # each change of the group is told to all of it
 
 
 class NodeSet:
@@ -172,12 +173,18 @@ class Swarm:
         return any(len(group) for group in self.fetching.values())
 
     def share(self, member: Member) -> tuple[int, int]:
-        """Which of its rack's pieces this member brings in from other racks: (index, count); (0, 0) all."""
-        rack = member.location.rack
-        group = self.fetching.get(rack) if self.trees is None else None
-        if not rack or group is None or member.node not in group or len(group) < 2:
+        """Which of its rack's pieces this member brings in from other racks: (index, count); (0, 0) all. Members of no
+        rack share theirs as if they were in one, where they are few."""
+        group = self.sharing(member)
+        if group is None or member.node not in group or len(group) < 2:
             return (0, 0)
         return group.index(member.node), len(group)
+
+    def sharing(self, member: Member) -> NodeSet | None:
+        """Those who still fetch and share with this member what comes from elsewhere; None: nobody does."""
+        rack = member.location.rack
+        group = self.fetching.get(rack) if self.trees is None else None
+        return group if group is not None and (rack or len(group) <= _MOST_UNRACKED) else None
 
     def readable(self, member: Member) -> int:
         """The pieces that this member may be given to read from the origin: of a striped swarm, its roots' stripes."""

@@ -20,7 +20,8 @@ class Fetch:
     """Bitmaps are plain integers here; this is where they are combined a few times per piece.
 
     `flying`: requested from a peer. `verifying`: fetched, digest being checked. `leased`: ours to read from the
-    origin. `holders`: what each parent holds. `far`: parents outside this rack.
+    origin. `holders`: what each parent holds; `once`, `twice`: pieces that at least one of them holds, and two. `far`:
+    parents outside this rack. `overdue`: held by one parent only, and that for a while.
     """
 
     task: Digest
@@ -35,6 +36,9 @@ class Fetch:
     holders: dict[str, int] = field(default_factory=dict)
     far: set[str] = field(default_factory=set)
     near: int = 0  # held by some parent in this rack
+    once: int = 0
+    twice: int = 0
+    overdue: int = 0
     share: tuple[int, int] = (0, 0)
     stripes: Stripes | None = None
     spare: int = 0  # requests out to parents that bring no stripe
@@ -45,6 +49,7 @@ class Fetch:
     demand: tuple[int, ...] = ()
     told_complete: bool = False
     ring: int = 0  # where this node begins with the pieces of a slow parent
+    _lonely: int = 0  # held by one parent only when that was looked at last
     all: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -67,11 +72,13 @@ class Fetch:
     def priority_class(self) -> int:
         return int(Priority.SERVING if self.demand else self.priority)
 
-    def fetchable(self, node: str, now: float, patience: float) -> int:
+    def fetchable(self, node: str, now: float, patience: float, *, slow: bool = False) -> int:
         """Pieces to fetch from `node` now.
 
         Over the rack's uplink come only the pieces of this node's share that no rack mate has, so that each byte
-        crosses it once; a task that stands still takes what it can get.
+        crosses it once; a task that stands still takes what it can get. Of what only a `slow` parent has, this node
+        takes its share too: one copy is enough for the others to have it from this node, and they would all wait for
+        copies of the same piece.
         """
         held = self.holders.get(node, 0) & self.digests
         open_ = held & ~(self.have | self.flying | self.verifying | self.leased | self.excluded.get(node, 0))
@@ -82,6 +89,8 @@ class Fetch:
         index, count = self.share
         if open_ and count > 1 and node in self.far and now - self.progressed <= patience:
             open_ &= every(index, count, self.layout.count) & ~self.near
+        if open_ and count > 1 and slow:
+            open_ &= every(index, count, self.layout.count) | self.twice | self.overdue
         return open_
 
     def choose(self, open_: int, node: str, rng: random.Random, *, slow: bool) -> int:
@@ -108,7 +117,11 @@ class Fetch:
 
     def gained(self, node: str, pieces: int) -> None:
         """`node` holds `pieces` too. A refusal of them before is forgotten."""
-        self.holders[node] = self.holders.get(node, 0) | pieces
+        held = self.holders.get(node, 0)
+        new = pieces & ~held
+        self.holders[node] = held | new
+        self.twice |= self.once & new
+        self.once |= new
         if node in self.excluded:
             self.excluded[node] &= ~pieces
         if node not in self.far:
@@ -118,16 +131,25 @@ class Fetch:
         """Not these from `node`, until it says again that it holds them."""
         self.excluded[node] = self.excluded.get(node, 0) | pieces
 
-    def set_near(self) -> None:
-        self.near = 0
+    def recount(self) -> None:
+        """Which pieces some parent holds, anew: there are other parents than before."""
+        self.near = self.once = self.twice = 0
         for node, held in self.holders.items():
+            self.twice |= self.once & held
+            self.once |= held
             if node not in self.far:
                 self.near |= held
 
+    def review(self) -> bool:
+        """Look for pieces that have been with one parent only since the last time. Whether there are some."""
+        lonely = self.once & ~self.twice & self.missing
+        self.overdue, self._lonely = lonely & self._lonely, lonely
+        return self.overdue != 0
+
     def ban(self, node: str) -> None:
         self.banned.add(node)
-        if self.holders.pop(node, None) is not None:
-            self.set_near()
+        self.holders.pop(node, None)
+        self.recount()
 
     def sent(self, request: Request) -> None:
         self.requests.setdefault(request.piece, []).append(request)
@@ -146,13 +168,14 @@ class Fetch:
 
     def restart(self, now: float) -> None:
         """Nothing that was here counts any more. Requests still out are answered to nobody."""
-        self.have = self.flying = self.verifying = self.leased = self.near = 0
+        self.have = self.flying = self.verifying = self.leased = self.overdue = self._lonely = 0
         self.requests.clear()
         self.spare = 0
         self.excluded.clear()
         self.banned.clear()
         for node in self.holders:
             self.holders[node] = 0
+        self.recount()
         self.restart_digests()
         self.progressed = now
         self.told_complete = False

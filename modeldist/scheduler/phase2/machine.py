@@ -148,6 +148,8 @@ class Phase2:
         for node in [node for node in fetch.holders if node not in listed]:
             self._leave_parent(fetch, node, now)
         fetch.far = {node for node, parent in listed.items() if parent.distance > 0}
+        if len(fetch.far) == len(listed):  # nobody is near: not in a rack, or all alone there
+            fetch.far.clear()
         for node, parent in listed.items():
             known = node in fetch.holders
             fetch.gained(node, PieceSet.from_bytes(parent.have).bits & fetch.all)
@@ -162,7 +164,7 @@ class Phase2:
             else:
                 link.address = parent.address
                 self._connect(link, now)
-        fetch.set_near()
+        fetch.recount()
 
     def _set_stripes(self, fetch: Fetch, event: m.ParentsChanged, now: float) -> None:
         if not event.stripes:
@@ -356,7 +358,7 @@ class Phase2:
 
     def _rounds(self, now: float) -> None:
         for fetch in [fetch for fetch in self._tasks.values() if not fetch.complete]:
-            if now - fetch.progressed > self._config.patience:
+            if fetch.review() or now - fetch.progressed > self._config.patience:
                 self._requests.mark_all(fetch)
             last = max(fetch.progressed, self._lease_asked.get(fetch.task, 0.0))
             if now - last > self._config.request_again:

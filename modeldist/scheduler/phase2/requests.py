@@ -100,7 +100,7 @@ class Requests:
                 if not self.window.has_room(size):
                     roomless = size
                     break
-                if open_ := fetch.fetchable(link.node, now, self._config.patience):
+                if open_ := fetch.fetchable(link.node, now, self._config.patience, slow=link.slow(guess)):
                     best, best_score = (link, fetch, open_), score
                     break
                 del link.ready[fetch.priority_class][fetch.task]

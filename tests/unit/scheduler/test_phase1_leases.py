@@ -71,6 +71,12 @@ class Control:
         return sum(not lease.after for task in tasks if task is not None for lease in task.leases)
 
 
+def held(control: Control) -> set[int]:
+    view = control.phase1.task(TASK, control.now)
+    assert view is not None
+    return set(view.held)
+
+
 def limits(**fields: object) -> Phase1Config:
     return Phase1Config(default_origin=OriginLimits(**fields), restart_grace=0.0)  # type: ignore[arg-type]
 
@@ -326,3 +332,26 @@ def test_a_lease_that_waits_for_a_reader_is_not_stuck_at_once() -> None:
         control.wait(1.0)
         revoked += control.heard("a", m.LeaseRevoked)
         assert (m.LeaseRevoked(TASK, second.lease) in revoked) == (control.now >= 30)  # type: ignore[attr-defined]
+
+
+def test_a_slow_reader_gets_none_of_the_last_pieces_unless_nobody_else_reads() -> None:
+    control = Control(limits(target_streams=4, node_streams=1))
+    nodes = {"a": 0.1, "b": 0.1, "c": 0.1, "slow": 1.0}  # seconds per piece
+    due = dict(nodes)
+    for node in nodes:
+        control.join(node, size=120 * PIECE)
+        control.ask(node, 120)
+    while max(due.values()) < 60 and (free := 120 - len(held(control))) > 1:
+        control.wait(0.05)
+        for node, pace in nodes.items():
+            if control.now >= due[node] and (mine := sorted(control.leased(node))):
+                control.verified(node, mine[0])
+                due[node] = control.now + pace
+        assert free <= 60 or control.leased("slow")
+    granted = control.heard("slow", m.LeaseGranted)
+    assert granted and max(lease.start + lease.count for lease in granted) <= 100  # type: ignore[attr-defined]
+    for node in "abc":
+        control.say(node, m.LeaveTasks((TASK,)))
+    while len(held(control)) < 120:
+        control.wait(1.0)
+        control.verified("slow", *sorted(control.leased("slow")))

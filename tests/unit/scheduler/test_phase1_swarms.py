@@ -63,7 +63,7 @@ def test_small_swarms_know_everybody() -> None:
         assert set(parents_of(phase1, node)) == set("abcdefgh") - {node}
     (told, *_) = control.heard("h", m.Parents)
     assert isinstance(told, m.Parents)
-    assert told.parents[0].address.endswith(":1") and told.share == (0, 0)
+    assert told.parents[0].address.endswith(":1") and told.share == (7, 8)
 
 
 def test_rack_mates_first_and_a_few_far_ones() -> None:
@@ -93,6 +93,16 @@ def test_rack_mates_share_what_they_bring_into_the_rack() -> None:
     control.wait(0.3)
     shares = {node: control.heard(node, m.Parents)[-1].share for node in "abc"}  # type: ignore[attr-defined]
     assert shares == {"a": (0, 2), "b": (1, 2), "c": (0, 0)}
+
+
+def test_nodes_of_unknown_racks_share_while_they_are_few() -> None:
+    config = Phase1Config(restart_grace=0.0, stripe_from=1000)
+    for count, most in ((5, 5), (65, 0)):
+        control, _ = joined_racks({f"n{index}": "" for index in range(count)}, config)
+        control.wait(0.3)
+        shares = [control.heard(f"n{index}", m.Parents)[-1].share for index in range(count)]  # type: ignore[attr-defined]
+        assert {share[1] for share in shares} == {most}
+        assert len(set(shares)) == max(1, most)
 
 
 def test_distance_is_told() -> None:

@@ -212,6 +212,41 @@ def test_slow_parents_send_different_children_different_pieces() -> None:
     assert len(firsts) > 3
 
 
+def with_a_slow_parent(share: tuple[int, int]) -> Child:
+    """Its parents `slow` and `fast` were measured, and have answered what was asked of them."""
+    child = Child()
+    child.task(40)
+    child.parents("fast", "slow", far="fast slow", share=share)
+    child.has("fast", 38)
+    child.has("slow", 39)
+    child.answer(next(request for request in child.open if request.node == "fast"), 0.01)
+    child.answer(child.open[0], 3.0)
+    return child
+
+
+def test_what_only_a_slow_parent_has_is_fetched_from_it_by_one_child_first() -> None:
+    for index in range(4):
+        child = with_a_slow_parent((index, 4))
+        child.has("slow", *range(8))
+        asked = set()
+        while child.open:
+            asked.add(child.open[0].piece)
+            child.answer(child.open[0], 0.1)
+        assert asked == {index, index + 4}
+        child.has("fast", 9, 10, 11)
+        assert set(child.asked("fast")) <= {9, 10, 11} and child.open  # from others it takes what there is
+
+
+def test_what_nobody_fetched_from_a_slow_parent_for_a_while_everybody_does() -> None:
+    child = with_a_slow_parent((1, 4))
+    child.has("slow", 0, 2)
+    assert not child.open
+    child.tick(0.6)
+    assert not child.open
+    child.tick(0.6)
+    assert set(child.asked("slow")) <= {0, 2} and child.open
+
+
 def test_an_empty_shard_is_complete_at_once() -> None:
     child = Child()
     child.task(0)

@@ -56,7 +56,7 @@ def test_stragglers_cost_the_others_little() -> None:
     result = simulate(PRESETS["stragglers"]())
     assert result.a == 1.0
     assert result.r <= 1.05
-    assert result.worst <= 1.15
+    assert result.worst <= 1.10
 
 
 def test_many_small_shards() -> None:
