@@ -20,9 +20,10 @@ from modeldist.cli.boundary import debugging
 from modeldist.cli.node import Node
 from modeldist.cli.stopping import Stopping
 from modeldist.cli.views import View
-from modeldist.control.inprocess import InProcessControl, for_one_node
+from modeldist.control.inprocess import InProcessControl
 from modeldist.control.logs import configure_logging
 from modeldist.origins.router import Origins
+from modeldist.scheduler.alone import Alone
 from modeldist.transfer.tcp import TcpTransport
 
 QUIET_INTERVAL = 3600.0  # seconds; nobody watches
@@ -44,7 +45,7 @@ async def _pull(node: Node, reference: str, offline: bool, view: View, stopping:
         stack.callback(store.close)
         origins = Origins(node.origin_settings())
         stack.push_async_callback(origins.close)
-        control = InProcessControl(origins, time.monotonic, held=store.artifact, scheduler=for_one_node())
+        control = InProcessControl(origins, time.monotonic, held=store.artifact, scheduler=Alone())
         # No other node could take over a failed lease, so one failure (after the reader's own retries) is the end.
         engine = Engine(store, control, origins, TcpTransport(), config=EngineConfig(origin_failures=1))
         stack.push_async_callback(engine.close)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from random import Random
-from typing import TYPE_CHECKING
 
 from modeldist.control.agent_session import AgentSession
 from modeldist.control.core import TICK, ControlCore
@@ -15,9 +12,6 @@ from modeldist.control.ports import Clock, IssuesCapabilities, Resolves, Schedul
 from modeldist.control.resolver import Held, MemoryCatalogue, Resolver
 from modeldist.errors import ControlPlaneRefused, ControlPlaneUnreachable
 from modeldist.session.messages import FromAgent, FromControl, Hello, Welcome
-
-if TYPE_CHECKING:
-    from modeldist.scheduler.phase1 import Phase1
 
 
 class InProcessControl:
@@ -99,20 +93,9 @@ class InProcessSession:
         return self._session.outbox.drain()
 
 
-def for_one_node() -> Phase1:
-    """Phase 1 where one engine pulls for itself: no lease is taken back, since nobody else could read it; the reader's
-    patience decides. Many are granted at once, more than the engine reads at a time, so that none waits for the report
-    of another."""
-    from modeldist.scheduler.phase1 import OriginLimits, Phase1, Phase1Config
-
-    limits = OriginLimits(node_streams=64, ramp=16)
-    config = Phase1Config(
-        default_origin=limits, restart_grace=0.0, lease_timeout=math.inf, tail_timeout=math.inf, alone=True
-    )
-    return Phase1(config, Random())
-
-
 def _phase1() -> Scheduler:
+    from random import Random
+
     from modeldist.scheduler.phase1 import Phase1, Phase1Config
 
     # Nobody else can hold what this process does not know of.

@@ -7,5 +7,6 @@ simulator.
     pieces.py     how a shard is cut; sets of pieces
     messages.py   the events and instructions of phase 1, which are also what agents and control plane say
     phase1/       candidate parents and origin leases, for all tasks and nodes
+    alone.py      origin leases where there is one node only
     phase2/       which piece from which parent, for one node
 """

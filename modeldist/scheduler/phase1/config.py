@@ -32,9 +32,6 @@ class Phase1Config:
     `stripe_from`: swarms of this many members are striped (`trees.py`), over `fanout` trees; their members get up to
     `striped_candidates` parents, and each root reads from the origin on at most `stripe_streams` streams.
     `digest_messages`: PieceDigests messages per second and task, over all its members; sets how they are batched.
-    `alone`: there is one node and there never will be another, so leases need not be short, nor grow with what is
-    measured: they are a sixteenth of a shard, but of `alone_bytes` (least, most). The most keeps what is read close
-    together, so that the digest of the whole follows from the page cache.
     """
 
     default_origin: OriginLimits = OriginLimits()
@@ -67,5 +64,3 @@ class Phase1Config:
     reset_window: float = 2.0
     max_resets: int = 3
     proof_seconds: float = 10.0
-    alone: bool = False
-    alone_bytes: tuple[int, int] = (4 << 20, 64 << 20)

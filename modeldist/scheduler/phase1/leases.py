@@ -244,9 +244,6 @@ class LeaseDesk:
     def _enough(self, swarm: Swarm, node: Node, pieces: int, budget: OriginBudget) -> int:
         """How many pieces are as much as one lease should have."""
         layout = swarm.layout
-        if self._config.alone:
-            least, most = self._config.alone_bytes
-            return -(-min(max(layout.size // 16, least), most) // layout.piece_size)
         # Who asks for several tasks shares out its turns between them, and so does the origin its streams.
         turns = 4 * max(1, swarm.askers) * max(len(budget.asking), budget.limits.target_streams)
         fair = pieces.bit_count() * max(budget.asks, 1) // turns

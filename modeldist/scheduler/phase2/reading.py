@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from modeldist.artifact import Digest
 from modeldist.scheduler.phase2.messages import LeaseArrived
@@ -26,43 +27,47 @@ class Reading:
 
     def __init__(self, streams: int) -> None:
         self._streams = streams
-        self._held: dict[tuple[Digest, int], HeldLease] = {}
+        self._held: dict[Digest, dict[int, HeldLease]] = {}
         self._live: set[int] = set()
-        self._reading = {False: 0, True: 0}  # by whether the shards are small
+        # By whether the shards are small: leases that wait, oldest first, and how many are read.
+        self._waiting: dict[bool, dict[int, HeldLease]] = {False: {}, True: {}}
+        self._reading = {False: 0, True: 0}
 
     def add(self, arrived: LeaseArrived, *, small: bool) -> bool:
         """False when it is known already."""
-        key = (arrived.task, arrived.lease)
-        if key in self._held:
+        of_task = self._held.setdefault(arrived.task, {})
+        if arrived.lease in of_task:
             return False
-        self._held[key] = HeldLease(arrived, small)
+        of_task[arrived.lease] = self._waiting[small][arrived.lease] = HeldLease(arrived, small)
         self._live.add(arrived.lease)
         return True
 
     def remove(self, task: Digest, lease: int) -> HeldLease | None:
-        held = self._held.pop((task, lease), None)
+        held = self._held.get(task, {}).pop(lease, None)
         if held is not None:
+            if not self._held[task]:
+                del self._held[task]
             self._live.discard(lease)
+            self._waiting[held.small].pop(lease, None)
             self._reading[held.small] -= held.reading
         return held
 
     def start(self) -> Iterator[LeaseArrived]:
         """Leases to begin reading now, oldest first."""
-        if min(self._reading.values()) >= self._streams:
-            return
-        for held in self._held.values():
-            free = self._reading[held.small] < self._streams
-            if free and not held.reading and held.arrived.after not in self._live:
+        for small, waiting in self._waiting.items():
+            free = self._streams - self._reading[small]
+            ready = (lease for lease, held in waiting.items() if held.arrived.after not in self._live)
+            for lease in list(islice(ready, max(0, free))):
+                held = waiting.pop(lease)
                 held.reading = True
-                self._reading[held.small] += 1
+                self._reading[small] += 1
                 yield held.arrived
 
     def bits_of(self, task: Digest) -> int:
         bits = 0
-        for held in self._held.values():
-            if held.arrived.task == task:
-                bits |= held.bits
+        for held in self._held.get(task, {}).values():
+            bits |= held.bits
         return bits
 
     def of(self, task: Digest) -> list[LeaseArrived]:
-        return [held.arrived for held in self._held.values() if held.arrived.task == task]
+        return [held.arrived for held in self._held.get(task, {}).values()]

@@ -1,0 +1,111 @@
+"""Origin leases where there is one node and never will be another: phase 1 of embedded mode.
+
+Nobody competes for the origin and nobody waits for a piece, so everything is granted when it is asked for; how many
+leases are read at a time is the node's own business, and how long it tries its reader's.
+"""
+
+from __future__ import annotations
+
+from modeldist.artifact import Digest
+from modeldist.scheduler.messages import (
+    Event,
+    Instruction,
+    JoinTasks,
+    LeaseFailed,
+    LeaseGranted,
+    LeaseRequest,
+    LeaveTasks,
+    Location,
+    TaskJoin,
+    TaskJoined,
+)
+from modeldist.scheduler.pieces import MIB, PieceLayout, PieceSet, piece_size_for
+
+Told = list[tuple[str, Instruction]]
+
+LEAST, MOST = 16 * MIB, 64 * MIB
+"""Bytes of a lease, but for the rest of a shard. The most keeps what is read close together, so that the digest of the
+whole follows from the page cache; the least is worth a request."""
+_SHARE = 8
+_MOST_LEASES = 2048  # of one shard
+
+
+class _Task:
+    """`taken`: bitmap of the pieces that are held or leased. `leases`: start and count of each."""
+
+    def __init__(self, join: TaskJoin) -> None:
+        self.layout = PieceLayout(join.size, join.piece_size or piece_size_for(join.size))
+        self.taken = PieceSet.from_bytes(join.have).bits
+        self.leases = {held.lease: (held.start, held.count) for held in join.leases}
+        for start, count in self.leases.values():
+            self.taken |= PieceSet.span(start, count).bits
+
+    def next_run(self) -> tuple[int, int] | None:
+        """The first pieces that nobody holds or reads: an eighth of the rest, so that all streams end together and the
+        digest, which needs the pieces in order, is close behind the last one."""
+        left = self.layout.all.bits & ~self.taken
+        if not left:
+            return None
+        start = (left & -left).bit_length() - 1
+        gap = ~(left >> start)
+        run = (gap & -gap).bit_length() - 1
+        most = max(MOST, self.layout.size // _MOST_LEASES)
+        size = min(max(self.layout.bytes_of(PieceSet(left)) // _SHARE, LEAST), most)
+        return start, min(run, max(1, size // self.layout.piece_size))
+
+
+class Alone:
+    """Satisfies `modeldist.control.ports.Scheduler`. Events are those of `Phase1`; what only concerns other nodes
+    (reports, rejections) changes nothing: a node that starts a shard again joins again."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[Digest, _Task] = {}
+        self._last_lease = 0
+
+    def node_joined(self, node: str, address: str, location: Location, now: float) -> Told:
+        return self._forget()
+
+    def node_lost(self, node: str, now: float) -> Told:
+        return self._forget()
+
+    def node_left(self, node: str, now: float) -> Told:
+        return self._forget()
+
+    def tick(self, now: float) -> Told:
+        return []
+
+    def handle(self, node: str, event: Event, now: float) -> Told:
+        match event:
+            case JoinTasks(tasks):
+                return [(node, self._join(join)) for join in tasks]
+            case LeaseRequest(task, pieces) if pieces and task in self._tasks:
+                return [(node, lease) for lease in self._grant(task)]
+            case LeaseFailed(task, lease, unread) if task in self._tasks:
+                self._free(self._tasks[task], lease, PieceSet.from_bytes(unread).bits)
+            case LeaveTasks(tasks):
+                for left in tasks:
+                    self._tasks.pop(left, None)
+        return []
+
+    def _forget(self) -> Told:
+        self._tasks.clear()
+        return []
+
+    def _join(self, join: TaskJoin) -> TaskJoined:
+        task = self._tasks[join.task] = _Task(join)
+        return TaskJoined(join.task, task.layout.piece_size)
+
+    def _grant(self, digest: Digest) -> list[LeaseGranted]:
+        task, granted = self._tasks[digest], []
+        while run := task.next_run():
+            self._last_lease += 1
+            task.taken |= PieceSet.span(*run).bits
+            task.leases[self._last_lease] = run
+            granted.append(LeaseGranted(digest, self._last_lease, *run))
+        return granted
+
+    @staticmethod
+    def _free(task: _Task, lease: int, unread: int) -> None:
+        """What could not be read is granted when it is asked for again, which takes some seconds."""
+        if (run := task.leases.pop(lease, None)) is not None:
+            task.taken &= ~(PieceSet.span(*run).bits & unread)
