@@ -13,7 +13,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import structlog
 import uvicorn
 
 from modeldist.agent.config import EngineConfig
@@ -27,6 +26,7 @@ from modeldist.agent.store import Store
 from modeldist.agent.store.locks import try_lock
 from modeldist.artifact import Digest
 from modeldist.errors import AgentError, UsageError
+from modeldist.logger import Logger
 from modeldist.origins.router import Origins
 from modeldist.origins.settings import OriginSettings
 from modeldist.scheduler.messages import Location
@@ -36,7 +36,7 @@ from modeldist.transfer.capability import CapabilityChecker
 from modeldist.transfer.tcp import TcpPieceServer, TcpTransport
 from modelpack.oci.addresses import is_loopback
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 LEAVE_WITHIN = 5  # seconds that open local requests get when the agent stops
 

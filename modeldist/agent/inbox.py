@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import structlog
-
 from modeldist.agent.node import Node
 from modeldist.agent.shard_fetch import ShardFetch
 from modeldist.agent.shards import Shards, two_sizes
+from modeldist.logger import Logger
 from modeldist.scheduler.messages import (
     LeaseFailed,
     LeaseGranted,
@@ -31,7 +30,7 @@ from modeldist.scheduler.phase2.messages import (
 from modeldist.scheduler.pieces import PieceSet
 from modeldist.session.messages import CancelPull, FromControl, ReportEvery, StartPull
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 class Inbox:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial as bind
 
-import structlog
-
 from modeldist.agent.node import Node
 from modeldist.agent.origin_reads import LeaseCallbacks, LeaseRead, OriginReads, Readers
 from modeldist.agent.parents import Parents
@@ -20,11 +18,12 @@ from modeldist.errors import (
     OriginUnavailable,
     RateLimited,
 )
+from modeldist.logger import Logger
 from modeldist.scheduler.messages import LeaseFailed, PieceDigest
 from modeldist.scheduler.phase2.messages import LeaseGone, ParentLost, PieceVerified
 from modeldist.scheduler.pieces import PieceSet
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 TRANSIENT = (OriginUnavailable, RateLimited, OriginProtocolError)
 """Worth another lease, here or at another node; everything else ends the pull with the origin's own words."""

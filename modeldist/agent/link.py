@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
-import structlog
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
 
 from modeldist.errors import ControlPlaneRefused, ControlPlaneUnreachable
+from modeldist.logger import Logger
 from modeldist.session.messages import (
     MAX_MESSAGE,
     PATH,
@@ -28,7 +28,7 @@ from modeldist.session.messages import (
 )
 from modeldist.session.unreachable import unreachable
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 class WebSocketSession:

@@ -9,16 +9,15 @@ from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import structlog
-
 from modeldist.agent.config import EngineConfig
 from modeldist.agent.shard_fetch import ShardFetch
 from modeldist.agent.store import Store
 from modeldist.artifact import Digest
+from modeldist.logger import Logger
 from modeldist.scheduler.phase2.messages import Event, LeaseArrived
 from modeldist.session.messages import FromAgent
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 class Loop:

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-import structlog
-
 from modeldist.agent.engine import Engine
 from modeldist.agent.progress import (
     FINAL,
@@ -32,10 +30,11 @@ from modeldist.errors import (
     PullFailed,
     StorageError,
 )
+from modeldist.logger import Logger
 from modeldist.scheduler.messages import Priority
 from modeldist.session.messages import CancelPull, PullProgress, StartPull
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 KEEP_FINISHED = 200  # pulls remembered for status and why
 REPORT_EVERY = 0.5  # seconds between progress messages to the control plane

@@ -8,14 +8,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from itertools import count
 
-import structlog
-
 from modeldist.artifact import Artifact, Digest
 from modeldist.errors import ControlPlaneError, ControlPlaneUnreachable, ModeldistError
+from modeldist.logger import Logger
 from modeldist.session.link import ControlLink, Session
 from modeldist.session.messages import FromAgent, FromControl, Hello, Resolve, Resolved, ResolveFailed, Welcome
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 FIRST_RETRY = (
     0.25  # seconds; doubles up to LAST_RETRY, each time with full jitter so that a fleet does not return at once

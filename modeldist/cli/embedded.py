@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-
-import structlog
 
 from modeldist.agent.config import EngineConfig
 from modeldist.agent.engine import Engine
@@ -21,7 +18,7 @@ from modeldist.cli.node import Node
 from modeldist.cli.stopping import Stopping
 from modeldist.cli.views import View
 from modeldist.control.inprocess import InProcessControl
-from modeldist.control.logs import configure_logging
+from modeldist.logger import silence
 from modeldist.origins.router import Origins
 from modeldist.scheduler.alone import Alone
 from modeldist.transfer.tcp import TcpTransport
@@ -31,8 +28,6 @@ QUIET_INTERVAL = 3600.0  # seconds; nobody watches
 
 def pull_embedded(node: Node, reference: str, *, offline: bool, view: View, stopping: Stopping) -> PullSnapshot:
     """Pull in this process; the final snapshot says how it ended. Raises InvalidReference, StorageError."""
-    # What a user must know is in the snapshot; the log is for bugs, and stdout is for the path alone.
-    configure_logging("console", "debug" if debugging() else "error")
     _keep_logs_from_the_terminal()
     ended = asyncio.run(_pull(node, reference, offline, view, stopping))
     PastPulls(node.store).keep(ended)
@@ -58,11 +53,15 @@ async def _pull(node: Node, reference: str, offline: bool, view: View, stopping:
 
 
 def _keep_logs_from_the_terminal() -> None:
-    """What the engine logs, its notes and errors say to a person; stdout is for the path alone."""
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+    """What a user must know is in the snapshot, whose notes and errors speak to a person; stdout is for the path alone.
+    The log is for bugs."""
+    if debugging():
+        from modeldist.control.logs import configure_logging
+
+        configure_logging("console", "debug")
+    else:
+        silence()
+        logging.getLogger().setLevel(logging.ERROR)
 
 
 def _stopper(pulls: Pulls, pull: Pull) -> Callable[[], None]:

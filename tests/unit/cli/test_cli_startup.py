@@ -77,7 +77,8 @@ def test_a_model_that_is_here_is_found_without_an_engine(tmp_path: Path) -> None
     (model / "config.json").write_text("{}")
     reference = f"file://{model}"
     first = imports(tmp_path, "pull", reference)
-    assert "structlog" in first  # the engine, which does the work once
+    assert "modeldist.agent.engine" in first  # which does the work once
+    assert "structlog" not in first
     assert not imports(tmp_path, "pull", reference) & (HEAVY - {"asyncio"})
 
 

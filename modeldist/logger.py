@@ -1,0 +1,46 @@
+"""What the rooms log with: structlog, imported with the first line that is logged.
+
+A pull by the command line logs nothing and must not wait for it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_silent = False
+
+
+def silence() -> None:
+    """From now on this process drops what it logs: what a person must know is said elsewhere."""
+    global _silent  # noqa: PLW0603 - one log per process
+    _silent = True
+
+
+class Logger:
+    """Events with facts, in the manner of structlog; `name` is the module's."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def debug(self, event: str, **facts: Any) -> None:
+        self._log("debug", event, facts)
+
+    def info(self, event: str, **facts: Any) -> None:
+        self._log("info", event, facts)
+
+    def warning(self, event: str, **facts: Any) -> None:
+        self._log("warning", event, facts)
+
+    def error(self, event: str, **facts: Any) -> None:
+        self._log("error", event, facts)
+
+    def exception(self, event: str, **facts: Any) -> None:
+        """With the traceback of the exception that is being handled."""
+        self._log("exception", event, facts)
+
+    def _log(self, method: str, event: str, facts: dict[str, Any]) -> None:
+        if _silent:
+            return
+        import structlog
+
+        getattr(structlog.get_logger(self._name), method)(event, **facts)
