@@ -31,7 +31,8 @@ def default_socket() -> Path:
 class EngineConfig:
     """Limits of one node's engine.
 
-    `origin_streams`: concurrent origin reads. `verify_threads`: BLAKE3 of pieces (4 GB/s each on a core with AVX2).
+    `origin_streams`: concurrent origin reads; one alone where it brings `one_stream_enough` bytes/s.
+    `verify_threads`: BLAKE3 of pieces (4 GB/s each on a core with AVX2).
     `origin_failures`: consecutive failed leases of one shard, with no piece arriving from anyone, after which the pull
     fails; each already includes the reader's own retries. `rejections`: how often a whole shard may turn out wrong
     before the pull fails.
@@ -41,6 +42,7 @@ class EngineConfig:
     location: Location = Location()
     labels: dict[str, str] = field(default_factory=dict)
     origin_streams: int = 4
+    one_stream_enough: float | None = None
     verify_threads: int = 2
     origin_failures: int = 3
     rejections: int = 2

@@ -170,6 +170,7 @@ class Engine:
         while True:
             await asyncio.sleep(TICK)
             self._apply(p2.Tick())
+            self._leases.tick()
 
     # --- shards that end ---
 

@@ -50,7 +50,9 @@ class LeaseReads:
         self._report_soon = report_soon
         self._report_now = report_now
         callbacks = LeaseCallbacks(on_piece=self._piece, on_end=self._end)
-        self._reads = OriginReads(readers, verifier, node.config.origin_streams, callbacks)
+        self._reads = OriginReads(
+            readers, verifier, node.config.origin_streams, callbacks, enough=node.config.one_stream_enough
+        )
 
     def start(self, fetch: ShardFetch, lease: int, start: int, count: int) -> None:
         pieces = PieceSet.span(start, count) - fetch.partial.have()
@@ -60,6 +62,10 @@ class LeaseReads:
             self._node.apply(ParentLost(parent, "its piece is now read from the origin"))
         fetch.hold()
         fetch.reads.add(self._reads.start(fetch, lease, pieces))
+
+    def tick(self) -> None:
+        """A tenth of a second or so has passed."""
+        self._reads.tick()
 
     def stop(self, task: Digest, lease: int) -> None:
         self._reads.stop(task, lease)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
+import time
+from collections import defaultdict, deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -15,9 +16,11 @@ from modeldist.agent.verify import Verifier
 from modeldist.artifact import Artifact, Digest
 from modeldist.errors import ModeldistError
 from modeldist.origins.base import RangeReader
+from modeldist.scheduler.phase2.messages import SMALL_SHARD
 from modeldist.scheduler.pieces import PieceSet
 
 _CHECKED_AT_ONCE = 64 << 10  # bytes of a piece that are hashed sooner than handed to another thread
+_LOOKED_AT = 0.05  # seconds of one stream that tell how fast it is
 
 
 class Readers(Protocol):
@@ -54,9 +57,22 @@ class LeaseCallbacks:
 
 class OriginReads:
     """Runs lease reads on `streams` threads, and as many for those of small shards; keeps connections to the origin
-    open between leases."""
+    open between leases.
 
-    def __init__(self, readers: Readers, verifier: Verifier, streams: int, callbacks: LeaseCallbacks) -> None:
+    `enough`: bytes/s of a stream beside which no other is opened. From there on it is this machine that is busy, not
+    the link: several streams wait for the lock of one file, and bring its bytes out of the order that its digest needs.
+    """
+
+    def __init__(
+        self,
+        readers: Readers,
+        verifier: Verifier,
+        streams: int,
+        callbacks: LeaseCallbacks,
+        *,
+        enough: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._readers = readers
         self._verifier = verifier
         self._callbacks = callbacks
@@ -64,21 +80,57 @@ class OriginReads:
         self._idle: dict[Digest, list[RangeReader]] = defaultdict(list)
         self._lock = threading.Lock()
         self._running: dict[tuple[Digest, int], LeaseRead] = {}
+        self._enough = enough
+        self._clock = clock
+        self._one: LeaseRead | None = None  # whose speed decides about the others
+        self._one_since = 0.0
+        self._held_back: deque[LeaseRead] = deque()
 
     def start(self, fetch: ShardFetch, lease: int, pieces: PieceSet) -> LeaseRead:
         read = LeaseRead(fetch, lease, pieces)
         self._running[(fetch.shard.digest, lease)] = read
-        self._pool.submit(self._run, read)
+        with self._lock:
+            if self._enough is None or fetch.shard.size <= SMALL_SHARD:
+                self._pool.submit(self._run, read)
+            else:
+                self._held_back.append(read)
+                if self._one is None:
+                    self._next_one()
         return read
+
+    def tick(self) -> None:
+        """Some time has passed: let those that wait begin where one stream is not fast."""
+        with self._lock:
+            now = self._clock()
+            if self._one is None or self._enough is None or now - self._one_since < _LOOKED_AT:
+                return
+            if self._one.bytes < self._enough * (now - self._one_since):
+                self._enough = None
+                while self._held_back:
+                    self._pool.submit(self._run, self._held_back.popleft())
+
+    def _next_one(self) -> None:
+        """Called with the lock held."""
+        self._one = self._held_back.popleft() if self._held_back else None
+        self._one_since = self._clock()
+        if self._one is not None:
+            self._pool.submit(self._run, self._one)
 
     def stop(self, task: Digest, lease: int) -> None:
         if read := self._running.get((task, lease)):
-            read.stopped = True
+            self._stop(read)
 
     def stop_task(self, task: Digest) -> None:
         for (digest, _), read in list(self._running.items()):
             if digest == task:
-                read.stopped = True
+                self._stop(read)
+
+    def _stop(self, read: LeaseRead) -> None:
+        read.stopped = True
+        with self._lock:
+            if read in self._held_back:
+                self._held_back.remove(read)
+                self._pool.submit(self._run, read)  # which ends at once
 
     @property
     def idle(self) -> bool:
@@ -105,7 +157,7 @@ class OriginReads:
 
     def close(self) -> None:
         for read in list(self._running.values()):
-            read.stopped = True
+            self._stop(read)
         self._pool.shutdown(wait=True, cancel_futures=True)
         for readers in self._idle.values():
             for reader in readers:
@@ -132,6 +184,9 @@ class OriginReads:
             read.error = disk_failure(read.fetch.partial.path, error)
         except Exception as error:
             read.error = ModeldistError(f"Reading {read.fetch.path} from the origin failed: {error!r}.")
+        with self._lock:
+            if read is self._one:
+                self._next_one()
         self._await_checks(read)
         self._callbacks.on_end(read)
 

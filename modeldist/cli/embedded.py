@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -23,6 +24,8 @@ from modeldist.origins.router import Origins
 from modeldist.scheduler.alone import Alone
 from modeldist.transfer.tcp import TcpTransport
 
+_FEW_CORES = 4  # what one stream of an origin, its two digests and the disk can keep busy
+_ONE_STREAM = 0.4e9  # bytes/s
 QUIET_INTERVAL = 3600.0  # seconds; nobody watches
 
 
@@ -41,8 +44,7 @@ async def _pull(node: Node, reference: str, offline: bool, view: View, stopping:
         origins = Origins(node.origin_settings())
         stack.push_async_callback(origins.close)
         control = InProcessControl(origins, time.monotonic, held=store.artifact, scheduler=Alone())
-        # No other node could take over a failed lease, so one failure (after the reader's own retries) is the end.
-        engine = Engine(store, control, origins, TcpTransport(), config=EngineConfig(origin_failures=1))
+        engine = Engine(store, control, origins, TcpTransport(), config=_config())
         stack.push_async_callback(engine.close)
         pulls = Pulls(engine, origins.canonical)
         stack.push_async_callback(pulls.close)
@@ -50,6 +52,12 @@ async def _pull(node: Node, reference: str, offline: bool, view: View, stopping:
         pull = pulls.start(reference, offline=offline)
         with stopping.by(_stopper(pulls, pull)):
             return await _follow(pulls, pull, view)
+
+
+def _config() -> EngineConfig:
+    """No other node could take over a failed lease, so one failure (after the reader's own retries) is the end."""
+    few = len(os.sched_getaffinity(0)) <= _FEW_CORES
+    return EngineConfig(origin_failures=1, one_stream_enough=_ONE_STREAM if few else None)
 
 
 def _keep_logs_from_the_terminal() -> None:
