@@ -8,5 +8,6 @@ May import modelpack, artifact, errors.
     http_answers.py  what statuses and headers mean     http_body.py     body to file; patience.py  when to try again
     local_paths.py   allowed directories, copying       repo_ids.py      names of snapshots; identity.py  our digests
     models.py        manifests to files                 modelpack_errors.py, huggingface_errors.py  others' errors
-    background_loop.py, blob_locations.py, registry_*.py   modelpack's async client for reading threads
+    background_loop.py, blob_locations.py, registry_client.py   modelpack's async client for reading threads
+    hub_glance.py, registry_glance.py   one question each, without the client that knows everything
 """

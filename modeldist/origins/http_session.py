@@ -60,6 +60,16 @@ class Answer:
             self._response, there.sock, want, fd, offset, buffer=buffer, splicing=there.splicing, clock=clock
         )
 
+    def text(self, at_most: int) -> bytes:
+        """The body. Raises OSError when it breaks or is longer."""
+        try:
+            body = self._response.read(at_most + 1)
+        except http.client.HTTPException as error:
+            raise OSError(str(error)) from error
+        if len(body) > at_most:
+            raise OSError(f"more than {at_most} bytes")
+        return body
+
     def close(self, *, reusable: bool = False) -> None:
         """Give the connection back; `reusable` only when the whole body was read."""
         if self._release is not None:
@@ -83,14 +93,14 @@ class HttpSession:
         self._idle: dict[tuple[Endpoint, Zone | None], Connection] = {}
         self.buffer = memoryview(bytearray(BUFFER_SIZE))
 
-    def request(self, method: str, url: str, headers: Mapping[str, str]) -> Answer:
-        """Send it and follow up to five redirects. The caller closes the answer."""
+    def request(self, method: str, url: str, headers: Mapping[str, str], *, follow: bool = True) -> Answer:
+        """Send it and follow up to five redirects, or none. The caller closes the answer."""
         sent: Mapping[str, str] = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
         allowed: frozenset[Zone] | None = None
         seen = {url}
         for _ in range(MAX_REDIRECTS + 1):
             answer = self._once(method, url, sent, allowed)
-            if answer.status not in REDIRECT_STATUSES:
+            if answer.status not in REDIRECT_STATUSES or not follow:
                 return answer
             answer.close(reusable=answer.header("Content-Length") == "0" or method == "HEAD")
             url, sent = next_hop(url, answer.header("Location"), sent)

@@ -1,4 +1,5 @@
-"""Hugging Face repositories: `hf://org/model@revision`, through huggingface_hub's own metadata calls.
+"""Hugging Face repositories: `hf://org/model@revision`, through huggingface_hub's own metadata calls where a glance at
+the hub does not do.
 
 LFS files are sha256 shards, others are known by their git blob's sha1. Bytes are read from `/resolve/<commit>/<path>`
 by plain ranged HTTP, never by Xet; the token goes to the configured endpoint alone.
@@ -23,6 +24,7 @@ from modeldist.origins.bounded_thread import within
 from modeldist.origins.http import HttpReader
 from modeldist.origins.http_answers import Source, TryAgain
 from modeldist.origins.http_dialing import Dialer
+from modeldist.origins.hub_glance import HubGlance, Listed, glances, plain_token
 from modeldist.origins.identity import list_digest
 from modeldist.origins.patience import pause_before
 from modeldist.origins.ranged_http import RangedHttp
@@ -33,6 +35,7 @@ from modelpack.filekinds import kind_of
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
+LOG_IN = "Set HF_TOKEN, or run `hf auth login`."
 PUBLIC_ENDPOINT = "https://huggingface.co"
 _PART = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?"
 _REFERENCE = re.compile(rf"hf://(?P<repo>(?:{_PART}/)?{_PART})(?:@(?P<revision>[^\s@?#]+))?")
@@ -58,8 +61,10 @@ class HuggingFaceOrigin:
 
     async def resolve(self, reference: str) -> Artifact:
         repo, revision = _parse(reference)
+        glance = partial(HubGlance.listing, repo=repo, revision=revision)
         question = partial(_list, repo=repo, revision=revision, timeout=self._timeout)
-        commit, files = await self._ask(reference, repo, question, _LISTING * self._timeout)
+        commit, listed = await self._ask(reference, repo, glance, question, _LISTING * self._timeout)
+        files = tuple(_file(*entry) for entry in sorted(listed))
         check_paths((file.path for file in files), reference)
         if not files:
             raise NotFound(f"{reference}: the repository is empty.", remedy="Check the name and the revision.")
@@ -82,8 +87,9 @@ class HuggingFaceOrigin:
         if _COMMIT.fullmatch(revision):
             return revision == artifact.revision
         path = artifact.files[0].path
+        glance = partial(HubGlance.commit, repo=repo, revision=revision, path=path)
         question = partial(_commit_of, repo=repo, revision=revision, path=path)
-        return await self._ask(reference, repo, question, self._timeout) == artifact.revision
+        return await self._ask(reference, repo, glance, question, self._timeout) == artifact.revision
 
     def reader(self, artifact: Artifact) -> RangeReader:
         page = f"{artifact.endpoint}/{artifact.repository}"
@@ -94,8 +100,6 @@ class HuggingFaceOrigin:
             if headers is None:
                 headers = self._credentials(artifact.endpoint)
             file = artifact.file_of(shard)
-            from modeldist.origins.huggingface_errors import remedies
-
             url = f"{page}/resolve/{artifact.revision}/{quote(file.locator)}"
             label = f"{file.path} of {artifact.reference}"
             return Source(url, label, file.size, headers, remedies=remedies(page))
@@ -112,6 +116,8 @@ class HuggingFaceOrigin:
     def _token(self) -> str | None:
         if self._settings.hf_token is not None:
             return self._settings.hf_token()
+        if (plain := plain_token()) is not None:
+            return plain[0]
         from huggingface_hub import get_token
 
         return get_token()
@@ -120,12 +126,20 @@ class HuggingFaceOrigin:
         token = self._token() if endpoint == self.endpoint else None
         return {"Authorization": f"Bearer {token}"} if token else {}
 
-    async def _ask(self, reference: str, repo: str, question: Callable[[HfApi], _Answer], seconds: float) -> _Answer:
-        """Put a question to the hub in a thread, patiently; its answer as a whole may take `seconds`."""
+    async def _ask(
+        self,
+        reference: str,
+        repo: str,
+        glance: Callable[[HubGlance], _Answer | None],
+        question: Callable[[HfApi], _Answer],
+        seconds: float,
+    ) -> _Answer:
+        """Put a question to the hub in a thread, patiently: as a glance first, in full where that says nothing. The
+        answer as a whole may take `seconds`."""
         attempt, until = 0, time.monotonic() + self._settings.http.answer_patience
         while True:
             try:
-                return await self._once(reference, repo, question, seconds)
+                return await self._once(reference, lambda: self._put(reference, repo, glance, question), seconds)
             except TryAgain as again:
                 attempt += 1
                 pause = pause_before(attempt, again.after, self._settings.http, random.random())
@@ -133,9 +147,9 @@ class HuggingFaceOrigin:
                     raise again.error from again
             await asyncio.sleep(pause)
 
-    async def _once(self, reference: str, repo: str, question: Callable[[HfApi], _Answer], seconds: float) -> _Answer:
+    async def _once(self, reference: str, put: Callable[[], _Answer], seconds: float) -> _Answer:
         try:
-            return await within(seconds, lambda: self._put(reference, repo, question))
+            return await within(seconds, put)
         except TimeoutError:
             from huggingface_hub import close_session
 
@@ -147,7 +161,17 @@ class HuggingFaceOrigin:
                 )
             ) from None
 
-    def _put(self, reference: str, repo: str, question: Callable[[HfApi], _Answer]) -> _Answer:
+    def _put(
+        self,
+        reference: str,
+        repo: str,
+        glance: Callable[[HubGlance], _Answer | None],
+        question: Callable[[HfApi], _Answer],
+    ) -> _Answer:
+        if glances():
+            seen = glance(HubGlance(self._dialer, self.endpoint, self._credentials(self.endpoint)))
+            if seen is not None:
+                return seen
         from huggingface_hub import HfApi
 
         from modeldist.origins.huggingface_errors import as_ours
@@ -155,10 +179,11 @@ class HuggingFaceOrigin:
         try:
             return question(HfApi(endpoint=self.endpoint, token=self._token() or False))
         except Exception as error:
-            raise as_ours(error, reference, f"{self.endpoint}/{repo}") from error
+            page = f"{self.endpoint}/{repo}"
+            raise as_ours(error, reference, page, remedies(page)) from error
 
 
-def _list(api: HfApi, repo: str, revision: str, timeout: float) -> tuple[str, tuple[ArtifactFile, ...]]:
+def _list(api: HfApi, repo: str, revision: str, timeout: float) -> tuple[str, Listed]:
     """(commit, files), from one request; a second kind of request where a mirror's answer lacks sizes."""
     info = api.model_info(repo, revision=revision, files_metadata=True, timeout=timeout)
     if not info.sha or not _COMMIT.fullmatch(info.sha):
@@ -168,7 +193,7 @@ def _list(api: HfApi, repo: str, revision: str, timeout: float) -> tuple[str, tu
         listed = [(s.rfilename, s.size, s.blob_id, s.lfs.sha256 if s.lfs else None) for s in siblings]
     else:
         listed = list(_tree(api, repo, info.sha))
-    return info.sha, tuple(_file(*entry) for entry in sorted(listed))
+    return info.sha, listed
 
 
 def _tree(api: HfApi, repo: str, commit: str) -> Iterable[tuple[str, int | None, str | None, str | None]]:
@@ -195,6 +220,16 @@ def _commit_of(api: HfApi, repo: str, revision: str, path: str) -> str:
         return get_hf_file_metadata(url, token=api.token, endpoint=api.endpoint).commit_hash or ""
     except RemoteEntryNotFoundError as error:
         return str(error.response.headers.get("X-Repo-Commit", ""))
+
+
+def remedies(page: str) -> dict[int, str]:
+    """By status; `page` is the repository's address for people."""
+    return {
+        401: LOG_IN,
+        403: f"Ask for access at {page}, then use a token of that account.",
+        404: f"Check the name and the revision; if {page} is private, log in. {LOG_IN}",
+        429: f"Wait, or raise the limit with a token. {LOG_IN}",
+    }
 
 
 def _parse(reference: str) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import httpx2
@@ -17,25 +18,13 @@ from modeldist.errors import (
 )
 from modeldist.origins.http_answers import Source, TryAgain, refusal
 
-LOG_IN = "Set HF_TOKEN, or run `hf auth login`."
 
-
-def remedies(page: str) -> dict[int, str]:
-    """By status; `page` is the repository's address for people."""
-    return {
-        401: LOG_IN,
-        403: f"Ask for access at {page}, then use a token of that account.",
-        404: f"Check the name and the revision; if {page} is private, log in. {LOG_IN}",
-        429: f"Wait, or raise the limit with a token. {LOG_IN}",
-    }
-
-
-def as_ours(error: Exception, reference: str, page: str) -> Exception:
+def as_ours(error: Exception, reference: str, page: str, remedies: Mapping[int, str]) -> Exception:
     """A ModeldistError, or TryAgain where asking again may help."""
     if isinstance(error, ModeldistError | TryAgain):
         return error
     if isinstance(error, hub.HfHubHTTPError):
-        return _from_answer(error, reference, page)
+        return _from_answer(error, reference, page, remedies)
     if isinstance(error, hub.OfflineModeIsEnabled):
         return OriginUnavailable(
             f"{reference}: huggingface_hub is in offline mode.", remedy="Unset HF_HUB_OFFLINE to reach the hub."
@@ -54,9 +43,9 @@ def as_ours(error: Exception, reference: str, page: str) -> Exception:
     )
 
 
-def _from_answer(error: hub.HfHubHTTPError, reference: str, page: str) -> Exception:
+def _from_answer(error: hub.HfHubHTTPError, reference: str, page: str, remedies: Mapping[int, str]) -> Exception:
     status = error.response.status_code
-    source = Source(page, reference, 0, remedies=remedies(page))
+    source = Source(page, reference, 0, remedies=remedies)
     if isinstance(error, hub.RevisionNotFoundError):
         return NotFound(f"{reference}: the repository has no such revision.", remedy="Check the part after @.")
     if isinstance(error, hub.DisabledRepoError):

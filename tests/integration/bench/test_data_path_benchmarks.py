@@ -28,7 +28,7 @@ def test_start_tells_what_was_asked_for_a_model_that_is_here(
     start.main(["--repeat", "2", "--directory", str(tmp_path)])
     printed = capsys.readouterr().out
     assert "| `modeldist --help` |" in printed
-    for name in ("pull, from a registry", "pull, from a URL"):
+    for name in ("pull, from a registry", "pull, from Hugging Face", "pull, from a URL"):
         (line,) = (line for line in printed.splitlines() if line.startswith(f"| {name} |"))
         assert line.endswith("| HEAD | 0 |")
     assert list(tmp_path.iterdir()) == []

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers.hub import Hub
 from tests.servers.oci_faults import FaultyRegistry
 
 HEAVY = frozenset(
@@ -91,3 +92,16 @@ def test_a_present_model_of_an_open_registry_needs_no_client(tmp_path: Path) -> 
         found = imports(tmp_path, "pull", reference)
         assert found & PRESENT_NEEDS_NOT == set()
         assert [(asked.method, asked.kind) for asked in registry.seen()[before:]] == [("HEAD", "manifests")]
+
+
+def test_a_hub_that_answers_plainly_is_asked_without_its_client(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    with Hub() as hub:
+        hub.commit("org/model", {"config.json": b"{}", "model.safetensors": b"w" * 1000})
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        for methods in (["GET"] * 3, ["HEAD"]):
+            before = len(hub.requests)
+            assert "huggingface_hub" not in imports(tmp_path, "pull", "hf://org/model")
+            assert [request.method for request in hub.requests[before:]] == methods
