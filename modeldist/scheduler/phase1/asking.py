@@ -52,7 +52,8 @@ class Asking:
     def queue(self, swarm: Swarm, member: Member) -> None:
         swarm.parked.pop(member.node, None)
         budget = self.origin(swarm.origin)
-        budget.turn(member.node)
+        if member.node not in budget.asking:
+            budget.begin(member.node)
         tasks = budget.asking.setdefault(member.node, {})
         if swarm.task not in tasks:
             tasks[swarm.task] = None

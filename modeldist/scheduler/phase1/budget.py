@@ -13,6 +13,7 @@ from itertools import islice
 from modeldist.artifact import Digest
 
 _LEAST_WEIGHT = 0.1
+_RAMP_SECONDS = 0.1  # until a node that has read nothing may have one stream more
 _COMPARED = 64  # askers whose levels a newcomer's is taken from: in a flash crowd there are thousands
 
 Asker = tuple[str, Digest]
@@ -23,22 +24,25 @@ class OriginLimits:
     """`streams`: leases read at the same time, at most; `node_streams`: of these by one node. `rate`: bytes/s granted,
     at most (None: unlimited), with one second's worth saved up at most. `target_streams`: how many are enough to fill
     the origin's link; more are used only while the bytes they read together stay under `small_bytes` (many small
-    shards). `ramp`: how many are used before the first piece was read."""
+    shards). `ramp`: how many a node has that begins to ask."""
 
     streams: int = 64
     node_streams: int = 8
     rate: float | None = None
     target_streams: int = 16
     small_bytes: int = 8 << 20
-    ramp: int = 2
+    ramp: int = 1
 
 
 @dataclass(slots=True)
 class Turn:
     """What decides whose turn it is: fewer streams now, then fewer bytes granted so far for the node's weight, which is
-    how well it serves beside the others (0..1)."""
+    how well it serves beside the others (0..1). `read`: pieces read since it began to ask; `began`: when that was
+    looked at first."""
 
     streams: int = 0
+    read: int = 0
+    began: float | None = None
     granted: float = 0.0
     weight: float = 1.0
 
@@ -49,15 +53,12 @@ class Turn:
 
 @dataclass(slots=True)
 class OriginBudget:
-    """`streams` and `reading` (bytes under active leases) are kept by the lease desk. `ramp`: streams used so far at
-    most (one per asking node, if that is more); it grows with every piece read, so that a node that is the first to ask
-    does not take all streams before the others are there. `stream_rate`: bytes/s that a stream brings, the median of
-    those who ask; 0 where too few do."""
+    """`streams` and `reading` (bytes under active leases) are kept by the lease desk. `stream_rate`: bytes/s that a
+    stream brings, the median of those who ask; 0 where too few do."""
 
     limits: OriginLimits
     streams: int = 0
     reading: int = 0
-    ramp: int = field(init=False)
     stream_rate: float = 0.0
     tokens: float = 0.0
     refilled: float | None = None
@@ -68,19 +69,33 @@ class OriginBudget:
     _queued: set[Asker] = field(default_factory=set)
     _order: int = 0
 
-    def __post_init__(self) -> None:
-        self.ramp = self.limits.ramp
-
     # --- whose turn ------------------------------------------------------------------------------------------------
 
     def turn(self, node: str) -> Turn:
         turn = self.turns.get(node)
         if turn is None:
             # A newcomer starts level with the least served, not with a claim on all that was granted before.
-            asking = islice(self.asking, _COMPARED)
-            level = min((self.turns[other].level for other in asking if other in self.turns), default=0.0)
-            turn = self.turns[node] = Turn(granted=level)
+            turn = self.turns[node] = Turn(granted=min(self._levels(), default=0.0))
         return turn
+
+    def begin(self, node: str) -> None:
+        """It begins to ask, level with the least served too."""
+        turn = self.turn(node)
+        turn.read, turn.began = 0, None
+        if not turn.streams:
+            turn.granted = min(self._levels(), default=0.0) * turn.weight
+
+    def _levels(self) -> list[float]:
+        """Of those that ask, or some of them."""
+        return [self.turns[node].level for node in islice(self.asking, _COMPARED) if node in self.turns]
+
+    def ahead(self, node: str, slack: int) -> bool:
+        """Whether it was granted `slack` bytes more than those that ask were on average, while enough others read.
+        Streams are not equally fast, but what a node reads it has to send to all others."""
+        if self.streams <= self.limits.target_streams // 2:
+            return False
+        levels = self._levels()
+        return bool(levels) and self.turn(node).level > sum(levels) / len(levels) + slack
 
     def queue(self, asker: Asker, priority: int) -> None:
         if asker in self._queued:
@@ -122,14 +137,27 @@ class OriginBudget:
     # --- how much --------------------------------------------------------------------------------------------------
 
     def node_quota(self) -> int:
-        """Streams one node may have: its share of those in use."""
-        return max(1, -(-self.limits.target_streams // max(1, len(self.asking))))
+        """Streams one node may have: its share of those in use. All have the same: who has one more reads more, and
+        has more to pass on, than the others."""
+        return max(1, self.limits.target_streams // max(1, len(self.asking)))
+
+    def ramp(self, node: str, shard: int, now: float) -> int:
+        """Streams for a node that has just begun: more with every piece it reads and with time. The first to ask would
+        else be granted, before the others are there, more than it can pass on soon; but not of a small shard, of
+        `shard` bytes."""
+        limits = self.limits
+        if shard <= limits.small_bytes // limits.streams:
+            return limits.node_streams
+        turn = self.turn(node)
+        if turn.began is None:
+            turn.began = now
+        return limits.ramp + turn.read + int((now - turn.began) / _RAMP_SECONDS)
 
     def has_stream(self) -> bool:
         limits = self.limits
         if self.streams >= limits.streams:
             return False
-        if self.streams < min(limits.target_streams, max(self.ramp, len(self.asking))):
+        if self.streams < limits.target_streams:
             return True
         return self.reading < limits.small_bytes and self._small()
 

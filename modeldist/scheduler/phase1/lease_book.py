@@ -106,7 +106,7 @@ class LeaseBook:
                 self._nodes[node].lease_failures = 0
                 self.end(lease, now)
         if read:
-            self._asking.origin(swarm.origin).ramp += read.bit_count()
+            self._asking.origin(swarm.origin).turn(node).read += read.bit_count()
         return read
 
     def _measure(self, swarm: Swarm, lease: Lease, done: int, now: float) -> None:

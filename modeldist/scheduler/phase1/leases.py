@@ -20,6 +20,7 @@ from modeldist.scheduler.phase1.lease_book import Lease, LeaseBook, bytes_of, sp
 from modeldist.scheduler.phase1.nodes import Node
 from modeldist.scheduler.phase1.swarm import Member, Swarm
 
+_AHEAD = 4  # pieces that a node may have been granted more than the others
 _SERVES_WELL = 0.7
 _READS_WELL = 0.5  # of the median rate of a stream
 _NEVER_BEGUN = 3  # lease timeouts; after that a lease without a byte is stuck, whatever else its node reads
@@ -156,8 +157,8 @@ class LeaseDesk:
             member = swarm.members.get(asker[0]) if swarm is not None else None
             if swarm is None or member is None or not member.asked:
                 continue
-            full = budget.turn(member.node).streams >= self._quota(budget, swarm, member.node)
-            if full or not self._may_read(member.node, budget, now):
+            full = budget.turn(member.node).streams >= self._quota(budget, swarm, member.node, now)
+            if full or not self._may_read(swarm, member.node, budget, now):
                 self.asking.cap(name, asker)
                 continue
             pieces = self._free(swarm, member, now)
@@ -177,11 +178,13 @@ class LeaseDesk:
                 budget.queue(asker, popped[0])
             yield lease
 
-    def _may_read(self, node: str, budget: OriginBudget, now: float) -> bool:
-        """Not while it waits after failures; and a node that serves slowly reads no more than it can pass on, unless
-        nobody else reads."""
+    def _may_read(self, swarm: Swarm, node: str, budget: OriginBudget, now: float) -> bool:
+        """Not while it waits after failures, or is ahead of the others; and a node that serves slowly reads no more
+        than it can pass on, unless nobody else reads."""
         record = self._nodes[node]
         if record.absent or record.barred_until > now:
+            return False
+        if swarm.trees is None and budget.ahead(node, _AHEAD * swarm.layout.piece_size):
             return False
         turn = budget.turn(node)
         return turn.weight >= _SERVES_WELL or not budget.streams or turn.level <= budget.fair_share()
@@ -199,13 +202,15 @@ class LeaseDesk:
             pace += 1 / record.service.goodput
         return swarm.layout.piece_size * pace <= bytes_of(swarm, pieces) / total
 
-    def _quota(self, budget: OriginBudget, swarm: Swarm, node: str) -> int:
+    def _quota(self, budget: OriginBudget, swarm: Swarm, node: str, now: float) -> int:
+        limits = budget.limits
+        most = min(limits.node_streams, budget.ramp(node, swarm.layout.size, now))
         if swarm.trees is not None and not swarm.reader:
-            return min(self._config.stripe_streams * len(swarm.trees.roots_at(node)), budget.limits.node_streams)
+            return min(self._config.stripe_streams * len(swarm.trees.roots_at(node)), most)
         quota = budget.node_quota()
-        if budget.streams >= budget.limits.target_streams:  # small shards: more streams, evenly
-            quota = max(quota, -(-budget.limits.streams // max(1, len(budget.asking))))
-        return min(quota, budget.limits.node_streams)
+        if budget.streams >= limits.target_streams:  # small shards: more streams, evenly
+            quota = max(quota, -(-limits.streams // max(1, len(budget.asking))))
+        return min(quota, most)
 
     def _free(self, swarm: Swarm, member: Member, now: float) -> int:
         if swarm.hold_until > now:
@@ -262,8 +267,9 @@ class LeaseDesk:
         if not ending or budget.someone_idle():
             return
         for lease in ending:
-            over_quota = budget.turn(lease.node).streams > self._quota(budget, self._swarms[lease.task], lease.node)
-            if over_quota or not self._may_read(lease.node, budget, now):
+            swarm = self._swarms[lease.task]
+            over_quota = budget.turn(lease.node).streams > self._quota(budget, swarm, lease.node, now)
+            if over_quota or not self._may_read(swarm, lease.node, budget, now):
                 continue
             for swarm, member in self._asked_by(lease, budget):
                 pieces = self._free(swarm, member, now)

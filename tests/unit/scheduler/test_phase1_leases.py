@@ -99,6 +99,34 @@ def test_all_askers_get_leases_and_no_piece_twice() -> None:
     assert max(shares) - min(shares) <= 6 * PIECE
 
 
+def test_the_first_to_ask_does_not_take_what_those_after_it_could_read() -> None:
+    control = Control()
+    for node in "abcdefgh":
+        control.join(node, size=500 * PIECE)
+        control.ask(node, 500)
+        assert len(control.leased(node)) <= 2  # one, and one that follows
+    control.verified("a", *sorted(control.leased("a"))[:1])
+    assert control.active() == 9
+    control.wait(0.1)
+    assert control.active() == 16
+
+
+@pytest.mark.parametrize(("nodes", "each"), [("abc", 5), ("abcdef", 2), ("abcdefghijkl", 1)])
+def test_all_nodes_read_on_as_many_streams(nodes: str, each: int) -> None:
+    control = Control(limits(target_streams=16))
+    for node in nodes:
+        control.join(node, size=900 * PIECE)
+        control.ask(node, 900)
+    for _ in range(8):
+        for node in nodes:
+            control.verified(node, *sorted(control.leased(node))[:1])
+        control.wait(0.1)
+    view = control.phase1.task(TASK, control.now)
+    assert view is not None
+    active = [lease.node for lease in view.leases if not lease.after]
+    assert {node: active.count(node) for node in nodes} == dict.fromkeys(nodes, each)
+
+
 def test_the_next_lease_is_there_before_the_first_ends() -> None:
     control = Control()
     control.join("a")
@@ -322,7 +350,7 @@ def test_small_shards_use_more_streams_but_no_more_than_a_node_can_read() -> Non
 
 
 def test_a_lease_that_waits_for_a_reader_is_not_stuck_at_once() -> None:
-    control = Control(limits(node_streams=2))
+    control = Control(limits(node_streams=2, ramp=2))
     control.join("a")
     control.ask("a")
     first, second = [lease for lease in control.heard("a", m.LeaseGranted) if not lease.after]  # type: ignore[attr-defined]
