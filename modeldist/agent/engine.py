@@ -16,6 +16,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 from modeldist import __version__
 from modeldist.agent.config import EngineConfig
@@ -232,14 +233,15 @@ class Engine:
             self.shards.join(self.node.fetches.values())
 
     async def _reports(self) -> None:
-        """One report an interval; sooner (but coalesced) when pieces read from the origin wait to be made known, and at
-        once when nothing is left to read."""
+        """One report an interval; sooner when pieces read from the origin wait to be made known: at once, unless there
+        was one a moment ago, and something is left to read that may come along."""
+        sent = float("-inf")
         while True:
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(self._report_soon.wait(), self._reporter.interval)
-                await asyncio.wait_for(self._report_now.wait(), self._reporter.coalesce)
-            except TimeoutError:
-                pass
+                if (wait := sent + self._reporter.coalesce - self._clock()) > 0:
+                    await asyncio.wait_for(self._report_now.wait(), wait)
+            sent = self._clock()
             self._report_soon.clear()
             self._report_now.clear()
             if not self.session.connected:

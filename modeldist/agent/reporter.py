@@ -37,7 +37,7 @@ class Reporter:
 
     @property
     def coalesce(self) -> float:
-        """How long news may wait for more news, in seconds."""
+        """Least time between two reports, in seconds: news that come sooner wait for more news."""
         return min(0.02, self._interval)
 
     def completed(self, fetch: ShardFetch) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial as bound
 from pathlib import Path
 
+from modeldist.agent.store.allocation import Allocation
 from modeldist.agent.store.blobs import SMALL, Blobs
 from modeldist.agent.store.failures import ShardLocked, naming
 from modeldist.agent.store.follower import Follower, HashThreads
@@ -49,10 +49,12 @@ class Opener:
         self._tell = tell
         self._on_close = on_close
         self._threads = HashThreads()
+        self._allocating = ThreadPoolExecutor(1, thread_name_prefix="allocate")
         self._small = RangeLocks(places.live / "small-shards")
 
     def close(self) -> None:
         self._threads.close()
+        self._allocating.shutdown()
         self._small.close()
 
     def wait_unlocked(self, shard: Digest, timeout: float) -> bool:
@@ -114,7 +116,8 @@ class Opener:
         layout = PieceLayout(shard.size, found.header.piece_size if found else piece_size)
         journal = Journal(folder / "journal", Header(shard.digest, layout.size, layout.piece_size))
         home = Folder(folder, held, journal)
-        opened = self._partial(shard, layout, home, self._allocate(folder / "data", shard))
+        fd, allocation = self._allocate(folder / "data", shard)
+        opened = self._partial(shard, layout, home, fd, allocation=allocation)
         if found is None:
             return opened
         try:
@@ -134,7 +137,13 @@ class Opener:
         return self._partial(shard, PieceLayout(size, piece_size), home, os.open(path, os.O_RDONLY), committed)
 
     def _partial(
-        self, shard: Shard, layout: PieceLayout, home: Home, fd: int, committed: Digest | None = None
+        self,
+        shard: Shard,
+        layout: PieceLayout,
+        home: Home,
+        fd: int,
+        committed: Digest | None = None,
+        allocation: Allocation | None = None,
     ) -> Partial:
         return Partial(
             shard.digest,
@@ -146,10 +155,11 @@ class Opener:
             tell=bound(self._tell, shard.digest),
             on_close=self._on_close,
             committed=committed,
+            allocation=allocation,
         )
 
-    def _allocate(self, path: Path, shard: Shard) -> int:
-        """The data file, of full size; its blocks are allocated so that the disk cannot fill up in mid-pull."""
+    def _allocate(self, path: Path, shard: Shard) -> tuple[int, Allocation | None]:
+        """The data file, of full size; its blocks are being allocated so that the disk cannot fill up in mid-pull."""
         with suppress(FileNotFoundError):
             path.chmod(0o600)  # a crash in commit() may have left it read-only
         fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -158,12 +168,12 @@ class Opener:
             if before.st_size != shard.size:
                 os.ftruncate(fd, shard.size)
             if shard.size > _PREALLOCATE:
-                allocate(fd, shard.size)
+                return fd, Allocation(fd, shard.size, self._spend, self._allocating)
         except BaseException:
             os.close(fd)
             raise
         self._spend(max(0, shard.size - before.st_blocks * 512))
-        return fd
+        return fd, None
 
 
 def _fetched_already(shard: Shard) -> ShardLocked:
@@ -193,20 +203,6 @@ def read_journal(path: Path, shard: Shard) -> Contents | None:
         return None
     about = (contents.header.digest, contents.header.size)
     return contents if about == (shard.digest, shard.size) else None
-
-
-def allocate(fd: int, size: int) -> None:
-    """Allocate `size` bytes of blocks, unwritten. Does nothing where the filesystem cannot.
-
-    Not os.posix_fallocate, which on such filesystems writes to every block. Raises OSError (ENOSPC).
-    """
-    libc = ctypes.CDLL(None, use_errno=True)
-    while libc.fallocate(fd, 0, ctypes.c_int64(0), ctypes.c_int64(size)) != 0:
-        code = ctypes.get_errno()
-        if code in (errno.EOPNOTSUPP, errno.ENOSYS):
-            return
-        if code != errno.EINTR:
-            raise OSError(code, os.strerror(code))
 
 
 def _recheck(opened: Partial, found: Contents, journal: Journal) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from modeldist.agent.store.allocation import Allocation
 from modeldist.agent.store.blobs import Blobs
 from modeldist.agent.store.buffers import blake3_of
 from modeldist.agent.store.failures import naming
@@ -46,6 +47,7 @@ class Partial:
         tell: OnVerified,
         on_close: Callable[[Partial], None],
         committed: Digest | None = None,
+        allocation: Allocation | None = None,
     ) -> None:
         self.digest = digest
         self.layout = layout
@@ -55,6 +57,7 @@ class Partial:
         self._blobs = blobs
         self._tell = tell
         self._on_close = on_close
+        self._allocation = allocation
         self._watchers: list[OnVerified] = []
         self._state = threading.Condition()
         self._readers = 0
@@ -119,6 +122,8 @@ class Partial:
             if piece in self._have:
                 return
             with naming("note a piece", self.path):
+                if self._allocation is not None:
+                    self._allocation.check()
                 self._home.note(piece, blake3)
             self.include(piece, blake3)
             watchers = tuple(self._watchers)
@@ -205,6 +210,7 @@ class Partial:
             return self._committed
 
     def _prove_and_publish(self) -> Digest:
+        self._stop_allocating()
         self._reopen(os.O_RDONLY)
         found = self._follower.finish()
         actual = found.get(algorithm(self.digest), self.digest)  # an etag proves nothing
@@ -236,11 +242,17 @@ class Partial:
             self._follower.give_up()  # a commit() in another thread ends soon, then
             self._state.wait_for(lambda: self._readers == 0)
         self._follower.stop()
+        self._stop_allocating()
         self._on_close(self)
         if self._committed is None and not keep:
             self._home.leave()
         self._home.close()
         os.close(self.fd)
+
+    def _stop_allocating(self) -> None:
+        if self._allocation is not None:
+            self._allocation.stop()
+            self._allocation = None
 
     def _reopen(self, how: int) -> None:
         """Reopen the file behind the same descriptor number."""

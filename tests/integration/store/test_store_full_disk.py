@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from modeldist.agent.store import Store
+from modeldist.artifact import Shard
 from modeldist.errors import NotEnoughSpace
 from tests.integration.store.made_models import KIB, content, digest_of, receive, shard_of
+from tests.servers.cluster import wait_until
 
 DISK = 4 << 20
 
@@ -65,6 +68,30 @@ def test_shard_that_does_not_fit_leaves_nothing(store: Store) -> None:
         pass
 
 
+def test_what_is_allocated_beside_the_transfer_and_does_not_fit_fails_the_next_piece(
+    small_disk: Path,
+) -> None:
+    subprocess.run(["mount", "-o", f"remount,size={24 * DISK}", str(small_disk)], check=True)
+    store = Store.open(small_disk / "store")
+    try:
+        with pytest.raises(NotEnoughSpace), store.begin(Shard(digest_of(b""), 48 * DISK), DISK) as partial:
+            for number in range(1000):
+                partial.add(number % partial.layout.count, bytes(32))
+                partial.reset()
+                time.sleep(0.01)
+        assert not list((store.root / "partial").iterdir())
+    finally:
+        store.close()
+
+
+def test_space_is_no_longer_reserved_once_it_is_allocated(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    size = 64 << 20
+    with store.reserve(size) as reserved, store.begin(Shard(digest_of(b""), size), DISK):
+        wait_until("all is allocated", lambda: reserved.outstanding == 0)
+    store.close()
+
+
 def test_blob_that_does_not_fit_leaves_nothing(store: Store) -> None:
     with pytest.raises(NotEnoughSpace):
         store.put_bytes(content(8 << 20))
@@ -96,6 +123,7 @@ LIMITED = """
 import resource, sys
 from pathlib import Path
 from modeldist.agent.store import Store
+from modeldist.artifact import Shard
 from modeldist.artifact import Shard
 from modeldist.errors import StorageError
 store = Store.open(Path(sys.argv[1]))
