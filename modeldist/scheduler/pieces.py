@@ -144,6 +144,7 @@ def stripe(index: int, count: int, total: int) -> int:
 
 
 def random_member(bits: int, rng: random.Random) -> int:
-    """A member of a non-empty bitmap: the first at or after a random index. Cheap rather than uniform."""
-    rest = bits >> (start := rng.randrange(bits.bit_length()))
+    """A member of a non-empty bitmap: the first at or after a random index between the first and the last. Cheap rather
+    than uniform."""
+    rest = bits >> (start := rng.randrange((bits & -bits).bit_length() - 1, bits.bit_length()))
     return start + (rest & -rest).bit_length() - 1

@@ -15,6 +15,8 @@ class Phase2Config:
     `weights`: shares of serving, pull and prefetch tasks while they compete for the same parents.
     `patience`: how long a task may stand still before the node fetches a piece over its rack's uplink that a rack mate
     was to bring.
+    `overdue`: how long a piece is with a slow parent only, once to twice this time, before children fetch it there that
+    were to have it from another child.
     `request_again`: a task that stands still for this long repeats its lease request (the control plane may have
     restarted) and gives the parents that failed it another chance.
     `linger`: how long a connection without a task stays open.
@@ -35,5 +37,6 @@ class Phase2Config:
     cooldown_max: float = 30.0
     busy_max: float = 60.0
     patience: float = 1.0
+    overdue: float = 1.0
     request_again: float = 5.0
     linger: float = 5.0

@@ -39,6 +39,7 @@ class Fetch:
     once: int = 0
     twice: int = 0
     overdue: int = 0
+    next_review: float = 0.0
     share: tuple[int, int] = (0, 0)
     stripes: Stripes | None = None
     spare: int = 0  # requests out to parents that bring no stripe
@@ -48,7 +49,6 @@ class Fetch:
     requests: dict[int, list[Request]] = field(default_factory=dict)
     demand: tuple[int, ...] = ()
     told_complete: bool = False
-    ring: int = 0  # where this node begins with the pieces of a slow parent
     _lonely: int = 0  # held by one parent only when that was looked at last
     all: int = field(init=False)
 
@@ -96,8 +96,7 @@ class Fetch:
     def choose(self, open_: int, node: str, rng: random.Random, *, slow: bool) -> int:
         """A member of `open_` to fetch from `node`: what is waited for, else the rarest among a few drawn at random.
 
-        From a `slow` parent each child takes the pieces from its own point of the ring onwards:
-        it sends different pieces to different children, who then have something to exchange.
+        From a `slow` parent any one at random: children that get different pieces have something to exchange.
         """
         for piece in self.demand:
             if open_ >> piece & 1:
@@ -108,8 +107,7 @@ class Fetch:
         if first_of_few or len(self.holders) == 1:  # or nobody to exchange with: in order, as the sha256 goes along
             return (open_ & -open_).bit_length() - 1
         if slow:
-            rest = open_ >> self.ring << self.ring or open_
-            return (rest & -rest).bit_length() - 1
+            return random_member(open_, rng)
         drawn = {random_member(open_, rng) for _ in range(_RARITY_SAMPLE)}
         if len(drawn) == 1:
             return drawn.pop()

@@ -85,7 +85,6 @@ class Phase2:
         if event.task in self._tasks:
             return
         fetch = Fetch(event.task, event.layout, event.priority, event.have.bits, progressed=now)
-        fetch.ring = self._rng.randrange(max(1, event.layout.count))
         self._tasks[event.task] = fetch
         if not self._finish(fetch):
             self._request_leases(fetch, now)
@@ -358,8 +357,12 @@ class Phase2:
 
     def _rounds(self, now: float) -> None:
         for fetch in [fetch for fetch in self._tasks.values() if not fetch.complete]:
-            if fetch.review() or now - fetch.progressed > self._config.patience:
+            if now - fetch.progressed > self._config.patience:
                 self._requests.mark_all(fetch)
+            if now >= fetch.next_review:
+                fetch.next_review = now + self._config.overdue
+                if fetch.review():
+                    self._requests.mark_all(fetch)
             last = max(fetch.progressed, self._lease_asked.get(fetch.task, 0.0))
             if now - last > self._config.request_again:
                 self._forgive(fetch, now)
