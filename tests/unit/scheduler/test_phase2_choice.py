@@ -241,10 +241,10 @@ def test_what_nobody_fetched_from_a_slow_parent_for_a_while_everybody_does() -> 
     child = with_a_slow_parent((1, 4))
     child.has("slow", 0, 2)
     assert not child.open
-    for _ in range(4):
-        assert not child.open
-        child.tick(0.6)
-    child.tick(2.0)
+    patience = Phase2Config().overdue
+    child.tick(patience)
+    assert not child.open
+    child.tick(patience)
     assert set(child.asked("slow")) <= {0, 2} and child.open
 
 
