@@ -46,4 +46,5 @@ class EngineConfig:
     verify_threads: int = 2
     origin_failures: int = 3
     rejections: int = 2
+    measure_load: bool = True  # for phase 1, which weighs nodes by it
     offer_held: bool = True  # tell the control plane about complete shards so that others may fetch them

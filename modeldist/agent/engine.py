@@ -22,13 +22,12 @@ from modeldist import __version__
 from modeldist.agent.config import EngineConfig
 from modeldist.agent.inbox import Inbox
 from modeldist.agent.lease_reads import LeaseReads
-from modeldist.agent.load import LoadMeter
 from modeldist.agent.node import Loop, Node
 from modeldist.agent.offers import Offers
 from modeldist.agent.origin_reads import Readers
 from modeldist.agent.parents import Parents
 from modeldist.agent.peer_fetch import PeerFetches
-from modeldist.agent.reporter import Reporter
+from modeldist.agent.reporter import Meter, Reporter, Unmeasured
 from modeldist.agent.session_keeper import SessionKeeper
 from modeldist.agent.shard_fetch import ShardFetch
 from modeldist.agent.shards import Shards
@@ -77,7 +76,7 @@ class Engine:
         self._events: deque[p2.Event] = deque()
         self._applying = False
         self._offers = Offers(store)
-        self._reporter = Reporter(LoadMeter(clock), clock)
+        self._reporter = Reporter(_meter(self.config, clock), clock)
         self._report_soon = asyncio.Event()
         self._report_now = asyncio.Event()
         self._loop = Loop()
@@ -161,6 +160,7 @@ class Engine:
             case p2.Subscribe(task, node):
                 self._parents.subscribe(node, task, fetch.capability)
             case p2.FetchFromPeer(_, piece, node):
+                fetch.from_peers = True
                 self._peer_fetches.start(fetch, piece, node)
             case p2.ReadLease(_, lease, start, count):
                 self._leases.start(fetch, lease, start, count)
@@ -254,3 +254,11 @@ class Engine:
                 queue=self.server.load().requests if self.server else 0,
             )
             self.session.post(report)
+
+
+def _meter(config: EngineConfig, clock: Callable[[], float]) -> Meter:
+    if not config.measure_load:
+        return Unmeasured()
+    from modeldist.agent.load import LoadMeter  # whose library takes longer to import than most of the engine
+
+    return LoadMeter(clock)

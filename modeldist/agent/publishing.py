@@ -16,6 +16,7 @@ from modeldist.errors import ModeldistError, PullFailed
 
 TOGETHER = 1 << 20  # bytes; larger shards are published one by one
 BATCH = 64  # shards a thread publishes in one go
+DRAINS = 2  # threads that do: one waits for the disk while the other works
 
 Settled = Callable[[ShardFetch, ModeldistError | None], Awaitable[None]]
 """Told how it went: None when the shard is in the store and its partial file closed."""
@@ -29,7 +30,7 @@ class Publisher:
         self._quiesce = quiesce
         self._settled = settled
         self._waiting: list[ShardFetch] = []
-        self._draining = False
+        self._draining = 0
 
     def publish(self, fetch: ShardFetch) -> None:
         """All its pieces are there."""
@@ -37,8 +38,8 @@ class Publisher:
             self._node.loop.spawn(self._publish([fetch]), f"commit {fetch.path}")
             return
         self._waiting.append(fetch)
-        if not self._draining:
-            self._draining = True
+        if self._draining < DRAINS and len(self._waiting) > self._draining * BATCH:
+            self._draining += 1
             self._node.loop.spawn(self._drain(), "commit small shards")
 
     async def _drain(self) -> None:
@@ -47,7 +48,7 @@ class Publisher:
                 batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
                 await self._publish(batch)
         finally:
-            self._draining = False
+            self._draining -= 1
 
     async def _publish(self, fetches: Sequence[ShardFetch]) -> None:
         async with AsyncExitStack() as turns:
@@ -69,6 +70,8 @@ class Publisher:
 
     def _store_one(self, fetch: ShardFetch) -> ModeldistError | None:
         try:
+            if fetch.from_peers:
+                fetch.partial.distrust()  # a peer that was given up may have written late
             fetch.partial.commit()
             self._node.store.keep_piece_digests(fetch.partial)
             fetch.partial.close()

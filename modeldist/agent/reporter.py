@@ -4,21 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import count
+from typing import Protocol
 
-from modeldist.agent.load import LoadMeter
 from modeldist.agent.shard_fetch import ShardFetch
 from modeldist.artifact import Digest
-from modeldist.scheduler.messages import Report, TaskReport
+from modeldist.scheduler.messages import Load, Report, TaskReport
 from modeldist.scheduler.pieces import PieceSet
 
 LOAD_EVERY = 1.0  # seconds; rates over less are noise
+
+
+class Meter(Protocol):
+    """`modeldist.agent.load.LoadMeter` is one."""
+
+    def measure(self, *, bytes_in_flight: int = 0, queue: int = 0) -> Load: ...
+
+
+class Unmeasured:
+    """A meter where nobody wants to know what else the node does."""
+
+    def measure(self, *, bytes_in_flight: int = 0, queue: int = 0) -> Load:
+        return Load(bytes_in_flight=bytes_in_flight, queue=queue)
 
 
 class Reporter:
     """`interval` (seconds between reports) is the control plane's choice, capped so that a wrong one cannot silence
     a node."""
 
-    def __init__(self, meter: LoadMeter, clock: Callable[[], float]) -> None:
+    def __init__(self, meter: Meter, clock: Callable[[], float]) -> None:
         self._meter = meter
         self._clock = clock
         self._seq = count(1)

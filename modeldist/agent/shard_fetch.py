@@ -84,6 +84,7 @@ class ShardFetch:
     peer_bytes: Counter[str] = field(default_factory=Counter)
     origin_failures: int = 0
     rejections: int = 0
+    from_peers: bool = False  # a peer was asked for a piece of it
     notes: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_NOTES))
     # since the last report
     verified: list[PieceDigest] = field(default_factory=list)

@@ -22,7 +22,7 @@ from modeldist.control.inprocess import InProcessControl
 from modeldist.logger import silence
 from modeldist.origins.router import Origins
 from modeldist.scheduler.alone import Alone
-from modeldist.transfer.tcp import TcpTransport
+from modeldist.transfer.base import OnClosed, OnHave, PeerConnection
 
 _FEW_CORES = 4  # what one stream of an origin, its two digests and the disk can keep busy
 _ONE_STREAM = 0.4e9  # bytes/s
@@ -44,7 +44,7 @@ async def _pull(node: Node, reference: str, offline: bool, view: View, stopping:
         origins = Origins(node.origin_settings())
         stack.push_async_callback(origins.close)
         control = InProcessControl(origins, time.monotonic, held=store.artifact, scheduler=Alone())
-        engine = Engine(store, control, origins, TcpTransport(), config=_config())
+        engine = Engine(store, control, origins, _NoPeers(), config=_config())
         stack.push_async_callback(engine.close)
         pulls = Pulls(engine, origins.canonical)
         stack.push_async_callback(pulls.close)
@@ -57,7 +57,7 @@ async def _pull(node: Node, reference: str, offline: bool, view: View, stopping:
 def _config() -> EngineConfig:
     """No other node could take over a failed lease, so one failure (after the reader's own retries) is the end."""
     few = len(os.sched_getaffinity(0)) <= _FEW_CORES
-    return EngineConfig(origin_failures=1, one_stream_enough=_ONE_STREAM if few else None)
+    return EngineConfig(origin_failures=1, one_stream_enough=_ONE_STREAM if few else None, measure_load=False)
 
 
 def _keep_logs_from_the_terminal() -> None:
@@ -70,6 +70,13 @@ def _keep_logs_from_the_terminal() -> None:
     else:
         silence()
         logging.getLogger().setLevel(logging.ERROR)
+
+
+class _NoPeers:
+    """The transport of a node that nobody names a parent to."""
+
+    async def connect(self, address: str, *, child: str, on_have: OnHave, on_closed: OnClosed) -> PeerConnection:
+        raise OSError(f"{address} is no peer of this process")
 
 
 def _stopper(pulls: Pulls, pull: Pull) -> Callable[[], None]:

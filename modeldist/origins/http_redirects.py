@@ -49,7 +49,7 @@ class Endpoint(NamedTuple):
         host = (split.hostname or "").lower()
         if split.scheme not in ("http", "https") or not host or split.username is not None:
             raise _bad_url(url)
-        if any(c <= " " or c > "~" for c in url):
+        if not url.isascii() or not url.isprintable() or " " in url:
             raise _bad_url(url)
         return cls(split.scheme, host, port or (443 if split.scheme == "https" else 80))
 

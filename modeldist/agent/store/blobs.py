@@ -124,9 +124,9 @@ class Blobs:
         except FileNotFoundError:
             target.parent.mkdir(exist_ok=True)
             source.rename(target)
-            sync_directory(target.parent.parent)
         if durable:
             sync_directory(target.parent)
+            sync_directory(target.parent.parent)  # the folder may have come with a small blob
 
     def _renewed(self, blob: Path) -> bool:
         """Whether the blob is there already: then it is kept, because hard links point to it, and counts as new."""

@@ -74,6 +74,14 @@ class Follower:
                 self._position = 0
                 self._hashes = Hashes(self._digest, self._size)
 
+    def take(self, whole: memoryview) -> dict[str, Digest]:
+        """All of the file, as it was just read; the digests by algorithm. finish() then reads it no more."""
+        with self._taking_turn():
+            self._hashes = Hashes(self._digest, self._size)
+            self._hashes.update(whole)
+            self._position = len(whole)
+            return self._hashes.digests()
+
     def finish(self) -> dict[str, Digest]:
         """Hash the rest in this thread; the digests by algorithm. Raises StorageError when stopped meanwhile."""
         with self._taking_turn():

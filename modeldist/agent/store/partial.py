@@ -15,7 +15,7 @@ from typing import Self
 
 from modeldist.agent.store.allocation import Allocation
 from modeldist.agent.store.blobs import Blobs
-from modeldist.agent.store.buffers import blake3_of
+from modeldist.agent.store.buffers import blake3_of, chunks
 from modeldist.agent.store.failures import naming
 from modeldist.agent.store.follower import Follower
 from modeldist.agent.store.homes import Home
@@ -98,6 +98,22 @@ class Partial:
         """BLAKE3 of what is in the file now, verified or not. Releases the GIL."""
         with self._reading():
             return blake3_of(self.fd, self.layout.offset(piece), self.layout.length(piece))
+
+    def hash_at_once(self) -> tuple[bytes, dict[str, Digest]]:
+        """Of a shard of one piece, from one read: its BLAKE3, and the digests by algorithm, which commit() then uses.
+        Only where nobody else writes to the file until then; else `distrust()` before commit()."""
+        from blake3 import blake3
+
+        whole = bytearray()
+        with self._reading():
+            for chunk in chunks(self.fd, 0, self.layout.size):
+                whole += chunk
+            return blake3(whole, max_threads=1).digest(), self._follower.take(memoryview(whole))
+
+    def distrust(self) -> None:
+        """Have commit() read a shard of one piece again."""
+        if self.layout.count == 1:
+            self._follower.rewind(0)
 
     def watch(self, callback: OnVerified) -> Callable[[], None]:
         """Call `callback` with newly verified pieces, from the thread that adds them. Returns what stops it."""

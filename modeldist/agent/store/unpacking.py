@@ -52,14 +52,16 @@ def unpack(artifact: Artifact, blobs: Blobs, folder: Path, claim: Callable[[int]
 
     Raises UnsafeArtifact, StorageError, and what `claim` raises.
     """
-    from modelpack.imagelayers import unpacking_order
-    from modelpack.tarlayer import extract_tar
-
     folder.mkdir()
     names = check_names(artifact)
     found: dict[str, trees.TreeFile] = {}
     links: list[str] = []
     archives = [file for file in artifact.files if file.encoding != "raw"]
+    if not archives:
+        return Unpacked(found, ())
+    from modelpack.imagelayers import unpacking_order
+    from modelpack.tarlayer import extract_tar
+
     for number, select in unpacking_order([file.subtree for file in archives]):
         file = archives[number]
         blob = blobs.path(file.digest)
