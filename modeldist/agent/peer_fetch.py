@@ -1,5 +1,8 @@
 """Fetches pieces from parents and checks them. One wake-up of the loop per piece.
 
+The transport hashes a piece as its bytes come, and the thread that received it compares and takes it in: another
+thread would cost a wake-up, and read the piece again.
+
 A piece normally lands in its place in the partial file. When somebody else already writes there (a hedge: phase 2 asks
 a second parent because the first is late) the second copy lands in a scratch file. Whichever verifies first wins: if
 it is the scratch copy, the late parent's connection is cut before the piece is moved into place, so that bytes which
@@ -18,7 +21,7 @@ from functools import partial as bind
 from modeldist.agent.node import Node
 from modeldist.agent.parents import Parents
 from modeldist.agent.shard_fetch import ShardFetch
-from modeldist.agent.store.buffers import blake3_of
+from modeldist.agent.store.buffers import blake3_of, piece_hash
 from modeldist.agent.store.failures import disk_failure
 from modeldist.agent.verify import Verifier, check_piece, proves
 from modeldist.errors import ModeldistError
@@ -30,7 +33,7 @@ from modeldist.scheduler.phase2.messages import (
     PieceRejected,
     PieceVerified,
 )
-from modeldist.transfer.base import Busy, Lost, NotWritten, Outcome, Received, Refused
+from modeldist.transfer.base import Busy, Hash, Lost, NotWritten, Outcome, Received, Refused
 
 NO_SCRATCH = 1.0  # seconds until a second copy is thought of again
 
@@ -42,6 +45,7 @@ class _Request:
     node: str
     length: int
     scratch: int | None  # a file descriptor, when the piece may not be written in place
+    along: Hash | None  # None where the whole shard's digest proves the piece
 
 
 class PeerFetches:
@@ -77,14 +81,16 @@ class PeerFetches:
         except OSError:  # no file for a second copy; the first is on its way
             self._apply(PieceBusy(fetch.shard.digest, piece, node, NO_SCRATCH))
             return
-        request = _Request(fetch, piece, node, length, scratch)
+        along = None if fetch.self_proving else piece_hash()
+        request = _Request(fetch, piece, node, length, scratch, along)
         fd, offset = (fetch.partial.fd, start) if scratch is None else (scratch, 0)
         fetch.hold()
         fetch.tally(node).began(self._clock())
         self.bytes_in_flight += length
         if scratch is None:
             fetch.writers[piece] = node
-        if not self._parents.fetch(node, fetch.shard.digest, start, length, fd, offset, bind(self._outcome, request)):
+        outcome = bind(self._outcome, request)
+        if not self._parents.fetch(node, fetch.shard.digest, start, length, fd, offset, outcome, along):
             self._ended(request)
 
     def _scratch(self) -> int:
@@ -97,38 +103,52 @@ class PeerFetches:
     def _outcome(self, request: _Request, outcome: Outcome) -> None:
         if isinstance(outcome, Received):
             try:
-                self._verifier.submit(bind(self._check, request, outcome))
+                if outcome.hashed:
+                    self._check(request, outcome)
+                else:
+                    self._verifier.submit(bind(self._check, request, outcome))
                 return
             except RuntimeError:  # closing
                 outcome = Lost("the agent is stopping")
         self._post(bind(self._not_received, request, outcome))
 
     def _check(self, request: _Request, received: Received) -> None:
-        """In a verify thread."""
+        """In the transport's thread when it has hashed the piece, else in a verify thread."""
         try:
-            good = self._good(request)
+            good = self._proven(request, received.hashed)
         except (ModeldistError, OSError) as error:
             self._post(bind(self._not_kept, request, disk_failure(request.fetch.partial.path, error)))
         else:
             self._post(bind(self._checked, request, received, good))
 
-    @staticmethod
-    def _good(request: _Request) -> bytes | None:
+    def _proven(self, request: _Request, hashed: bool) -> bytes | None:
         """The piece's digest if it is right; it is journaled then, unless it lies in a scratch file. Raises
         StorageError, OSError."""
-        fetch, piece = request.fetch, request.piece
-        expected = fetch.trusted.get(piece)
-        whole = fetch.shard.digest if fetch.self_proving else None
-        good: bytes | None = None
-        if expected is not None or whole is not None:
-            if request.scratch is None:
-                good = check_piece(fetch.partial, piece, expected, whole)
-            elif whole is None or proves(request.scratch, 0, request.length, whole):
-                found = blake3_of(request.scratch, 0, request.length)
-                good = found if expected in (None, found) else None
+        good = self._hash_that_is_right(request) if hashed else self._read_again(request)
         if good is not None and request.scratch is None:
-            fetch.partial.add(piece, good)
+            request.fetch.partial.add(request.piece, good)
         return good
+
+    @staticmethod
+    def _hash_that_is_right(request: _Request) -> bytes | None:
+        assert request.along is not None
+        found = request.along.digest()
+        return found if found == request.fetch.trusted.get(request.piece) else None
+
+    @staticmethod
+    def _read_again(request: _Request) -> bytes | None:
+        """Hash what lies in the file."""
+        fetch = request.fetch
+        expected = fetch.trusted.get(request.piece)
+        whole = fetch.shard.digest if fetch.self_proving else None
+        if expected is None and whole is None:
+            return None
+        if request.scratch is None:
+            return check_piece(fetch.partial, request.piece, expected, whole)
+        if whole is not None and not proves(request.scratch, 0, request.length, whole):
+            return None
+        found = blake3_of(request.scratch, 0, request.length)
+        return found if expected in (None, found) else None
 
     # --- loop thread ---
 

@@ -75,12 +75,21 @@ class PieceServer(Protocol):
 # --- fetching ------------------------------------------------------------------------------------------------------
 
 
+class Hash(Protocol):
+    """Of `hashlib` or `blake3`."""
+
+    def update(self, data: memoryview, /) -> object: ...
+    def digest(self) -> bytes: ...
+
+
 @dataclass(frozen=True)
 class Received:
-    """The whole range is in the file (unverified). `seconds`: from request sent to last byte."""
+    """The whole range is in the file (unverified). `seconds`: from request sent to last byte. `hashed`: the hash that
+    was given along has seen exactly these bytes."""
 
     bytes: int
     seconds: float
+    hashed: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,10 +142,20 @@ class PeerConnection(Protocol):
 
     def unsubscribe(self, shard: Digest) -> None: ...
 
-    def fetch(self, shard: Digest, start: int, length: int, fd: int, offset: int, on_outcome: OnOutcome) -> None:
+    def fetch(
+        self,
+        shard: Digest,
+        start: int,
+        length: int,
+        fd: int,
+        offset: int,
+        on_outcome: OnOutcome,
+        along: Hash | None = None,
+    ) -> None:
         """Request a range of a subscribed shard; returns at once. Requests are pipelined and their bodies come in
         order; Busy may overtake them. Exactly one outcome per fetch, and `fd` must stay open until it: nothing touches
-        the file afterwards, nor anything outside [offset, offset + length) before."""
+        the file afterwards, nor anything outside [offset, offset + length) before. A transport that has the bytes in
+        hand puts them into `along`, a fresh hash of the caller's, which `Received` then says."""
 
     def close(self) -> None:
         """Returns at once. Outstanding fetches end as Lost, soon, from wherever callbacks come."""

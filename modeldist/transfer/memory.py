@@ -110,6 +110,7 @@ class _Fetch:
     offset: int
     on_outcome: base.OnOutcome
     asked_at: float
+    along: base.Hash | None = None
     done: int = 0
 
     @property
@@ -140,8 +141,17 @@ class MemoryConnection:
     def unsubscribe(self, shard: Digest) -> None:
         self._soon(lambda: self._unsubscribe(shard))
 
-    def fetch(self, shard: Digest, start: int, length: int, fd: int, offset: int, on_outcome: base.OnOutcome) -> None:
-        fetch = _Fetch(shard, start, length, fd, offset, on_outcome, self._server.clock())
+    def fetch(
+        self,
+        shard: Digest,
+        start: int,
+        length: int,
+        fd: int,
+        offset: int,
+        on_outcome: base.OnOutcome,
+        along: base.Hash | None = None,
+    ) -> None:
+        fetch = _Fetch(shard, start, length, fd, offset, on_outcome, self._server.clock(), along)
         self._soon(lambda: self._ask(fetch))
 
     def close(self) -> None:
@@ -218,6 +228,8 @@ class MemoryConnection:
         data = os.pread(opened.fd, block, fetch.start + fetch.done)
         try:
             os.pwrite(fetch.fd, data, fetch.offset + fetch.done)
+            if fetch.along is not None:
+                fetch.along.update(memoryview(data))
         except OSError as error:
             self._settle(base.NotWritten(error))
             return
@@ -226,7 +238,7 @@ class MemoryConnection:
         if fetch.left:
             self._serve()
         else:
-            self._settle(base.Received(fetch.length, self._server.clock() - fetch.asked_at))
+            self._settle(base.Received(fetch.length, self._server.clock() - fetch.asked_at, fetch.along is not None))
 
     def _settle(self, outcome: base.Outcome) -> None:
         fetch = self._queue.popleft()

@@ -12,7 +12,7 @@ from modeldist.transfer.base import CheckCapability, OpenShard, ShardDirectory
 
 log = logging.getLogger(__name__)
 
-PUSH_INTERVAL = 0.02  # seconds between two have-updates of a shard: at 1 GB/s a handful of pieces
+PUSH_INTERVAL = 0.05  # seconds between two have-updates of a shard: a few pieces on most links
 
 
 class ServedShard:

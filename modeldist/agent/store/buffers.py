@@ -10,6 +10,10 @@ import os
 import queue
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from blake3 import blake3
 
 SIZE = 1 << 20
 COUNT = 8
@@ -45,9 +49,14 @@ def chunks(fd: int, offset: int, length: int) -> Iterator[memoryview]:
 
 def blake3_of(fd: int, offset: int, length: int) -> bytes:
     """BLAKE3 of the file's range as it is now. Releases the GIL."""
-    from blake3 import blake3  # a look at what is here must not wait for it
-
-    hasher = blake3(max_threads=1)
+    hasher = piece_hash()
     for chunk in chunks(fd, offset, length):
         hasher.update(chunk)
     return hasher.digest()
+
+
+def piece_hash() -> blake3:
+    """A fresh BLAKE3, which stays in the thread that updates it."""
+    from blake3 import blake3  # a look at what is here must not wait for it
+
+    return blake3(max_threads=1)

@@ -1,7 +1,8 @@
 """A child at the server: one thread that reads what the child asks and sends what it gets.
 
 The same thread does both, and looks at what was asked between two blocks: a thread that reads beside the one that sends
-would cost a wake-up and a fight for the interpreter per request.
+would cost a wake-up and a fight for the interpreter per request. Only news are told by the herald, unless a block is on
+its way: then they wait for its end.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from modeldist.transfer import frames
 from modeldist.transfer.base import CheckCapability, ShardDirectory
 from modeldist.transfer.frame_reader import Event, FrameReader
 from modeldist.transfer.served_account import ServedAccount
+from modeldist.transfer.tcp.herald import Herald
 from modeldist.transfer.tcp.send_pace import SendPace
 from modeldist.transfer.tcp.server_timeouts import ServerTimeouts
 from modeldist.transfer.tcp.subscriptions import Subscriptions
@@ -40,6 +42,7 @@ class Serving:
     account: ServedAccount
     rate: UploadRate
     timeouts: ServerTimeouts
+    herald: Herald
     clock: Callable[[], float]
 
 
@@ -48,8 +51,8 @@ class _Ended(Exception):
 
 
 class ChildConnection(threading.Thread):
-    """The desk calls `begin`, `stop`, `hang_up` and `join`, and closes the socket after `on_end`; the rest runs in the
-    thread. Raises OSError when no descriptor is left."""
+    """The desk calls `begin`, `stop`, `hang_up` and `join`, and closes the socket after `on_end`; the herald calls
+    `tell_news`; the rest runs in the thread. Raises OSError when no descriptor is left."""
 
     def __init__(
         self, sock: socket.socket, node: str, reader: FrameReader, serving: Serving, on_end: Callable[[], None]
@@ -62,8 +65,15 @@ class ChildConnection(threading.Thread):
         self._on_end = on_end
         self._wake_up = WakeUp(sock)
         self._subscriptions = Subscriptions(
-            node, serving.directory, serving.check, clock=serving.clock, on_news=self._wake_up.set
+            node,
+            serving.directory,
+            serving.check,
+            clock=serving.clock,
+            on_news=lambda: serving.herald.has_news(self),
         )
+        self._voice = threading.Lock()  # who has it speaks, and changes what is subscribed
+        self._news_wait = False  # for the voice
+        self._unsaid = b""  # what the kernel did not take from the herald
         self._pace = SendPace(sock)
         self._requests: deque[frames.Request] = deque()
         self._in_service = 0
@@ -101,6 +111,33 @@ class ChildConnection(threading.Thread):
         """By the server's clock; None while something is subscribed or asked."""
         return None if self._early or self._subscriptions or self._in_service else self._used_at
 
+    def tell_news(self) -> None:
+        """From the herald's thread; never waits."""
+        self._news_wait = True  # before the look at the voice: who has it looks here after giving it back
+        if self._voice.acquire(blocking=False):
+            try:
+                self._tell_now()
+            finally:
+                self._voice.release()
+
+    def _tell_now(self) -> None:
+        """With the voice. What the kernel does not take is left to the thread."""
+        self._news_wait = False
+        self._unsaid += self._news()
+        try:
+            sent = self._sock.send(self._unsaid, socket.MSG_DONTWAIT) if self._unsaid else 0
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            return  # the thread will learn of it by itself
+        self._unsaid = self._unsaid[sent:]
+        if self._unsaid:
+            self._news_wait = True
+            self._wake_up.set()
+
+    def _news(self) -> bytes:
+        return b"".join(map(frames.encode, self._subscriptions.take_news()))
+
     # --- the thread ---
 
     def run(self) -> None:
@@ -134,15 +171,7 @@ class ChildConnection(threading.Thread):
                 wait = min(wait, self._used_at + timeouts.idle - now)
                 if wait <= 0:
                     raise _Ended("This connection was idle.")
-            self._sleep(wait)
-
-    def _sleep(self, seconds: float) -> None:
-        """Until the child says something, there are news to tell, the server stops, or the time is over."""
-        due = self._subscriptions.news_due
-        if due is not None:
-            seconds = min(seconds, due - self._serving.clock())
-        if seconds > 0:
-            self._wake_up.wait(seconds)
+            self._wake_up.wait(wait)
 
     def _attend(self) -> None:
         """What may happen between two blocks: answer what was asked meanwhile, tell news. Never waits for the child."""
@@ -157,17 +186,21 @@ class ChildConnection(threading.Thread):
                 raise _Ended
             self._heard_at = self._serving.clock()
             self._take_all(self._reader.receive(data))
-        for news in self._subscriptions.take_news():
-            self._send(news)
+        while self._news_wait:
+            with self._voice:
+                self._news_wait = False
+                self._say(self._news())
 
     def _take_all(self, events: Iterable[Event]) -> None:
-        for event in events:
-            self._take(event)
+        with self._voice:
+            for event in events:
+                self._take(event)
 
     def _take(self, event: Event) -> None:
+        """With the voice."""
         match event:
             case frames.Ping(token=token):
-                self._send(frames.Pong(token))
+                self._tell(frames.Pong(token))
                 return
             case frames.Request(request=request, length=length):
                 if self._serving.account.admit(length, waiting=self._in_service):
@@ -175,9 +208,9 @@ class ChildConnection(threading.Thread):
                     self._requests.append(event)
                 else:
                     after = self._serving.account.retry_after()
-                    self._send(frames.Busy(request, int(after * 1000)))
+                    self._tell(frames.Busy(request, int(after * 1000)))
             case frames.Subscribe():
-                self._send(self._subscriptions.add(event))
+                self._tell(self._subscriptions.add(event))
             case frames.Unsubscribe(subscription=number):
                 self._subscriptions.remove(number)
             case frames.Goodbye():
@@ -193,7 +226,8 @@ class ChildConnection(threading.Thread):
         try:
             opened = self._subscriptions.readable(request)
             if isinstance(opened, str):
-                self._send(frames.Refused(request.request, frames.brief(opened)))
+                with self._voice:
+                    self._tell(frames.Refused(request.request, frames.brief(opened)))
             else:
                 self._send_range(request, opened.fd)
         finally:
@@ -207,8 +241,9 @@ class ChildConnection(threading.Thread):
             self._await_turn(self._serving.rate.reserve(block))
             began = self._serving.clock()
             header = frames.encode_body_header(request.request, block, last=block == self._unsent)
-            self._sock.sendall(header, socket.MSG_MORE)
-            self._send_block(fd, request.start + request.length - self._unsent, block)
+            with self._voice:
+                self._say(header, socket.MSG_MORE)
+                self._send_block(fd, request.start + request.length - self._unsent, block)
             self._pace.sent(block, self._serving.clock() - began)
             if self._unsent:
                 self._attend()
@@ -228,17 +263,23 @@ class ChildConnection(threading.Thread):
         turn = self._serving.clock() + seconds
         while (wait := turn - self._serving.clock()) > 0:
             self._attend()
-            self._sleep(wait)
+            self._wake_up.wait(wait)
 
-    # --- words ---
+    # --- words, with the voice ---
 
-    def _send(self, frame: frames.Control) -> None:
-        self._sock.sendall(frames.encode(frame))
+    def _tell(self, frame: frames.Control) -> None:
+        self._say(frames.encode(frame))
+
+    def _say(self, words: bytes, flags: int = 0) -> None:
+        words, self._unsaid = self._unsaid + words, b""
+        if words:
+            self._sock.sendall(words, flags)
 
     def _say_goodbye(self, reason: str) -> None:
         if reason:
-            with contextlib.suppress(OSError):
-                self._sock.send(frames.encode(frames.Goodbye(frames.brief(reason))), socket.MSG_DONTWAIT)
+            with self._voice, contextlib.suppress(OSError):
+                goodbye = frames.encode(frames.Goodbye(frames.brief(reason)))
+                self._sock.send(self._unsaid + goodbye, socket.MSG_DONTWAIT)
 
     def _release(self) -> None:
         """Give back what the child held."""
@@ -246,5 +287,6 @@ class ChildConnection(threading.Thread):
         for request in self._requests:
             self._serving.account.finished(request.length)
         self._requests.clear()
-        self._subscriptions.close()
+        with self._voice:
+            self._subscriptions.close()
         self._wake_up.close()

@@ -18,6 +18,7 @@ from modeldist.scheduler.pieces import PieceSet
 from modeldist.socket_to_file import NotWritable, SocketToFile
 from modeldist.transfer import base, frames
 from modeldist.transfer.frame_reader import Event, FrameReader
+from modeldist.transfer.tcp.hashed_bodies import STRETCH, HashedBodies
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ class _Fetch:
     length: int
     on_outcome: base.OnOutcome
     sent_at: float
+    along: base.Hash | None = None
     done: int = 0
     failed: OSError | None = None
 
@@ -71,6 +73,8 @@ class TcpPeerConnection:
         self._stall = stall
         self._clock = clock
         self._bodies = SocketToFile(sock)
+        self._hashed = HashedBodies(sock, tick=stall / 8)
+        self._ahead = b""  # what came along behind a block, at most a header
         self._small = memoryview(bytearray(64 * 1024))
         self._heard_at = clock()
         self._pinged_at = 0.0
@@ -111,11 +115,20 @@ class TcpPeerConnection:
                 del self._shard_of[subscription.number]
                 self._post(frames.Unsubscribe(subscription.number))
 
-    def fetch(self, shard: Digest, start: int, length: int, fd: int, offset: int, on_outcome: base.OnOutcome) -> None:
+    def fetch(
+        self,
+        shard: Digest,
+        start: int,
+        length: int,
+        fd: int,
+        offset: int,
+        on_outcome: base.OnOutcome,
+        along: base.Hash | None = None,
+    ) -> None:
         """Request a range; returns at once. Raises ValueError for a length the protocol cannot carry."""
         if not 0 < length <= frames.MAX_REQUEST:
             raise ValueError(f"a range of {length} bytes cannot be requested")
-        outcome = self._request(shard, start, _Fetch(fd, offset, length, on_outcome, self._clock()))
+        outcome = self._request(shard, start, _Fetch(fd, offset, length, on_outcome, self._clock(), along))
         if outcome is not None:
             on_outcome(outcome)
 
@@ -190,6 +203,9 @@ class TcpPeerConnection:
 
     def _read(self, count: int) -> memoryview:
         """Some of the next `count` bytes, all if they come in time."""
+        if self._ahead:
+            found, self._ahead = self._ahead[:count], self._ahead[count:]
+            return memoryview(found)
         into = self._small[:count]
         self._bodies.await_bytes(1)
         while True:
@@ -240,7 +256,18 @@ class TcpPeerConnection:
             raise frames.ProtocolError(f"The parent sent a range nobody asked for (request {body.request}).")
         if fetch.done + body.length > fetch.length or body.last != (fetch.done + body.length == fetch.length):
             raise frames.ProtocolError(f"The parent sent more or less than the {fetch.length} bytes asked for.")
-        left = body.length
+        if fetch.along is None:
+            self._splice_block(fetch, body.length)
+        else:
+            self._hash_block(fetch, fetch.along, body.length)
+        self._reader.body_moved(body.length)
+        if body.last and fetch.failed is not None:
+            self._settle(body.request, base.NotWritten(fetch.failed))
+        elif body.last:
+            seconds = self._heard_at - fetch.sent_at
+            self._settle(body.request, base.Received(fetch.length, seconds, hashed=fetch.along is not None))
+
+    def _splice_block(self, fetch: _Fetch, left: int) -> None:
         while left:
             try:
                 moved = self._move(fetch, left)
@@ -250,11 +277,30 @@ class TcpPeerConnection:
             self._heard_at = self._clock()
             fetch.done += moved
             left -= moved
-        self._reader.body_moved(body.length)
-        if body.last and fetch.failed is not None:
-            self._settle(body.request, base.NotWritten(fetch.failed))
-        elif body.last:
-            self._settle(body.request, base.Received(fetch.length, self._heard_at - fetch.sent_at))
+
+    def _hash_block(self, fetch: _Fetch, along: base.Hash, left: int) -> None:
+        while left:
+            count = min(left, STRETCH - fetch.done % STRETCH)
+            self._gather(count, ends_block=count == left)
+            if fetch.failed is None:
+                try:
+                    self._hashed.keep(count, along, fetch.fd, fetch.offset + fetch.done)
+                except NotWritable as failure:
+                    fetch.failed = failure.error
+            self._ahead = self._hashed.behind(count)
+            fetch.done += count
+            left -= count
+
+    def _gather(self, count: int, *, ends_block: bool) -> None:
+        whole = False
+        while not whole:
+            self._bodies.await_bytes(self._hashed.missing(count))
+            try:
+                whole = self._hashed.gather(count, ends_block=ends_block)
+            except BlockingIOError:
+                self._nothing_came()
+            else:
+                self._heard_at = self._clock()
 
     def _move(self, fetch: _Fetch, at_most: int) -> int:
         """Some bytes of a body into its file; off the socket at any rate, where the next body waits behind them."""

@@ -13,7 +13,7 @@ from modeldist.transfer.frames import MAX_BLOCK
 
 _FAST = 200e6  # bytes/s; above it the kernel decides
 _AHEAD = 0.02  # seconds' worth in a block, and unsent in the kernel
-_SMALLEST = 64 * 1024
+_SMALLEST = 256 * 1024
 _SMOOTHING = 0.25
 
 
@@ -31,7 +31,7 @@ class SendPace:
         sample = count / max(seconds, 1e-6)
         self._rate += _SMOOTHING * (min(sample, 4 * _FAST) - self._rate)
         ahead = int(self._rate * _AHEAD)
-        self.block = min(max(ahead, _SMALLEST), MAX_BLOCK)
+        self.block = min(max(1 << ahead.bit_length() >> 1, _SMALLEST), MAX_BLOCK)
         self._limit_unsent(0 if self._rate >= _FAST else self.block)
 
     def _limit_unsent(self, wanted: int) -> None:

@@ -12,6 +12,7 @@ from modeldist.transfer.served_account import ServedAccount
 from modeldist.transfer.tcp.addresses import join_address
 from modeldist.transfer.tcp.child import Serving
 from modeldist.transfer.tcp.desk import Desk
+from modeldist.transfer.tcp.herald import Herald
 from modeldist.transfer.tcp.server_timeouts import ServerTimeouts
 from modeldist.transfer.upload_rate import UploadRate
 
@@ -37,8 +38,9 @@ class TcpPieceServer:
     ) -> None:
         self._account = ServedAccount(limits.requests_in_service, clock)
         rate = UploadRate(limits.upload_rate, clock)
-        serving = Serving(node, directory, check, self._account, rate, timeouts, clock)
         listener = _listen(host, port)
+        self._herald = Herald()
+        serving = Serving(node, directory, check, self._account, rate, timeouts, self._herald, clock)
         self._address = join_address(*listener.getsockname()[:2])
         self._desk = Desk(listener, serving, limits)
         self._desk.start()
@@ -59,6 +61,7 @@ class TcpPieceServer:
             if not self._closed:
                 self._closed = True
                 self._desk.close()
+                self._herald.close()
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class Subscriptions:
-    """Used by the child's thread alone; `on_news` is called from whichever thread verified a piece."""
+    """For one thread at a time; `on_news` is called from whichever thread verified a piece."""
 
     def __init__(
         self,
@@ -80,31 +80,15 @@ class Subscriptions:
 
     # --- have-updates ---
 
-    @property
-    def news_due(self) -> float | None:
-        """When the next have-update may leave; None when there is none."""
-        with self._lock:
-            numbers = list(self._with_news)
-        dues = (self._shards[number].news_due for number in numbers if number in self._shards)
-        return min((due for due in dues if due is not None), default=None)
-
     def take_news(self) -> list[frames.Have]:
-        """The have-updates that are due."""
-        if not self._with_news:
-            return []
-        now = self._clock()
-        with self._lock:
-            numbers = list(self._with_news)
-        return [have for number in numbers if (have := self._take_news_of(number, now))]
-
-    def _take_news_of(self, number: int, now: float) -> frames.Have | None:
-        shard = self._shards.get(number)
-        due = shard.news_due if shard else None
-        if due is not None and due > now:
-            return None
+        """What became verified since the last time."""
         with self._lock:  # before the news are taken: what comes in between is taken along, what comes later noted
-            self._with_news.discard(number)
-        if shard and (news := shard.take_news(now)) and shard.allowed:
+            numbers, self._with_news = self._with_news, set()
+        return [have for number in numbers if (have := self._take_news_of(number))]
+
+    def _take_news_of(self, number: int) -> frames.Have | None:
+        shard = self._shards.get(number)
+        if shard and (news := shard.take_news(self._clock())) and shard.allowed:
             return frames.Have.of(number, news)
         return None
 

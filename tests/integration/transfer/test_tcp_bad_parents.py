@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import socket
 import threading
@@ -121,9 +122,11 @@ def _block(request: int, data: bytes, *, last: bool) -> bytes:
         pytest.param(frames.encode(frames.Goodbye("off to lunch")), "off to lunch", id="goodbye"),
     ],
 )
+@pytest.mark.parametrize("hashing", [False, True])
 async def test_what_a_parent_must_not_answer(
-    parents: Callable[[Script], BadParent], child: Child, answer: bytes, reason: str
+    parents: Callable[[Script], BadParent], child: Child, answer: bytes, reason: str, hashing: bool
 ) -> None:
+    child.hashing = hashing
     parent = parents(_answer(answer))
     await child.connect(TcpTransport(stall=0.4), parent.address)
     await child.subscribe(SHARD)
@@ -139,7 +142,11 @@ async def test_what_a_parent_must_not_answer(
     assert (found[:100], found[200:]) == (b"." * 100, b"." * 100)
 
 
-async def test_a_parent_that_falls_silent_in_mid_body(parents: Callable[[Script], BadParent], child: Child) -> None:
+@pytest.mark.parametrize("hashing", [False, True])
+async def test_a_parent_that_falls_silent_in_mid_body(
+    parents: Callable[[Script], BadParent], child: Child, hashing: bool
+) -> None:
+    child.hashing = hashing
     parent = parents(_answer(_block(2, b"x" * 50, last=False)))
     await child.connect(TcpTransport(stall=0.2), parent.address)
     await child.subscribe(SHARD)
@@ -148,7 +155,12 @@ async def test_a_parent_that_falls_silent_in_mid_body(parents: Callable[[Script]
     assert "Nothing came" in outcome.reason
 
 
-async def test_a_parent_that_closes_in_mid_body(parents: Callable[[Script], BadParent], child: Child) -> None:
+@pytest.mark.parametrize("hashing", [False, True])
+async def test_a_parent_that_closes_in_mid_body(
+    parents: Callable[[Script], BadParent], child: Child, hashing: bool
+) -> None:
+    child.hashing = hashing
+
     def script(parent: BadParent) -> None:
         parent.say(HELLO_OK)
         parent.hear(frames.Subscribe)
@@ -179,6 +191,37 @@ async def test_news_of_an_unknown_subscription_are_nobodys(
     await child.subscribe(SHARD)
     assert isinstance(await child.fetch(SHARD, 0, 100), Received)
     assert child.told(SHARD) == PieceSet.full(4)
+
+
+async def test_a_body_that_trickles_keeps_the_connection_alive_and_the_hash_right(
+    parents: Callable[[Script], BadParent], child: Child
+) -> None:
+    """For longer than the stall time, in parts that end anywhere, headers too."""
+    content = os.urandom(400_000)
+    answer = _block(2, content[:300_000], last=False) + _block(2, content[300_000:], last=True)
+    dribbles = [answer[at : at + 40_013] for at in range(0, len(answer), 40_013)]
+
+    def script(parent: BadParent) -> None:
+        parent.say(HELLO_OK)
+        parent.hear(frames.Subscribe)
+        parent.say(frames.encode(frames.Have.of(1, PieceSet.full(4))))
+        parent.hear(frames.Request)
+        for dribble in dribbles:
+            parent.say(dribble)
+            parent.done.wait(0.06)
+        parent.say(frames.encode(frames.Have.of(1, PieceSet.span(4, 2))))
+        parent.done.wait()
+
+    parent = parents(script)
+    await child.connect(TcpTransport(stall=0.4), parent.address)
+    await child.subscribe(SHARD)
+    child.hashing = True
+    outcome = await child.fetch(SHARD, 0, len(content))
+    assert isinstance(outcome, Received)
+    assert outcome.hashed
+    assert child.hashes[0].digest() == hashlib.sha256(content).digest()
+    assert child.target.read_bytes() == content
+    await until(lambda: child.told(SHARD) == PieceSet.full(6))
 
 
 def _only_say(data: bytes) -> Script:

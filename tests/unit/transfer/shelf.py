@@ -12,7 +12,7 @@ from pathlib import Path
 
 from modeldist.artifact import Digest
 from modeldist.scheduler.pieces import PieceLayout, PieceSet
-from modeldist.transfer.base import Lost, Outcome, PeerConnection, Received, Transport
+from modeldist.transfer.base import Hash, Lost, Outcome, PeerConnection, Received, Transport
 
 GOOD = b"a capability"
 
@@ -98,10 +98,13 @@ class Shelf:
 
 
 class Child:
-    """One connection to a parent and everything it was told. `target` is the file fetched into."""
+    """One connection to a parent and everything it was told. `target` is the file fetched into. `hashing`: fetches have
+    a hash along, found in `hashes` by their number."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
+        self.hashing = False
+        self.hashes: dict[int, Hash | None] = {}
         self.fd = os.open(target, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
         self.haves: list[tuple[Digest, PieceSet]] = []
         self.closed: list[str] = []
@@ -129,7 +132,8 @@ class Child:
             self.outcomes[number].append(outcome)
             self.order.append(number)
 
-        self.connection.fetch(shard, start, length, self.fd, start if offset is None else offset, settle)
+        along = self.hashes[number] = hashlib.sha256() if self.hashing else None
+        self.connection.fetch(shard, start, length, self.fd, start if offset is None else offset, settle, along)
         return number
 
     async def fetch(self, shard: Digest, start: int, length: int, offset: int | None = None) -> Outcome:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from modeldist.scheduler.pieces import PieceSet
 from modeldist.transfer.base import (
     Busy,
     CheckCapability,
+    Hash,
     Lost,
     NotWritten,
     Outcome,
@@ -139,12 +141,14 @@ class TransportConformance:
             (0, 3 * MIB),
         ],
     )
+    @pytest.mark.parametrize("hashing", [False, True])
     async def test_a_range_arrives_byte_exact_and_nothing_else_is_touched(
-        self, world: World, start: int, length: int
+        self, world: World, start: int, length: int, hashing: bool
     ) -> None:
         content = os.urandom(3 * MIB)
         shard = world.shelf.add(content, 4096)
         child = await world.child(world.serve())
+        child.hashing = hashing
         await child.subscribe(shard)
         before = b"\xaa" * (length + 2000)
         child.target.write_bytes(before)
@@ -154,6 +158,27 @@ class TransportConformance:
         assert outcome.seconds >= 0
         expected = before[:1000] + content[start : start + length] + before[1000 + length :]
         assert child.target.read_bytes() == expected
+        if outcome.hashed:
+            assert child.hashes[0].digest() == hashlib.sha256(content[start : start + length]).digest()
+
+    async def test_a_hash_goes_along_with_each_of_many_ranges(self, world: World) -> None:
+        content = os.urandom(3 * MIB + 17)
+        shard = world.shelf.add(content, 300_000)
+        child = await world.child(world.serve())
+        await child.subscribe(shard)
+        ranges = [(start, min(300_000, len(content) - start)) for start in range(0, len(content), 300_000)]
+        asked = []
+        for turn, (start, length) in enumerate(ranges):
+            child.hashing = turn % 3 != 1
+            asked.append(child.ask(shard, start, length))
+        await child.all_settled()
+        assert child.target.read_bytes() == content
+        for number, (start, length) in zip(asked, ranges, strict=True):
+            outcome, along = child.outcomes[number][0], child.hashes[number]
+            assert isinstance(outcome, Received)
+            assert not outcome.hashed or along is not None
+            if along is not None and outcome.hashed:
+                assert along.digest() == hashlib.sha256(content[start : start + length]).digest()
 
     async def test_a_short_last_piece_of_a_shard(self, world: World) -> None:
         content = os.urandom(3 * 4096 + 17)
@@ -283,14 +308,17 @@ class TransportConformance:
         with pytest.raises(OSError, match=r"takes no more"):
             await world.child(server)
 
-    async def test_a_file_that_cannot_be_written_is_not_the_parents_fault(self, world: World) -> None:
+    @pytest.mark.parametrize("along", [None, hashlib.sha256()])
+    async def test_a_file_that_cannot_be_written_is_not_the_parents_fault(
+        self, world: World, along: Hash | None
+    ) -> None:
         content = os.urandom(3 * MIB)
         shard = world.shelf.add(content, MIB)
         child = await world.child(world.serve())
         await child.subscribe(shard)
         read_only = os.open(child.target, os.O_RDONLY)
         outcomes: list[Outcome] = []
-        child.connection.fetch(shard, 0, 3 * MIB, read_only, 0, outcomes.append)
+        child.connection.fetch(shard, 0, 3 * MIB, read_only, 0, outcomes.append, along)
         good = child.ask(shard, MIB, 2 * MIB)
         await child.all_settled()
         os.close(read_only)
