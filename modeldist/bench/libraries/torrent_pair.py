@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import runpy
 import sys
 import time
 from multiprocessing.connection import Connection
@@ -15,17 +16,12 @@ from pathlib import Path
 
 import libtorrent
 
+# By its path: the interpreter that has libtorrent may not have this package.
+_PLAIN = runpy.run_path(str(Path(__file__).with_name("torrent_settings.py")))["PLAIN"]
+# One peer at gigabytes a second, with the machine for itself: deep queues, large buffers, pieces asked for in runs.
 _TUNED = {
+    **_PLAIN,
     "listen_interfaces": "127.0.0.1:0",
-    "enable_dht": False,
-    "enable_lsd": False,
-    "enable_upnp": False,
-    "enable_natpmp": False,
-    "allow_multiple_connections_per_ip": True,
-    "enable_outgoing_utp": False,
-    "enable_incoming_utp": False,
-    "out_enc_policy": 2,
-    "in_enc_policy": 2,
     "send_buffer_watermark": 16 << 20,
     "send_buffer_low_watermark": 4 << 20,
     "send_buffer_watermark_factor": 200,
@@ -38,7 +34,6 @@ _TUNED = {
     "aio_threads": 4,
     "hashing_threads": 2,
     "max_queued_disk_bytes": 512 << 20,
-    "unchoke_slots_limit": -1,
     "alert_mask": 0,
 }
 

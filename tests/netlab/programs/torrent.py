@@ -14,11 +14,11 @@ from pathlib import Path
 
 import libtorrent as lt
 
+from modeldist.bench.libraries.torrent_settings import PLAIN
+
 PORT = 6881
-_TCP_ONLY = {"enable_incoming_utp": False, "enable_outgoing_utp": False, "out_enc_policy": 2, "in_enc_policy": 2}
-_NO_DISCOVERY = {"enable_dht": False, "enable_lsd": False, "enable_upnp": False, "enable_natpmp": False}
+# A few peers whose addresses look alike meet at once, and call again soon.
 _NO_LIMITS = {
-    "unchoke_slots_limit": -1,
     "connections_limit": 500,
     "connection_speed": 500,
     "ssrf_mitigation": False,
@@ -27,9 +27,9 @@ _NO_LIMITS = {
     "max_failcount": 100,
     "min_reconnect_time": 1,
     "max_rejects": 500,
-    "allow_multiple_connections_per_ip": True,
     "smooth_connects": False,
 }
+# Some megabytes a second from many peers: queues of a second, buffers of a piece; eight peers share two cores.
 _PIPELINES = {
     "max_out_request_queue": 1500,
     "max_allowed_in_request_queue": 3000,
@@ -70,7 +70,7 @@ def make(path: Path, torrent: Path, piece_size: int) -> None:
 
 def session(address: str) -> lt.session:
     listen = {"listen_interfaces": f"{address}:{PORT}", "outgoing_interfaces": address}
-    return lt.session({**_TCP_ONLY, **_NO_DISCOVERY, **_NO_LIMITS, **_PIPELINES, **listen})
+    return lt.session({**PLAIN, **_NO_LIMITS, **_PIPELINES, **listen})
 
 
 def _add(peers: lt.session, torrent: str, folder: str, *, seeding: bool) -> lt.torrent_handle:
