@@ -71,6 +71,7 @@ async def _run(settings: AgentSettings, store: Store) -> None:
             location=Location(settings.rack, settings.zone),
             labels=settings.labels,
             origin_streams=settings.origin_streams,
+            download_rate=settings.download_rate,
         ),
     )
     engine.on_welcome = gate.learn

@@ -72,7 +72,8 @@ class Engine:
         self._address = address
         self._clock = clock
         rng = rng or random.Random()
-        self._phase2 = Phase2(Phase2Config(origin_streams=self.config.origin_streams), rng)
+        limits = Phase2Config(origin_streams=self.config.origin_streams, download_rate=self.config.download_rate)
+        self._phase2 = Phase2(limits, rng)
         self._events: deque[p2.Event] = deque()
         self._applying = False
         self._offers = Offers(store)

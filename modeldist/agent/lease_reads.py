@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial as bind
 
+from modeldist.agent.download_rate import DownloadRate
 from modeldist.agent.node import Node
 from modeldist.agent.origin_reads import LeaseCallbacks, LeaseRead, OriginReads, Readers
 from modeldist.agent.parents import Parents
@@ -51,7 +52,12 @@ class LeaseReads:
         self._report_now = report_now
         callbacks = LeaseCallbacks(on_piece=self._piece, on_end=self._end)
         self._reads = OriginReads(
-            readers, verifier, node.config.origin_streams, callbacks, enough=node.config.one_stream_enough
+            readers,
+            verifier,
+            node.config.origin_streams,
+            callbacks,
+            enough=node.config.one_stream_enough,
+            rate=DownloadRate(node.config.download_rate),
         )
 
     def start(self, fetch: ShardFetch, lease: int, start: int, count: int) -> None:

@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from modeldist.agent.download_rate import DownloadRate
 from modeldist.agent.shard_fetch import ShardFetch
 from modeldist.agent.store.failures import disk_failure
 from modeldist.agent.verify import Verifier
@@ -71,6 +72,7 @@ class OriginReads:
         callbacks: LeaseCallbacks,
         *,
         enough: float | None = None,
+        rate: DownloadRate | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._readers = readers
@@ -81,6 +83,7 @@ class OriginReads:
         self._lock = threading.Lock()
         self._running: dict[tuple[Digest, int], LeaseRead] = {}
         self._enough = enough
+        self._rate = rate or DownloadRate(None)
         self._clock = clock
         self._one: LeaseRead | None = None  # whose speed decides about the others
         self._one_since = 0.0
@@ -214,6 +217,7 @@ class OriginReads:
             while piece < start + count and position >= layout.offset(piece) + layout.length(piece):
                 self._check(read, piece)
                 piece += 1
+            self._rate.took(new)
             if read.stopped:
                 raise _Stopped
 

@@ -31,6 +31,7 @@ class AgentSettings(BaseSettings):
     advertise: str = ""
     origin_streams: int = Field(default=4, ge=1, le=64)
     upload_rate: float | None = Field(default=None, gt=0, description="bytes/s")
+    download_rate: float | None = Field(default=None, gt=0, description="bytes/s")
     default_registry: str = "docker.io"
     plain_http: LISTED = ()  # registries spoken to without TLS
     hf_endpoint: str = ""

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 @click.option("--advertise", metavar="HOST:PORT", help="What other nodes connect to, if that differs.")
 @click.option("--origin-streams", type=int, metavar="N", help="Concurrent origin reads of this node. [default: 4]")
 @click.option("--upload-rate", metavar="SIZE", help="Bytes per second served to others: 1GB. [unlimited]")
+@click.option("--download-rate", metavar="SIZE", help="Bytes per second fetched from anywhere. [unlimited]")
 @options.registry
 @options.plain_http
 @options.hf_endpoint
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 def agent(
     label: tuple[str, ...],
     upload_rate: str | None,
+    download_rate: str | None,
     registry: str | None,
     plain_http: tuple[str, ...],
     file_root: tuple[Path, ...],
@@ -68,6 +70,7 @@ def agent(
     settings = agent_settings(
         labels=key_values(label, "--label") if label else None,
         upload_rate=None if upload_rate is None else float(units.parse_size(upload_rate)),
+        download_rate=None if download_rate is None else float(units.parse_size(download_rate)),
         default_registry=registry,
         plain_http=plain_http or None,
         file_roots=file_root or None,

@@ -10,6 +10,7 @@ from modeldist.scheduler.phase2.parent import ParentLink
 _UNMEASURED = 10e6  # bytes/s; only ranks parents before the first has answered
 _METER_SECONDS = 0.25
 _METER_DECAY = 0.2
+_BURST = 0.25  # seconds' worth of the download limit that may be asked for at once; ticks come every 0.1
 
 
 class Window:
@@ -22,6 +23,7 @@ class Window:
         self._bytes = 0
         self.rate = 0.0
         self.in_flight = 0
+        self._paid_at = float("-inf")  # when what was asked for and read would have come, at the download limit
 
     def received(self, size: int, now: float) -> None:
         self._bytes += size
@@ -32,6 +34,15 @@ class Window:
             rate = self._bytes / span
             self.rate = max(rate, self.rate + _METER_DECAY * (rate - self.rate))
         self._since, self._bytes = now, 0
+
+    def pay(self, size: int, now: float) -> None:
+        """`size` bytes were asked of a peer, or read from the origin."""
+        if self._config.download_rate is not None:
+            self._paid_at = max(self._paid_at, now - _BURST) + size / self._config.download_rate
+
+    def within_limit(self, now: float) -> bool:
+        """Whether the download limit lets this node ask for more now."""
+        return self._paid_at <= now
 
     def has_room(self, size: int) -> bool:
         limit = max(self.rate * self._config.window, self._config.min_pieces_in_flight * size)

@@ -12,6 +12,8 @@ class Phase2Config:
     """Sizes in bytes, times in seconds.
 
     `window`: as many bytes are requested ahead as the measured goodput delivers in this time, overall and per parent.
+    `download_rate`: bytes/s that peers and origin together may bring (None: no limit). Peers are asked for what the
+    origin leaves of it.
     `weights`: shares of serving, pull and prefetch tasks while they compete for the same parents.
     `patience`: how long a task may stand still before the node fetches a piece over its rack's uplink that a rack mate
     was to bring.
@@ -27,6 +29,7 @@ class Phase2Config:
     min_pieces_in_flight: int = 16
     max_in_flight: int = 1024 * MIB
     max_in_flight_per_parent: int = 256 * MIB
+    download_rate: float | None = None
     weights: tuple[int, int, int] = (16, 4, 1)
     hedge_pieces: int = 4
     hedge_after: float = 1.5  # times the expected duration of a request

@@ -281,6 +281,8 @@ class Phase2:
         if fetch is None:
             return
         bit = 1 << event.piece
+        if fetch.leased & bit:
+            self._requests.window.pay(fetch.layout.length(event.piece), now)
         fetch.have |= bit & fetch.all
         fetch.verifying &= ~bit
         fetch.progressed = now

@@ -67,7 +67,7 @@ class Requests:
         if not self._guess:
             self._guess = guess_goodput(self._links.values())
         guess = self._guess
-        while self.window.in_flight < self._config.max_in_flight:
+        while self.window.in_flight < self._config.max_in_flight and self.window.within_limit(now):
             best = self._best(now, guess)
             if best is None:
                 return
@@ -124,6 +124,7 @@ class Requests:
         link.send(request)
         fetch.sent(request)
         self.window.in_flight += size
+        self.window.pay(size, now)
         self._out.append(m.FetchFromPeer(fetch.task, piece, link.node))
 
     # --- answers and losses ----------------------------------------------------------------------------------------

@@ -248,6 +248,32 @@ def test_what_nobody_fetched_from_a_slow_parent_for_a_while_everybody_does() -> 
     assert set(child.asked("slow")) <= {0, 2} and child.open
 
 
+def test_a_node_asks_for_no_more_than_its_download_limit_lets_come() -> None:
+    child = Child(Phase2Config(download_rate=10 * PIECE))
+    child.task(200)
+    child.parents("a", "b")
+    for node in "ab":
+        child.has(node, *range(100))
+    got = 0
+    while child.now < 5.0:
+        while child.open:
+            child.answer(child.open[0])
+            got += 1
+        child.tick(0.1)
+    assert 45 <= got <= 55
+    # What the origin brings counts too.
+    child.tell(p2.LeaseArrived(TASK, 1, 150, 50))
+    for piece in range(150, 190):
+        child.tell(p2.PieceVerified(TASK, piece))
+    before, now = got, child.now
+    while child.now < now + 6.0:
+        while child.open:
+            child.answer(child.open[0])
+            got += 1
+        child.tick(0.1)
+    assert 15 <= got - before <= 25
+
+
 def test_an_empty_shard_is_complete_at_once() -> None:
     child = Child()
     child.task(0)
