@@ -159,11 +159,12 @@ async def locate(connection: Connection, ask: Ask, now: Callable[[], float] = ti
     for HEAD alone (presigned addresses are signed for one method), so a GET asks for the address again; its answer
     is a redirect too, and no body is read from it.
     """
-    url = connection.url(ask)
-    trail = connection.trail(ask)
+    url, trail = connection.url(ask), None
     while True:
         step = replace(ask, url=str(url), expect=REDIRECTS | {200})
         answer = await connection.peek(replace(step, method="HEAD"))
+        url = answer.url  # whose scheme may have turned out only now
+        trail = trail or connection.trail(ask)
         if answer.status_code != 200:
             answer = await connection.peek(replace(step, method="GET"))
         if answer.status_code == 200:

@@ -74,18 +74,17 @@ def _index(ask: Ask, body: bytes, media_type: str) -> list[Descriptor]:
 
 async def _pages(connection: Connection, ask: Ask, limit: int) -> AsyncIterator[tuple[Response, bytes]]:
     """Every page of a listing, by its Link headers, which may not lead to another server."""
-    first = connection.url(ask)
     seen = set()
     for _ in range(_MAX_PAGES):
-        url = connection.url(ask)
-        seen.add(url)
         response, body = await connection.fetch(ask, limit=limit)
         yield response, body
+        url = connection.url(ask)
+        seen.add(url)
         following = _NEXT.search(response.headers.get("Link", ""))
         if not following:
             return
         target = url.join(following[1])
-        if origin(target) != origin(first) or target in seen:
+        if origin(target) != origin(url) or target in seen:
             raise _malformed(ask, "goes on where it must not")
         ask = replace(ask, url=str(target))
     raise _malformed(ask, f"has more than {_MAX_PAGES} pages")

@@ -46,9 +46,9 @@ class RegistryClient:
     """Speaks to any number of registries; used as an async context manager, by one event loop.
 
     `credentials`: None to stay a stranger. `plain_http`: the registries (`host[:port]`) to speak to without TLS, or a
-    function that says so; loopback registries always are. `chunk`: bytes of one request when a large blob is
-    uploaded. `verify`: a context with other certificate authorities. `answer`: seconds to the head of an answer, and as
-    many for the body of a small one.
+    function that says so; a registry on loopback is asked that way first, and by TLS if that is what it speaks.
+    `chunk`: bytes of one request when a large blob is uploaded. `verify`: a context with other certificate authorities.
+    `answer`: seconds to the head of an answer, and as many for the body of a small one.
     """
 
     def __init__(

@@ -24,6 +24,7 @@ from modelpack.oci.auth import Authenticator, Grant, Scopes
 from modelpack.oci.challenge import parse_challenges
 from modelpack.oci.credentials import Credentials
 from modelpack.oci.deadlines import ANSWER, head_of, paced
+from modelpack.oci.loopback_tls import speaks_tls
 from modelpack.oci.redirects import REDIRECTS, Trail, headers_for, origin
 from modelpack.oci.retry import RetryPolicy
 
@@ -32,6 +33,7 @@ Body = Callable[[], AsyncIterator[bytes]]
 """Makes the body anew for each time it is sent; its length is in the request's Content-Length."""
 Response = httpx2.Response
 
+_NO_HTTP = (httpx2.RemoteProtocolError, httpx2.ReadError)  # what a server does that expects TLS
 _DRAIN = 5.0  # seconds for the small body of an answer that is of little use
 _HUB_HOST = "registry-1.docker.io"
 
@@ -68,6 +70,7 @@ class Connection:
         self._answer = answer
         self.resolve = resolve
         self._plain_http = plain_http
+        self._found_tls: set[str] = set()  # registries on loopback
         self.auth = Authenticator(credentials, self._fetch_token, resolve)
         try:
             self._http = httpx2.AsyncClient(
@@ -89,10 +92,13 @@ class Connection:
         await self._http.aclose()
 
     def base(self, registry: str) -> httpx2.URL:
-        """Where the registry is spoken to: https, but plain http on loopback and where the user listed it."""
-        listed = self._plain_http(registry) if callable(self._plain_http) else registry in self._plain_http
-        scheme = "http" if listed or is_loopback(host_of(registry)) else "https"
-        return httpx2.URL(f"{scheme}://{_HUB_HOST if registry == 'docker.io' else registry}")
+        """Where the registry is spoken to: https, but plain http where the user listed it, and on loopback until it
+        turns out to speak TLS."""
+        plain = self._is_listed(registry) or (is_loopback(host_of(registry)) and registry not in self._found_tls)
+        return httpx2.URL(f"http{'' if plain else 's'}://{_HUB_HOST if registry == 'docker.io' else registry}")
+
+    def _is_listed(self, registry: str) -> bool:
+        return self._plain_http(registry) if callable(self._plain_http) else registry in self._plain_http
 
     def url(self, ask: Ask) -> httpx2.URL:
         return self.base(ask.subject.registry).join(ask.url)
@@ -111,6 +117,7 @@ class Connection:
             async with self._final(ask) as response:
                 yield response
         except httpx2.TransportError as error:
+            self._found_tls.discard(ask.subject.registry)  # it may come back without
             raise connection_error(error, ask.subject) from error
 
     async def fetch(self, ask: Ask, *, limit: int = 0) -> tuple[Response, bytes]:
@@ -147,7 +154,13 @@ class Connection:
             request = self._http.build_request(
                 ask.method, url, headers=headers, content=ask.body() if ask.body else None
             )
-            response = await self._send(request, url.netloc.decode())
+            try:
+                response = await self._send(request, url.netloc.decode())
+            except _NO_HTTP:
+                if not (home and await self._turns_out_tls(ask, base)):
+                    raise
+                base, trail, url = self._again_by_tls(ask)
+                continue
             try:
                 status = response.status_code
                 if status in ask.expect:
@@ -159,6 +172,8 @@ class Connection:
                     await drain(response)
                     challenges = parse_challenges(response.headers.get_list("WWW-Authenticate"))
                     fresh = await self.auth.answer(base, ask.subject, ask.scopes, challenges, grant)
+                elif status == 400 and home and await self._turns_out_tls(ask, base):
+                    base, trail, url = self._again_by_tls(ask)
                 elif status in REDIRECTS:
                     await drain(response)
                     target = await trail.follow(response)
@@ -168,6 +183,20 @@ class Connection:
                     raise error_for(response, await drain(response), ask.subject, with_credentials=known)
             finally:
                 await response.aclose()
+
+    async def _turns_out_tls(self, ask: Ask, base: httpx2.URL) -> bool:
+        """Whether a registry on loopback made nothing of our plain HTTP because it speaks TLS. Only then is there a
+        connection more than needed."""
+        registry = ask.subject.registry
+        if base.scheme == "https" or self._is_listed(registry) or not is_loopback(base.host):
+            return False
+        if await speaks_tls(base.host, base.port or 80):
+            self._found_tls.add(registry)
+        return registry in self._found_tls
+
+    def _again_by_tls(self, ask: Ask) -> tuple[httpx2.URL, Trail, httpx2.URL]:
+        url = self.url(ask).copy_with(scheme="https")
+        return self.base(ask.subject.registry), Trail(url, str(ask.subject), self.resolve), url
 
     async def _send(self, request: httpx2.Request, who: str) -> Response:
         """The answer with its body unread. An upload takes as long as it takes, and so may the answer to it."""

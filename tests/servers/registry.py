@@ -32,7 +32,7 @@ BINARY = "docker-registry"
 # bcrypt of PASSWORD at the lowest cost: docker-registry takes no other htpasswd hash.
 _HTPASSWD = f"{USERNAME}:$2b$04$Wf.lS5OCB5ajHnSyPXCT9.VTu2wrDUmE4JxebUVu5TvNlJR9t7eaS\n"
 
-_LISTENING = re.compile(r'msg="listening on [^"]*:(\d+)"')
+_LISTENING = re.compile(r'msg="listening on [^"]*:(\d+)(?:, tls)?"')
 # docker-registry prints one Apache combined line per request on stdout when the request is over, with the body bytes
 # it wrote: exact for complete answers; for a client that went away, what the kernel had taken by then.
 _ACCESS = re.compile(r'^\S+ - \S+ \[[^]]*\] "(?P<method>[A-Z]+) (?P<uri>\S+) [^"]*" (?P<status>\d+) (?P<bytes>\d+) ')
@@ -66,7 +66,8 @@ class Access:
 class Registry:
     """The process. `storage` (a directory, usually tmp_path) keeps the blobs, the configuration and the logs.
 
-    `address` and `port` are where it listens; `inside` goes in front of its command, to run it in a network namespace.
+    `address` and `port` are where it listens; `certificate` are the PEM files (chain, key)
+    to speak TLS with; `inside` goes in front of its command, to run it in a network namespace.
     """
 
     def __init__(
@@ -77,12 +78,14 @@ class Registry:
         delete: bool = False,
         address: str = "127.0.0.1",
         port: int = 0,
+        certificate: tuple[Path, Path] | None = None,
         inside: Sequence[str] = (),
     ) -> None:
         self._home = storage
         self._auth = auth
         self._delete = delete
         self._address = address
+        self._certificate = certificate
         self._inside = tuple(inside)
         self._process: subprocess.Popen[bytes] | None = None
         self._logs: list[IO[bytes]] = []
@@ -95,7 +98,7 @@ class Registry:
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}"
+        return f"http{'s' if self._certificate else ''}://{self.host}"
 
     def __enter__(self) -> Self:
         if shutil.which(BINARY) is None:
@@ -178,6 +181,9 @@ class Registry:
         return path.read_text(errors="replace") if path.exists() else ""
 
     def _config(self) -> dict[str, object]:
+        http: dict[str, object] = {"addr": self.host, "secret": "of the tests"}
+        if self._certificate:
+            http["tls"] = dict(zip(("certificate", "key"), map(str, self._certificate), strict=True))
         config: dict[str, object] = {
             "version": "0.1",
             "log": {"level": "debug"},
@@ -186,7 +192,7 @@ class Registry:
                 "delete": {"enabled": self._delete},
                 "maintenance": {"uploadpurging": {"enabled": False}},
             },
-            "http": {"addr": self.host, "secret": "of the tests"},
+            "http": http,
         }
         if self._auth == "basic":
             htpasswd = self._home / "htpasswd"

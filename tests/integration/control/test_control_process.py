@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
-import ipaddress
 import json
 import resource
 import signal
@@ -17,11 +15,6 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from modeldist.control.app import create_app
 from modeldist.control.client import ControlClient
@@ -29,6 +22,7 @@ from modeldist.control.server import create_token, listen, serve
 from modeldist.control.settings import ServerSettings
 from modeldist.errors import ControlPlaneUnreachable, StorageError, UsageError
 from modeldist.session.messages import StartPull
+from tests.servers.certificates import issue
 from tests.servers.memory_origin import MemoryOrigin
 from tests.servers.scripted_agent import PATIENCE, scripted_agent
 
@@ -109,28 +103,6 @@ async def test_more_tokens(tmp_path: Path) -> None:
             assert (await client.list_pulls()).pulls == []
 
 
-def self_signed(directory: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 and its key, as PEM files."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "control plane of a test")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    files = directory / "cert.pem", directory / "key.pem"
-    files[0].write_bytes(certificate.public_bytes(Encoding.PEM))
-    files[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    return files
-
-
 async def test_a_second_one_on_the_same_state_is_refused(tmp_path: Path) -> None:
     async with process(tmp_path) as (running, _):
         second = await asyncio.create_subprocess_exec(
@@ -148,16 +120,16 @@ async def test_a_second_one_on_the_same_state_is_refused(tmp_path: Path) -> None
 
 
 async def test_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cert, key = self_signed(tmp_path)
+    authority, cert, key = issue(tmp_path)
     async with process(tmp_path / "state", tls_cert=str(cert), tls_key=str(key)) as (_, url):
         assert url.startswith("https://")
         admin = token(tmp_path / "state", "admin")
-        async with ControlClient(url, admin, verify=ssl.create_default_context(cafile=str(cert))) as client:
+        async with ControlClient(url, admin, verify=ssl.create_default_context(cafile=str(authority))) as client:
             assert (await client.status()).agents == 0
         async with ControlClient(url, admin) as stranger:
             with pytest.raises(ControlPlaneUnreachable, match=r"certificate that is not trusted.*SSL_CERT_FILE"):
                 await stranger.status()
-        monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority))
         async with ControlClient(url, admin) as trusting:
             assert (await trusting.status()).agents == 0
         async with ControlClient(url.replace("https", "http"), admin) as plain:

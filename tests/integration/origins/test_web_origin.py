@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import os
 import socket
 import threading
@@ -12,14 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from modeldist.errors import OriginUnavailable
 from modeldist.origins.router import Origins
 from modeldist.origins.settings import HttpSettings, OriginSettings
+from tests.servers.certificates import Issued, issue
 from tests.servers.files import NGINX, Nginx
 from tests.unit.origins.conformance import OriginConformance, Place, ReadRange
 from tests.unit.origins.conftest import plain_environment, read_range  # noqa: F401 - fixtures
@@ -30,44 +25,25 @@ QUICK = HttpSettings(retries=1, backoff=0.01, stall_timeout=10)
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """(chain, key) for 127.0.0.1, its own authority."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
-        .sign(key, hashes.SHA256())
-    )
-    folder = tmp_path_factory.mktemp("tls")
-    chain, secret = folder / "chain.pem", folder / "key.pem"
-    chain.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    form = serialization.PrivateFormat.PKCS8
-    secret.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
-    return chain, secret
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Issued:
+    return issue(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(params=["http", "https"])
-def nginx(request: pytest.FixtureRequest, tmp_path: Path, certificate: tuple[Path, Path]) -> Iterator[Nginx]:
+def nginx(request: pytest.FixtureRequest, tmp_path: Path, certificate: Issued) -> Iterator[Nginx]:
     root, work = tmp_path / "root", tmp_path / "work"
     root.mkdir()
     work.mkdir()
     (root / "model.safetensors").write_bytes(BODY)
-    with Nginx(root, work, certificate=certificate if request.param == "https" else None) as made:
+    with Nginx(
+        root, work, certificate=(certificate.chain, certificate.key) if request.param == "https" else None
+    ) as made:
         yield made
 
 
 @pytest.fixture
-def trusted(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+def trusted(certificate: Issued, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.authority))
 
 
 @pytest.mark.usefixtures("trusted")
