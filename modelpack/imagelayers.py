@@ -68,11 +68,11 @@ class Overlay:
             self._this.append((self._gone, f"{parent}/{gone}" if parent else gone))
             return None
         directory = entry.type == "directory"
-        # Also a file that a later layer's directory replaced hides what earlier layers have below it.
+        # Also what a later layer replaced or took away hides what earlier layers have in its place, or above it.
         self._this.append((self._directories if directory else self._files, plain))
+        self._this += [(self._directories, above) for above in _above(plain)]
         if not self._seen(plain, directory=directory):
             return None
-        self._this += [(self._directories, above) for above in _above(plain)]
         target = self._below(entry.target) if entry.type == "hardlink" else entry.target
         return TarEntry(name, entry.type, entry.size, entry.mode, target or "")
 

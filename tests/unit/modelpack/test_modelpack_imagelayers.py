@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from modelpack.imagelayers import everything, unpacking_order
@@ -56,6 +56,7 @@ def applied(layers: list[tuple[Added, Removed]]) -> set[tuple[str, int]]:
     return {(path, number) for path, (kind, number) in tree.items() if kind == "file"}
 
 
+@example([({"a": "file"}, []), ({"a/a": "file"}, []), ({}, [("a", "opaque")])])
 @given(st.lists(st.tuples(additions.filter(consistent), removals), min_size=1, max_size=4))
 def test_what_is_selected_is_what_would_be_left(layers: list[tuple[Added, Removed]]) -> None:
     selected = set()
