@@ -1,7 +1,7 @@
 """Fetches pieces from parents and checks them. One wake-up of the loop per piece.
 
-The transport hashes a piece as its bytes come, and the thread that received it compares and takes it in: another
-thread would cost a wake-up, and read the piece again.
+On a link that leaves it time the transport hashes a piece as its bytes come, and the thread that received it compares
+and takes it in: another thread would cost a wake-up, and read the piece again.
 
 A piece normally lands in its place in the partial file. When somebody else already writes there (a hedge: phase 2 asks
 a second parent because the first is late) the second copy lands in a scratch file. Whichever verifies first wins: if

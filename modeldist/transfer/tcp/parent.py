@@ -1,5 +1,8 @@
 """A child's connection to one parent: one reader thread that takes answers and moves bodies into files.
 
+While the parent is slow the thread also hashes them; from a fast one it has enough to do with the moving, and cores
+work on one piece together when others hash.
+
 Requests are written by whoever asks, without waiting. Only the reader thread touches a fetch's file, and it hands out
 every outcome after its last touch, so a caller may close the file as soon as it has the outcome.
 """
@@ -19,6 +22,9 @@ from modeldist.socket_to_file import NotWritable, SocketToFile
 from modeldist.transfer import base, frames
 from modeldist.transfer.frame_reader import Event, FrameReader
 from modeldist.transfer.tcp.hashed_bodies import STRETCH, HashedBodies
+
+_FAST = 200e6  # bytes/s from one parent: above it this thread only moves bytes, and others hash
+_WINDOW = 0.25  # seconds over which the speed is taken
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +81,9 @@ class TcpPeerConnection:
         self._bodies = SocketToFile(sock)
         self._hashed = HashedBodies(sock, tick=stall / 8)
         self._ahead = b""  # what came along behind a block, at most a header
+        self._is_fast = False
+        self._window_start = clock()
+        self._window_bytes = 0
         self._small = memoryview(bytearray(64 * 1024))
         self._heard_at = clock()
         self._pinged_at = 0.0
@@ -256,16 +265,26 @@ class TcpPeerConnection:
             raise frames.ProtocolError(f"The parent sent a range nobody asked for (request {body.request}).")
         if fetch.done + body.length > fetch.length or body.last != (fetch.done + body.length == fetch.length):
             raise frames.ProtocolError(f"The parent sent more or less than the {fetch.length} bytes asked for.")
+        if not fetch.done and self._is_fast:
+            fetch.along = None
         if fetch.along is None:
             self._splice_block(fetch, body.length)
         else:
             self._hash_block(fetch, fetch.along, body.length)
         self._reader.body_moved(body.length)
+        self._look_at_speed(body.length)
         if body.last and fetch.failed is not None:
             self._settle(body.request, base.NotWritten(fetch.failed))
         elif body.last:
             seconds = self._heard_at - fetch.sent_at
             self._settle(body.request, base.Received(fetch.length, seconds, hashed=fetch.along is not None))
+
+    def _look_at_speed(self, count: int) -> None:
+        self._window_bytes += count
+        seconds = self._heard_at - self._window_start
+        if seconds >= _WINDOW:
+            self._is_fast = self._window_bytes / seconds >= _FAST
+            self._window_start, self._window_bytes = self._heard_at, 0
 
     def _splice_block(self, fetch: _Fetch, left: int) -> None:
         while left:

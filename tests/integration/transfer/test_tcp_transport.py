@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from collections.abc import AsyncIterator
@@ -9,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from modeldist.transfer.base import CheckCapability, ServerLimits
+from modeldist.transfer.base import CheckCapability, Received, ServerLimits
 from modeldist.transfer.tcp import TcpPieceServer, TcpTransport
-from tests.unit.transfer.shelf import Shelf, until
+from tests.unit.transfer.shelf import Child, Shelf, good_capability, until
 from tests.unit.transfer.transport_conformance import TransportConformance, World
 
 
 def _threads() -> set[str]:
-    return {thread.name for thread in threading.enumerate() if thread.name.startswith(("serve", "fetch", "piece"))}
+    names = ("serve", "fetch", "piece", "have-updates")
+    return {thread.name for thread in threading.enumerate() if thread.name.startswith(names)}
 
 
 def _descriptors() -> int:
@@ -35,3 +37,36 @@ class TestTcpTransport(TransportConformance):
         await world.end()
         await until(lambda: not _threads())
         await until(lambda: _descriptors() <= before)
+
+
+async def test_a_fast_parents_bytes_are_hashed_by_others(tmp_path: Path) -> None:
+    """The clock says how fast it was: 64 MiB in a quarter of a second, later 1 MiB in a whole one."""
+    shelf, now = Shelf(tmp_path / "shelf"), 100.0
+    content = os.urandom(1 << 20) * 64
+    shard = shelf.add(content, 1 << 20)
+    server = TcpPieceServer(shelf, host="127.0.0.1", check=good_capability, node="parent")
+    child = Child(tmp_path / "target")
+    child.hashing = True
+    await child.connect(TcpTransport(clock=lambda: now), server.address)
+    await child.subscribe(shard)
+
+    async def hashed(length: int) -> bool:
+        number = child.ask(shard, 0, length)
+        await until(lambda: child.outcomes[number])
+        outcome, along = child.outcomes[number][0], child.hashes[number]
+        assert isinstance(outcome, Received)
+        assert along is not None
+        assert not outcome.hashed or along.digest() == hashlib.sha256(content[:length]).digest()
+        return outcome.hashed
+
+    assert await hashed(len(content)), "nothing is known of its speed yet"
+    now += 0.25
+    assert await hashed(1 << 20)
+    assert not await hashed(1 << 20)
+    now += 1.0
+    assert not await hashed(1 << 20)
+    assert await hashed(1 << 20)
+    assert child.target.read_bytes() == content
+    child.close()
+    server.close()
+    child.release()
