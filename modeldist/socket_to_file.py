@@ -88,7 +88,7 @@ class SocketToFile:
                 if error.errno != errno.EINVAL:
                     raise NotWritable(error, count) from error
                 self._buffer = bytearray(_BUFFER)
-                _write_all(fd, memoryview(data), offset, count)
+                write_all(fd, memoryview(data), offset, count)
                 return
             offset += moved
             left -= moved
@@ -98,7 +98,7 @@ class SocketToFile:
         count = self._sock.recv_into(view)
         if not count:
             raise EOFError
-        _write_all(fd, view[:count], offset, count)
+        write_all(fd, view[:count], offset, count)
         return count
 
 
@@ -110,7 +110,8 @@ def _read_all(pipe: int, count: int) -> bytes:
     return data
 
 
-def _write_all(fd: int, data: memoryview, offset: int, taken: int) -> None:
+def write_all(fd: int, data: memoryview, offset: int, taken: int) -> None:
+    """All of `data` to `offset` of the file. Raises NotWritable, with `taken`."""
     try:
         while data:
             written = os.pwrite(fd, data, offset)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from modeldist.artifact import Digest
 from modeldist.scheduler.phase2.messages import Event, ParentConnected, ParentHas, ParentLost
 from modeldist.scheduler.pieces import PieceSet
-from modeldist.transfer.base import Hash, OnOutcome, PeerConnection, Transport
+from modeldist.transfer.base import Into, OnOutcome, PeerConnection, Transport
 
 Post = Callable[[Callable[[], None]], None]
 """Run a function on the loop thread, from any thread."""
@@ -79,22 +79,12 @@ class Parents:
             link.subscribed.discard(shard)
             link.connection.unsubscribe(shard)
 
-    def fetch(
-        self,
-        node: str,
-        shard: Digest,
-        start: int,
-        length: int,
-        fd: int,
-        offset: int,
-        on_outcome: OnOutcome,
-        along: Hash | None,
-    ) -> bool:
+    def fetch(self, node: str, shard: Digest, start: int, length: int, into: Into, on_outcome: OnOutcome) -> bool:
         """False when there is no such connection (any more): its ParentLost is on the way."""
         link = self._links.get(node)
         if link is None or link.connection is None:
             return False
-        link.connection.fetch(shard, start, length, fd, offset, on_outcome, along)
+        link.connection.fetch(shard, start, length, into, on_outcome)
         return True
 
     def disconnect(self, node: str) -> None:

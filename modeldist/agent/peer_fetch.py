@@ -33,7 +33,7 @@ from modeldist.scheduler.phase2.messages import (
     PieceRejected,
     PieceVerified,
 )
-from modeldist.transfer.base import Busy, Hash, Lost, NotWritten, Outcome, Received, Refused
+from modeldist.transfer.base import Busy, Hash, Into, Lost, NotWritten, Outcome, Received, Refused
 
 NO_SCRATCH = 1.0  # seconds until a second copy is thought of again
 
@@ -83,14 +83,14 @@ class PeerFetches:
             return
         along = None if fetch.self_proving else piece_hash()
         request = _Request(fetch, piece, node, length, scratch, along)
-        fd, offset = (fetch.partial.fd, start) if scratch is None else (scratch, 0)
+        into = Into(fetch.partial.fd, start, along) if scratch is None else Into(scratch, 0, along)
         fetch.hold()
         fetch.tally(node).began(self._clock())
         self.bytes_in_flight += length
         if scratch is None:
             fetch.writers[piece] = node
         outcome = bind(self._outcome, request)
-        if not self._parents.fetch(node, fetch.shard.digest, start, length, fd, offset, outcome, along):
+        if not self._parents.fetch(node, fetch.shard.digest, start, length, into, outcome):
             self._ended(request)
 
     def _scratch(self) -> int:

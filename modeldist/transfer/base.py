@@ -83,9 +83,19 @@ class Hash(Protocol):
 
 
 @dataclass(frozen=True)
+class Into:
+    """Where the bytes of a range go: to `offset` of the file `fd`, and into `hash`, a fresh one of the caller's, when
+    the transport has them in hand."""
+
+    fd: int
+    offset: int
+    hash: Hash | None = None
+
+
+@dataclass(frozen=True)
 class Received:
-    """The whole range is in the file (unverified). `seconds`: from request sent to last byte. `hashed`: the hash that
-    was given along has seen exactly these bytes."""
+    """The whole range is in the file (unverified). `seconds`: from request sent to last byte. `hashed`: the hash of
+    `Into` has seen exactly these bytes."""
 
     bytes: int
     seconds: float
@@ -142,20 +152,10 @@ class PeerConnection(Protocol):
 
     def unsubscribe(self, shard: Digest) -> None: ...
 
-    def fetch(
-        self,
-        shard: Digest,
-        start: int,
-        length: int,
-        fd: int,
-        offset: int,
-        on_outcome: OnOutcome,
-        along: Hash | None = None,
-    ) -> None:
+    def fetch(self, shard: Digest, start: int, length: int, into: Into, on_outcome: OnOutcome) -> None:
         """Request a range of a subscribed shard; returns at once. Requests are pipelined and their bodies come in
-        order; Busy may overtake them. Exactly one outcome per fetch, and `fd` must stay open until it: nothing touches
-        the file afterwards, nor anything outside [offset, offset + length) before. A transport that has the bytes in
-        hand puts them into `along`, a fresh hash of the caller's, which `Received` then says."""
+        order; Busy may overtake them. Exactly one outcome per fetch, and the file must stay open until it: nothing
+        touches it afterwards, nor anything outside [offset, offset + length) before."""
 
     def close(self) -> None:
         """Returns at once. Outstanding fetches end as Lost, soon, from wherever callbacks come."""

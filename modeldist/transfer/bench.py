@@ -27,7 +27,7 @@ from pathlib import Path
 
 from modeldist.artifact import Digest
 from modeldist.scheduler.pieces import MIB, PieceLayout, PieceSet, piece_size_for
-from modeldist.transfer.base import Outcome, Received
+from modeldist.transfer.base import Into, Outcome, Received
 from modeldist.transfer.tcp import TcpPieceServer, TcpTransport
 
 _SHARD = Digest("sha256:" + "0" * 64)
@@ -164,7 +164,7 @@ async def _fetch_all(address: str, target: int, layout: PieceLayout, in_flight: 
     def ask() -> None:
         for piece in pending:
             start = layout.offset(piece)
-            connection.fetch(_SHARD, start, layout.length(piece), target, start, arrived)
+            connection.fetch(_SHARD, start, layout.length(piece), Into(target, start), arrived)
             return
 
     def arrived(outcome: Outcome) -> None:

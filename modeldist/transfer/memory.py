@@ -106,11 +106,9 @@ class _Fetch:
     shard: Digest
     start: int
     length: int
-    fd: int
-    offset: int
+    into: base.Into
     on_outcome: base.OnOutcome
     asked_at: float
-    along: base.Hash | None = None
     done: int = 0
 
     @property
@@ -141,17 +139,8 @@ class MemoryConnection:
     def unsubscribe(self, shard: Digest) -> None:
         self._soon(lambda: self._unsubscribe(shard))
 
-    def fetch(
-        self,
-        shard: Digest,
-        start: int,
-        length: int,
-        fd: int,
-        offset: int,
-        on_outcome: base.OnOutcome,
-        along: base.Hash | None = None,
-    ) -> None:
-        fetch = _Fetch(shard, start, length, fd, offset, on_outcome, self._server.clock(), along)
+    def fetch(self, shard: Digest, start: int, length: int, into: base.Into, on_outcome: base.OnOutcome) -> None:
+        fetch = _Fetch(shard, start, length, into, on_outcome, self._server.clock())
         self._soon(lambda: self._ask(fetch))
 
     def close(self) -> None:
@@ -225,11 +214,11 @@ class MemoryConnection:
         if isinstance(opened, str):
             self._settle(base.Refused(opened))
             return
-        data = os.pread(opened.fd, block, fetch.start + fetch.done)
+        data, into = os.pread(opened.fd, block, fetch.start + fetch.done), fetch.into
         try:
-            os.pwrite(fetch.fd, data, fetch.offset + fetch.done)
-            if fetch.along is not None:
-                fetch.along.update(memoryview(data))
+            os.pwrite(into.fd, data, into.offset + fetch.done)
+            if into.hash is not None:
+                into.hash.update(memoryview(data))
         except OSError as error:
             self._settle(base.NotWritten(error))
             return
@@ -238,7 +227,7 @@ class MemoryConnection:
         if fetch.left:
             self._serve()
         else:
-            self._settle(base.Received(fetch.length, self._server.clock() - fetch.asked_at, fetch.along is not None))
+            self._settle(base.Received(fetch.length, self._server.clock() - fetch.asked_at, into.hash is not None))
 
     def _settle(self, outcome: base.Outcome) -> None:
         fetch = self._queue.popleft()

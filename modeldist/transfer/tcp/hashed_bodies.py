@@ -6,11 +6,10 @@ the header behind it come with one call.
 
 from __future__ import annotations
 
-import os
 import select
 import socket
 
-from modeldist.socket_to_file import NotWritable
+from modeldist.socket_to_file import write_all
 from modeldist.transfer.base import Hash
 from modeldist.transfer.frames import HEADER
 
@@ -52,13 +51,7 @@ class HashedBodies:
         """What was gathered goes into the hash, and to `offset` of the file. Raises NotWritable."""
         body = self._buffer[:wanted]
         along.update(body)
-        try:
-            while body:
-                written = os.pwrite(fd, body, offset)
-                body = body[written:]
-                offset += written
-        except OSError as error:
-            raise NotWritable(error, wanted) from error
+        write_all(fd, body, offset, wanted)
 
     def behind(self, wanted: int) -> bytes:
         """What came behind the block, at most a header; the next `gather` begins anew."""

@@ -1,8 +1,5 @@
 """A child's connection to one parent: one reader thread that takes answers and moves bodies into files.
 
-While the parent is slow the thread also hashes them; from a fast one it has enough to do with the moving, and cores
-work on one piece together when others hash.
-
 Requests are written by whoever asks, without waiting. Only the reader thread touches a fetch's file, and it hands out
 every outcome after its last touch, so a caller may close the file as soon as it has the outcome.
 """
@@ -18,30 +15,20 @@ from dataclasses import dataclass
 
 from modeldist.artifact import Digest
 from modeldist.scheduler.pieces import PieceSet
-from modeldist.socket_to_file import NotWritable, SocketToFile
 from modeldist.transfer import base, frames
 from modeldist.transfer.frame_reader import Event, FrameReader
-from modeldist.transfer.tcp.hashed_bodies import STRETCH, HashedBodies
-
-_FAST = 200e6  # bytes/s from one parent: above it this thread only moves bytes, and others hash
-_WINDOW = 0.25  # seconds over which the speed is taken
+from modeldist.transfer.tcp.incoming import Incoming, Range
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class _Fetch:
-    """A request on its way. Bytes [offset, offset + length) of `fd` are its own; `done` of them have come. After
-    `failed` the file is left alone."""
+    """A request on its way."""
 
-    fd: int
-    offset: int
-    length: int
+    range: Range
     on_outcome: base.OnOutcome
     sent_at: float
-    along: base.Hash | None = None
-    done: int = 0
-    failed: OSError | None = None
 
 
 @dataclass
@@ -78,14 +65,7 @@ class TcpPeerConnection:
         self._on_closed = on_closed
         self._stall = stall
         self._clock = clock
-        self._bodies = SocketToFile(sock)
-        self._hashed = HashedBodies(sock, tick=stall / 8)
-        self._ahead = b""  # what came along behind a block, at most a header
-        self._is_fast = False
-        self._window_start = clock()
-        self._window_bytes = 0
-        self._small = memoryview(bytearray(64 * 1024))
-        self._heard_at = clock()
+        self._incoming = Incoming(sock, tick=stall / 8, clock=clock, on_silence=self._nothing_came)
         self._pinged_at = 0.0
         # shared between the reader thread and callers
         self._lock = threading.Lock()
@@ -124,20 +104,13 @@ class TcpPeerConnection:
                 del self._shard_of[subscription.number]
                 self._post(frames.Unsubscribe(subscription.number))
 
-    def fetch(
-        self,
-        shard: Digest,
-        start: int,
-        length: int,
-        fd: int,
-        offset: int,
-        on_outcome: base.OnOutcome,
-        along: base.Hash | None = None,
-    ) -> None:
+    def fetch(self, shard: Digest, start: int, length: int, into: base.Into, on_outcome: base.OnOutcome) -> None:
         """Request a range; returns at once. Raises ValueError for a length the protocol cannot carry."""
         if not 0 < length <= frames.MAX_REQUEST:
             raise ValueError(f"a range of {length} bytes cannot be requested")
-        outcome = self._request(shard, start, _Fetch(fd, offset, length, on_outcome, self._clock(), along))
+        outcome = self._request(
+            shard, start, _Fetch(Range(into.fd, into.offset, length, into.hash), on_outcome, self._clock())
+        )
         if outcome is not None:
             on_outcome(outcome)
 
@@ -153,7 +126,7 @@ class TcpPeerConnection:
                 return base.Refused(subscription.refusal)
             number = self._next_number()
             self._fetches[number] = fetch
-            self._post(frames.Request(number, subscription.number, start, fetch.length))
+            self._post(frames.Request(number, subscription.number, start, fetch.range.length))
         return None
 
     def close(self) -> None:
@@ -194,7 +167,7 @@ class TcpPeerConnection:
         reason = f"The connection to {self._parent} failed; the log says why."
         try:
             while True:
-                for event in self._reader.receive(self._read(self._reader.wants)):
+                for event in self._reader.receive(self._incoming.read(self._reader.wants)):
                     self._take(event)
                 if self._outbox:
                     with self._lock:
@@ -210,31 +183,13 @@ class TcpPeerConnection:
         finally:
             self._finish(reason)
 
-    def _read(self, count: int) -> memoryview:
-        """Some of the next `count` bytes, all if they come in time."""
-        if self._ahead:
-            found, self._ahead = self._ahead[:count], self._ahead[count:]
-            return memoryview(found)
-        into = self._small[:count]
-        self._bodies.await_bytes(1)
-        while True:
-            try:
-                got = self._sock.recv_into(into, len(into), socket.MSG_WAITALL)
-            except BlockingIOError:
-                self._nothing_came()
-                continue
-            if not got:
-                raise EOFError
-            self._heard_at = self._clock()
-            return into[:got]
-
     def _nothing_came(self) -> None:
         """For a fraction of the stall time. Raises _ConnectionEnded when it is used up."""
         now = self._clock()
-        if now - self._heard_at >= self._stall:
+        if now - self._incoming.heard_at >= self._stall:
             raise _ConnectionEnded(f"Nothing came from {self._parent} for {self._stall:g} s.")
         with self._lock:
-            if now - max(self._heard_at, self._pinged_at) >= self._stall / 3:
+            if now - max(self._incoming.heard_at, self._pinged_at) >= self._stall / 3:
                 self._pinged_at = now
                 self._post(frames.Ping(self._next_number()))
             elif self._outbox:
@@ -263,73 +218,16 @@ class TcpPeerConnection:
         fetch = self._fetches.get(body.request)
         if fetch is None:
             raise frames.ProtocolError(f"The parent sent a range nobody asked for (request {body.request}).")
-        if fetch.done + body.length > fetch.length or body.last != (fetch.done + body.length == fetch.length):
-            raise frames.ProtocolError(f"The parent sent more or less than the {fetch.length} bytes asked for.")
-        if not fetch.done and self._is_fast:
-            fetch.along = None
-        if fetch.along is None:
-            self._splice_block(fetch, body.length)
-        else:
-            self._hash_block(fetch, fetch.along, body.length)
+        mine = fetch.range
+        if mine.done + body.length > mine.length or body.last != (mine.done + body.length == mine.length):
+            raise frames.ProtocolError(f"The parent sent more or less than the {mine.length} bytes asked for.")
+        self._incoming.take_block(mine, body.length)
         self._reader.body_moved(body.length)
-        self._look_at_speed(body.length)
-        if body.last and fetch.failed is not None:
-            self._settle(body.request, base.NotWritten(fetch.failed))
+        if body.last and mine.failed is not None:
+            self._settle(body.request, base.NotWritten(mine.failed))
         elif body.last:
-            seconds = self._heard_at - fetch.sent_at
-            self._settle(body.request, base.Received(fetch.length, seconds, hashed=fetch.along is not None))
-
-    def _look_at_speed(self, count: int) -> None:
-        self._window_bytes += count
-        seconds = self._heard_at - self._window_start
-        if seconds >= _WINDOW:
-            self._is_fast = self._window_bytes / seconds >= _FAST
-            self._window_start, self._window_bytes = self._heard_at, 0
-
-    def _splice_block(self, fetch: _Fetch, left: int) -> None:
-        while left:
-            try:
-                moved = self._move(fetch, left)
-            except BlockingIOError:
-                self._nothing_came()
-                continue
-            self._heard_at = self._clock()
-            fetch.done += moved
-            left -= moved
-
-    def _hash_block(self, fetch: _Fetch, along: base.Hash, left: int) -> None:
-        while left:
-            count = min(left, STRETCH - fetch.done % STRETCH)
-            self._gather(count, ends_block=count == left)
-            if fetch.failed is None:
-                try:
-                    self._hashed.keep(count, along, fetch.fd, fetch.offset + fetch.done)
-                except NotWritable as failure:
-                    fetch.failed = failure.error
-            self._ahead = self._hashed.behind(count)
-            fetch.done += count
-            left -= count
-
-    def _gather(self, count: int, *, ends_block: bool) -> None:
-        whole = False
-        while not whole:
-            self._bodies.await_bytes(self._hashed.missing(count))
-            try:
-                whole = self._hashed.gather(count, ends_block=ends_block)
-            except BlockingIOError:
-                self._nothing_came()
-            else:
-                self._heard_at = self._clock()
-
-    def _move(self, fetch: _Fetch, at_most: int) -> int:
-        """Some bytes of a body into its file; off the socket at any rate, where the next body waits behind them."""
-        if fetch.failed is not None:
-            return self._bodies.discard(at_most)
-        try:
-            return self._bodies.move(fetch.fd, fetch.offset + fetch.done, at_most)
-        except NotWritable as failure:
-            fetch.failed = failure.error
-            return failure.taken
+            seconds = self._incoming.heard_at - fetch.sent_at
+            self._settle(body.request, base.Received(mine.length, seconds, hashed=mine.hash is not None))
 
     def _settle(self, request: int, outcome: base.Outcome) -> None:
         with self._lock:
@@ -360,7 +258,7 @@ class TcpPeerConnection:
             self._ended = reason
             fetches, self._fetches = list(self._fetches.values()), {}
             self._sock.close()
-        self._bodies.close()
+        self._incoming.close()
         for fetch in fetches:
             _call(lambda fetch=fetch: fetch.on_outcome(base.Lost(reason)))  # type: ignore[misc]
         if not self._closed_here:

@@ -15,7 +15,7 @@ import pytest
 from modeldist.artifact import Digest
 from modeldist.scheduler.pieces import PieceSet
 from modeldist.transfer import frames
-from modeldist.transfer.base import Lost, NotWritten, Received
+from modeldist.transfer.base import Into, Lost, NotWritten, Received
 from modeldist.transfer.frame_reader import FrameReader
 from modeldist.transfer.tcp import TcpPieceServer, TcpTransport
 from tests.unit.transfer.shelf import GOOD, Child, Shelf, good_capability, until
@@ -315,14 +315,14 @@ async def test_a_callback_that_fails_does_not_stop_the_others(child: Child, serv
     def fail(_outcome: object) -> None:
         raise RuntimeError("a mistake of the caller")
 
-    child.connection.fetch(shard, 0, 1 << 20, child.fd, 0, fail)
+    child.connection.fetch(shard, 0, 1 << 20, Into(child.fd, 0), fail)
     assert isinstance(await child.fetch(shard, 0, 1 << 20), Received)
 
 
 @pytest.mark.parametrize("length", [0, -1, (1 << 30) + 1])
 async def test_lengths_that_cannot_be_asked_for(child: Child, served: tuple[Shelf, Digest], length: int) -> None:
     with pytest.raises(ValueError, match="cannot be requested"):
-        child.connection.fetch(served[1], 0, length, child.fd, 0, lambda _: None)
+        child.connection.fetch(served[1], 0, length, Into(child.fd, 0), lambda _: None)
 
 
 async def test_a_capability_that_cannot_be_carried(child: Child, served: tuple[Shelf, Digest]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from modeldist.artifact import Digest
 from modeldist.scheduler.pieces import PieceLayout, PieceSet
-from modeldist.transfer.base import Hash, Lost, Outcome, PeerConnection, Received, Transport
+from modeldist.transfer.base import Hash, Into, Lost, Outcome, PeerConnection, Received, Transport
 
 GOOD = b"a capability"
 
@@ -133,7 +133,8 @@ class Child:
             self.order.append(number)
 
         along = self.hashes[number] = hashlib.sha256() if self.hashing else None
-        self.connection.fetch(shard, start, length, self.fd, start if offset is None else offset, settle, along)
+        into = Into(self.fd, start if offset is None else offset, along)
+        self.connection.fetch(shard, start, length, into, settle)
         return number
 
     async def fetch(self, shard: Digest, start: int, length: int, offset: int | None = None) -> Outcome:

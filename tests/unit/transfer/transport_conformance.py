@@ -17,6 +17,7 @@ from modeldist.transfer.base import (
     Busy,
     CheckCapability,
     Hash,
+    Into,
     Lost,
     NotWritten,
     Outcome,
@@ -318,7 +319,7 @@ class TransportConformance:
         await child.subscribe(shard)
         read_only = os.open(child.target, os.O_RDONLY)
         outcomes: list[Outcome] = []
-        child.connection.fetch(shard, 0, 3 * MIB, read_only, 0, outcomes.append, along)
+        child.connection.fetch(shard, 0, 3 * MIB, Into(read_only, 0, along), outcomes.append)
         good = child.ask(shard, MIB, 2 * MIB)
         await child.all_settled()
         os.close(read_only)
