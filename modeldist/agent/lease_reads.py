@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial as bind
 
-from modeldist.agent.download_rate import DownloadRate
 from modeldist.agent.node import Node
 from modeldist.agent.origin_reads import LeaseCallbacks, LeaseRead, OriginReads, Readers
 from modeldist.agent.parents import Parents
@@ -23,6 +23,7 @@ from modeldist.logger import Logger
 from modeldist.scheduler.messages import LeaseFailed, PieceDigest
 from modeldist.scheduler.phase2.messages import LeaseGone, ParentLost, PieceVerified
 from modeldist.scheduler.pieces import PieceSet
+from modeldist.transfer.rate_limit import RateLimit
 
 log = Logger(__name__)
 
@@ -57,7 +58,7 @@ class LeaseReads:
             node.config.origin_streams,
             callbacks,
             enough=node.config.one_stream_enough,
-            rate=DownloadRate(node.config.download_rate),
+            rate=RateLimit(node.config.download_rate, time.monotonic),
         )
 
     def start(self, fetch: ShardFetch, lease: int, start: int, count: int) -> None:

@@ -10,7 +10,6 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from modeldist.agent.download_rate import DownloadRate
 from modeldist.agent.shard_fetch import ShardFetch
 from modeldist.agent.store.failures import disk_failure
 from modeldist.agent.verify import Verifier
@@ -19,6 +18,7 @@ from modeldist.errors import ModeldistError
 from modeldist.origins.base import RangeReader
 from modeldist.scheduler.phase2.messages import SMALL_SHARD
 from modeldist.scheduler.pieces import PieceSet
+from modeldist.transfer.rate_limit import RateLimit
 
 _CHECKED_AT_ONCE = 64 << 10  # bytes of a piece that are hashed sooner than handed to another thread
 _LOOKED_AT = 0.05  # seconds of one stream that tell how fast it is
@@ -72,7 +72,7 @@ class OriginReads:
         callbacks: LeaseCallbacks,
         *,
         enough: float | None = None,
-        rate: DownloadRate | None = None,
+        rate: RateLimit | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._readers = readers
@@ -83,7 +83,7 @@ class OriginReads:
         self._lock = threading.Lock()
         self._running: dict[tuple[Digest, int], LeaseRead] = {}
         self._enough = enough
-        self._rate = rate or DownloadRate(None)
+        self._rate = rate or RateLimit(None, clock)
         self._clock = clock
         self._one: LeaseRead | None = None  # whose speed decides about the others
         self._one_since = 0.0
@@ -217,7 +217,8 @@ class OriginReads:
             while piece < start + count and position >= layout.offset(piece) + layout.length(piece):
                 self._check(read, piece)
                 piece += 1
-            self._rate.took(new)
+            if (pause := self._rate.spent(new)) > 0:  # the origin waits too, once the socket is full
+                time.sleep(pause)
             if read.stopped:
                 raise _Stopped
 

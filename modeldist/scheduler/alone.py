@@ -9,7 +9,6 @@ from __future__ import annotations
 from modeldist.artifact import Digest
 from modeldist.scheduler.messages import (
     Event,
-    Instruction,
     JoinTasks,
     LeaseFailed,
     LeaseGranted,
@@ -18,10 +17,9 @@ from modeldist.scheduler.messages import (
     Location,
     TaskJoin,
     TaskJoined,
+    Told,
 )
 from modeldist.scheduler.pieces import MIB, PieceLayout, PieceSet, piece_size_for
-
-Told = list[tuple[str, Instruction]]
 
 LEAST, MOST = 16 * MIB, 64 * MIB
 """Bytes of a lease, but for the rest of a shard. The most keeps what is read close together, so that the digest of the

@@ -226,3 +226,5 @@ class TaskReset(Message, frozen=True, tag="reset"):
 
 Event = JoinTasks | LeaveTasks | Report | LeaseRequest | LeaseFailed | ShardRejected
 Instruction = TaskJoined | TaskRefused | Parents | LeaseGranted | LeaseRevoked | PieceDigests | TaskReset
+Told = list[tuple[str, Instruction]]
+"""What phase 1 says to which nodes."""

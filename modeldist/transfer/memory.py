@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from modeldist.artifact import Digest
 from modeldist.scheduler.pieces import PieceSet
 from modeldist.transfer import base
+from modeldist.transfer.rate_limit import RateLimit
 from modeldist.transfer.served_account import ServedAccount
 from modeldist.transfer.served_shard import ServedShard
-from modeldist.transfer.upload_rate import UploadRate
 
 
 class MemoryNetwork:
@@ -66,7 +66,7 @@ class MemoryPieceServer:
         self.node = node
         self.clock = clock
         self.account = ServedAccount(limits.requests_in_service, clock)
-        self.rate = UploadRate(limits.upload_rate, clock)
+        self.rate = RateLimit(limits.upload_rate, clock)
         self.connections: set[MemoryConnection] = set()
         self._network = network
         self._address = network.add(self)

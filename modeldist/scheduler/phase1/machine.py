@@ -25,7 +25,6 @@ from modeldist.scheduler.phase1.swarm import Member, Swarm
 from modeldist.scheduler.phase1.views import NodeView, TaskView
 from modeldist.scheduler.pieces import PieceLayout, PieceSet, piece_size_for
 
-Told = list[tuple[str, m.Instruction]]
 _MAX_PIECES = 1 << 18
 
 
@@ -48,7 +47,7 @@ class Phase1:
         )
         self._presence = Presence(config)
         self._unpublished: dict[Digest, None] = {}
-        self._handlers: dict[type, Callable[[Node, Any, float], Told]] = {
+        self._handlers: dict[type, Callable[[Node, Any, float], m.Told]] = {
             m.JoinTasks: self._join_tasks,
             m.LeaveTasks: self._leave_tasks,
             m.Report: self._report,
@@ -59,14 +58,14 @@ class Phase1:
 
     # --- nodes -----------------------------------------------------------------------------------------------------
 
-    def node_joined(self, node: str, address: str, location: m.Location, now: float) -> Told:
+    def node_joined(self, node: str, address: str, location: m.Location, now: float) -> m.Told:
         """A session opened. `address` empty: it serves nobody. A node that was here already keeps the tasks and leases
         that it names again before its first report."""
         if self._started is None:
             self._started = now
         load, service = LoadRecord(self._config.load_stale), Service(self._config.candidates)
         record = Node(node, address, location, load, service, joined=now)
-        told: Told = []
+        told: m.Told = []
         if (before := self._nodes.get(node)) is not None:
             told += self.node_lost(node, now)
             record.tasks, record.unconfirmed = before.tasks, dict(before.tasks)
@@ -76,7 +75,7 @@ class Phase1:
         self._nodes[node] = record
         return told
 
-    def node_lost(self, node: str, now: float) -> Told:
+    def node_lost(self, node: str, now: float) -> m.Told:
         """The session broke without a goodbye. A node that only lost its connection comes back within moments and goes
         on reading meanwhile, so its leases are not granted to others yet."""
         record = self._nodes.get(node)
@@ -88,7 +87,7 @@ class Phase1:
         self._presence.lost(node, now)
         return self._settle([], now)
 
-    def node_left(self, node: str, now: float) -> Told:
+    def node_left(self, node: str, now: float) -> m.Told:
         """The node said goodbye, or did not come back. What it had leased is granted to others at once."""
         self._presence.confirmed(node)
         record = self._nodes.get(node)
@@ -114,15 +113,15 @@ class Phase1:
 
     # --- events ----------------------------------------------------------------------------------------------------
 
-    def handle(self, node: str, event: m.Event, now: float) -> Told:
+    def handle(self, node: str, event: m.Event, now: float) -> m.Told:
         record = self._nodes.get(node)
         if record is None:
             return []
         return self._settle(self._handlers[type(event)](record, event, now), now)
 
-    def tick(self, now: float) -> Told:
+    def tick(self, now: float) -> m.Told:
         """Time passed (every 50-200 ms): expiry, refreshed parents, batches of digests, budgets that fill up."""
-        told: Told = [*self._desk.expire(now)]
+        told: m.Told = [*self._desk.expire(now)]
         for node in self._presence.overdue(now):
             if (record := self._nodes[node]).absent:
                 told += self.node_left(node, now)
@@ -132,7 +131,7 @@ class Phase1:
         told += self._parents.tick(now)
         return self._settle(told, now)
 
-    def _settle(self, told: Told, now: float) -> Told:
+    def _settle(self, told: m.Told, now: float) -> m.Told:
         """What follows from any event: digests due, leases that can be granted."""
         for task in list(self._unpublished):
             told += self._publish(self._swarms[task], now)
@@ -140,13 +139,13 @@ class Phase1:
             told += self._desk.grant(now)
         return told
 
-    def _join_tasks(self, node: Node, event: m.JoinTasks, now: float) -> Told:
-        told: Told = []
+    def _join_tasks(self, node: Node, event: m.JoinTasks, now: float) -> m.Told:
+        told: m.Told = []
         for join in event.tasks:
             told += self._join(node, join, event.priority, now)
         return told
 
-    def _join(self, node: Node, join: m.TaskJoin, priority: m.Priority, now: float) -> Told:
+    def _join(self, node: Node, join: m.TaskJoin, priority: m.Priority, now: float) -> m.Told:
         swarm = self._swarms.get(join.task)
         if swarm is None:
             swarm = Swarm(join.task, join.origin, _layout(join, node.capacity(now)))
@@ -173,7 +172,7 @@ class Phase1:
         self._note_digests(swarm)
         if have and not complete and before is None:
             self._hold_back(swarm, node, now)
-        told: Told = [(node.name, m.TaskJoined(join.task, swarm.layout.piece_size))]
+        told: m.Told = [(node.name, m.TaskJoined(join.task, swarm.layout.piece_size))]
         if first_of_session:
             # A lease granted earlier in this session may still be on its way, so a later join says nothing of leases.
             revoked = self._desk.adoption.settle(swarm, member, join.leases, now)
@@ -204,7 +203,7 @@ class Phase1:
             swarm.hold_until = now + config.restart_grace
             self._desk.asking.wake_at(swarm, swarm.hold_until)
 
-    def _leave_tasks(self, node: Node, event: m.LeaveTasks, now: float) -> Told:
+    def _leave_tasks(self, node: Node, event: m.LeaveTasks, now: float) -> m.Told:
         for task in event.tasks:
             if task in node.tasks:
                 self._leave(node, task, now)
@@ -230,7 +229,7 @@ class Phase1:
             self._unpublished.pop(task, None)
             del self._swarms[task]
 
-    def _report(self, node: Node, event: m.Report, now: float) -> Told:
+    def _report(self, node: Node, event: m.Report, now: float) -> m.Told:
         if node.reported is None:
             self._confirmed(node, now)
         interval = now - (node.joined if node.reported is None else node.reported)
@@ -284,7 +283,7 @@ class Phase1:
         self._candidates.release_all(swarm, member)
         self._parents.satisfied(swarm, member)
 
-    def _lease_request(self, node: Node, event: m.LeaseRequest, now: float) -> Told:
+    def _lease_request(self, node: Node, event: m.LeaseRequest, now: float) -> m.Told:
         if event.task in node.tasks:
             swarm = self._swarms[event.task]
             member = swarm.members[node.name]
@@ -292,7 +291,7 @@ class Phase1:
             self._desk.asking.ask(swarm, member, max(0, event.pieces))
         return []
 
-    def _lease_failed(self, node: Node, event: m.LeaseFailed, now: float) -> Told:
+    def _lease_failed(self, node: Node, event: m.LeaseFailed, now: float) -> m.Told:
         self._desk.failed(node.name, event.lease, PieceSet.from_bytes(event.unread).bits, now)
         return []
 
@@ -302,7 +301,7 @@ class Phase1:
         if swarm.unpublished:
             self._unpublished[swarm.task] = None
 
-    def _publish(self, swarm: Swarm, now: float) -> Told:
+    def _publish(self, swarm: Swarm, now: float) -> m.Told:
         """New digests to every member that still fetches, in batches: the larger the swarm, the larger."""
         interval = max(self._config.digest_interval, len(swarm.members) / self._config.digest_messages)
         if now - swarm.published < interval:
@@ -314,7 +313,7 @@ class Phase1:
         swarm.unpublished_near.clear()
         return [(node, message) for node in swarm.wanting()]
 
-    def _publish_near(self, swarm: Swarm, now: float) -> Told:
+    def _publish_near(self, swarm: Swarm, now: float) -> m.Told:
         """Those who get pieces first are told first: by the time a piece is far down its tree, its digest is there."""
         trees = swarm.trees
         if trees is None or not swarm.unpublished_near or now - swarm.published_near < self._config.digest_interval:
@@ -324,7 +323,7 @@ class Phase1:
         swarm.unpublished_near.clear()
         return [(node, message) for node in trees.near if node in swarm.members and swarm.members[node].wants]
 
-    def _shard_rejected(self, node: Node, event: m.ShardRejected, now: float) -> Told:
+    def _shard_rejected(self, node: Node, event: m.ShardRejected, now: float) -> m.Told:
         if event.task not in node.tasks:
             return []
         swarm = self._swarms[event.task]
@@ -343,8 +342,8 @@ class Phase1:
         unproven = [other for other in swarm.members.values() if not other.seed]
         return self._reset(swarm, unproven, f"{node.name} found that the shard's digest does not match.", now)
 
-    def _reset(self, swarm: Swarm, members: Iterable[Member], reason: str, now: float) -> Told:
-        told: Told = []
+    def _reset(self, swarm: Swarm, members: Iterable[Member], reason: str, now: float) -> m.Told:
+        told: m.Told = []
         for member in members:
             self._desk.drop(swarm, member.node, now)
             member.reset_at = now

@@ -18,8 +18,6 @@ from modeldist.scheduler.phase1.striping import Striping
 from modeldist.scheduler.phase1.swarm import Member, Swarm
 from modeldist.scheduler.pieces import PieceSet
 
-Told = list[tuple[str, m.Instruction]]
-
 
 class ParentLists:
     def __init__(
@@ -43,7 +41,7 @@ class ParentLists:
 
     # --- what changes lists ----------------------------------------------------------------------------------------
 
-    def first(self, swarm: Swarm, member: Member, now: float) -> Told:
+    def first(self, swarm: Swarm, member: Member, now: float) -> m.Told:
         """A joiner's first list, at once if there is anything to have."""
         self._plan_refresh(swarm, member, now)
         if swarm.trees is not None and not swarm.held:
@@ -83,11 +81,11 @@ class ParentLists:
 
     # --- sending ---------------------------------------------------------------------------------------------------
 
-    def tick(self, now: float) -> Told:
+    def tick(self, now: float) -> m.Told:
         self._refresh(now)
         self._give_children(now)
         self._plan_trees(now)
-        told: Told = []
+        told: m.Told = []
         for key in list(self._stale):
             swarm = self._swarms.get(key[0])
             member = swarm.members.get(key[1]) if swarm is not None else None
@@ -105,7 +103,7 @@ class ParentLists:
                 swarm.members[node].told = float("-inf")  # at once
             self._planned(swarm)
 
-    def _complete(self, swarm: Swarm, member: Member, now: float) -> Told:
+    def _complete(self, swarm: Swarm, member: Member, now: float) -> m.Told:
         """Fill the list up and send it."""
         if swarm.trees is not None:
             near = [*swarm.trees.upstream(member.node)]

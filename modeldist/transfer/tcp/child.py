@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from modeldist.transfer import frames
 from modeldist.transfer.base import CheckCapability, ShardDirectory
 from modeldist.transfer.frame_reader import Event, FrameReader
+from modeldist.transfer.rate_limit import RateLimit
 from modeldist.transfer.served_account import ServedAccount
 from modeldist.transfer.tcp.herald import Herald
 from modeldist.transfer.tcp.send_pace import SendPace
 from modeldist.transfer.tcp.server_timeouts import ServerTimeouts
 from modeldist.transfer.tcp.subscriptions import Subscriptions
 from modeldist.transfer.tcp.wake_up import WakeUp
-from modeldist.transfer.upload_rate import UploadRate
 
 _READ = 64 * 1024
 
@@ -40,7 +40,7 @@ class Serving:
     directory: ShardDirectory
     check: CheckCapability
     account: ServedAccount
-    rate: UploadRate
+    rate: RateLimit
     timeouts: ServerTimeouts
     herald: Herald
     clock: Callable[[], float]

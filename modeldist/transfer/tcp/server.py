@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable
 
 from modeldist.transfer.base import CheckCapability, ServedLoad, ServerLimits, ShardDirectory
+from modeldist.transfer.rate_limit import RateLimit
 from modeldist.transfer.served_account import ServedAccount
 from modeldist.transfer.tcp.addresses import join_address
 from modeldist.transfer.tcp.child import Serving
 from modeldist.transfer.tcp.desk import Desk
 from modeldist.transfer.tcp.herald import Herald
 from modeldist.transfer.tcp.server_timeouts import ServerTimeouts
-from modeldist.transfer.upload_rate import UploadRate
 
 
 class TcpPieceServer:
@@ -37,7 +37,7 @@ class TcpPieceServer:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._account = ServedAccount(limits.requests_in_service, clock)
-        rate = UploadRate(limits.upload_rate, clock)
+        rate = RateLimit(limits.upload_rate, clock)
         listener = _listen(host, port)
         self._herald = Herald()
         serving = Serving(node, directory, check, self._account, rate, timeouts, self._herald, clock)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from modeldist.transfer.base import ServedLoad
 from modeldist.transfer.frames import MAX_BLOCK
+from modeldist.transfer.rate_limit import RateLimit
 from modeldist.transfer.served_account import ServedAccount
 from modeldist.transfer.tcp.send_pace import SendPace
-from modeldist.transfer.upload_rate import UploadRate
 
 MIB = 1 << 20
 
@@ -28,7 +28,7 @@ class Clock:
 @given(st.floats(1e4, 1e9), st.lists(st.integers(1, MIB), min_size=1, max_size=50))
 def test_reservations_never_exceed_the_rate_beyond_a_short_burst(rate: float, blocks: list[int]) -> None:
     clock = Clock()
-    bucket = UploadRate(rate, clock)
+    bucket = RateLimit(rate, clock)
     for sent, block in enumerate(blocks):
         wait = bucket.reserve(block)
         assert wait >= 0
@@ -38,27 +38,34 @@ def test_reservations_never_exceed_the_rate_beyond_a_short_burst(rate: float, bl
 
 def test_what_was_not_used_is_not_saved_up() -> None:
     clock = Clock()
-    bucket = UploadRate(1000.0, clock)
+    bucket = RateLimit(1000.0, clock)
     clock.now += 3600
     assert bucket.reserve(100) == 0
     assert bucket.reserve(1000) == pytest.approx(0.0, abs=1e-6)
     assert bucket.reserve(1) == pytest.approx(1.0)
 
 
+def test_what_has_moved_already_is_paid_for_before_more_does() -> None:
+    clock = Clock()
+    bucket = RateLimit(1000.0, clock)
+    assert bucket.spent(600) == pytest.approx(0.5), "a tenth of a second's worth was saved up"
+    assert bucket.reserve(0) == pytest.approx(0.5)
+
+
 def test_without_a_limit_nothing_waits() -> None:
-    bucket = UploadRate(None, Clock())
+    bucket = RateLimit(None, Clock())
     assert bucket.block == MAX_BLOCK
     assert bucket.reserve(1 << 40) == 0
 
 
 @pytest.mark.parametrize(("rate", "block"), [(1000.0, 16 * 1024), (4.0 * MIB, int(4 * MIB * 0.05)), (1e9, MAX_BLOCK)])
 def test_slow_limits_are_given_out_in_small_blocks(rate: float, block: int) -> None:
-    assert UploadRate(rate, Clock()).block == block
+    assert RateLimit(rate, Clock()).block == block
 
 
 def test_a_rate_that_serves_nobody() -> None:
-    with pytest.raises(ValueError, match="serves nobody"):
-        UploadRate(0, Clock())
+    with pytest.raises(ValueError, match="lets nothing through"):
+        RateLimit(0, Clock())
 
 
 def test_admission_counts_requests_and_lets_newcomers_in() -> None:

@@ -1,4 +1,4 @@
-"""The upload limit of a node: one token bucket that all its children draw from."""
+"""A limit of a node on what it sends, or reads from origins: one token bucket that all its streams draw from."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Callable
 
 from modeldist.transfer.frames import MAX_BLOCK
 
-_BURST = 0.1  # seconds' worth that may be saved up while nothing is sent
-_SLICE = 0.05  # seconds' worth sent at a time, so that children take turns often
+_BURST = 0.1  # seconds' worth that may be saved up while nothing moves
+_SLICE = 0.05  # seconds' worth at a time, so that streams take turns often
 _SMALLEST_BLOCK = 16 * 1024
 
 
-class UploadRate:
+class RateLimit:
     """`rate` in bytes/s, None for no limit; `clock` in seconds. Turns are given in the order of asking, one block each,
-    so children that always want more share the rate evenly."""
+    so streams that always want more share the rate evenly."""
 
     def __init__(self, rate: float | None, clock: Callable[[], float]) -> None:
         if rate is not None and rate <= 0:
-            raise ValueError(f"an upload rate of {rate} bytes/s serves nobody")
+            raise ValueError(f"a limit of {rate} bytes/s lets nothing through")
         self._rate = rate
         self._clock = clock
         self._lock = threading.Lock()
@@ -32,11 +32,19 @@ class UploadRate:
         return min(max(int(self._rate * _SLICE), _SMALLEST_BLOCK), MAX_BLOCK)
 
     def reserve(self, count: int) -> float:
-        """Book `count` bytes. Seconds to wait before sending them."""
+        """Book `count` bytes. Seconds to wait before they move."""
+        return self._book(count)[0]
+
+    def spent(self, count: int) -> float:
+        """Book `count` bytes that have moved already. Seconds to wait before more do."""
+        return self._book(count)[1]
+
+    def _book(self, count: int) -> tuple[float, float]:
+        """When they may begin to move, and when they have, in seconds from now."""
         if self._rate is None:
-            return 0.0
+            return 0.0, 0.0
         with self._lock:
             now = self._clock()
             starts = max(self._free_at, now - _BURST)
             self._free_at = starts + count / self._rate
-            return max(0.0, starts - now)
+            return max(0.0, starts - now), max(0.0, self._free_at - now)
