@@ -1,7 +1,8 @@
 """The hub asked without huggingface_hub, which takes longer to import than a hub to answer.
 
 What a hub answers plainly counts. Everything else (a refusal, a renamed repository, a mirror that says less, a token
-that must be renewed first) is None here: then huggingface_hub is asked, which knows what it means.
+that must be renewed first) is None here: then huggingface_hub is asked, which knows what it means. But a hub that
+asks for fewer requests is not asked a second time at once.
 """
 
 from __future__ import annotations
@@ -9,16 +10,17 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
 import msgspec
 
 from modeldist.errors import OriginError
-from modeldist.origins.http_answers import TryAgain
+from modeldist.origins.http_answers import Source, TryAgain, refusal
 from modeldist.origins.http_dialing import Dialer
-from modeldist.origins.http_session import HttpSession
+from modeldist.origins.http_session import Answer, HttpSession
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _LINKS = frozenset({200, 301, 302, 303, 307, 308})
@@ -44,24 +46,29 @@ class _Info(msgspec.Struct):
     siblings: list[_Sibling]
 
 
-class HubGlance:
-    """One attempt per question, in the calling thread. `headers` carry the credentials; they go to `endpoint` alone."""
+class _Unanswered(Exception):
+    """No answer at all, or one that is no hub's."""
 
-    def __init__(self, dialer: Dialer, endpoint: str, headers: Mapping[str, str]) -> None:
+
+class HubGlance:
+    """One attempt per question, in the calling thread. Of `source` the headers carry the credentials, which go to
+    `endpoint` alone; label and remedies are for the error when the hub asks for fewer requests (TryAgain)."""
+
+    def __init__(self, dialer: Dialer, endpoint: str, source: Source) -> None:
         self._dialer = dialer
         self._endpoint = endpoint
-        self._headers = headers
+        self._source = source
 
     def listing(self, repo: str, revision: str) -> tuple[str, Listed] | None:
         """Commit and files of a revision, by one GET."""
         url = f"{self._endpoint}/api/models/{repo}/revision/{quote(revision, safe='')}?blobs=true"
         session = HttpSession(self._dialer)
         try:
-            with session.request("GET", url, self._headers) as answer:
+            with self._asked(session, "GET", url) as answer:
                 if answer.status != 200 or answer.url != url:
                     return None
                 info = msgspec.json.decode(answer.text(_MAX_LISTING), type=_Info)
-        except (TryAgain, OriginError, OSError, msgspec.DecodeError):
+        except (_Unanswered, OSError, msgspec.DecodeError):
             return None
         finally:
             session.close()
@@ -76,14 +83,24 @@ class HubGlance:
         url = f"{self._endpoint}/{repo}/resolve/{quote(revision, safe='')}/{quote(path)}"
         session = HttpSession(self._dialer)
         try:
-            with session.request("HEAD", url, self._headers, follow=False) as answer:
+            with self._asked(session, "HEAD", url, follow=False) as answer:
                 commit = answer.header("X-Repo-Commit")
                 there = answer.status in _LINKS or answer.header("X-Error-Code") == "EntryNotFound"
                 return commit if there and _COMMIT.fullmatch(commit) else None
-        except (TryAgain, OriginError):
+        except _Unanswered:
             return None
         finally:
             session.close()
+
+    def _asked(self, session: HttpSession, method: str, url: str, *, follow: bool = True) -> Answer:
+        try:
+            answer = session.request(method, url, self._source.headers, follow=follow)
+        except (TryAgain, OriginError) as error:
+            raise _Unanswered from error
+        if answer.status == 429:
+            answer.close()
+            raise refusal(answer.status, answer.header, self._source, partial(datetime.now, UTC))
+        return answer
 
 
 def glances() -> bool:

@@ -168,8 +168,10 @@ class HuggingFaceOrigin:
         glance: Callable[[HubGlance], _Answer | None],
         question: Callable[[HfApi], _Answer],
     ) -> _Answer:
+        page = f"{self.endpoint}/{repo}"
         if glances():
-            seen = glance(HubGlance(self._dialer, self.endpoint, self._credentials(self.endpoint)))
+            source = Source(page, reference, 0, self._credentials(self.endpoint), remedies=remedies(page))
+            seen = glance(HubGlance(self._dialer, self.endpoint, source))
             if seen is not None:
                 return seen
         from huggingface_hub import HfApi
@@ -179,7 +181,6 @@ class HuggingFaceOrigin:
         try:
             return question(HfApi(endpoint=self.endpoint, token=self._token() or False))
         except Exception as error:
-            page = f"{self.endpoint}/{repo}"
             raise as_ours(error, reference, page, remedies(page)) from error
 
 

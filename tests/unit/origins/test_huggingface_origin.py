@@ -155,7 +155,7 @@ async def test_an_unknown_revision(hub: Hub) -> None:
          AuthenticationRequired),
         (Fault(status=403, times=9), AccessDenied),
         (Fault(status=403, headers={"X-Error-Message": "Access to this resource is disabled."}, times=9), AccessDenied),
-        (Fault(status=429, headers={"Retry-After": "3600"}, times=9), RateLimited),
+        (Fault(status=429, headers={"Retry-After": "3600"}), RateLimited),
         (Fault(status=502, times=9), OriginUnavailable),
         (Fault(drop=True, times=9), OriginUnavailable),
     ],
