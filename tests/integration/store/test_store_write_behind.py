@@ -26,9 +26,11 @@ def dirty(fd: int) -> int:
 
 
 def needs_disk(fd: int) -> None:
+    """A filesystem in memory has nothing to write, or never writes it."""
     os.pwrite(fd, b"x", 0)
+    written = dirty(fd)
     os.fsync(fd)
-    if dirty(fd):
+    if not written or dirty(fd):
         pytest.skip("there is no disk under the temporary directory")
 
 
