@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 import time
 from collections import deque
 from collections.abc import Callable
@@ -72,6 +73,7 @@ class Engine:
         self._address = address
         self._clock = clock
         rng = rng or random.Random()
+        self._instance = secrets.token_hex(16)
         limits = Phase2Config(origin_streams=self.config.origin_streams, download_rate=self.config.download_rate)
         self._phase2 = Phase2(limits, rng)
         self._events: deque[p2.Event] = deque()
@@ -202,6 +204,7 @@ class Engine:
             location=self.config.location,
             labels=self.config.labels,
             artifacts=self._complete_artifacts(),
+            instance=self._instance,
         )
 
     def _complete_artifacts(self) -> tuple[Digest, ...]:

@@ -13,7 +13,7 @@ from modeldist.session.messages import Hello, Welcome
 @dataclass(eq=False, slots=True)
 class AgentSession:
     """`artifacts` are those the node holds complete. `resolving` are requests not answered yet. `interval`: seconds
-    between reports, as it was told last."""
+    between reports, as it was told last. `took_over`: other instances that were this node until this one came."""
 
     hello: Hello
     welcome: Welcome
@@ -21,6 +21,7 @@ class AgentSession:
     connected_at: float
     heard_at: float
     artifacts: frozenset[Digest]
+    took_over: tuple[str, ...] = ()
     interval: float = field(init=False)
     resolving: set[asyncio.Task[None]] = field(default_factory=set)
 

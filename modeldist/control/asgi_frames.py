@@ -6,11 +6,14 @@ Our own server hands over its sockets instead (`session_socket.py`), which costs
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import suppress
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from modeldist.control.conversation import HELLO_WITHIN, Conversation
+
+log = logging.getLogger(__name__)
 
 CLOSE_WITHIN = 2.0  # seconds
 _MOST_UNSENT = 16  # frames
@@ -50,7 +53,9 @@ class AsgiFrames:
             greeting.cancel()
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            for ended in await asyncio.gather(*tasks, return_exceptions=True):
+                if isinstance(ended, Exception):
+                    log.error("the session of %s broke", conversation.who, exc_info=ended)
             conversation.lost(1006)
 
     async def _read(self, conversation: Conversation) -> None:

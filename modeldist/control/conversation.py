@@ -55,6 +55,15 @@ class Conversation:
         self._over = False
         self.queued = False
 
+    @property
+    def who(self) -> str:
+        """For the log."""
+        return (
+            f"agent {self._session.node}"
+            if self._session
+            else f"an agent with token {self._token!r} that has not greeted"
+        )
+
     # --- what the frames say ----------------------------------------------------------------------------------------
 
     def received(self, data: bytes | str) -> None:
@@ -102,6 +111,10 @@ class Conversation:
             log.warning("refused an agent: %s", refused)
             self._frames.send(encode(Refused(refused.info())))
             self._end(VIOLATION, refused.message)
+            return
+        except Exception:
+            log.exception("the greeting of agent %s (%s) could not be handled", hello.node, hello.name)
+            self._end(BROKEN, "the control plane failed on this greeting; its log has the traceback")
             return
         log.info("agent %s (%s) connected with token %r", session.node, hello.name, self._token)
         self._session = session

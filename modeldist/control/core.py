@@ -20,6 +20,7 @@ from modeldist.control.greeting import ReportIntervals, check_hello
 from modeldist.control.outbox import LIMIT, STUCK_AFTER, Outbox
 from modeldist.control.ports import Addressed, Clock, IssuesCapabilities, Scheduler, Watches
 from modeldist.control.resolver import Resolver
+from modeldist.control.twins import taken_over
 from modeldist.errors import ControlPlaneRefused, ErrorInfo, ModeldistError, RateLimited
 from modeldist.scheduler.messages import TaskJoined
 from modeldist.session.messages import (
@@ -86,7 +87,9 @@ class ControlCore:
         node is closed. Raises ControlPlaneRefused."""
         check_hello(hello)
         now = self._clock()
+        took_over: tuple[str, ...] = ()
         if older := self._sessions.get(hello.node):
+            took_over = taken_over(hello, older)
             self.disconnect(older, "replaced by a newer session of the same node", lost=True)
         session = AgentSession(
             hello=hello,
@@ -100,11 +103,16 @@ class ControlCore:
             connected_at=now,
             heard_at=now,
             artifacts=frozenset(hello.artifacts),
+            took_over=took_over,
         )
         self._sessions[hello.node] = session
-        self._tell(self._scheduler.node_joined(hello.node, hello.address, hello.location, now))
-        for watcher in self._watchers:
-            watcher.connected(session)
+        try:
+            self._tell(self._scheduler.node_joined(hello.node, hello.address, hello.location, now))
+            for watcher in self._watchers:
+                watcher.connected(session)
+        except Exception:
+            self.disconnect(session, "the control plane failed on its greeting", lost=True)
+            raise
         return session
 
     def disconnect(self, session: AgentSession, reason: str, *, lost: bool = False) -> None:

@@ -34,7 +34,7 @@ def check_hello(hello: Hello) -> None:
             remedy=f"Upgrade the {older}.",
         )
     location = hello.location
-    texts = [hello.node, hello.name, hello.version, hello.address, location.rack, location.zone]
+    texts = [hello.node, hello.instance, hello.name, hello.version, hello.address, location.rack, location.zone]
     texts += [*hello.labels.keys(), *hello.labels.values()]
     if not hello.node or any(len(text) > MAX_NAME or not text.isprintable() for text in texts):
         raise ControlPlaneRefused(

@@ -36,7 +36,8 @@ MAX_MESSAGE = 64 << 20  # bytes; a resolved artifact of 100,000 files is about 2
 
 
 class Hello(Message, frozen=True, tag="hello"):
-    """First message of an agent. `node` is stable across restarts (kept in the store's directory)."""
+    """First message of an agent. `node` is stable across restarts (kept in the store's directory), `instance` differs
+    from process to process: it tells an agent that comes back from another one with the same node id."""
 
     protocol: int
     node: str
@@ -46,6 +47,7 @@ class Hello(Message, frozen=True, tag="hello"):
     location: Location = Location()
     labels: dict[str, str] = {}  # noqa: RUF012 - msgspec copies mutable defaults
     artifacts: tuple[Digest, ...] = ()  # digests of artifacts held complete
+    instance: str = ""
 
 
 class Welcome(Message, frozen=True, tag="welcome"):

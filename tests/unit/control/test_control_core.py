@@ -15,6 +15,7 @@ from modeldist.control.core import RESOLVING_LIMIT, ControlCore
 from modeldist.control.greeting import MAX_LABELS, ReportIntervals
 from modeldist.control.outbox import STUCK_AFTER
 from modeldist.control.resolver import ERROR_LIFETIME, MemoryCatalogue, Resolver
+from modeldist.control.twins import REMEMBERED
 from modeldist.errors import ControlPlaneRefused, OriginUnavailable, RateLimited
 from modeldist.scheduler.messages import JoinTasks, LeaseGranted, LeaseRequest, PieceDigest, TaskJoin, TaskJoined
 from modeldist.scheduler.phase1 import Phase1, Phase1Config
@@ -248,6 +249,27 @@ async def test_a_newer_session_replaces_the_older(world: World) -> None:
     world.core.disconnect(older, "late")  # its shell ends later and must not take the newer one along
     assert world.core.session("a") is newer
     assert world.watcher.seen == ["+a", "-a", "+a"]
+
+
+async def test_of_two_agents_that_are_one_node_the_newer_stays(world: World) -> None:
+    for instance in ("1", "2", "3"):
+        world.core.connect(greeting("a", instance=instance))
+    for older in ("1", "2", "1"):
+        with pytest.raises(ControlPlaneRefused) as refused:
+            world.core.connect(greeting("a", instance=older))
+        assert "node-id" in refused.value.remedy
+    newest = world.core.connect(greeting("a", instance="3"))  # its connection broke, and nobody noticed yet
+    with pytest.raises(ControlPlaneRefused):
+        world.core.connect(greeting("a", instance="1"))
+    world.core.disconnect(newest, "gone")
+    assert world.core.connect(greeting("a", instance="1")).outbox.closed is None
+
+
+async def test_an_agent_that_is_started_again_and_again_takes_over(world: World) -> None:
+    for instance in range(REMEMBERED + 100):
+        session = world.core.connect(greeting("a", instance=str(instance)))
+    assert world.core.session("a") is session
+    assert len(session.took_over) == REMEMBERED
 
 
 async def test_an_agent_that_does_not_read_is_dropped(world: World) -> None:
