@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from modelpack.errors import InvalidTar
+from modelpack.names import MAX_DIRECTORIES
 from modelpack.tarstream import TarEntry
 
 Select = Callable[[TarEntry], TarEntry | None]
@@ -46,12 +48,17 @@ class Overlay:
         self._gone: set[str] = set()
         self._opaque: set[str] = set()
         self._this: list[tuple[set[str], str]] = []  # what this layer does to those before it
+        self._above_this: set[str] = set()  # the directories that this layer's names lie in
+        self._left_out: set[str] = set()  # this layer's files that a later one hides
 
     def next_layer(self) -> None:
         """The layer has been read to its end."""
         for names, name in self._this:
             names.add(name)
+        self._directories |= self._above_this
         self._this.clear()
+        self._above_this.clear()
+        self._left_out.clear()
 
     def select(self, entry: TarEntry) -> TarEntry | None:
         """The entry under its name below the subtree."""
@@ -70,15 +77,42 @@ class Overlay:
         directory = entry.type == "directory"
         # Also what a later layer replaced or took away hides what earlier layers have in its place, or above it.
         self._this.append((self._directories if directory else self._files, plain))
-        self._this += [(self._directories, above) for above in _above(plain)]
+        self._add_above(plain)
         if not self._seen(plain, directory=directory):
+            if not directory:
+                self._left_out.add(plain)
             return None
-        target = self._below(entry.target) if entry.type == "hardlink" else entry.target
-        return TarEntry(name, entry.type, entry.size, entry.mode, target or "")
+        target = self._linked(entry) if entry.type == "hardlink" else entry.target
+        return TarEntry(name, entry.type, entry.size, entry.mode, target)
+
+    def _add_above(self, name: str) -> None:
+        for above in _above(name):
+            if above in self._above_this:
+                return  # and so are those above it
+            self._above_this.add(above)
+            if len(self._above_this) > MAX_DIRECTORIES:
+                raise InvalidTar(f"The archive has more than {MAX_DIRECTORIES} directories below /{self._prefix}.")
+
+    def _linked(self, link: TarEntry) -> str:
+        """The target's name below the subtree. When a later layer hides it, its content is not there: nothing is
+        unpacked that the image does not show."""
+        target = self._below(link.target)
+        if target is None:
+            why = f"which is not below /{self._prefix}"
+        elif target in self._left_out:
+            why = "which a later layer replaces or takes away; such images are not unpacked"
+        else:
+            return target
+        raise InvalidTar(
+            f"The archive's hard link {link.name[:200]!r} leads to {link.target[:200]!r}, {why}.",
+            remedy="Build the image with a copy in place of the hard link, or with all layers squashed into one.",
+        )
 
     def _below(self, name: str) -> str | None:
-        while name.startswith(("./", "/")):
-            name = name[1:] if name[0] == "/" else name[2:]
+        start = 0
+        while name.startswith(("./", "/"), start):
+            start += 1 if name[start] == "/" else 2
+        name = name[start:]
         rest = name.removeprefix(self._prefix)
         return rest if rest and rest != name else None
 
@@ -90,10 +124,8 @@ class Overlay:
         )
 
 
-def _above(name: str) -> list[str]:
+def _above(name: str) -> Iterator[str]:
     """Its directories, the nearest first."""
-    found = []
     while "/" in name:
         name = name.rpartition("/")[0]
-        found.append(name)
-    return found
+        yield name

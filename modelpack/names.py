@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from modelpack.errors import UnsafeName
 
 MAX_PART = 255  # bytes, NAME_MAX of Linux file systems
+MAX_DIRECTORIES = 100_000  # of one set; each name could make five hundred
 MAX_NAME = 1024  # bytes; PATH_MAX is 4096 and the directory in front needs room
 _REMEDY = "The artifact is refused as a whole; tell its publisher."
 
@@ -47,6 +48,8 @@ class NameSet:
                 raise _unsafe(name, f"its directory is the file {self._files[parent]!r}")
             if self._directories.setdefault(parent, name) != name:
                 return  # its own parents are in already
+            if len(self._directories) > MAX_DIRECTORIES:
+                raise _unsafe(name, f"with those before it, it makes more than {MAX_DIRECTORIES} directories")
             end = key.rfind("/", 0, end)
 
 

@@ -163,9 +163,10 @@ def _clean(entry: TarEntry) -> str:
 
 
 def _without_dot(name: str) -> str:
-    while name.startswith("./"):
-        name = name[2:]
-    return name
+    start = 0
+    while name.startswith("./", start):
+        start += 2
+    return name[start:]
 
 
 def _check_link(name: str, target: str) -> None:

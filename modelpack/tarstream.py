@@ -16,6 +16,7 @@ BLOCK = 512
 CHUNK = 1024 * 1024
 MAX_EXTENSION = 1024 * 1024  # bytes of one pax or long-name header
 MAX_EXTENSIONS = 128 * 1024 * 1024  # bytes of all of them: 100,000 entries of more than a kilobyte each
+MAX_PATH = 4096  # bytes of a name or a link's target, PATH_MAX of Linux
 MAX_RECORDS = 500_000  # of all pax headers: the same entries with five each
 
 EntryType = Literal["file", "directory", "symlink", "hardlink", "special"]
@@ -169,6 +170,9 @@ def _entry(header: bytes, extended: dict[str, str]) -> TarEntry:
     target = ""
     if kind in ("symlink", "hardlink"):
         target = extended.get("linkpath") or _text(header[157:257])
+    for text in (name, target):
+        if len(text.encode()) > MAX_PATH:
+            raise InvalidTar(f"The archive has a name of more than {MAX_PATH} bytes: {text[:80]!r}…")
     return TarEntry(name, kind, size, _number(header[100:108], "mode") & 0o7777, target)
 
 

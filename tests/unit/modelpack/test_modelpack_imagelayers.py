@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from modelpack.errors import InvalidTar
 from modelpack.imagelayers import everything, unpacking_order
+from modelpack.names import MAX_DIRECTORIES
 from modelpack.tarstream import EntryType, TarEntry
 
 Added = dict[str, EntryType]
@@ -79,3 +82,45 @@ def test_archives_by_themselves_come_first_and_whole() -> None:
     order = list(unpacking_order(["", "models", "", "models"]))
     assert [number for number, _ in order] == [0, 2, 3, 1]
     assert order[0][1] is everything
+
+
+def linked(target: str) -> TarEntry:
+    return TarEntry("models/link", "hardlink", 0, 0o644, target)
+
+
+def test_a_hard_link_to_what_a_later_layer_replaces_says_so() -> None:
+    file, link = TarEntry("models/a", "file", 1, 0o644), linked("models/a")
+    order = unpacking_order(["models", "models"])
+    _, later = next(order)
+    assert later(file) is not None
+    _, earlier = next(order)
+    assert earlier(file) is None
+    with pytest.raises(InvalidTar, match=r"'models/link' leads to 'models/a', which a later layer replaces") as refused:
+        earlier(link)
+    assert "squashed" in refused.value.remedy
+
+
+def test_a_hard_link_out_of_the_subtree_says_so() -> None:
+    ((_, select),) = unpacking_order(["models"])
+    with pytest.raises(InvalidTar, match=r"leads to 'data/a', which is not below /models/"):
+        select(linked("data/a"))
+
+
+def test_a_hidden_hard_link_may_lead_anywhere() -> None:
+    order = unpacking_order(["models", "models"])
+    _, later = next(order)
+    assert later(TarEntry("models/link", "file", 0, 0)) is not None
+    _, earlier = next(order)
+    assert earlier(linked("data/a")) is None
+
+
+def test_directories_are_bounded() -> None:
+    ((_, select),) = unpacking_order(["models"])
+    deep = "/d" * 480
+
+    def lay() -> None:
+        for number in range(MAX_DIRECTORIES // 480 + 1):
+            select(TarEntry(f"models/{number}{deep}/file", "file", 0, 0o644))
+
+    with pytest.raises(InvalidTar, match="more than 100000 directories"):
+        lay()

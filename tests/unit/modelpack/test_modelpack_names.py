@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelpack.errors import UnsafeName
-from modelpack.names import NameSet, check_name, check_names
+from modelpack.names import MAX_DIRECTORIES, NameSet, check_name, check_names
 
 
 @pytest.mark.parametrize(
@@ -101,3 +101,11 @@ def test_one_name():
     check_name("a/b")
     with pytest.raises(UnsafeName):
         check_name("a//b")
+
+
+def test_directories_are_bounded():
+    names = NameSet()
+    deep = "/d" * 480
+    with pytest.raises(UnsafeName, match="more than 100000 directories"):
+        for number in range(MAX_DIRECTORIES):
+            names.add_file(f"{number}{deep}/file")

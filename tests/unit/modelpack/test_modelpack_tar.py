@@ -248,6 +248,15 @@ def test_endless_extension_headers():
         tar_entries(io.BytesIO(longest * (MAX_EXTENSIONS // MAX_EXTENSION)), "tar")
 
 
+def test_names_of_a_megabyte():
+    """Some of what is asked of a name takes time that grows with its square."""
+    for name in ("./" * 400_000, "a/" * 400_000):
+        pairs = f"path={name}file\n"
+        record = f"{len(pairs) + 7} {pairs}".encode()
+        with pytest.raises(InvalidTar, match="more than 4096 bytes"):
+            tar_entries(pax_archive(b"x", record), "tar")
+
+
 def test_endless_pax_records():
     """Each costs more than its bytes do, so they are counted besides."""
     header = pax_archive(b"x", b"5 a=\n" * (MAX_EXTENSION // 5)).getvalue()

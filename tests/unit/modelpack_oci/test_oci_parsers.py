@@ -104,6 +104,26 @@ async def lookup(host: str) -> Sequence[str]:
     return [NAMES[host], "93.184.216.35"] if host in NAMES else ()
 
 
+SPELLINGS_OF_LOOPBACK = (
+    "127.1",
+    "127.0.1",
+    "2130706433",
+    "0x7f.1",
+    "0X7F000001",
+    "0177.0.0.01",
+    "127.0.0.1.",
+    "0",
+    "::ffff:127.0.0.1",
+    "::ffff:7f00:1",
+    "::127.0.0.1",
+    "64:ff9b::127.0.0.1",
+    "2002:7f00:1::",
+    "LocalHost",
+    "localhost.",
+    "a.localhost.",
+)
+
+
 @pytest.mark.parametrize(
     ("host", "zone"),
     [
@@ -115,6 +135,16 @@ async def lookup(host: str) -> Sequence[str]:
         ("::ffff:127.0.0.1", Zone.LOOPBACK),
         ("169.254.169.254", Zone.LINK_LOCAL),
         ("fe80::1%eth0", Zone.LINK_LOCAL),
+        *((spelling, Zone.LOOPBACK) for spelling in SPELLINGS_OF_LOOPBACK),
+        ("0xa9fea9fe", Zone.LINK_LOCAL),
+        ("64:ff9b::169.254.169.254", Zone.LINK_LOCAL),
+        ("64:ff9b::8.8.8.8", Zone.PUBLIC),
+        ("10.1", Zone.PRIVATE),
+        ("1.1", Zone.PUBLIC),
+        ("2002:a01:203::1", Zone.PRIVATE),
+        ("4294967296", Zone.PUBLIC),
+        ("08.0.0.1", Zone.PUBLIC),
+        ("127.0.0.1.example", Zone.PUBLIC),
         ("10.0.0.1", Zone.PRIVATE),
         ("100.64.0.1", Zone.PRIVATE),
         ("fd00:ec2::254", Zone.PRIVATE),
@@ -157,6 +187,8 @@ def test_hosts_of_registries() -> None:
     assert host_of("[::1]:5000") == "::1"
     assert host_of("registry.example:5000") == "registry.example"
     assert is_loopback(host_of("[::1]"))
+    assert is_loopback("127.1")
+    assert not is_loopback("64:ff9b::127.0.0.1")  # what is sent to it leaves this machine
     assert not is_loopback("localhost.example")
 
 

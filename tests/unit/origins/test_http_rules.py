@@ -44,6 +44,8 @@ def test_zones(address: str, zone: Zone) -> None:
 def test_zones_of_names() -> None:
     assert zone_of_name("localhost") is zone_of_name("x.localhost") is Zone.LOOPBACK
     assert zone_of_name("10.0.0.1") is Zone.PRIVATE
+    for spelling in ("127.1", "2130706433", "0x7f.1", "localhost.", "::ffff:127.0.0.1"):
+        assert zone_of_name(spelling) is Zone.LOOPBACK  # a proxy would connect to them
     assert zone_of_name("registry.example") is Zone.PUBLIC
 
 
