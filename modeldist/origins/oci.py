@@ -142,7 +142,7 @@ class OciOrigin:
             revision=revision_of(digest),
             repo_id=repo_ids.of_repository(ref.registry, ref.repository),
             origin="oci",
-            endpoint=endpoint_of(ref.registry, self._settings.plain_http_registries),
+            endpoint=client.endpoint(ref.registry),
             repository=ref.repository,
             files=files,
             warnings=warnings,

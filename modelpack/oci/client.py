@@ -87,6 +87,10 @@ class RegistryClient:
     async def close(self) -> None:
         await self._connection.close()
 
+    def endpoint(self, registry: str) -> str:
+        """The registry's base URL. Of one on loopback, http until an answer told that it speaks TLS."""
+        return f"{self._connection.base(registry).scheme}://{registry}"
+
     async def check_access(self, registry: str) -> None:
         """Prove that the registry is there and takes the credentials. Raises RegistryUnauthorized, RegistryError."""
         subject = Subject(Reference(registry, ""), "registry")
