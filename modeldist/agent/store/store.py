@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from modeldist.agent.store.atomic import temporary, unique
+from modeldist.agent.store.atomic import temporary, unique, write_atomically
 from modeldist.agent.store.blobs import Blobs
 from modeldist.agent.store.failures import naming
 from modeldist.agent.store.hub import Hub
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from modeldist.agent.store.opening import Opener
     from modeldist.agent.store.partial import Partial
     from modeldist.agent.store.piece_tables import PieceTables
+
+_NODE_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class Store:
@@ -95,7 +98,7 @@ class Store:
             for folder in (*places.folders(), hub):
                 folder.mkdir(parents=True, exist_ok=True)
             _check_format(places)
-            node_id = _once(places.node_id, unique(), places.tmp)
+            node_id = _once(places.node_id, unique(), places.tmp, damaged=lambda text: not _NODE_ID.fullmatch(text))
         return cls(places, hub, node_id, clock)
 
     def close(self) -> None:
@@ -281,7 +284,7 @@ def _check_text(*paths: Path) -> None:
 
 
 def _check_format(places: Places) -> None:
-    text = _once(places.version, f"{FORMAT}\n", places.tmp)
+    text = _once(places.version, f"{FORMAT}\n", places.tmp, damaged=lambda text: not text.strip("\0\n"))
     if text.strip() != str(FORMAT):
         raise StorageError(
             f"The store at {places.root} has format {text.strip()[:40]!r}; this program knows format {FORMAT}.",
@@ -289,8 +292,9 @@ def _check_format(places: Places) -> None:
         )
 
 
-def _once(path: Path, text: str, tmp: Path) -> str:
-    """The content of a file that is written once, by whichever process comes first."""
+def _once(path: Path, text: str, tmp: Path, *, damaged: Callable[[str], bool]) -> str:
+    """The content of a file that is written once, by whichever process comes first. One that is `damaged` is written
+    again: it is not synced, so a crash of the machine may leave it empty."""
     if not path.exists():
         scratch = temporary(tmp)
         scratch.write_text(text)
@@ -300,7 +304,11 @@ def _once(path: Path, text: str, tmp: Path) -> str:
             pass
         finally:
             scratch.unlink()
-    return path.read_text("utf-8", "replace")
+    found = path.read_text("utf-8", "replace")
+    if not damaged(found):
+        return found
+    write_atomically(path, text.encode(), tmp=tmp, durable=True)
+    return text
 
 
 def _allocated(path: Path) -> int:

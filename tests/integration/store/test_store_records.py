@@ -132,6 +132,25 @@ def test_opening_makes_a_private_root_with_a_stable_node_id(tmp_path: Path) -> N
     again.close()
 
 
+@pytest.mark.parametrize("left", [b"", b"\0" * 32, b"\xff\x00garbage"])
+def test_what_a_crash_left_of_the_node_id_is_replaced(tmp_path: Path, left: bytes) -> None:
+    Store.open(tmp_path / "store").close()
+    (tmp_path / "store" / "node-id").write_bytes(left)
+    stores = [Store.open(tmp_path / "store") for _ in range(2)]
+    assert re.fullmatch(r"[0-9a-f]{32}", stores[0].node_id)
+    assert stores[0].node_id == stores[1].node_id
+    for store in stores:
+        store.close()
+
+
+@pytest.mark.parametrize("left", [b"", b"\0\0"])
+def test_what_a_crash_left_of_the_format_is_replaced(tmp_path: Path, left: bytes) -> None:
+    Store.open(tmp_path / "store").close()
+    (tmp_path / "store" / "VERSION").write_bytes(left)
+    Store.open(tmp_path / "store").close()
+    assert (tmp_path / "store" / "VERSION").read_text() == "1\n"
+
+
 def test_store_of_a_newer_program_is_refused(tmp_path: Path) -> None:
     Store.open(tmp_path / "store").close()
     (tmp_path / "store" / "VERSION").write_text("2\n")
