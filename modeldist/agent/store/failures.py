@@ -11,7 +11,8 @@ from pathlib import Path
 from modeldist.errors import ModeldistError, NotEnoughSpace, StorageError, StoreNotWritable
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+_IN_THE_WAY = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP)
 
 
 class ShardLocked(StorageError):
@@ -40,6 +41,12 @@ def failure(error: OSError, action: str, path: Path) -> StorageError:
         )
     if error.errno in _FORBIDDEN:
         return StoreNotWritable(message, remedy="Choose a directory this user may write as the store's root.")
+    if error.errno in _IN_THE_WAY:
+        there = error.filename2 or error.filename or path
+        return StoreNotWritable(
+            f"Cannot {action} at {path}: {os.fsdecode(there)} is in the way ({said}).",
+            remedy="Move that away, or choose another directory as the store's root.",
+        )
     if error.errno == errno.EFBIG:
         return StorageError(message, remedy="Raise this process's file size limit (`ulimit -f`).")
     return StorageError(message, remedy="Check the disk under the store.")

@@ -237,9 +237,12 @@ def _link_file(blob: Path, path: str, name: str, contents: Path, scratch: Path) 
 
 
 def _repair(folder: Path, contents: Path) -> None:
-    """Move the new files over the damaged ones, each at once."""
+    """Move the new files over the damaged ones, each at once, and never through a link out of the snapshot."""
     for place, folders, names in os.walk(contents):
-        target = folder / Path(place).relative_to(contents)
+        inner = Path(place).relative_to(contents)
+        target = folder / inner
+        if inner.parts and target.is_symlink():
+            target.unlink()
         target.mkdir(parents=True, exist_ok=True)
         for name in (*names, *(name for name in folders if Path(place, name).is_symlink())):
             (Path(place) / name).replace(target / name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import tarfile
 import tempfile
 import threading
@@ -16,7 +17,7 @@ from huggingface_hub.errors import IncompleteSnapshotError
 
 from modeldist.agent.store import Store
 from modeldist.artifact import Artifact
-from modeldist.errors import IntegrityError, StorageError, UnsafeArtifact
+from modeldist.errors import IntegrityError, StorageError, StoreNotWritable, UnsafeArtifact
 from tests.integration.store.made_models import REVISION, artifact_of, content, pull, put
 
 FILES = {
@@ -111,6 +112,28 @@ def test_damage_is_noticed_and_repaired(store: Store, snapshot: Path, damage: st
     assert store.materialise(ARTIFACT) == snapshot
     assert store.snapshot(ARTIFACT) == snapshot
     check_snapshot(snapshot, FILES | {"mine.txt": b"the user's own file"})
+
+
+def test_a_repair_does_not_follow_a_link_out_of_the_snapshot(store: Store, snapshot: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    folder = snapshot / "1_Pooling"
+    shutil.rmtree(folder)
+    folder.symlink_to(elsewhere)
+    assert store.materialise(ARTIFACT) == snapshot
+    assert list(elsewhere.iterdir()) == []
+    check_snapshot(snapshot, FILES)
+
+
+def test_what_is_in_the_way_is_named(store: Store, snapshot: Path) -> None:
+    victim = snapshot / "config.json"
+    victim.unlink()
+    victim.mkdir()
+    with pytest.raises(StoreNotWritable, match=f"{victim} is in the way") as refused:
+        store.materialise(ARTIFACT)
+    assert "Move that away" in refused.value.remedy
+    victim.rmdir()
+    assert store.materialise(ARTIFACT) == snapshot
 
 
 def test_damaged_blob_link_of_the_hub_is_repaired(store: Store, snapshot: Path) -> None:
