@@ -28,6 +28,7 @@ from modeldist.errors import (
     ModeldistError,
     OriginUnavailable,
     PullFailed,
+    RateLimited,
     StorageError,
 )
 from modeldist.logger import Logger
@@ -115,7 +116,7 @@ class Pull:
     async def _resolve(self) -> Artifact:
         store = self._engine.store
         known = await asyncio.to_thread(store.lookup, self.key)
-        here = known is not None and await asyncio.to_thread(store.snapshot, known) is not None
+        here = known is not None and await asyncio.to_thread(store.holds, known)
         if known and here and self.offline:
             return known
         if self.offline:
@@ -125,7 +126,7 @@ class Pull:
                 fresh = await self._engine.session.resolve(
                     self.reference, known.digest if known else None, persist=not here
                 )
-        except (OriginUnavailable, ControlPlaneUnreachable, TimeoutError) as error:
+        except (OriginUnavailable, RateLimited, ControlPlaneUnreachable, TimeoutError) as error:
             if known is None or not here:
                 raise
             self.stale = using_the_copy(self.reference, error)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from modeldist.agent.progress import PATIENCE_WHEN_HERE, PullSnapshot, ShardProgress, using_the_copy
 from modeldist.artifact import Artifact
 from modeldist.cli.node import Node
-from modeldist.errors import ModeldistError, OriginUnavailable, StorageError
+from modeldist.errors import ModeldistError, OriginUnavailable, RateLimited, StorageError
 
 if TYPE_CHECKING:
     from modeldist.origins.router import Origins
@@ -46,7 +46,7 @@ def already_here(node: Node, reference: str, *, offline: bool) -> PullSnapshot |
             try:
                 if not asyncio.run(_still(origins, known, reference)):
                     return None
-            except (OriginUnavailable, TimeoutError) as error:
+            except (OriginUnavailable, RateLimited, TimeoutError) as error:
                 stale = using_the_copy(reference, error)
             except ModeldistError:
                 return None  # the engine asks again and says it with everything it knows

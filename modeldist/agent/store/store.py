@@ -207,6 +207,10 @@ class Store:
             self._records.use(artifact.digest)
         return found
 
+    def holds(self, artifact: Artifact) -> bool:
+        """Whether its snapshot is here or can be made of what is here."""
+        return self.snapshot(artifact) is not None or all(self.has(shard.digest) for shard in artifact.shards)
+
     def refer(self, artifact: Artifact) -> None:
         """Have the tag of an artifact whose snapshot is complete name it in the hub. Costs one read when it does."""
         if not self._hub.is_named(artifact):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 from contextlib import ExitStack
 from pathlib import Path
@@ -67,7 +68,22 @@ def test_a_pinned_reference_asks_nobody(shell: Shell, faulty: FaultyRegistry, di
     assert len(faulty.seen()) == before
 
 
-@pytest.mark.parametrize("away", ["gone", "silent", "overloaded"])
+@pytest.mark.parametrize("flags", [(), ("--offline",)])
+def test_a_snapshot_is_made_of_what_is_here_while_the_origin_is_away(
+    shell: Shell, faulty: FaultyRegistry, digest: str, tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    reference = f"{faulty.host}/org/model:v1"
+    first = shell.pull(reference)
+    faulty.die()
+    other = shell.pull(reference, "--hub", str(tmp_path / "other"), *flags)
+    assert other.is_relative_to(tmp_path / "other")
+    shutil.rmtree(shell.store / "hub")
+    assert shell.pull(reference, *flags) == first
+    for snapshot in (first, other):
+        assert {path.name: path.read_bytes() for path in snapshot.iterdir()} == FILES
+
+
+@pytest.mark.parametrize("away", ["gone", "silent", "overloaded", "limiting"])
 def test_an_origin_that_is_away_is_not_waited_for(shell: Shell, faulty: FaultyRegistry, digest: str, away: str) -> None:
     reference = f"{faulty.host}/org/model:v1"
     snapshot = shell.pull(reference)
@@ -75,6 +91,8 @@ def test_an_origin_that_is_away_is_not_waited_for(shell: Shell, faulty: FaultyRe
     with ExitStack() as stack:
         if away == "overloaded":
             faulty.inject(faults.unavailable(503), on="manifests")
+        elif away == "limiting":
+            faulty.inject(faults.rate_limited("3600"), on="manifests")
         else:
             faulty.die()
         if away == "silent":
