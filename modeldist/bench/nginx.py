@@ -145,7 +145,8 @@ class Nginx:
         # As root nginx would give its workers to another user, who may not read here.
         user = "user root root;\n" if os.geteuid() == 0 else ""
         log = f"{self._log} asked" if self._registry else "off"
-        etags = "\n".join(f'  "~/resolve/[^/]+/{file.path}$" \'"{file.etag}"\';' for file in self.files)
+        # A table by name: matching a thousand patterns would cost more than answering.
+        etags = "\n".join(f'  "{file.path}" \'"{file.etag}"\';' for file in self.files)
         return f"""
 {user}daemon off; worker_processes 2; pid {self._home}/nginx.pid;
 events {{ worker_connections 512; }}
@@ -155,14 +156,14 @@ http {{
   client_body_temp_path {self._home}/t1; proxy_temp_path {self._home}/t2; fastcgi_temp_path {self._home}/t3;
   uwsgi_temp_path {self._home}/t4; scgi_temp_path {self._home}/t5;
   open_file_cache max=4096; map_hash_bucket_size 512; map_hash_max_size 16384;
-  map $uri $file_etag {{
+  map $file_path $file_etag {{
 {etags}
   }}
   server {{
     listen 127.0.0.1:{self.port} backlog=1024;
     location /files/ {{ alias {self._content}/; }}
-    location ~ ^/{REPOSITORY}/resolve/[^/]+/(.+)$ {{
-      alias {self._content}/$1; etag off;
+    location ~ ^/{REPOSITORY}/resolve/[^/]+/(?<file_path>.+)$ {{
+      alias {self._content}/$file_path; etag off;
       add_header ETag $file_etag; add_header X-Repo-Commit {self.commit};
     }}
     location ~ ^/api/models/{REPOSITORY}(/revision/[^/]+)?$ {{

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from modeldist.bench.bytecode import as_installed
+from modeldist.bench.far_apart import far_apart
 from modeldist.bench.nginx import REPOSITORY, Nginx
 from modeldist.bench.programs import run_program
 from modeldist.bench.runs import Run
@@ -39,6 +41,7 @@ class Program:
         What is large there gives its space back afterwards; the small files stay until `directory` goes. A filesystem
         that has just removed a thousand inodes is slow to make the next ones, which would be the next run's.
         """
+        far_apart(directory)
 
         def run() -> Run:
             place = Path(tempfile.mkdtemp(dir=directory))
@@ -75,6 +78,7 @@ def hf_download(nginx: Nginx) -> Program:
 
 def modeldist(name: str, reference: str, **environment: str) -> Program:
     """`modeldist pull` as a person types it, without an agent."""
+    as_installed()
 
     def fetch(place: Path) -> Run:
         command = [sys.executable, "-m", "modeldist", "pull", "-q", "--no-agent", "--store", str(place), reference]

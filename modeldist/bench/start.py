@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modeldist.bench import machine
+from modeldist.bench.bytecode import as_installed
 from modeldist.bench.nginx import REPOSITORY, TAG, Nginx
 from modeldist.bench.options import file_options
 from modeldist.bench.programs import run_program
@@ -50,6 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def measure(directory: Path, repeat: int) -> dict[str, Start]:
     """By command. Every command runs once before the runs that count: that one fetches the model."""
+    as_installed()
     content = directory / "content"
     content.mkdir()
     for name, size in _FILES.items():
