@@ -3,6 +3,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3
 VENV ?= .venv
+# Tests wait for processes more than they compute; above four, those that start a cluster get in each other's way.
+WORKERS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
@@ -26,7 +28,7 @@ demo: setup  ## a real model leaves a real registry once and arrives verified on
 
 test: setup check  ## linters, types, arrows, all tests with coverage
 	@rm -f .coverage .coverage.*
-	@$(BIN)/coverage run -m pytest -q $(PYTEST_ARGS)
+	@$(BIN)/coverage run -m pytest -q -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 	@$(MAKE) --no-print-directory coverage
 
 bench: setup  ## pulls on shaped links beside other tools; writes docs/performance.md (root, a quiet machine, an hour)
