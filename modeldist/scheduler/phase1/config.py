@@ -24,7 +24,7 @@ class Phase1Config:
     node too, which is how a killed process looks; long enough for the first of those tries.
     `lease_seconds`: what a lease should take to read at most, by the rate of the node's last leases.
     `lease_timeout`: a lease without progress for this long is revoked; `tail_timeout`: the same when nothing else of
-    the task is left to lease, so that everybody waits for it.
+    the task is left to lease, so that everybody waits for it, and its node says all the while that nothing moves.
     `digest_grace`: pieces held by nodes that told no digest become leasable after this long.
     `reset_window`: a rejection this soon after a reset still speaks of before; `max_resets`: of the whole swarm, per
     task; `proof_seconds`: who holds all pieces for this long has checked them against the shard's digest.

@@ -16,7 +16,8 @@ _GAIN = 0.5
 
 @dataclass(slots=True)
 class Lease:
-    """`unread`: bitmap of pieces not verified yet. `active`: may be read now; else it follows lease `after`."""
+    """`unread`: bitmap of pieces not verified yet. `active`: may be read now; else it follows lease `after`.
+    `progressed`: when it last moved; `spoken`: its node's `spoken` then."""
 
     id: int
     task: Digest
@@ -27,6 +28,7 @@ class Lease:
     unread: int
     granted: float
     progressed: float
+    spoken: float
     after: int = 0
     next: int = 0
     active: bool = False
@@ -73,7 +75,8 @@ class LeaseBook:
         self, swarm: Swarm, node: str, lease_id: int, start: int, count: int, unread: int, now: float
     ) -> Lease:
         """A lease of a known number, which is not in the book. It may not be read yet."""
-        lease = Lease(lease_id, swarm.task, node, swarm.origin, start, count, unread, granted=now, progressed=now)
+        spoken = self._nodes[node].spoken
+        lease = Lease(lease_id, swarm.task, node, swarm.origin, start, count, unread, now, now, spoken)
         self._leases[lease.id] = lease
         self._by_node.setdefault(node, {})[lease.id] = lease
         self._by_origin.setdefault(swarm.origin, {})[lease.id] = lease
@@ -85,7 +88,7 @@ class LeaseBook:
         lease = self._by_node.get(node, {}).get(lease_id)
         if lease is not None and total > lease.bytes:
             lease.bytes = total
-            lease.progressed = now
+            self._moved(lease, now)
 
     def verified(self, swarm: Swarm, node: str, pieces: int, now: float) -> int:
         """`node` holds `pieces` (new ones). Returns those that it had leased: it read them."""
@@ -99,7 +102,7 @@ class LeaseBook:
             read |= done
             lease.unread &= ~done
             swarm.leased &= ~done
-            lease.progressed = now
+            self._moved(lease, now)
             self._measure(swarm, lease, done, now)
             self._asking.dirty[swarm.origin] = None
             if not lease.unread:
@@ -108,6 +111,10 @@ class LeaseBook:
         if read:
             self._asking.origin(swarm.origin).turn(node).read += read.bit_count()
         return read
+
+    def _moved(self, lease: Lease, now: float) -> None:
+        lease.progressed = now
+        lease.spoken = self._nodes[lease.node].spoken
 
     def _measure(self, swarm: Swarm, lease: Lease, done: int, now: float) -> None:
         lease.counted += bytes_of(swarm, done)
@@ -150,7 +157,8 @@ class LeaseBook:
         """It may be read: it is one of the origin's streams from now on."""
         budget = self._asking.origin(lease.origin)
         lease.active = True
-        lease.granted = lease.progressed = now
+        lease.granted = now
+        self._moved(lease, now)
         budget.streams += 1
         budget.reading += bytes_of(self._swarms[lease.task], lease.unread)
         budget.turn(lease.node).streams += 1

@@ -85,10 +85,25 @@ class LeaseDesk:
             for link in reversed(chain):
                 swarm = self._swarms[link.task]
                 member = swarm.members[link.node]
+                member.taken_back |= link.unread
                 self.asking.ask(swarm, member, member.asked + link.unread.bit_count())
                 self.book.end(link, now)
                 self.no_longer_alone(swarm, link.node)
                 revoked.append((link.node, LeaseRevoked(link.task, link.id)))
+        return revoked
+
+    def spare(self, swarm: Swarm, held: int, now: float) -> list[tuple[str, LeaseRevoked]]:
+        """A node says late that it holds `held`: leases on that are over, since they would read it a second time. One
+        that is being read goes on to its end where only part of it is held."""
+        if not (held := held & swarm.known & swarm.leased):
+            return []
+        revoked: list[tuple[str, LeaseRevoked]] = []
+        for lease in self.book.of_task(swarm.task):
+            if lease.unread & held and not (lease.active and lease.unread & ~held):
+                member = swarm.members[lease.node]
+                self.asking.ask(swarm, member, member.asked + lease.unread.bit_count())
+                self.book.end(lease, now)
+                revoked.append((lease.node, LeaseRevoked(lease.task, lease.id)))
         return revoked
 
     def read_alone(self, swarm: Swarm, node: str, now: float) -> None:
@@ -102,18 +117,20 @@ class LeaseDesk:
             self.asking.wake(swarm)
 
     def _stuck(self, lease: Lease, now: float) -> bool:
-        idle = now - lease.progressed
-        if not (lease.bytes or lease.counted) and idle < _NEVER_BEGUN * self._config.lease_timeout:
+        watched = [lease]
+        if not (lease.bytes or lease.counted) and now - lease.progressed < _NEVER_BEGUN * self._config.lease_timeout:
             # A node may have fewer readers than leases: while others of its leases move, this one waits for a reader.
-            idle = min(
-                idle, *(now - other.progressed for other in self.book.of_node(lease.node).values() if other.active)
-            )
-        if idle <= min(self._config.tail_timeout, self._config.lease_timeout):
+            watched += [other for other in self.book.of_node(lease.node).values() if other.active]
+        if min(now - one.progressed for one in watched) > self._config.lease_timeout:
+            return True
+        # A node that says nothing may read on all the same, and what it reads meanwhile would be read twice: it is to
+        # have said for long enough that nothing moves.
+        spoken = self._nodes[lease.node].spoken
+        if min(spoken - one.spoken for one in watched) <= self._config.tail_timeout:
             return False
         swarm = self._swarms[lease.task]
         nothing_else = not swarm.all & ~swarm.held & ~swarm.leased and len(swarm.members) > 1
-        awaited = nothing_else or swarm.trees is not None  # a root that stands still stops its whole tree
-        return awaited or idle > self._config.lease_timeout
+        return nothing_else or swarm.trees is not None  # a root that stands still stops its whole tree
 
     # --- granting --------------------------------------------------------------------------------------------------
 

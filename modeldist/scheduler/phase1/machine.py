@@ -26,6 +26,7 @@ from modeldist.scheduler.phase1.views import NodeView, TaskView
 from modeldist.scheduler.pieces import PieceLayout, PieceSet, piece_size_for
 
 _MAX_PIECES = 1 << 18
+_HEARD = 2.0  # seconds before a report that it speaks of; if the last one was longer ago, the node was not heard
 
 
 class Phase1:
@@ -70,6 +71,7 @@ class Phase1:
             told += self.node_lost(node, now)
             record.tasks, record.unconfirmed = before.tasks, dict(before.tasks)
             record.service = before.service  # its children are still counted there
+            record.spoken = before.spoken
             record.lease_rate, record.lease_bytes = before.lease_rate, before.lease_bytes
             self._presence.back(node, now)
         self._nodes[node] = record
@@ -177,6 +179,7 @@ class Phase1:
             # A lease granted earlier in this session may still be on its way, so a later join says nothing of leases.
             revoked = self._desk.adoption.settle(swarm, member, join.leases, now)
             told += [(node.name, instruction) for instruction in revoked]
+        told += self._desk.spare(swarm, have, now)
         if member.wants:
             if known := swarm.known_digests():
                 told.append((node.name, m.PieceDigests(join.task, known)))
@@ -236,15 +239,18 @@ class Phase1:
         fresh = node.load.accept(event.seq, event.load, now)
         if fresh:
             node.reported = now
+            node.spoken += min(interval, _HEARD)
+        told: m.Told = []
         for report in event.tasks:
             if report.task in node.tasks:
-                self._task_report(node, self._swarms[report.task], report, interval, now)
-        return []
+                told += self._task_report(node, self._swarms[report.task], report, interval, now)
+        return told
 
-    def _task_report(self, node: Node, swarm: Swarm, report: m.TaskReport, interval: float, now: float) -> None:
+    def _task_report(self, node: Node, swarm: Swarm, report: m.TaskReport, interval: float, now: float) -> m.Told:
         member = swarm.members[node.name]
+        told: m.Told = []
         if member.resetting:
-            return  # it speaks of pieces that are void; its next lease request shows that it knows
+            return told  # it speaks of pieces that are void; its next lease request shows that it knows
         for lease, total in report.lease_bytes.items():
             self._desk.book.progressed(node.name, lease, total, now)
         have = member.have if report.have is None else PieceSet.from_bytes(report.have).bits
@@ -252,9 +258,13 @@ class Phase1:
             if 0 <= digest.piece < swarm.layout.count:
                 have |= 1 << digest.piece
         if have != member.have:
+            held_before = swarm.held
             new = swarm.holds(member, have, now)
-            read = self._desk.book.verified(swarm, node.name, new, now)
+            # What nobody else had it can only have read itself, though its lease was taken back meanwhile.
+            late = new & member.taken_back & ~held_before
+            read = late | self._desk.book.verified(swarm, node.name, new, now)
             self._note_read(swarm, member, read, report.verified, now)
+            told += self._desk.spare(swarm, late, now)
             self._desk.asking.watch_dark(swarm)
         if report.verified and swarm.may_read(node.name, now):
             swarm.learn(report.verified, member.have, proven=False, now=now)
@@ -267,6 +277,7 @@ class Phase1:
         if member.wants and member.have == swarm.all:
             member.completed = now
             self._satisfied(swarm, member)
+        return told
 
     def _note_read(self, swarm: Swarm, member: Member, read: int, told: Iterable[m.PieceDigest], now: float) -> None:
         """The member read the pieces of the bitmap `read` under its leases; `told` are their digests, and others."""

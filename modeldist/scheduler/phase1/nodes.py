@@ -13,8 +13,9 @@ from modeldist.scheduler.phase1.service import Service
 @dataclass(slots=True)
 class Node:
     """`lease_rate`: bytes/s that one of its origin streams brought lately; `lease_bytes`: the size of its last lease.
-    `barred_until`: gets no leases before that, because the last ones failed or stood still. `absent`: it has no
-    session now. `unconfirmed`: tasks of an earlier session that it did not join again in this one."""
+    `barred_until`: gets no leases before that, because the last ones failed or stood still. `spoken`: seconds for which
+    it was heard, from report to report. `absent`: it has no session now. `unconfirmed`: tasks of a session before that
+    it did not join again in this one."""
 
     name: str
     address: str
@@ -24,6 +25,7 @@ class Node:
     joined: float
     tasks: dict[Digest, None] = field(default_factory=dict)
     reported: float | None = None
+    spoken: float = 0.0
     lease_rate: float | None = None
     lease_bytes: int = 0
     lease_failures: int = 0

@@ -57,7 +57,8 @@ class NodeSet:
 @dataclass(slots=True)
 class Member:
     """A node in a swarm. `have` is a bitmap; `asked`: pieces it would read from the origin; `granted`, `read`: bytes
-    leased to it and verified by it from there; `parents` as last told."""
+    leased to it and verified by it from there; `taken_back`: bitmap of what it was to read and was too slow with;
+    `parents` as last told."""
 
     node: str
     location: Location
@@ -68,6 +69,7 @@ class Member:
     have: int = 0
     asked: int = 0
     read: int = 0
+    taken_back: int = 0
     parents: tuple[str, ...] = ()
     children: dict[str, None] = field(default_factory=dict)
     told: float = float("-inf")

@@ -173,7 +173,8 @@ class World:
             case p2.ReadLease(task=task, lease=lease, start=start, count=count):
                 left = [piece for piece in range(start, start + count) if not agent.have[task] >> piece & 1]
                 agent.readings.append(Reading(task, lease, left))
-                assert len(agent.readings) <= self.phase2_config.origin_streams
+                moving = [one for one in agent.readings if PieceSet.of(one.left).bits & ~agent.have[one.task]]
+                assert len(moving) <= self.phase2_config.origin_streams  # the others are about to end
             case p2.StopLease(task=task, lease=lease):
                 if self.reading(agent, lease) is not None:
                     agent.readings = [reading for reading in agent.readings if reading.lease != lease]

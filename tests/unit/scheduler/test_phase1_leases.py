@@ -77,6 +77,12 @@ def held(control: Control) -> set[int]:
     return set(view.held)
 
 
+def read_from_origin(control: Control) -> int:
+    view = control.phase1.task(TASK, control.now)
+    assert view is not None
+    return view.origin_bytes
+
+
 def limits(**fields: object) -> Phase1Config:
     return Phase1Config(default_origin=OriginLimits(**fields), restart_grace=0.0)  # type: ignore[arg-type]
 
@@ -206,7 +212,9 @@ def test_a_lease_without_progress_is_revoked_and_granted_to_another() -> None:
     assert control.leased("a") == {lease.start}
     while leased := sorted(control.leased("b")):
         control.verified("b", *leased)
-    control.wait(5.0)
+    for _ in range(5):
+        control.report("a")
+        control.wait(1.0)
     assert m.LeaseRevoked(TASK, lease.lease) in control.heard("a", m.LeaseRevoked)
     assert lease.start in control.leased("b")
 
@@ -217,10 +225,75 @@ def test_a_lease_everybody_waits_for_is_taken_back_sooner() -> None:
         control.join(node, size=PIECE)
         control.ask(node, 1)
     holder = "a" if control.leased("a") else "b"
-    control.wait(4.5)
+    for _ in range(6):
+        control.report(holder)
+        control.wait(0.9)
     assert control.heard(holder, m.LeaseRevoked)
     control.wait(0.1)
     assert control.leased("ab".replace(holder, "")) == {0}
+
+
+def test_a_node_that_says_nothing_for_a_while_is_not_taken_to_stand_still() -> None:
+    """Its machine may be busy: what it reads meanwhile would be read twice."""
+    control = Control()
+    for node in "ab":
+        control.join(node, size=PIECE)
+        control.ask(node, 1)
+    holder = "a" if control.leased("a") else "b"
+    control.report(holder)
+    control.wait(9.5)
+    control.report(holder)
+    control.wait(0.1)
+    assert control.leased(holder) == {0}
+    control.verified(holder, 0)
+    assert not control.heard(holder, m.LeaseRevoked)
+    assert read_from_origin(control) == PIECE
+
+
+def test_a_node_that_says_nothing_for_long_loses_its_leases() -> None:
+    control = Control()
+    for node in "ab":
+        control.join(node, size=PIECE)
+        control.ask(node, 1)
+    holder = "a" if control.leased("a") else "b"
+    control.report(holder)
+    control.wait(10.5)
+    assert control.heard(holder, m.LeaseRevoked)
+
+
+def test_what_was_read_in_spite_of_all_is_not_read_by_another() -> None:
+    control = Control()
+    control.join("late", leases=(m.HeldLease(5, 0, 1),))
+    control.report("late")
+    control.wait(10.5)
+    assert control.heard("late", m.LeaseRevoked)
+    control.join("b", leases=(m.HeldLease(9, 0, 1),))
+    assert control.leased("b") == {0}
+    control.verified("late", 0)
+    assert control.heard("b", m.LeaseRevoked) == [m.LeaseRevoked(TASK, 9)]
+    assert control.heard("b", m.PieceDigests) == [m.PieceDigests(TASK, (m.PieceDigest(0, blake3_of(0)),))]
+    assert read_from_origin(control) == PIECE
+    control.ask("b", 1)
+    assert control.leased("b") and 0 not in control.leased("b")
+
+
+def test_a_lease_being_read_is_not_broken_off_for_a_part_of_it_but_one_that_waits_is() -> None:
+    control = Control()
+    control.join("late", leases=(m.HeldLease(5, 0, 1), m.HeldLease(6, 4, 1)))
+    control.report("late")
+    control.wait(10.5)
+    control.join("b", leases=(m.HeldLease(9, 0, 4), m.HeldLease(10, 4, 4, 9)))
+    control.verified("late", 0, 4)
+    assert control.heard("b", m.LeaseRevoked) == [m.LeaseRevoked(TASK, 10)]
+
+
+def test_what_a_node_brings_along_is_not_read_by_another() -> None:
+    control = Control()
+    control.join("b", leases=(m.HeldLease(9, 0, 2),))
+    assert control.leased("b") == {0, 1}
+    told = tuple(m.PieceDigest(piece, blake3_of(piece)) for piece in (0, 1))
+    control.join("late", have=b"\x03", digests=told)
+    assert control.heard("b", m.LeaseRevoked) == [m.LeaseRevoked(TASK, 9)]
 
 
 def test_a_failed_lease_is_granted_to_another_and_what_was_read_stays() -> None:
