@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import socket
 import ssl
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ from modelpack.oci.deadlines import TooSlow
 from modelpack.oci.retry import retry_after_seconds
 from modelpack.reference import Reference
 
+_REFUSALS = (errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH)
 TRANSIENT_STATUS = frozenset({500, 502, 503, 504})
 MAX_ERROR_BODY = 64 * 1024  # bytes read of an error answer
 
@@ -120,6 +123,8 @@ def connection_error(error: Exception, subject: Subject) -> RegistryError:
         )
     if isinstance(error, httpx2.TimeoutException):
         reason = "it did not answer in time"
+    elif refused := _refusal(error):
+        reason = os.strerror(refused)
     else:
         reason = _printable(str(error)) or type(error).__name__
     return RegistryUnavailable(
@@ -134,9 +139,14 @@ def may_pass(error: ModelPackError) -> bool:
         return True
     if isinstance(error, RegistryUnavailable):
         cause = error.__cause__
-        lasting = _caused_by(cause, ssl.SSLError) or _caused_by(cause, socket.gaierror, errno=socket.EAI_NONAME)
+        lasting = _caused_by(cause, ssl.SSLError) or _caused_by(cause, socket.gaierror, number=socket.EAI_NONAME)
         return not lasting
     return isinstance(error.__cause__, httpx2.TransportError)
+
+
+def is_refusal(error: ModelPackError) -> bool:
+    """Whether it was said at once that no connection is to be had: nothing listens there, or no way leads there."""
+    return isinstance(error, RegistryUnavailable) and _refusal(error.__cause__) != 0
 
 
 def _not_found(codes: set[str], subject: Subject) -> RegistryNotFound:
@@ -164,12 +174,17 @@ def _not_found(codes: set[str], subject: Subject) -> RegistryNotFound:
     )
 
 
-def _caused_by(error: BaseException | None, kind: type[BaseException], *, errno: int | None = None) -> bool:
+def _caused_by(error: BaseException | None, kind: type[BaseException], *, number: int | None = None) -> bool:
     while error is not None:
-        if isinstance(error, kind) and (errno is None or getattr(error, "errno", None) == errno):
+        if isinstance(error, kind) and (number is None or getattr(error, "errno", None) == number):
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def _refusal(error: BaseException | None) -> int:
+    """The errno of it; 0 where there is none."""
+    return next((number for number in _REFUSALS if _caused_by(error, OSError, number=number)), 0)
 
 
 def _printable(text: str) -> str:

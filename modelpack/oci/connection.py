@@ -10,7 +10,7 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx2
 
-from modelpack.errors import RegistryProtocolError, RegistryUnavailable
+from modelpack.errors import ModelPackError, RegistryProtocolError, RegistryUnavailable
 from modelpack.oci.addresses import Resolve, host_of, is_loopback
 from modelpack.oci.answers import (
     MAX_ERROR_BODY,
@@ -18,6 +18,7 @@ from modelpack.oci.answers import (
     Subject,
     connection_error,
     error_for,
+    is_refusal,
     may_pass,
 )
 from modelpack.oci.auth import Authenticator, Grant, Scopes
@@ -33,6 +34,7 @@ Body = Callable[[], AsyncIterator[bytes]]
 """Makes the body anew for each time it is sent; its length is in the request's Content-Length."""
 Response = httpx2.Response
 
+_KNOCKS = 3  # attempts at an address where nothing listens and nothing ever answered: it may be mistyped
 _NO_HTTP = (httpx2.RemoteProtocolError, httpx2.ReadError)  # what a server does that expects TLS
 _DRAIN = 5.0  # seconds for the small body of an answer that is of little use
 _HUB_HOST = "registry-1.docker.io"
@@ -71,6 +73,7 @@ class Connection:
         self.resolve = resolve
         self._plain_http = plain_http
         self._found_tls: set[str] = set()  # registries on loopback
+        self._met: set[str] = set()  # registries that have answered
         self.auth = Authenticator(credentials, self._fetch_token, resolve)
         try:
             self._http = httpx2.AsyncClient(
@@ -127,7 +130,7 @@ class Connection:
             async with self.open(ask) as response:
                 return response, await self._read(response, limit, ask.subject, ask.subject.registry)
 
-        return await self.retry.run(once, may_pass, within=self.retry.total)
+        return await self.retry.run(once, self._may_pass(ask.subject.registry), within=self.retry.total)
 
     async def peek(self, ask: Ask) -> Response:
         """The registry's own answer, redirects included in what may be expected, its body never read."""
@@ -136,11 +139,22 @@ class Connection:
             async with self.open(ask) as response:
                 return response
 
-        return await self.retry.run(once, may_pass, within=self.retry.total)
+        return await self.retry.run(once, self._may_pass(ask.subject.registry), within=self.retry.total)
 
     async def authorization(self, ask: Ask) -> Grant | None:
         """The grant that requests like this one are sent with, once one was answered."""
         return await self.auth.grant(self.base(ask.subject.registry), ask.subject, ask.scopes)
+
+    def _may_pass(self, registry: str) -> Callable[[ModelPackError], bool]:
+        """Judges the failures of one question. What has answered before and refuses now is restarting: it is waited for."""
+        refusals = 0
+
+        def judge(error: ModelPackError) -> bool:
+            nonlocal refusals
+            refusals += is_refusal(error)
+            return may_pass(error) and (refusals < _KNOCKS or registry in self._met)
+
+        return judge
 
     @contextlib.asynccontextmanager
     async def _final(self, ask: Ask) -> AsyncIterator[Response]:
@@ -162,6 +176,7 @@ class Connection:
                 base, trail, url = self._again_by_tls(ask)
                 continue
             try:
+                self._met.add(ask.subject.registry)
                 status = response.status_code
                 if status in ask.expect:
                     yield response
