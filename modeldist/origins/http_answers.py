@@ -56,12 +56,14 @@ class Source:
 
 
 class TryAgain(Exception):
-    """A failure that may pass. `error` is what it becomes when it does not; `after` in seconds, if the origin said."""
+    """A failure that may pass. `error` is what it becomes when it does not; `after` in seconds, if the origin said.
+    `stranger`: no connection is to be had where nothing has answered yet, so the address may be mistyped."""
 
-    def __init__(self, error: ModeldistError, after: float | None = None) -> None:
+    def __init__(self, error: ModeldistError, after: float | None = None, *, stranger: bool = False) -> None:
         super().__init__(str(error))
         self.error = error
         self.after = after
+        self.stranger = stranger
 
 
 def refusal(status: int, header: Header, source: Source, now: Callable[[], datetime]) -> Exception:

@@ -23,6 +23,7 @@ from modeldist.origins.prompt_response import PromptResponse
 from modeldist.origins.settings import HttpSettings
 from modeldist.socket_to_file import SocketToFile
 from modelpack.oci.addresses import Zone
+from modelpack.oci.unreachable import is_unknown_name, refusal
 
 _MAX_CONNECT_ANSWER = 16 << 10
 
@@ -53,6 +54,7 @@ class Dialer:
 
     def __init__(self, settings: HttpSettings) -> None:
         self.settings = settings
+        self._met: set[tuple[str, int]] = set()  # where a connection has been made
 
     @cached_property
     def tls(self) -> ssl.SSLContext:
@@ -92,7 +94,9 @@ class Dialer:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
             why = getattr(error, "strerror", None) or error
-            raise _unreachable(host, port, f"its name does not resolve ({why})") from error
+            lasting = isinstance(error, UnicodeError) or is_unknown_name(error)
+            meant = WillNotPass if lasting else OriginUnavailable
+            raise _unreachable(host, port, f"its name does not resolve ({why})", meant) from error
         permitted = _check_zones(host, (zone_of_name(str(info[4][0])) for info in found), allowed)
         failure: OSError | None = None
         for family, kind, protocol, _, address in found:
@@ -110,9 +114,12 @@ class Dialer:
                 failure = error
                 continue
             sock.settimeout(self.settings.stall_timeout)
+            self._met.add((host, port))
             return sock, zone
         assert failure is not None
-        raise _unreachable(host, port, str(failure.strerror or failure)) from failure
+        stranger = refusal(failure) and (host, port) not in self._met
+        meant = StrangerRefuses if stranger else OriginUnavailable
+        raise _unreachable(host, port, str(failure.strerror or failure), meant) from failure
 
     def _wrap(self, sock: socket.socket, endpoint: Endpoint) -> ssl.SSLSocket:
         try:
@@ -128,6 +135,10 @@ class Dialer:
 
 class WillNotPass(OriginUnavailable):
     """Trying again will not help."""
+
+
+class StrangerRefuses(OriginUnavailable):
+    """No connection is to be had where this process never had one."""
 
 
 class CertificateRefused(WillNotPass):
@@ -215,9 +226,11 @@ def _timeval(seconds: float) -> bytes:
     return struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
 
 
-def _unreachable(host: str, port: int, why: str) -> OriginUnavailable:
+def _unreachable(
+    host: str, port: int, why: str, kind: type[OriginUnavailable] = OriginUnavailable
+) -> OriginUnavailable:
     shown = f"[{host}]" if _is_ipv6(host) else host
-    return OriginUnavailable(
+    return kind(
         f"{shown}:{port} cannot be reached: {why}.", remedy="Check the name, the network and the proxy settings."
     )
 

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 from modeldist.errors import OriginProtocolError, OriginUnavailable
 from modeldist.origins.http_answers import TryAgain
 from modeldist.origins.http_body import BUFFER_SIZE, copy_body
-from modeldist.origins.http_dialing import Connection, Dialer, WillNotPass
+from modeldist.origins.http_dialing import Connection, Dialer, StrangerRefuses, WillNotPass
 from modeldist.origins.http_redirects import (
     MAX_REDIRECTS,
     REDIRECT_STATUSES,
@@ -151,7 +151,7 @@ class HttpSession:
         except WillNotPass:
             raise
         except OriginUnavailable as error:
-            raise TryAgain(error) from error
+            raise TryAgain(error, stranger=isinstance(error, StrangerRefuses)) from error
 
     def _put(self, endpoint: Endpoint, connection: Connection, keep: bool) -> None:
         if not keep:

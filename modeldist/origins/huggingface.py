@@ -26,7 +26,7 @@ from modeldist.origins.http_answers import Source, TryAgain
 from modeldist.origins.http_dialing import Dialer
 from modeldist.origins.hub_glance import HubGlance, Listed, glances, plain_token
 from modeldist.origins.identity import list_digest
-from modeldist.origins.patience import pause_before
+from modeldist.origins.patience import KNOCKS, pause_before
 from modeldist.origins.ranged_http import RangedHttp
 from modeldist.origins.safe_names import check_paths
 from modeldist.origins.settings import OriginSettings
@@ -51,6 +51,7 @@ class HuggingFaceOrigin:
         self._settings = settings
         self._dialer = dialer
         self.endpoint = (settings.hf_endpoint or os.environ.get("HF_ENDPOINT") or PUBLIC_ENDPOINT).rstrip("/")
+        self._met = False  # whether the hub has answered
 
     def matches(self, reference: str) -> bool:
         return reference.startswith("hf://")
@@ -139,11 +140,14 @@ class HuggingFaceOrigin:
         attempt, until = 0, time.monotonic() + self._settings.http.answer_patience
         while True:
             try:
-                return await self._once(reference, lambda: self._put(reference, repo, glance, question), seconds)
+                answer = await self._once(reference, lambda: self._put(reference, repo, glance, question), seconds)
+                self._met = True
+                return answer
             except TryAgain as again:
                 attempt += 1
                 pause = pause_before(attempt, again.after, self._settings.http, random.random())
-                if pause is None or (again.after is None and time.monotonic() + pause >= until):
+                mistyped = again.stranger and not self._met and attempt >= KNOCKS
+                if mistyped or pause is None or (again.after is None and time.monotonic() + pause >= until):
                     raise again.error from again
             await asyncio.sleep(pause)
 

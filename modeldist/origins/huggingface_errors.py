@@ -17,6 +17,7 @@ from modeldist.errors import (
     OriginUnavailable,
 )
 from modeldist.origins.http_answers import Source, TryAgain, refusal
+from modelpack.oci import unreachable
 
 
 def as_ours(error: Exception, reference: str, page: str, remedies: Mapping[int, str]) -> Exception:
@@ -32,12 +33,11 @@ def as_ours(error: Exception, reference: str, page: str, remedies: Mapping[int, 
     if isinstance(error, hub.HFValidationError):
         return InvalidReference(f"{reference}: {error}", remedy="Write hf://org/model@revision.")
     if isinstance(error, httpx2.TransportError | OSError) and not isinstance(error, hub.FileMetadataError):
-        return TryAgain(
-            OriginUnavailable(
-                f"{reference}: {page} cannot be reached: {error}.",
-                remedy="Check the network, the proxy settings and HF_ENDPOINT.",
-            )
+        away = OriginUnavailable(
+            f"{reference}: {page} cannot be reached: {error}.",
+            remedy="Check the network, the proxy settings and HF_ENDPOINT.",
         )
+        return away if unreachable.is_unknown_name(error) else TryAgain(away, stranger=unreachable.refusal(error) != 0)
     return OriginProtocolError(
         f"{reference}: {page} does not answer like a hub ({error}).", remedy="Check HF_ENDPOINT."
     )

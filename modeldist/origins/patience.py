@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from modeldist.origins.settings import HttpSettings
 
+KNOCKS = 3
+"""Times that a question is put to an address where no connection is to be had and none has been."""
+
 
 def pause_before(attempt: int, after: float | None, settings: HttpSettings, uniform: float) -> float | None:
     """Seconds before retry number `attempt` (from 1); None: give up.

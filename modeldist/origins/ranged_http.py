@@ -19,7 +19,7 @@ from modeldist.origins.http_answers import Source, TryAgain, body_length, ended_
 from modeldist.origins.http_body import BodyLost
 from modeldist.origins.http_dialing import Dialer
 from modeldist.origins.http_session import Answer, HttpSession
-from modeldist.origins.patience import pause_before
+from modeldist.origins.patience import KNOCKS, pause_before
 
 Locate = Callable[[bool], Source]
 _PROGRESS = 1 << 20  # bytes of an attempt that make the next failure the first again
@@ -78,7 +78,8 @@ class RangedHttp:
                 return ask()
             except TryAgain as again:
                 failures += 1
-                if again.after is None and self._clock() >= until:
+                late = again.after is None and self._clock() >= until
+                if late or (again.stranger and failures >= KNOCKS):
                     raise again.error from again
                 self._wait(again, failures, lambda _: None)
 

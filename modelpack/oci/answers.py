@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import socket
 import ssl
 from dataclasses import dataclass
 
@@ -23,9 +21,9 @@ from modelpack.errors import (
 )
 from modelpack.oci.deadlines import TooSlow
 from modelpack.oci.retry import retry_after_seconds
+from modelpack.oci.unreachable import caused_by, is_unknown_name, refusal
 from modelpack.reference import Reference
 
-_REFUSALS = (errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH)
 TRANSIENT_STATUS = frozenset({500, 502, 503, 504})
 MAX_ERROR_BODY = 64 * 1024  # bytes read of an error answer
 
@@ -111,7 +109,7 @@ def connection_error(error: Exception, subject: Subject) -> RegistryError:
             f"{registry} broke off in the middle of {subject} ({_printable(str(error))}).",
             remedy="Try again; if it repeats, the registry or a proxy before it is damaged.",
         )
-    if _caused_by(error, ssl.SSLCertVerificationError):
+    if caused_by(error, ssl.SSLCertVerificationError):
         return RegistryUnavailable(
             f"The certificate of {registry} cannot be verified ({_printable(str(error))}), asked for {subject}.",
             remedy="Set SSL_CERT_FILE to its authority's certificate, or correct the registry's name.",
@@ -123,7 +121,7 @@ def connection_error(error: Exception, subject: Subject) -> RegistryError:
         )
     if isinstance(error, httpx2.TimeoutException):
         reason = "it did not answer in time"
-    elif refused := _refusal(error):
+    elif refused := refusal(error):
         reason = os.strerror(refused)
     else:
         reason = _printable(str(error)) or type(error).__name__
@@ -139,14 +137,14 @@ def may_pass(error: ModelPackError) -> bool:
         return True
     if isinstance(error, RegistryUnavailable):
         cause = error.__cause__
-        lasting = _caused_by(cause, ssl.SSLError) or _caused_by(cause, socket.gaierror, number=socket.EAI_NONAME)
+        lasting = caused_by(cause, ssl.SSLError) or is_unknown_name(cause)
         return not lasting
     return isinstance(error.__cause__, httpx2.TransportError)
 
 
 def is_refusal(error: ModelPackError) -> bool:
     """Whether it was said at once that no connection is to be had: nothing listens there, or no way leads there."""
-    return isinstance(error, RegistryUnavailable) and _refusal(error.__cause__) != 0
+    return isinstance(error, RegistryUnavailable) and refusal(error.__cause__) != 0
 
 
 def _not_found(codes: set[str], subject: Subject) -> RegistryNotFound:
@@ -172,19 +170,6 @@ def _not_found(codes: set[str], subject: Subject) -> RegistryNotFound:
         else "Check the repository's name.",
         what=subject.what,
     )
-
-
-def _caused_by(error: BaseException | None, kind: type[BaseException], *, number: int | None = None) -> bool:
-    while error is not None:
-        if isinstance(error, kind) and (number is None or getattr(error, "errno", None) == number):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def _refusal(error: BaseException | None) -> int:
-    """The errno of it; 0 where there is none."""
-    return next((number for number in _REFUSALS if _caused_by(error, OSError, number=number)), 0)
 
 
 def _printable(text: str) -> str:

@@ -146,7 +146,7 @@ class Connection:
         return await self.auth.grant(self.base(ask.subject.registry), ask.subject, ask.scopes)
 
     def _may_pass(self, registry: str) -> Callable[[ModelPackError], bool]:
-        """Judges the failures of one question. What has answered before and refuses now is restarting: it is waited for."""
+        """Judges the failures of one question. A registry that has answered and refuses now is restarting."""
         refusals = 0
 
         def judge(error: ModelPackError) -> bool:

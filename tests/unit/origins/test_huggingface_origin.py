@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -20,7 +21,7 @@ from modeldist.errors import (
 )
 from modeldist.origins.huggingface import HuggingFaceOrigin
 from modeldist.origins.router import Origins
-from modeldist.origins.settings import OriginSettings
+from modeldist.origins.settings import HttpSettings, OriginSettings
 from tests.servers.hub import Hub
 from tests.servers.loopback_http import Exchange, Fault, LoopbackServer
 from tests.unit.origins.conformance import FILES, ReadRange
@@ -171,6 +172,20 @@ async def test_a_passing_failure_is_waited_out(hub: Hub) -> None:
     hub.fail(Fault(status=429, headers={"Retry-After": "0"}))
     hub.fail(Fault(status=503))
     assert (await origins_for(hub.url).resolve("hf://org/model")).files
+
+
+@pytest.mark.parametrize("away", ["refuses", "has no name"])
+async def test_a_hub_that_never_answered_is_not_asked_for_long(away: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_such_name(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    with LoopbackServer() as gone:
+        endpoint = gone.url
+    if away == "has no name":
+        monkeypatch.setattr(socket, "getaddrinfo", no_such_name)
+    for_ever = HttpSettings(retries=40, backoff=0.01, backoff_cap=600, answer_patience=3600)
+    with pytest.raises(OriginUnavailable, match="cannot be reached"):
+        await Origins(OriginSettings(hf_endpoint=endpoint, http=for_ever)).resolve("hf://org/model")
 
 
 async def test_offline_mode_is_respected(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

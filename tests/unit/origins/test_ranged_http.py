@@ -23,6 +23,7 @@ from modeldist.errors import (
 from modeldist.origins.http_answers import Source
 from modeldist.origins.http_dialing import Dialer
 from modeldist.origins.http_redirects import Endpoint, leads_to
+from modeldist.origins.patience import KNOCKS
 from modeldist.origins.ranged_http import RangedHttp
 from modeldist.origins.settings import HttpSettings
 from modelpack.oci.addresses import Zone
@@ -181,9 +182,27 @@ def test_an_origin_that_is_gone(reading: Reading) -> None:
     assert len(reading.slept) == QUICK.retries
 
 
+def test_a_question_where_nothing_ever_answered_is_not_put_for_long(reading: Reading) -> None:
+    with FaultyFiles({"a": BODY}) as gone:
+        there = Source(f"{gone.url}/a", "a", 10)
+    with pytest.raises(OriginUnavailable, match="refused"):
+        reading.http.head(there)
+    assert len(reading.slept) == KNOCKS - 1 < QUICK.retries
+
+
+def test_a_question_to_an_origin_that_is_restarting_is_put_again(reading: Reading) -> None:
+    with FaultyFiles({"a": BODY}) as gone:
+        there = Source(f"{gone.url}/a", "a", 10)
+        reading.http.head(there).close()
+    with pytest.raises(OriginUnavailable):
+        reading.http.head(there)
+    assert len(reading.slept) == QUICK.retries
+
+
 def test_a_name_that_does_not_resolve(reading: Reading) -> None:
     with pytest.raises(OriginUnavailable, match="does not resolve"):
         reading.read(Source("http://a..b/a", "a", 10))
+    assert reading.slept == []
 
 
 def test_a_silent_origin_is_given_up(files: FaultyFiles, tmp_path: Path) -> None:
