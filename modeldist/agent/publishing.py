@@ -1,7 +1,7 @@
 """Complete shards on their way into the store: proven, synced, named. Small ones go together.
 
-A shard of a few KiB costs less than handing it to a thread and back, and its sync less when its neighbours' pages are
-already being written: so those that are waiting are taken in one go.
+A shard of a few KiB costs less than handing it to a thread and back, and a wait for the disk serves many of them as
+well as one: so those that are waiting are taken in one go.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from contextlib import AsyncExitStack
 
 from modeldist.agent.node import Node
 from modeldist.agent.shard_fetch import ShardFetch
+from modeldist.agent.store import commit_all
+from modeldist.artifact import Digest
 from modeldist.errors import ModeldistError, PullFailed
 
 TOGETHER = 1 << 20  # bytes; larger shards are published one by one
@@ -63,16 +65,18 @@ class Publisher:
                 await self._settled(fetch, outcome)
 
     def _store(self, fetches: Sequence[ShardFetch]) -> list[ModeldistError | None]:
-        if len(fetches) > 1:
-            for fetch in fetches:
-                fetch.partial.start_writing()
-        return [self._store_one(fetch) for fetch in fetches]
-
-    def _store_one(self, fetch: ShardFetch) -> ModeldistError | None:
-        try:
+        for fetch in fetches:
             if fetch.from_peers:
                 fetch.partial.distrust()  # a peer that was given up may have written late
-            fetch.partial.commit()
+        outcomes = commit_all([fetch.partial for fetch in fetches])
+        return [self._stored(fetch, outcome) for fetch, outcome in zip(fetches, outcomes, strict=True)]
+
+    def _stored(self, fetch: ShardFetch, outcome: Digest | ModeldistError | OSError) -> ModeldistError | None:
+        if isinstance(outcome, ModeldistError):
+            return outcome
+        try:
+            if isinstance(outcome, OSError):
+                raise outcome
             self._node.store.keep_piece_digests(fetch.partial)
             fetch.partial.close()
         except ModeldistError as error:

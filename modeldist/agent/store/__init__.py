@@ -11,7 +11,7 @@ here blocks (asyncio callers use threads) and is safe between threads and betwee
     opening.py      how a Partial comes to be              directory.py             what the piece server may read
     records.py      artifacts, references, pins            live.py, locks.py        leases and reservations of processes
     hub.py          snapshots in the Hugging Face layout   linking.py, unpacking.py, trees.py    what they are made of
-    claims.py       disk for what is unpacked
+    claims.py       disk for what is unpacked              sync_many.py             one wait for many files
     collector.py    rm and gc                              withdrawal.py            taking snapshots out of a hub
     atomic.py       files whole or not at all              failures.py              errors for users
 """
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from modeldist.agent.store.collector import GcReport, Removed
     from modeldist.agent.store.failures import ShardLocked
     from modeldist.agent.store.live import Reservation
-    from modeldist.agent.store.partial import Partial
+    from modeldist.agent.store.partial import Partial, commit_all
     from modeldist.agent.store.records import StoredArtifact
     from modeldist.agent.store.store import Store
 
-__all__ = ["GcReport", "Partial", "Removed", "Reservation", "ShardLocked", "Store", "StoredArtifact"]
+__all__ = ["GcReport", "Partial", "Removed", "Reservation", "ShardLocked", "Store", "StoredArtifact", "commit_all"]
 
 _HOMES = {
     "GcReport": "collector",
@@ -39,6 +39,7 @@ _HOMES = {
     "ShardLocked": "failures",
     "Store": "store",
     "StoredArtifact": "records",
+    "commit_all": "partial",
 }
 
 

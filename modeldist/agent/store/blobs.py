@@ -21,13 +21,13 @@ _REMEMBERED = 100_000  # aliases, about 30 MB
 
 
 class Blobs:
-    """Thread-safe. `gate` excludes the collector for as long as it is held."""
+    """Thread-safe. `gate()` excludes the collector for as long as it is held."""
 
     def __init__(
         self, places: Places, gate: Callable[[], AbstractContextManager[object]], clock: Callable[[], float]
     ) -> None:
         self._places = places
-        self._gate = gate
+        self.gate = gate
         self._git: dict[Digest, Digest] = {}
         self._clock = clock
 
@@ -58,21 +58,55 @@ class Blobs:
         return path if os.path.isfile(path) else None  # noqa: PTH113 - hot: asked of every shard of every pull
 
     def adopt(self, source: Path, fd: int, content: Digest, aliases: Iterable[Digest]) -> None:
-        """Make `source`, open as `fd` and proven to be `content`, a blob. On return it survives a crash.
+        """Make `source`, open as `fd`, synced, and proven to be `content`, a blob. On return it survives a crash.
+        Under the gate.
 
         Order: data, then aliases, then the name. An alias without its blob means nothing, so a crash in between
         costs at most a look at the partial file again.
         """
-        os.fdatasync(fd)
+        durable = self._finish(fd, content, aliases)
+        target = self._places.blob(content)
+        if self._renewed(target):
+            source.unlink()
+            return
+        try:
+            source.rename(target)
+        except FileNotFoundError:
+            target.parent.mkdir(exist_ok=True)
+            source.rename(target)
+        if durable:
+            sync_directory(target.parent)
+            sync_directory(target.parent.parent)  # the folder may have come with a small blob
+
+    def adopt_nameless(self, fd: int, content: Digest, aliases: Iterable[Digest]) -> bool:
+        """As `adopt`, of a small file without a name. False where it cannot be given one: without /proc, or where hard
+        links are restricted."""
+        self._finish(fd, content, aliases)
+        target = self._places.blob(content)
+        try:
+            _give_name(fd, target)
+        except FileNotFoundError:
+            target.parent.mkdir(exist_ok=True)
+            try:
+                _give_name(fd, target)
+            except OSError:
+                return False
+        except FileExistsError:
+            return self._renewed(target)
+        except OSError:
+            return False
+        return True
+
+    def _finish(self, fd: int, content: Digest, aliases: Iterable[Digest]) -> bool:
+        """All but the name; whether that is worth a sync."""
         os.fchmod(fd, _READ_ONLY)
         now = self._clock()
         os.utime(fd, (now, now))
         durable = os.fstat(fd).st_size > SMALL
-        with self._gate():  # the collector must not meet the alias before its blob
-            for alias in aliases:
-                if algorithm(alias) != "sha256":
-                    self._write_alias(alias, content, durable=durable)
-            self._publish(source, content, durable=durable)
+        for alias in aliases:
+            if algorithm(alias) != "sha256":
+                self._write_alias(alias, content, durable=durable)
+        return durable
 
     def _write_alias(self, digest: Digest, content: Digest, *, durable: bool) -> None:
         write_atomically(self._places.alias(digest), content.encode(), tmp=self._places.tmp, durable=durable)
@@ -108,25 +142,13 @@ class Blobs:
             fd = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             try:
                 content = write(fd)
-                self.adopt(scratch, fd, content, ())
+                os.fdatasync(fd)
+                with self.gate():
+                    self.adopt(scratch, fd, content, ())
             finally:
                 os.close(fd)
                 scratch.unlink(missing_ok=True)
             return content
-
-    def _publish(self, source: Path, content: Digest, *, durable: bool) -> None:
-        target = self._places.blob(content)
-        if self._renewed(target):
-            source.unlink()
-            return
-        try:
-            source.rename(target)
-        except FileNotFoundError:
-            target.parent.mkdir(exist_ok=True)
-            source.rename(target)
-        if durable:
-            sync_directory(target.parent)
-            sync_directory(target.parent.parent)  # the folder may have come with a small blob
 
     def _renewed(self, blob: Path) -> bool:
         """Whether the blob is there already: then it is kept, because hard links point to it, and counts as new."""
@@ -157,6 +179,11 @@ class Blobs:
             return path.stat().st_size
         except FileNotFoundError:
             return None
+
+
+def _give_name(fd: int, path: Path) -> None:
+    # A directory's descriptor, which an absolute path makes no use of, is what has Python follow the link.
+    os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd, follow_symlinks=True)
 
 
 def _children(folder: Path) -> list[Path]:

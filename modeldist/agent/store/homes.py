@@ -42,7 +42,7 @@ class Home(Protocol):
         """Another descriptor of the file open as `fd`."""
 
     def adopt(self, blobs: Blobs, fd: int, content: Digest, aliases: Iterable[Digest]) -> None:
-        """Make the file a blob; then there is nothing here any more."""
+        """Make the file, which is synced, a blob, under the blobs' gate; then there is nothing here any more."""
 
     def leave(self) -> None:
         """Remove what is here and let others in."""
@@ -102,14 +102,8 @@ class Nameless:
         return os.open(f"/proc/self/fd/{fd}", how)
 
     def adopt(self, blobs: Blobs, fd: int, content: Digest, aliases: Iterable[Digest]) -> None:
-        named = temporary(self._tmp)
-        try:
-            if _give_name(fd, named):
-                blobs.adopt(named, fd, content, aliases)
-            else:
-                _adopt_copy(blobs, named, fd, content, aliases)
-        finally:
-            named.unlink(missing_ok=True)
+        if not blobs.adopt_nameless(fd, content, aliases):
+            _adopt_copy(blobs, temporary(self._tmp), fd, content, aliases)
         self.leave()
 
     def leave(self) -> None:
@@ -133,24 +127,16 @@ def nameless_file(folder: Path, size: int) -> int | None:
     return fd
 
 
-def _give_name(fd: int, path: Path) -> bool:
-    """False where that cannot be: without /proc, or where hard links are restricted."""
-    try:
-        # A directory's descriptor, which an absolute path makes no use of, is what has Python follow the link.
-        os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd, follow_symlinks=True)
-    except OSError:
-        return False
-    return True
-
-
 def _adopt_copy(blobs: Blobs, path: Path, fd: int, content: Digest, aliases: Iterable[Digest]) -> None:
     copy = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         for chunk in chunks(fd, 0, os.fstat(fd).st_size):
             write_all(copy, chunk)
+        os.fdatasync(copy)
         blobs.adopt(path, copy, content, aliases)
     finally:
         os.close(copy)
+        path.unlink(missing_ok=True)
 
 
 def leave(folder: Path, held: FileLock) -> None:

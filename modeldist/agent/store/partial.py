@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,9 +21,10 @@ from modeldist.agent.store.follower import Follower
 from modeldist.agent.store.homes import Home
 from modeldist.agent.store.journal import Header
 from modeldist.agent.store.recheck import covered, hash_pieces
-from modeldist.agent.store.write_behind import WriteBehind, start_writing
+from modeldist.agent.store.sync_many import sync_all
+from modeldist.agent.store.write_behind import WriteBehind
 from modeldist.artifact import Digest, algorithm
-from modeldist.errors import IntegrityError, StorageError
+from modeldist.errors import IntegrityError, ModeldistError, StorageError
 from modeldist.scheduler.pieces import PieceLayout, PieceSet
 
 OnVerified = Callable[[PieceSet], None]
@@ -54,7 +55,7 @@ class Partial:
         self.fd = fd
         self._home = home
         self._follower = follower
-        self._blobs = blobs
+        self.blobs = blobs
         self._tell = tell
         self._on_close = on_close
         self._allocation = allocation
@@ -204,28 +205,36 @@ class Partial:
 
     # --- how it ends ---
 
-    def start_writing(self) -> None:
-        """Let the disk begin with what is in the file: the sync in commit() then waits for less."""
-        with suppress(StorageError), self._reading():
-            start_writing(self.fd)
-
     def commit(self) -> Digest:
         """All pieces are there: prove the whole, make it a blob and return its sha256 digest.
 
         Afterwards `fd` can only be read and the shard is no longer locked; close() is still due. Raises
         IntegrityError when the content is not what the digest says (all pieces are forgotten then), StorageError.
         """
+        for outcome in commit_all((self,)):
+            if isinstance(outcome, BaseException):
+                raise outcome
+            return outcome
+        raise AssertionError("one shard, one outcome")
+
+    def committing(self) -> Generator[int, OSError | None, Digest]:
+        """commit() in two halves: yields `fd` once the whole is proven, wants to hear of its sync, and publishes. The
+        second half runs under the blobs' gate."""
         with self._committing, self._reading():
-            if self._committed is not None:
-                return self._committed
-            if self._have != self.layout.all:
-                missing = self.layout.count - len(self._have)
-                raise StorageError(f"{self.digest} lacks {missing} of {self.layout.count} pieces.")
-            with naming("finish a shard", self.path):
-                self._committed = self._prove_and_publish()
+            if self._committed is None:
+                if self._have != self.layout.all:
+                    missing = self.layout.count - len(self._have)
+                    raise StorageError(f"{self.digest} lacks {missing} of {self.layout.count} pieces.")
+                with naming("finish a shard", self.path):
+                    found = self._prove()
+                    if (failed := (yield self.fd)) is not None:
+                        raise failed
+                    self._home.adopt(self.blobs, self.fd, found["sha256"], {*found.values(), self.digest})
+                self._committed = found["sha256"]
             return self._committed
 
-    def _prove_and_publish(self) -> Digest:
+    def _prove(self) -> dict[str, Digest]:
+        """The digests by algorithm."""
         self._stop_allocating()
         self._reopen(os.O_RDONLY)
         found = self._follower.finish()
@@ -237,8 +246,7 @@ class Partial:
                 f"The content fetched for {self.digest} is {actual}.",
                 remedy="Pull again; if it repeats, the origin or a peer holds a damaged copy.",
             )
-        self._home.adopt(self._blobs, self.fd, found["sha256"], {*found.values(), self.digest})
-        return found["sha256"]
+        return found
 
     def close(self) -> None:
         """Keep what is verified for the next begin(), where its home lasts; without such pieces it is discarded."""
@@ -300,3 +308,31 @@ class Partial:
     def _check_open(self) -> None:
         if self._closed:
             raise StorageError(f"{self.digest} is no longer open here.")
+
+
+def commit_all(partials: Sequence[Partial]) -> list[Digest | ModeldistError | OSError]:
+    """commit() of several, which wait for the disk once: what it gave or raised, for each."""
+    outcomes: dict[int, Digest | ModeldistError | OSError] = {}
+    proven: list[tuple[int, Generator[int, OSError | None, Digest], int]] = []
+
+    def go_on(index: int, steps: Generator[int, OSError | None, Digest], synced: OSError | None) -> int | None:
+        try:
+            return steps.send(synced)
+        except StopIteration as end:
+            outcomes[index] = end.value
+        except (ModeldistError, OSError) as error:
+            outcomes[index] = error
+        return None
+
+    with ExitStack() as stack:
+        for index, partial in enumerate(partials):
+            steps = partial.committing()
+            stack.callback(steps.close)
+            if (fd := go_on(index, steps, None)) is not None:
+                proven.append((index, steps, fd))
+        synced = sync_all([fd for _, _, fd in proven])
+        if proven:
+            with partials[0].blobs.gate():  # the collector must not meet an alias before its blob
+                for (index, steps, _), failed in zip(proven, synced, strict=True):
+                    go_on(index, steps, failed)
+    return [outcomes[index] for index in range(len(partials))]

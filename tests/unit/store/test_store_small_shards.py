@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -9,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from modeldist.agent.store import ShardLocked, Store
+from modeldist.agent.store import ShardLocked, Store, commit_all
 from modeldist.agent.store.range_locks import RangeLocks
+from modeldist.agent.store.sync_many import sync_all
+from modeldist.errors import IntegrityError
 from tests.integration.store.made_models import KIB, content, digest_of, receive, shard_of
 
 DATA = content(8 * KIB)
@@ -26,7 +29,6 @@ def test_it_has_no_name_until_it_is_a_read_only_blob(store: Store) -> None:
     with store.begin(SHARD, PIECE) as partial:
         receive(partial, DATA)
         assert left_behind(store) == []
-        partial.start_writing()
         assert partial.commit() == SHARD.digest
     path = store.path(SHARD.digest)
     assert path is not None
@@ -41,6 +43,51 @@ def test_a_late_write_cannot_reach_the_blob(store: Store) -> None:
         partial.commit()
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.pwrite(partial.fd, b"late", 0)
+
+
+def test_many_are_published_together_and_a_wrong_one_among_them_is_not(store: Store) -> None:
+    contents = [content(size) for size in (1, 8 * KIB, 9 * KIB, 10 * KIB)]
+    partials = [store.begin(shard_of(data), PIECE) for data in contents]
+    try:
+        for partial, data in zip(partials, contents, strict=True):
+            receive(partial, data)
+        os.pwrite(partials[2].fd, b"other", 0)
+        outcomes = commit_all(partials)
+        assert isinstance(outcomes[2], IntegrityError)
+        for index in (0, 1, 3):
+            assert outcomes[index] == digest_of(contents[index])
+            path = store.path(digest_of(contents[index]))
+            assert path is not None and path.read_bytes() == contents[index]
+        assert not store.has(digest_of(contents[2])) and not partials[2].have()
+    finally:
+        for partial in partials:
+            partial.close()
+    assert left_behind(store) == []
+
+
+def test_what_is_in_the_store_already_is_not_published_twice(store: Store) -> None:
+    with store.begin(SHARD, PIECE) as partial:
+        receive(partial, DATA)
+        blob = store.root / "blobs" / "sha256" / SHARD.digest[7:9] / SHARD.digest[7:]
+        blob.parent.mkdir()
+        blob.write_bytes(DATA)
+        before = blob.stat().st_ino
+        assert partial.commit() == SHARD.digest
+        assert blob.stat().st_ino == before
+    assert left_behind(store) == []
+
+
+def test_each_file_hears_of_its_own_sync(tmp_path: Path) -> None:
+    source, sink = os.pipe()  # which cannot be synced
+    fds = [os.open(tmp_path / str(index), os.O_RDWR | os.O_CREAT) for index in range(600)]
+    try:
+        found = sync_all([*fds[:300], sink, *fds[300:]])
+        assert found[:300] + found[301:] == [None] * 600
+        assert isinstance(found[300], OSError) and found[300].errno == errno.EINVAL
+        assert sync_all([]) == []
+    finally:
+        for fd in (source, sink, *fds):
+            os.close(fd)
 
 
 def test_closed_before_its_end_it_is_gone(store: Store) -> None:
