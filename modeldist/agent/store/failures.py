@@ -42,9 +42,10 @@ def failure(error: OSError, action: str, path: Path) -> StorageError:
     if error.errno in _FORBIDDEN:
         return StoreNotWritable(message, remedy="Choose a directory this user may write as the store's root.")
     if error.errno in _IN_THE_WAY:
-        there = error.filename2 or error.filename or path
+        there = Path(os.fsdecode(error.filename2 or error.filename or path))
+        there = next((place for place in (there, *there.parents) if os.path.lexists(place)), there)
         return StoreNotWritable(
-            f"Cannot {action} at {path}: {os.fsdecode(there)} is in the way ({said}).",
+            f"Cannot {action} at {path}: {there} is in the way ({said}).",
             remedy="Move that away, or choose another directory as the store's root.",
         )
     if error.errno == errno.EFBIG:

@@ -42,6 +42,7 @@ def build(
     Example:
       modeldist build ./my-model -t registry.example/org/model:v1
     """
+    from modeldist.agent.store.failures import naming
     from modeldist.cli.layouts import layout_path, reference
     from modelpack.build import build as build_into
     from modelpack.layout import OciLayout
@@ -49,9 +50,11 @@ def build(
     ref = reference(tag, registry) if tag else None
     path = layout_path(output, store)
     talk = attended() and not quiet
+    with naming("make a layout", path):
+        layout = OciLayout.create(path)
     built = build_into(
         directory,
-        OciLayout.create(path),
+        layout,
         ref=str(ref) if ref else "",
         on_file=(lambda name, size: say(clean(f"  {name}  {units.size(size)}"))) if talk else None,
     )

@@ -113,6 +113,8 @@ def test_an_empty_store_is_not_made_by_looking(environment: dict[str, str], tmp_
         (["pin", "org/model"], 4, "org/model"),
         (["push", "org/model"], 4, "layout"),
         (["build", "no-such-directory"], 19, "no-such-directory"),
+        (["build", ".", "-o", "config.json/layout"], 14, "config.json is in the way"),
+        (["build", ".", "--store", "/proc/nowhere"], 12, "/proc/nowhere"),
         (["inspect", "--raw", "."], 19, "no manifest"),
         (["preheat", "org/model", "--all"], 2, "--server"),
         (["preheat", "org/model", "--server", "https://control:7420"], 2, "Which nodes"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Iterator
 from typing import TypeVar
 
@@ -48,6 +50,20 @@ def test_errors_of_modelpack(cls: type[theirs.ModelPackError]) -> None:
     result = run(cls("org/model is odd.", remedy="Do this."))
     assert 2 <= result.exit_code <= 19
     assert result.stderr == "modeldist: org/model is odd. Do this.\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "cls"),
+    [
+        (errno.ENOSPC, errors.NotEnoughSpace),
+        (errno.EACCES, errors.StoreNotWritable),
+        (errno.EIO, errors.StorageError),
+    ],
+)
+def test_errors_of_files(number: int, cls: type[errors.ModeldistError]) -> None:
+    result = run(OSError(number, os.strerror(number), "/models/a", None, "/layout/b"))
+    assert result.exit_code == cls.exit_code
+    assert result.stderr.startswith(f"modeldist: /layout/b: {os.strerror(number)}. ")
 
 
 def test_json_gets_the_error_on_stdout_too() -> None:
