@@ -44,6 +44,7 @@ from modeldist.session.messages import PROTOCOL, FromControl, Hello, Inventory, 
 from modeldist.transfer.base import PieceServer, Transport
 
 TICK = 0.1  # seconds between phase 2's ticks
+SMALL_LEASES = 64  # read in a row; enough for a thread not to wait for the loop
 RENEW = 1200.0  # seconds between re-joins of open tasks, which renew their capabilities (valid an hour)
 
 
@@ -74,7 +75,11 @@ class Engine:
         self._clock = clock
         rng = rng or random.Random()
         self._instance = secrets.token_hex(16)
-        limits = Phase2Config(origin_streams=self.config.origin_streams, download_rate=self.config.download_rate)
+        limits = Phase2Config(
+            origin_streams=self.config.origin_streams,
+            small_leases=SMALL_LEASES,
+            download_rate=self.config.download_rate,
+        )
         self._phase2 = Phase2(limits, rng)
         self._events: deque[p2.Event] = deque()
         self._applying = False

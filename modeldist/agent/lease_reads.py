@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial as bind
 
 from modeldist.agent.node import Node
@@ -105,10 +105,13 @@ class LeaseReads:
             )
             return
         fetch.partial.add(piece, found)
-        self._node.loop.post(bind(self._verified, fetch, piece, found))
+        if read.small:
+            read.proven.append(PieceDigest(piece, found))
+        else:
+            self._node.loop.post(bind(self._verified, fetch, piece, found))
 
-    def _end(self, read: LeaseRead) -> None:
-        self._node.loop.post(bind(self._ended, read))
+    def _end(self, reads: Sequence[LeaseRead]) -> None:
+        self._node.loop.post(bind(self._all_ended, reads))
 
     # --- loop thread ---
 
@@ -121,6 +124,12 @@ class LeaseReads:
         fetch.have_changed = True
         self._report_soon()
         self._node.apply(PieceVerified(fetch.shard.digest, piece))
+
+    def _all_ended(self, reads: Sequence[LeaseRead]) -> None:
+        for read in reads:
+            for proven in read.proven:
+                self._verified(read.fetch, proven.piece, proven.blake3)
+            self._ended(read)
 
     def _ended(self, read: LeaseRead) -> None:
         fetch, task = read.fetch, read.fetch.shard.digest

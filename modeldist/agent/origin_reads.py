@@ -5,17 +5,19 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from modeldist.agent.shard_fetch import ShardFetch
+from modeldist.agent.small_reads import SmallReads
 from modeldist.agent.store.failures import disk_failure
 from modeldist.agent.verify import Verifier
 from modeldist.artifact import Artifact, Digest
 from modeldist.errors import ModeldistError
 from modeldist.origins.base import RangeReader
+from modeldist.scheduler.messages import PieceDigest
 from modeldist.scheduler.phase2.messages import SMALL_SHARD
 from modeldist.scheduler.pieces import PieceSet
 from modeldist.transfer.rate_limit import RateLimit
@@ -45,6 +47,8 @@ class LeaseRead:
     stopped: bool = False
     waiting: bool = False  # for bytes, or to try again
     error: ModeldistError | None = None
+    small: bool = False  # told of with others at its end, its pieces too
+    proven: list[PieceDigest] = field(default_factory=list)  # of a small one
     checks: list[Future[None]] = field(default_factory=list)
 
 
@@ -53,12 +57,12 @@ class LeaseCallbacks:
     """Called from reading and hashing threads."""
 
     on_piece: Callable[[LeaseRead, int], None]  # all bytes of a piece are in the file; runs in a verify thread
-    on_end: Callable[[LeaseRead], None]
+    on_end: Callable[[Sequence[LeaseRead]], None]
 
 
 class OriginReads:
-    """Runs lease reads on `streams` threads, and as many for those of small shards; keeps connections to the origin
-    open between leases.
+    """Runs lease reads on `streams` threads, and up to as many for those of small shards; keeps connections to the
+    origin open between leases.
 
     `enough`: bytes/s of a stream beside which no other is opened. From there on it is this machine that is busy, not
     the link: several streams wait for the lock of one file, and bring its bytes out of the order that its digest needs.
@@ -88,12 +92,16 @@ class OriginReads:
         self._one: LeaseRead | None = None  # whose speed decides about the others
         self._one_since = 0.0
         self._held_back: deque[LeaseRead] = deque()
+        self._small = SmallReads(self._pool, streams, self._read, callbacks.on_end, clock)
 
     def start(self, fetch: ShardFetch, lease: int, pieces: PieceSet) -> LeaseRead:
-        read = LeaseRead(fetch, lease, pieces)
+        read = LeaseRead(fetch, lease, pieces, small=fetch.shard.size <= SMALL_SHARD)
         self._running[(fetch.shard.digest, lease)] = read
+        if read.small:
+            self._small.add(read)
+            return read
         with self._lock:
-            if self._enough is None or fetch.shard.size <= SMALL_SHARD:
+            if self._enough is None:
                 self._pool.submit(self._run, read)
             else:
                 self._held_back.append(read)
@@ -103,6 +111,7 @@ class OriginReads:
 
     def tick(self) -> None:
         """Some time has passed: let those that wait begin where one stream is not fast."""
+        self._small.tick()
         with self._lock:
             now = self._clock()
             if self._one is None or self._enough is None or now - self._one_since < _LOOKED_AT:
@@ -170,6 +179,10 @@ class OriginReads:
     # --- in the reading thread ---
 
     def _run(self, read: LeaseRead) -> None:
+        self._read(read)
+        self._callbacks.on_end((read,))
+
+    def _read(self, read: LeaseRead) -> None:
         try:
             reader = self._acquire(read.fetch.artifact)
             try:
@@ -191,7 +204,6 @@ class OriginReads:
             if read is self._one:
                 self._next_one()
         self._await_checks(read)
-        self._callbacks.on_end(read)
 
     @staticmethod
     def _await_checks(read: LeaseRead) -> None:

@@ -11,6 +11,8 @@ MIB = 1 << 20
 class Phase2Config:
     """Sizes in bytes, times in seconds.
 
+    `small_leases`: how many leases of small shards are handed to the reader at a time, which reads them in a row (None:
+    as many as there are streams).
     `window`: as many bytes are requested ahead as the measured goodput delivers in this time, overall and per parent.
     `download_rate`: bytes/s that peers and origin together may bring (None: no limit). Peers are asked for what the
     origin leaves of it.
@@ -25,6 +27,7 @@ class Phase2Config:
     """
 
     origin_streams: int = 8
+    small_leases: int | None = None
     window: float = 0.5
     min_pieces_in_flight: int = 16
     max_in_flight: int = 1024 * MIB

@@ -32,7 +32,7 @@ class Phase2:
         self._rng = rng
         self._tasks: dict[Digest, Fetch] = {}
         self._links: dict[str, ParentLink] = {}
-        self._reading = Reading(config.origin_streams)
+        self._reading = Reading(config.origin_streams, config.small_leases)
         self._out: list[m.Instruction] = []
         self._requests = Requests(config, rng, self._tasks, self._links, self._out)
         self._next_rounds = 0.0

@@ -22,11 +22,11 @@ class HeldLease:
 
 
 class Reading:
-    """At most `streams` leases are read at a time, and as many of small shards beside them, which cost round trips and
-    interpreter time where the others cost bytes. A lease that follows another waits for that one's end."""
+    """At most `streams` leases are read at a time, and `small` (as many) of small shards beside them, which cost round
+    trips and interpreter time where the others cost bytes. A lease that follows another waits for that one's end."""
 
-    def __init__(self, streams: int) -> None:
-        self._streams = streams
+    def __init__(self, streams: int, small: int | None = None) -> None:
+        self._most = {False: streams, True: small or streams}
         self._held: dict[Digest, dict[int, HeldLease]] = {}
         self._live: set[int] = set()
         # By whether the shards are small: leases that wait, oldest first, and how many are read.
@@ -55,7 +55,7 @@ class Reading:
     def start(self) -> Iterator[LeaseArrived]:
         """Leases to begin reading now, oldest first."""
         for small, waiting in self._waiting.items():
-            free = self._streams - self._reading[small]
+            free = self._most[small] - self._reading[small]
             ready = (lease for lease, held in waiting.items() if held.arrived.after not in self._live)
             for lease in list(islice(ready, max(0, free))):
                 held = waiting.pop(lease)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -64,8 +64,9 @@ class Reads:
         callbacks = LeaseCallbacks(lambda read, piece: None, self._ended)
         self.reads = OriginReads(self.origin, self.verifier, 4, callbacks, enough=enough, clock=lambda: self.now)
 
-    def _ended(self, read: LeaseRead) -> None:
-        self.ended.put(read.lease)
+    def _ended(self, reads: Sequence[LeaseRead]) -> None:
+        for read in reads:
+            self.ended.put(read.lease)
 
     def start(self, *leases: int) -> None:
         for lease in leases:
