@@ -167,9 +167,9 @@ class Engine:
         match instruction:
             case p2.Subscribe(task, node):
                 self._parents.subscribe(node, task, fetch.capability)
-            case p2.FetchFromPeer(_, piece, node):
+            case p2.FetchFromPeer(_, piece, node, awaited):
                 fetch.from_peers = True
-                self._peer_fetches.start(fetch, piece, node)
+                self._peer_fetches.start(fetch, piece, node, awaited=awaited)
             case p2.ReadLease(_, lease, start, count):
                 self._leases.start(fetch, lease, start, count)
             case p2.TaskComplete():

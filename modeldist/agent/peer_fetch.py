@@ -46,6 +46,7 @@ class _Request:
     length: int
     scratch: int | None  # a file descriptor, when the piece may not be written in place
     along: Hash | None  # None where the whole shard's digest proves the piece
+    awaited: bool  # by others, from this node
 
 
 class PeerFetches:
@@ -70,7 +71,7 @@ class PeerFetches:
         self._moves: set[asyncio.Task[None]] = set()
         self.bytes_in_flight = 0
 
-    def start(self, fetch: ShardFetch, piece: int, node: str) -> None:
+    def start(self, fetch: ShardFetch, piece: int, node: str, *, awaited: bool) -> None:
         if piece in fetch.partial.have():
             self._apply(PieceVerified(fetch.shard.digest, piece))
             return
@@ -82,7 +83,7 @@ class PeerFetches:
             self._apply(PieceBusy(fetch.shard.digest, piece, node, NO_SCRATCH))
             return
         along = None if fetch.self_proving else piece_hash()
-        request = _Request(fetch, piece, node, length, scratch, along)
+        request = _Request(fetch, piece, node, length, scratch, along, awaited)
         into = Into(fetch.partial.fd, start, along) if scratch is None else Into(scratch, 0, along)
         fetch.hold()
         fetch.tally(node).began(self._clock())
@@ -126,7 +127,7 @@ class PeerFetches:
         StorageError, OSError."""
         good = self._hash_that_is_right(request) if hashed else self._read_again(request)
         if good is not None and request.scratch is None:
-            request.fetch.partial.add(request.piece, good)
+            request.fetch.partial.add(request.piece, good, awaited=request.awaited)
         return good
 
     @staticmethod
@@ -207,7 +208,7 @@ class PeerFetches:
         offset = partial.layout.offset(request.piece)
         while done < request.length:
             done += os.copy_file_range(request.scratch, partial.fd, request.length - done, done, offset + done)
-        partial.add(request.piece, good)
+        partial.add(request.piece, good, awaited=request.awaited)
 
     def _verified(self, request: _Request) -> None:
         fetch = request.fetch

@@ -44,6 +44,8 @@ class SimulatedNode:
         self.wasted_bytes = 0
         self._incomplete = set() if spec.holds else set(self.wanted)
         self._subscribers: dict[Digest, dict[str, None]] = {}
+        self._awaited: set[tuple[Digest, int]] = set()  # pieces being fetched that others wait to have from here
+        self._news: dict[Digest, int] = {}  # to be told at leisure
         self._connected: set[str] = set()
         self._changed: dict[Digest, None] = {}
         self._parents: dict[tuple[Digest, str], list[float]] = {}  # bytes and seconds since the report
@@ -146,7 +148,9 @@ class SimulatedNode:
                 self._at(node, latency, lambda parent: parent.subscribe(task, self))
             case p2.Unsubscribe(task=task, node=node):
                 self._at(node, latency, lambda parent: parent.unsubscribe(task, self.name))
-            case p2.FetchFromPeer(task=task, piece=piece, node=node):
+            case p2.FetchFromPeer(task=task, piece=piece, node=node, awaited=awaited):
+                if awaited:
+                    self._awaited.add((task, piece))
                 sent = self.world.clock.now
                 if not self._waiting.get(node):
                     self._waiting[node] = 0
@@ -232,15 +236,26 @@ class SimulatedNode:
         self._waiting[node] -= 1
         self._waiting_since[node] = self.world.clock.now
 
-    def verified(self, task: Digest, piece: int) -> None:
+    def verified(self, task: Digest, piece: int, *, from_origin: bool = False) -> None:
         if not self.alive or self.have[task] >> piece & 1:
             return
         self.have[task] |= 1 << piece
         self._changed[task] = None
-        if children := self._subscribers.get(task):
-            has = p2.ParentHas(task, self.name, PieceSet(1 << piece))
-            self.world.clock.after(self.world.scenario.latency, lambda: self._tell(list(children), has))
+        awaited = from_origin or (task, piece) in self._awaited
+        self._awaited.discard((task, piece))
+        if not self._news.get(task) and not awaited:
+            self.world.clock.after(self.world.scenario.leisure, lambda: self._tell_news(task))
+        self._news[task] = self._news.get(task, 0) | 1 << piece
+        if awaited:
+            self._tell_news(task)
         self.event(p2.PieceVerified(task, piece))
+
+    def _tell_news(self, task: Digest) -> None:
+        news = self._news.pop(task, 0)
+        children = self._subscribers.get(task)
+        if self.alive and news and children:
+            has = p2.ParentHas(task, self.name, PieceSet(news))
+            self.world.clock.after(self.world.scenario.latency, lambda: self._tell(list(children), has))
 
     def _tell(self, children: list[str], has: p2.ParentHas) -> None:
         for child in children:
@@ -250,7 +265,7 @@ class SimulatedNode:
 
     def read(self, reader: Reader, piece: int) -> None:
         """A piece came from the origin, was verified, and its digest is news."""
-        self.verified(reader.task, piece)
+        self.verified(reader.task, piece, from_origin=True)
         if self.alive:
             told = m.TaskReport(reader.task, verified=(m.PieceDigest(piece, blake3_of(piece)),))
             self._send_report((told,))

@@ -28,13 +28,18 @@ class OpenShard(Protocol):
     def close(self) -> None: ...
 
 
+OnVerified = Callable[[PieceSet, bool], None]
+"""(newly verified pieces, awaited): others wait to have them from this node, as from nobody near else. Children are
+told of those at once, of the rest at leisure."""
+
+
 class ShardDirectory(Protocol):
     """What a node can serve. Called from server threads."""
 
     def open(self, shard: Digest) -> OpenShard | None:
         """None when the node has nothing of it."""
 
-    def watch(self, shard: Digest, on_have: Callable[[PieceSet], None]) -> Callable[[], None]:
+    def watch(self, shard: Digest, on_have: OnVerified) -> Callable[[], None]:
         """Call `on_have` with the pieces that become verified from now on (only the new ones).
         Returns a function that stops it."""
 

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from modeldist.artifact import Digest
 from modeldist.scheduler.pieces import MIB, PieceLayout, PieceSet, piece_size_for
-from modeldist.transfer.base import Into, Outcome, Received
+from modeldist.transfer.base import Into, OnVerified, Outcome, Received
 from modeldist.transfer.tcp import TcpPieceServer, TcpTransport
 
 _SHARD = Digest("sha256:" + "0" * 64)
@@ -58,7 +58,7 @@ class _WholeFile:
     def open(self, _shard: Digest) -> _WholeFile:
         return self
 
-    def watch(self, _shard: Digest, _on_have: Callable[[PieceSet], None]) -> Callable[[], None]:
+    def watch(self, _shard: Digest, _on_have: OnVerified) -> Callable[[], None]:
         return lambda: None
 
 

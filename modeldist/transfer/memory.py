@@ -166,7 +166,7 @@ class MemoryConnection:
                 self._child,
                 directory=self._server.directory,
                 check=self._server.check,
-                on_news=lambda: self._soon(self._push),
+                on_news=lambda _: self._soon(self._push),
             ),
         )
         served.renew(capability)

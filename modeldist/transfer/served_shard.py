@@ -13,12 +13,16 @@ from modeldist.transfer.base import CheckCapability, OpenShard, ShardDirectory
 log = logging.getLogger(__name__)
 
 PUSH_INTERVAL = 0.05  # seconds between two have-updates of a shard: a few pieces on most links
+LEISURE = 0.2
+"""Seconds that news nobody waits for may take: a child can have such a piece where this node had it from. In simulated
+swarms 0.5 cost nothing while all links were alike, and 0.25 a hundredth of R between racks."""
 
 
 class ServedShard:
     """Opened by the thread that serves the child; `on_news` is called from whichever thread verified a piece.
 
-    Nothing is opened or watched for a child whose capability does not hold.
+    Nothing is opened or watched for a child whose capability does not hold. `on_news` is told whether others wait for
+    the news: once for those that can wait, and once more when others do.
     """
 
     def __init__(
@@ -28,7 +32,7 @@ class ServedShard:
         *,
         directory: ShardDirectory,
         check: CheckCapability,
-        on_news: Callable[[], None],
+        on_news: Callable[[bool], None],
     ) -> None:
         self._shard = shard
         self._child = child
@@ -38,6 +42,7 @@ class ServedShard:
         self._on_news = on_news
         self._lock = threading.Lock()
         self._news = PieceSet()
+        self._awaited = False  # some of the news are
         self._open: OpenShard | None = None
         self._stop_watching: Callable[[], None] | None = None
         self._told_at = float("-inf")
@@ -83,21 +88,25 @@ class ServedShard:
 
     # --- have-updates ---
 
-    def _heard(self, pieces: PieceSet) -> None:
+    def _heard(self, pieces: PieceSet, awaited: bool) -> None:
+        if not pieces:
+            return
         with self._lock:
-            first = not self._news
+            known = bool(self._news) and (self._awaited or not awaited)
             self._news |= pieces
-        if first and pieces:
-            self._on_news()
+            self._awaited |= awaited
+        if not known:
+            self._on_news(awaited)
 
     @property
     def news_due(self) -> float | None:
         """When the next have-update may leave; None when there is none."""
-        return self._told_at + PUSH_INTERVAL if self._news else None
+        interval = PUSH_INTERVAL if self._awaited else LEISURE
+        return self._told_at + interval if self._news else None
 
     def take_news(self, now: float) -> PieceSet:
         with self._lock:
-            news, self._news = self._news, PieceSet()
+            news, self._news, self._awaited = self._news, PieceSet(), False
         self._told_at = now
         return news
 

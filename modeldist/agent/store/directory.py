@@ -55,17 +55,17 @@ class Directory:
 
     # --- the store's side ---
 
-    def tell(self, shard: Digest, pieces: PieceSet) -> None:
+    def tell(self, shard: Digest, pieces: PieceSet, awaited: bool) -> None:
         with self._lock:
             watchers = tuple(self._watchers.get(shard, ()))
         for watcher in watchers:
-            watcher(pieces)
+            watcher(pieces, awaited)
 
     def opened(self, partial: Partial) -> None:
         with self._lock:
             self._partials[partial.digest] = partial
         if partial.have():
-            self.tell(partial.digest, partial.have())
+            self.tell(partial.digest, partial.have(), True)
 
     def closed(self, partial: Partial) -> None:
         with self._lock:

@@ -40,7 +40,7 @@ class Opener:
         blobs: Blobs,
         *,
         spend: Callable[[int], None],
-        tell: Callable[[Digest, PieceSet], None],
+        tell: Callable[[Digest, PieceSet, bool], None],
         on_close: Callable[[Partial], None],
     ) -> None:
         self._places = places

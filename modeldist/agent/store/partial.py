@@ -27,7 +27,8 @@ from modeldist.artifact import Digest, algorithm
 from modeldist.errors import IntegrityError, ModeldistError, StorageError
 from modeldist.scheduler.pieces import PieceLayout, PieceSet
 
-OnVerified = Callable[[PieceSet], None]
+OnVerified = Callable[[PieceSet, bool], None]
+"""(newly verified pieces, whether others wait to have them from this node)"""
 
 
 class Partial:
@@ -59,7 +60,6 @@ class Partial:
         self._tell = tell
         self._on_close = on_close
         self._allocation = allocation
-        self._watchers: list[OnVerified] = []
         self._state = threading.Condition()
         self._readers = 0
         self._have = layout.all if committed else PieceSet()
@@ -116,22 +116,11 @@ class Partial:
         if self.layout.count == 1:
             self._follower.rewind(0)
 
-    def watch(self, callback: OnVerified) -> Callable[[], None]:
-        """Call `callback` with newly verified pieces, from the thread that adds them. Returns what stops it."""
-        with self._state:
-            self._watchers.append(callback)
-
-        def stop() -> None:
-            with self._state:
-                if callback in self._watchers:
-                    self._watchers.remove(callback)
-
-        return stop
-
     # --- verified pieces come and go ---
 
-    def add(self, piece: int, blake3: bytes) -> None:
-        """The piece is in the file and its BLAKE3 is what it should be. Raises StorageError when it cannot be noted."""
+    def add(self, piece: int, blake3: bytes, *, awaited: bool = True) -> None:
+        """The piece is in the file and its BLAKE3 is what it should be. `awaited`: others wait to have it from this
+        node, as from nobody near else. Raises StorageError when it cannot be noted."""
         if not 0 <= piece < self.layout.count:
             raise StorageError(f"{self.digest} has {self.layout.count} pieces; there is no piece {piece}.")
         with self._state:
@@ -143,9 +132,7 @@ class Partial:
                     self._allocation.check()
                 self._home.note(piece, blake3)
             self.include(piece, blake3)
-            watchers = tuple(self._watchers)
-        for watcher in (self._tell, *watchers):
-            watcher(PieceSet.of((piece,)))
+        self._tell(PieceSet.of((piece,)), awaited)
         with suppress(StorageError), self._reading():  # it may be closed by now
             self._write_behind.grown(self.fd, self.layout.length(piece))
 

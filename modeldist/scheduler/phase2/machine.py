@@ -216,7 +216,9 @@ class Phase2:
     def _digests_known(self, event: m.DigestsKnown, now: float) -> None:
         if (fetch := self._tasks.get(event.task)) is not None:
             fetch.digests |= event.pieces.bits & fetch.all
-            self._requests.mark_all(fetch)
+            for node, held in fetch.holders.items():
+                if held & event.pieces.bits:
+                    self._requests.mark(fetch, self._links[node])
 
     def _leave_parent(self, fetch: Fetch, node: str, now: float) -> None:
         """Requests that are out there stay out: what they bring is welcome."""

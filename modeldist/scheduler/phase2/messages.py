@@ -225,11 +225,15 @@ class Unsubscribe:
 
 @dataclass(frozen=True, slots=True)
 class FetchFromPeer:
-    """Answered by PieceFetched (then PieceVerified or PieceRejected), PieceBusy, PieceRefused or ParentLost."""
+    """Answered by PieceFetched (then PieceVerified or PieceRejected), PieceBusy, PieceRefused or ParentLost.
+
+    `awaited`: others wait to have the piece from this node, since it brings it over the rack's uplink or down a tree.
+    """
 
     task: Digest
     piece: int
     node: str
+    awaited: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,9 @@ class Requests:
         if link.connected and not fetch.complete:
             link.ready[fetch.priority_class].setdefault(fetch.task)
             self._open[link.node] = link
-            self.stirred = True
+            # Without room, the answer that makes some will stir.
+            size = fetch.layout.piece_size
+            self.stirred |= self.window.has_room(size) and link.has_room(size, self._guess or link.goodput or 0.0)
 
     def mark_all(self, fetch: Fetch) -> None:
         for node in fetch.holders:
@@ -125,7 +127,8 @@ class Requests:
         fetch.sent(request)
         self.window.in_flight += size
         self.window.pay(size, now)
-        self._out.append(m.FetchFromPeer(fetch.task, piece, link.node))
+        awaited = fetch.stripes is not None or link.node in fetch.far
+        self._out.append(m.FetchFromPeer(fetch.task, piece, link.node, awaited))
 
     # --- answers and losses ----------------------------------------------------------------------------------------
 

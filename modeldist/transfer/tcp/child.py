@@ -69,7 +69,7 @@ class ChildConnection(threading.Thread):
             serving.directory,
             serving.check,
             clock=serving.clock,
-            on_news=lambda: serving.herald.has_news(self),
+            on_news=lambda awaited: serving.herald.has_news(self, awaited=awaited),
         )
         self._voice = threading.Lock()  # who has it speaks, and changes what is subscribed
         self._news_wait = False  # for the voice

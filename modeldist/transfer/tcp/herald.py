@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from typing import Protocol
 
-from modeldist.transfer.served_shard import PUSH_INTERVAL
+from modeldist.transfer.served_shard import LEISURE, PUSH_INTERVAL
 
 
 class Listener(Protocol):
@@ -20,37 +20,45 @@ class Listener(Protocol):
 
 
 class Herald:
-    """`has_news` may be called by any thread. The first news are told at once, later ones an interval after the round
-    before. Raises RuntimeError when the system gives no thread."""
+    """`has_news` may be called by any thread. The first news that are awaited are told at once, later ones `interval`
+    seconds after the round before; others with them, or when `leisure` seconds are over. Raises RuntimeError when the
+    system gives no thread."""
 
-    def __init__(self, interval: float = PUSH_INTERVAL) -> None:
+    def __init__(self, interval: float = PUSH_INTERVAL, leisure: float = LEISURE) -> None:
         self._interval = interval
+        self._leisure = leisure
         self._lock = threading.Lock()
         self._curious: dict[Listener, None] = {}
         self._news = threading.Event()
+        self._awaited = threading.Event()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="have-updates", daemon=True)
         self._thread.start()
 
-    def has_news(self, listener: Listener) -> None:
+    def has_news(self, listener: Listener, *, awaited: bool) -> None:
         with self._lock:
             first = not self._curious
             self._curious[listener] = None
+        if awaited:
+            self._awaited.set()
         if first:
             self._news.set()
 
     def close(self) -> None:
         """Returns when the thread is gone."""
         self._closing.set()
+        self._awaited.set()
         self._news.set()
         self._thread.join()
 
     def _run(self) -> None:
         while True:
             self._news.wait()
+            self._awaited.wait(self._leisure)
             if self._closing.is_set():
                 return
             self._news.clear()
+            self._awaited.clear()
             with self._lock:
                 round_, self._curious = self._curious, {}
             for listener in round_:

@@ -18,7 +18,8 @@ log = logging.getLogger(__name__)
 
 
 class Subscriptions:
-    """For one thread at a time; `on_news` is called from whichever thread verified a piece."""
+    """For one thread at a time; `on_news` is called from whichever thread verified a piece, and told whether others
+    wait for it."""
 
     def __init__(
         self,
@@ -27,7 +28,7 @@ class Subscriptions:
         check: CheckCapability,
         *,
         clock: Callable[[], float],
-        on_news: Callable[[], None],
+        on_news: Callable[[bool], None],
     ) -> None:
         self._child = child
         self._directory = directory
@@ -98,10 +99,10 @@ class Subscriptions:
             self._child,
             directory=self._directory,
             check=self._check,
-            on_news=lambda: self._heard(number),
+            on_news=lambda awaited: self._heard(number, awaited),
         )
 
-    def _heard(self, number: int) -> None:
+    def _heard(self, number: int, awaited: bool) -> None:
         with self._lock:
             self._with_news.add(number)
-        self._on_news()
+        self._on_news(awaited)

@@ -27,6 +27,7 @@ from modeldist.scheduler.messages import (
 from modeldist.scheduler.pieces import PieceLayout, PieceSet, piece_size_for
 from modeldist.session.link import Session
 from modeldist.session.messages import PROTOCOL, Hello
+from modeldist.transfer.base import OnVerified
 from modeldist.transfer.tcp import TcpPieceServer
 from tests.servers.engine_cluster import MIB, REFERENCE, EngineCluster, assert_right, model
 
@@ -48,7 +49,7 @@ class Forged:
     def have(self) -> PieceSet:
         return self.layout.all
 
-    def watch(self, shard: Digest, on_have: Callable[[PieceSet], None]) -> Callable[[], None]:
+    def watch(self, shard: Digest, on_have: OnVerified) -> Callable[[], None]:
         return lambda: None
 
     def close(self) -> None:

@@ -101,9 +101,9 @@ def test_reader_follows_a_pull_that_stops_and_starts_again(store: Store) -> None
 
 def test_watchers_hear_only_of_new_pieces(store: Store) -> None:
     heard: list[PieceSet] = []
-    stop = directory(store).watch(SHARD.digest, heard.append)
+    stop = directory(store).watch(SHARD.digest, lambda pieces, _: heard.append(pieces))
     with store.begin(SHARD, PIECE) as partial:
-        receive(partial, DATA, [0])
+        receive(partial, DATA, [0, 0])
         receive(partial, DATA, [2])
     assert heard == [PieceSet.of([0]), PieceSet.of([2])]
     with store.begin(SHARD, PIECE) as partial:

@@ -172,9 +172,12 @@ def test_each_byte_crosses_the_racks_uplink_once() -> None:
     child.has("far", *range(6))
     while child.open:
         child.answer(child.open[0], 0.1)
-    assert {said.piece for said in child.said if isinstance(said, p2.FetchFromPeer)} == {1, 3, 5}
+    fetched = [said for said in child.said if isinstance(said, p2.FetchFromPeer)]
+    assert {said.piece for said in fetched} == {1, 3, 5}
+    assert all(said.awaited for said in fetched), "rack mates are to have them from here"
     child.has("mate", 0)
     assert child.asked("mate") == [0]
+    assert not child.open[-1].awaited, "they can have it where this node has it from"
     child.answer(child.open[0], 0.1)
     # The mate that was to bring the others does not.
     child.tick(0.5)

@@ -101,17 +101,6 @@ def test_late_writes_cannot_reach_a_committed_blob(store: Store) -> None:
         assert partial.hash_piece(0) == blake3(DATA[:PIECE]).digest()
 
 
-def test_watchers_hear_of_new_pieces_once(store: Store) -> None:
-    heard: list[PieceSet] = []
-    with store.begin(SHARD, PIECE) as partial:
-        stop = partial.watch(heard.append)
-        receive(partial, DATA, [3, 1, 1])
-        stop()
-        stop()
-        receive(partial, DATA, [2])
-    assert heard == [PieceSet.of([3]), PieceSet.of([1])]
-
-
 def test_pieces_outside_the_shard_are_refused(store: Store) -> None:
     with store.begin(SHARD, PIECE) as partial, pytest.raises(StorageError, match="no piece 16"):
         partial.add(16, bytes(32))

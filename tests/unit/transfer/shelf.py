@@ -12,7 +12,7 @@ from pathlib import Path
 
 from modeldist.artifact import Digest
 from modeldist.scheduler.pieces import PieceLayout, PieceSet
-from modeldist.transfer.base import Hash, Into, Lost, Outcome, PeerConnection, Received, Transport
+from modeldist.transfer.base import Hash, Into, Lost, OnVerified, Outcome, PeerConnection, Received, Transport
 
 GOOD = b"a capability"
 
@@ -70,13 +70,13 @@ class Shelf:
         self.contents[shard] = content
         return shard
 
-    def verify(self, shard: Digest, pieces: PieceSet) -> None:
+    def verify(self, shard: Digest, pieces: PieceSet, *, awaited: bool = True) -> None:
         """These pieces become verified now."""
         self.verified[shard] |= pieces
         with self._lock:
             told = [on_have for watched, on_have in self.watchers if watched == shard]
         for on_have in told:
-            on_have(pieces)
+            on_have(pieces, awaited)
 
     def open(self, shard: Digest) -> ShelfShard | None:
         if shard not in self.layouts:
@@ -85,7 +85,7 @@ class Shelf:
             self.open_now += 1
         return ShelfShard(self, shard)
 
-    def watch(self, shard: Digest, on_have: Callable[[PieceSet], None]) -> Callable[[], None]:
+    def watch(self, shard: Digest, on_have: OnVerified) -> Callable[[], None]:
         entry = (shard, on_have)
         with self._lock:
             self.watchers.append(entry)

@@ -114,6 +114,15 @@ class TransportConformance:
         assert isinstance(await child.fetch(shard, 0, 4096), Received)
         assert child.target.read_bytes() == content
 
+    async def test_children_hear_of_pieces_that_nobody_waits_for(self, world: World) -> None:
+        shard = world.shelf.add(os.urandom(64 * 1024), 1024, PieceSet())
+        child = await world.child(world.serve())
+        await child.subscribe(shard)
+        for index in range(64):
+            world.shelf.verify(shard, PieceSet.of([index]), awaited=index == 5)
+        await until(lambda: child.told(shard) == PieceSet.full(64))
+        assert sum(len(news) for _, news in child.haves) == 64
+
     async def test_unsubscribing_ends_news_and_service(self, world: World) -> None:
         shard = world.shelf.add(os.urandom(4096), 1024, PieceSet.of([0]))
         other = world.shelf.add(os.urandom(4096), 1024)
