@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from modeldist.artifact import Digest
 from modeldist.scheduler import messages as m
+from modeldist.scheduler.parent_tally import ParentTally
 from modeldist.scheduler.phase2 import Phase2
 from modeldist.scheduler.phase2 import messages as p2
 from modeldist.scheduler.pieces import PieceSet
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from modeldist.simulator.world import World
 
 _BUSY_SECONDS = 0.2
+_COALESCE = 0.02  # seconds; as the agent's reporter
 
 
 def blake3_of(piece: int) -> bytes:
@@ -48,10 +50,10 @@ class SimulatedNode:
         self._news: dict[Digest, int] = {}  # to be told at leisure
         self._connected: set[str] = set()
         self._changed: dict[Digest, None] = {}
-        self._parents: dict[tuple[Digest, str], list[float]] = {}  # bytes and seconds since the report
-        self._lost_parents: list[str] = []  # since the report
-        self._waiting: dict[str, int] = {}  # requests outstanding at each parent
-        self._waiting_since: dict[str, float] = {}
+        self._tallies: dict[tuple[Digest, str], ParentTally] = {}
+        self._read: dict[Digest, list[m.PieceDigest]] = {}  # from the origin, since the report
+        self._reported = float("-inf")
+        self._reports_soon = False
         self._readers: dict[tuple[Digest, int], Reader] = {}
         self._seq = 0
         self._jitter = rng.random()
@@ -87,8 +89,7 @@ class SimulatedNode:
         world.cut(self.name)
         for other in world.nodes.values():
             if other.alive and self.name in other._connected:
-                other._later(world.scenario.latency, p2.ParentLost(self.name, "connection reset"))
-                other._lost_parents.append(self.name)
+                world.clock.after(world.scenario.latency, lambda child=other: child.lost(self.name))  # type: ignore[misc]
         world.clock.after(
             world.scenario.session_latency, lambda: world.deliver(world.phase1.node_lost(self.name, world.clock.now))
         )
@@ -152,10 +153,7 @@ class SimulatedNode:
                 if awaited:
                     self._awaited.add((task, piece))
                 sent = self.world.clock.now
-                if not self._waiting.get(node):
-                    self._waiting[node] = 0
-                    self._waiting_since[node] = sent
-                self._waiting[node] += 1
+                self._tally(task, node).began(sent)
                 self._at(node, latency, lambda parent: parent.serve(task, piece, self, sent))
             case p2.ReadLease(task=task, lease=lease, start=start, count=count):
                 self._readers[task, lease] = Reader(self, task, lease, start, count)
@@ -202,11 +200,11 @@ class SimulatedNode:
     def serve(self, task: Digest, piece: int, child: SimulatedNode, sent: float) -> None:
         world, now = self.world, self.world.clock.now
         if self.spec.busy is not None and self.spec.busy[0] <= now < self.spec.busy[1]:
-            child._answered(self.name)
+            child._answered(task, self.name)
             child._later(world.scenario.latency, p2.PieceBusy(task, piece, self.name, _BUSY_SECONDS))
             return
         if not self.have[task] >> piece & 1:
-            child._answered(self.name)
+            child._answered(task, self.name)
             child._later(world.scenario.latency, p2.PieceRefused(task, piece, self.name, "not here"))
             return
         size = world.tasks[task].length(piece)
@@ -223,18 +221,30 @@ class SimulatedNode:
             return
         seconds = self.world.clock.now - sent
         self.peer_bytes += size
-        counts = self._parents.setdefault((task, node), [0, 0.0])
-        counts[0] += size
-        counts[1] += self.world.clock.now - self._waiting_since[node]
-        self._answered(node)
+        self._tally(task, node).bytes += size
+        self._answered(task, node)
         self.event(p2.PieceFetched(task, piece, node, size, seconds))
         if self.have[task] >> piece & 1:
             self.wasted_bytes += size
         self.world.clock.after(size / self.world.scenario.verify_rate, lambda: self.verified(task, piece))
 
-    def _answered(self, node: str) -> None:
-        self._waiting[node] -= 1
-        self._waiting_since[node] = self.world.clock.now
+    def _tally(self, task: Digest, node: str) -> ParentTally:
+        return self._tallies.setdefault((task, node), ParentTally())
+
+    def _answered(self, task: Digest, node: str) -> None:
+        tally = self._tally(task, node)
+        if tally.outstanding:
+            tally.finished(self.world.clock.now)
+
+    def lost(self, node: str) -> None:
+        """The connection to a parent broke; what was asked of it is not answered."""
+        if not self.alive:
+            return
+        for (_, parent), tally in self._tallies.items():
+            while parent == node and tally.outstanding:
+                tally.finished(self.world.clock.now)
+        self._tally(self.wanted[0], node).failures += 1
+        self.event(p2.ParentLost(node, "connection reset"))
 
     def verified(self, task: Digest, piece: int, *, from_origin: bool = False) -> None:
         if not self.alive or self.have[task] >> piece & 1:
@@ -267,8 +277,8 @@ class SimulatedNode:
         """A piece came from the origin, was verified, and its digest is news."""
         self.verified(reader.task, piece, from_origin=True)
         if self.alive:
-            told = m.TaskReport(reader.task, verified=(m.PieceDigest(piece, blake3_of(piece)),))
-            self._send_report((told,))
+            self._read.setdefault(reader.task, []).append(m.PieceDigest(piece, blake3_of(piece)))
+            self._report_soon()
 
     def lease_over(self, reader: Reader) -> None:
         if self._readers.pop((reader.task, reader.lease), None) is not None and self.alive:
@@ -281,30 +291,38 @@ class SimulatedNode:
             self.report()
             self.world.clock.after(self.world.scenario.report_interval, self._report_regularly)
 
+    def _report_soon(self) -> None:
+        if not self._reports_soon:
+            self._reports_soon = True
+            now = self.world.clock.now
+            self.world.clock.at(max(now, self._reported + _COALESCE), self._report_once)
+
+    def _report_once(self) -> None:
+        self._reports_soon = False
+        if self.alive:
+            self.report()
+
     def report(self) -> None:
+        now = self.world.clock.now
+        self._reported = now
         leases: dict[Digest, dict[int, int]] = {}
         for (task, lease), reader in self._readers.items():
             leases.setdefault(task, {})[lease] = round(reader.bytes_read)
         parents: dict[Digest, list[m.ParentReport]] = {}
-        for (task, node), (size, seconds) in self._parents.items():
-            parents.setdefault(task, []).append(m.ParentReport(node, int(size), seconds))
-        for node in self._lost_parents:
-            parents.setdefault(self.wanted[0], []).append(m.ParentReport(node, failures=1))
-        self._parents.clear()
-        self._lost_parents.clear()
+        for (task, node), tally in self._tallies.items():
+            parents.setdefault(task, []).append(tally.drain(node, now))
+        self._tallies = {key: tally for key, tally in self._tallies.items() if tally.outstanding}
         tasks = tuple(
             m.TaskReport(
                 task,
                 have=PieceSet(self.have[task]).to_bytes() if task in self._changed else None,
+                verified=tuple(self._read.get(task, ())),
                 lease_bytes=leases.get(task, {}),
                 parents=tuple(parents.get(task, ())),
             )
             for task in {**self._changed, **dict.fromkeys(leases), **dict.fromkeys(parents)}
         )
         self._changed.clear()
-        self._send_report(tasks)
-
-    def _send_report(self, tasks: tuple[m.TaskReport, ...]) -> None:
+        self._read.clear()
         self._seq += 1
-        load = m.Load(nic_speed=self.spec.up)
-        self.world.tell_control(self, m.Report(self._seq, load, tasks))
+        self.world.tell_control(self, m.Report(self._seq, m.Load(nic_speed=self.spec.up), tasks))

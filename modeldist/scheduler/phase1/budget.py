@@ -7,6 +7,7 @@ streams share the origin's link, so each piece takes N times as long before anyb
 from __future__ import annotations
 
 import heapq
+import statistics
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -90,12 +91,13 @@ class OriginBudget:
         return [self.turns[node].level for node in islice(self.asking, _COMPARED) if node in self.turns]
 
     def ahead(self, node: str, slack: int) -> bool:
-        """Whether it was granted `slack` bytes more than those that ask were on average, while enough others read.
-        Streams are not equally fast, but what a node reads it has to send to all others."""
+        """Whether it was granted `slack` bytes more than the median of those that ask, while enough others read.
+        Streams are not equally fast, but what a node reads it has to send to all others. The median, as a node that
+        reads slowly shall hold up nobody: by the mean, the others would wait for it."""
         if self.streams <= self.limits.target_streams // 2:
             return False
         levels = self._levels()
-        return bool(levels) and self.turn(node).level > sum(levels) / len(levels) + slack
+        return bool(levels) and self.turn(node).level > statistics.median(levels) + slack
 
     def queue(self, asker: Asker, priority: int) -> None:
         if asker in self._queued:

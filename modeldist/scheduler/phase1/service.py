@@ -6,7 +6,8 @@ import math
 
 from modeldist.scheduler.messages import ParentReport
 
-_GAIN = 0.3
+_HALF_LIFE = 2.0  # seconds; of what children measured
+_LEAST_MEASURED = 0.25  # seconds; over less a rate says how reports fell, not how the parent serves
 _FAILURE_HALF_LIFE = 10.0  # seconds
 _FAILING = 3.0
 
@@ -22,10 +23,12 @@ class Service:
         self._shares = shares
         self._edges: dict[str, int] = {}  # child -> tasks it was assigned for
         self._measured: dict[str, float] = {}
+        self._arrived: dict[str, tuple[float, int]] = {}  # child -> bytes since a moment, not measured yet
         self._rate = 0.0  # the sum of what is measured
         self._failures = 0.0
         self._failed_at = 0.0
-        self.goodput: float | None = None  # one child's, while it had requests outstanding
+        self._bytes = self._seconds = 0.0  # of all children's reports, the older the less
+        self._faded = 0.0
         self.best: float = 0.0  # all children's together, the highest seen
 
     def assign(self, child: str) -> None:
@@ -37,6 +40,7 @@ class Service:
             self._edges[child] = left
         else:
             self._edges.pop(child, None)
+            self._arrived.pop(child, None)
             if self._measured.pop(child, None) is not None:
                 self._rate = sum(self._measured.values())
 
@@ -49,15 +53,31 @@ class Service:
         if report.failures:
             self._failures = self.failures(now) + report.failures
             self._failed_at = now
-        if report.bytes and report.seconds > 0:
-            sample = report.bytes / report.seconds
-            self.goodput = sample if self.goodput is None else self.goodput + _GAIN * (sample - self.goodput)
-        if child in self._edges and interval > 0:
-            rate = report.bytes / interval
-            before = self._measured.get(child)
-            after = self._measured[child] = rate if before is None else before + _GAIN * (rate - before)
-            self._rate += after - (before or 0.0)
-            self.best = max(self.best, self._rate)
+        fade = math.exp2((self._faded - now) / _HALF_LIFE)
+        self._faded = now
+        self._bytes = self._bytes * fade + report.bytes
+        self._seconds = self._seconds * fade + report.seconds
+        if child in self._edges:
+            self._measure(child, report.bytes, interval, now)
+
+    def _measure(self, child: str, size: int, interval: float, now: float) -> None:
+        since, before = self._arrived.get(child, (now - interval, 0))
+        size += before
+        if now - since < _LEAST_MEASURED:
+            self._arrived[child] = (since, size)
+            return
+        self._arrived[child] = (now, 0)
+        rate, last = size / (now - since), self._measured.get(child)
+        gain = 1.0 if last is None else 1.0 - math.exp2((since - now) / _HALF_LIFE)
+        self._measured[child] = (last or 0.0) + gain * (rate - (last or 0.0))
+        self._rate += self._measured[child] - (last or 0.0)
+        self.best = max(self.best, self._rate)
+
+    @property
+    def goodput(self) -> float | None:
+        """Bytes/s of one child, while it had requests outstanding. A ratio of sums: reports are so short that a piece
+        counts whole in one of them and its seconds in those before."""
+        return self._bytes / self._seconds if self._seconds >= _LEAST_MEASURED and self._bytes else None
 
     def rate_to(self, child: str) -> float | None:
         return self._measured.get(child)

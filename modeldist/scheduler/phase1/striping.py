@@ -60,15 +60,17 @@ class Striping:
     def _judge(self, swarm: Swarm, trees: Trees, now: float) -> None:
         """Nodes that send slowly get no children any more: slow by their line rate, or by what their children measure
         and never more in all. (A good node may serve one child slowly because it has many, or send little in all
-        because it gets little.) So do those that were behind their siblings for a while now, with the same parent."""
+        because it gets little.) So do those that are behind their siblings with the same parent. What is measured has
+        to hold for a while: a tree fills from the top, and whoever is served last seems slow at first."""
         nodes = {name: self._nodes[name] for name in swarm.serving}
         slow = _slow({name: node.capacity(now) for name, node in nodes.items()})
-        slow |= _slow({name: node.service.goodput for name, node in nodes.items()}) & _slow(
+        serves_slowly = _slow({name: node.service.goodput for name, node in nodes.items()}) & _slow(
             {name: node.service.best for name, node in nodes.items()}
         )
-        swarm.suspects = {pair: swarm.suspects.get(pair, 0) + 1 for pair in _behind(swarm, trees, now)}
-        behind = (node for (node, _), times in swarm.suspects.items() if times >= _PROVEN)
-        for node in (*(name for name in nodes if name in slow), *behind):  # in an order that a seed decides
+        suspects = [*_behind(swarm, trees, now), *((name, "") for name in nodes if name in serves_slowly)]
+        swarm.suspects = {suspect: swarm.suspects.get(suspect, 0) + 1 for suspect in suspects}
+        slow |= {node for (node, _), times in swarm.suspects.items() if times >= _PROVEN}
+        for node in (name for name in swarm.members if name in slow):  # in an order that a seed decides
             trees.make_leaf(node)
 
 

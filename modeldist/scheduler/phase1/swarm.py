@@ -107,7 +107,8 @@ class Swarm:
     trees: Trees | None = None
     planned: float = float("-inf")
     judged: float = float("-inf")
-    suspects: dict[tuple[str, str], int] = field(default_factory=dict)  # (node, parent) -> times it was found behind
+    # (node, parent it was found behind with; "" where it serves slowly) -> times in a row
+    suspects: dict[tuple[str, str], int] = field(default_factory=dict)
     dark_since: float | None = None  # since when some pieces are held with no digest known
     dark_noted: float | None = None  # the `dark_since` that the lease desk has set a timer for
     hold_until: float = float("-inf")

@@ -456,3 +456,20 @@ def test_a_slow_reader_gets_none_of_the_last_pieces_unless_nobody_else_reads() -
     while len(held(control)) < 120:
         control.wait(1.0)
         control.verified("slow", *sorted(control.leased("slow")))
+
+
+def test_a_slow_reader_holds_up_nobody() -> None:
+    """What the others read ahead of it does not count against them: the origin's streams stay in use."""
+    control = Control(limits(target_streams=16))
+    nodes = {"a": 0.1, "b": 0.1, "c": 0.1, "slow": 2.0}  # seconds per piece, one stream at a time
+    due = dict(nodes)
+    for node in nodes:
+        control.join(node, size=900 * PIECE)
+        control.ask(node, 900)
+    while control.now < 10:
+        control.wait(0.05)
+        for node, pace in nodes.items():
+            if control.now >= due[node] and (mine := sorted(control.leased(node))):
+                control.verified(node, mine[0])
+                due[node] = control.now + pace
+        assert control.active() >= 12 or control.now < 1

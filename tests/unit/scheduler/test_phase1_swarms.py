@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from modeldist.scheduler import messages as m
 from modeldist.scheduler.phase1 import Phase1, Phase1Config
 from modeldist.scheduler.pieces import PieceSet, piece_size_for
@@ -298,6 +300,21 @@ def test_what_children_measure_takes_the_place_of_the_reservation() -> None:
     (b,) = [view for view in phase1.nodes(control.now) if view.node == "b"]
     assert b.goodput == 10000.0
     assert b.utilisation < 1 / 16
+
+
+def test_short_reports_do_not_make_a_parent_look_fast() -> None:
+    """A piece of 1,000 bytes takes a second, reports come every 20 ms: it counts whole in one of fifty."""
+    control, phase1 = joined_racks(dict.fromkeys("ab", ""))
+    control.wait(0.3)
+    for number in range(1, 1000):
+        control.now += 0.02
+        arrived = 1000 if number % 50 == 0 else 0
+        report = m.TaskReport(TASK, parents=(m.ParentReport("b", arrived, 0.02),))
+        control.say("a", m.Report(number, m.Load(), (report,)))
+    control.say("b", m.Report(1, m.Load(nic_speed=1e6)))
+    (b,) = [view for view in phase1.nodes(control.now) if view.node == "b"]
+    assert b.goodput == pytest.approx(1000, rel=0.3)
+    assert b.utilisation == pytest.approx(1000 / 1e6, rel=0.3)
 
 
 def test_what_strangers_say_changes_nothing() -> None:
