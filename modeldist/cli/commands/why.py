@@ -10,6 +10,7 @@ import click
 from modeldist.agent.progress import FINAL, PullSnapshot
 from modeldist.cli import options
 from modeldist.cli.boundary import Command
+from modeldist.cli.control_plane import server_url
 from modeldist.cli.explanation import bottleneck, explain, explain_everywhere
 from modeldist.cli.node import Node
 from modeldist.cli.terminal import clean, put, put_json
@@ -33,24 +34,34 @@ def why(pull: str, as_json: bool, server: str | None, token: str | None, here: N
 
     PULL is its id as `modeldist status` shows it, REF the reference as it was pulled. With --server, a pull that the
     control plane started (`modeldist preheat`); else the agent's, running or ended, or one of those that ended here
-    without an agent.
+    without an agent. MODELDIST_SERVER is asked for what nobody here knows.
 
     \b
     Example:
       modeldist why org/model:tag
     """
     if server is not None:
-        everywhere = _of_control_plane(pull, server, token)
-        if as_json:
-            put_json({"pull": everywhere})
-        else:
-            _print(explain_everywhere(everywhere))
+        _everywhere(pull, server, token, as_json=as_json)
         return
-    now, per_second = _here(pull, here)
+    try:
+        now, per_second = _here(pull, here)
+    except NotFound:
+        if (server := server_url(None)) is None:
+            raise
+        _everywhere(pull, server, token, as_json=as_json)
+        return
     if as_json:
         put_json({"pull": now, "bytes_per_second": per_second, "bottleneck": bottleneck(now, per_second)})
     else:
         _print(explain(now, per_second))
+
+
+def _everywhere(pull: str, server: str, token: str | None, *, as_json: bool) -> None:
+    found = _of_control_plane(pull, server, token)
+    if as_json:
+        put_json({"pull": found})
+    else:
+        _print(explain_everywhere(found))
 
 
 def _here(pull: str, here: Node) -> tuple[PullSnapshot, float | None]:

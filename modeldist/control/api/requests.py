@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
 from modeldist.control.greeting import MAX_LABELS, MAX_NAME
 from modeldist.control.pulls.selection import Selector
@@ -51,6 +51,30 @@ class ByCount(_Body):
     count: Annotated[int, Field(ge=1, le=100_000)]
 
 
+def _way(nodes: object) -> str | None:
+    """Which way of naming nodes is meant, so that what is wrong is said of that way alone."""
+    if isinstance(nodes, ByLabels) or (isinstance(nodes, dict) and "labels" in nodes):
+        return "labels"
+    if isinstance(nodes, ByCount) or (isinstance(nodes, dict) and "count" in nodes):
+        return "count"
+    if isinstance(nodes, list):
+        return "names"
+    return "all" if nodes == "all" else None
+
+
+Nodes = Annotated[
+    Annotated[list[Name], Field(min_length=1, max_length=10_000), Tag("names")]
+    | Annotated[Literal["all"], Tag("all")]
+    | Annotated[ByLabels, Tag("labels")]
+    | Annotated[ByCount, Tag("count")],
+    Discriminator(
+        _way,
+        custom_error_type="nodes",
+        custom_error_message='Write "all", a list of names or ids, {"labels": {…}} or {"count": N}',
+    ),
+]
+
+
 class PullRequest(_Body):
     """`nodes`: ids or names; "all" (also nodes that join while the pull runs); labels; or a count."""
 
@@ -66,7 +90,7 @@ class PullRequest(_Body):
     )
 
     reference: Reference
-    nodes: Annotated[list[Name], Field(min_length=1, max_length=10_000)] | Literal["all"] | ByLabels | ByCount
+    nodes: Nodes
     priority: Literal["serving", "pull", "prefetch"] = "prefetch"
 
     def selector(self) -> Selector:

@@ -105,7 +105,7 @@ class PullBook:
         """Raises NotFound."""
         pull = self._live(pull_id) or await self._store.get(pull_id)
         if pull is None:
-            raise NotFound(f"There is no pull {id!r}.", remedy="See the list of pulls.")
+            raise NotFound(f"There is no pull {pull_id!r}.", remedy="See the list of pulls.")
         return pull
 
     async def listing(self, before: str | None, limit: int, state: PullState | None) -> list[Pull]:

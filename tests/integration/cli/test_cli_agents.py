@@ -76,6 +76,7 @@ def test_the_control_plane_explains_what_it_started(cluster: Cluster, faulty: Fa
     assert "2 done" in explained
     absent = reference.replace("org/", "absent/")
     assert cluster.run(0, "preheat", absent, "--all", "--wait").returncode == 4
+    assert ok(_elsewhere(cluster, "why", reference)) == explained
     told = ok(cluster.run(0, "why", "--server", cluster.url, absent))
     assert told.count("  error ") == 1
     assert "absent/" in told
@@ -183,18 +184,19 @@ def test_a_preheat_that_fails_has_its_cause_as_exit_code(cluster: Cluster, fault
     assert "gpu=none" in failed(cluster.run(0, "preheat", absent, "--label", "gpu=none"), 4)
 
 
+def _elsewhere(cluster: Cluster, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """By a machine without an agent that only the environment tells of the control plane."""
+    told = {"MODELDIST_SERVER": cluster.url, "MODELDIST_SOCKET": "/nowhere", "MODELDIST_TOKEN": cluster.token("admin")}
+    own = {"MODELDIST_STORE": str(cluster.home / "elsewhere")}
+    return subprocess.run([*MODELDIST, *arguments], env={**os.environ, **told, **own}, capture_output=True, text=True)
+
+
 def test_the_control_plane_tells_of_its_nodes(cluster: Cluster) -> None:
     text = ok(cluster.run(0, "status", "--server", cluster.url))
     assert "node-0" in text
     assert "2 agents" in text
     assert "RACK" not in text
-    elsewhere = {
-        "MODELDIST_SERVER": cluster.url,
-        "MODELDIST_SOCKET": "/nowhere",
-        "MODELDIST_TOKEN": cluster.token("admin"),
-    }
-    asked = subprocess.run([*MODELDIST, "status"], env={**os.environ, **elsewhere}, capture_output=True, text=True)
-    assert ok(asked).splitlines()[3:] == text.splitlines()[3:]
+    assert ok(_elsewhere(cluster, "status")).splitlines()[3:] == text.splitlines()[3:]
     document = json.loads(ok(cluster.run(0, "status", "--json", "--server", cluster.url)))
     assert {node["name"] for node in document["nodes"]} == {"node-0", "node-1"}
     assert "token" in failed(cluster.run(0, "status", "--server", cluster.url, "--token", "wrong"), 16)

@@ -175,22 +175,26 @@ async def test_bodies_are_bounded_and_checked(sqlite_control: ServedControlPlane
         announced = await http.post("/pulls", content=b"x" * (2 << 20))
         assert (announced.status_code, announced.json()["code"]) == (413, "usage")
         assert (await http.post("/pulls", content=endless())).status_code == 413
-        for body in (
-            b"{",
-            b"[]",
-            b'{"reference": "a"}',
-            b'{"reference": "a", "nodes": "some"}',
-            b'{"reference": "a", "nodes": []}',
-            b'{"reference": "a", "nodes": {"count": 0}}',
-            b'{"reference": "a", "nodes": {"labels": {}}}',
-            b'{"reference": "a", "nodes": ["\\u0000"]}',
-            b'{"reference": "a", "nodes": "all", "output_path": "/etc/passwd"}',
+        for body, said in (
+            (b"{", "JSON"),
+            (b"[]", "body: "),
+            (b'{"reference": "a"}', "body.nodes: "),
+            (b'{"reference": "a", "nodes": "some"}', 'body.nodes: Write "all", a list of names'),
+            (b'{"reference": "a", "nodes": {"any": 3}}', 'or {"count": N}.'),
+            (b'{"reference": "a", "nodes": []}', "body.nodes.names: List should have at least 1 item"),
+            (b'{"reference": "a", "nodes": {"count": 0}}', "body.nodes.count.count: "),
+            (b'{"reference": "a", "nodes": {"labels": {}}}', "body.nodes.labels.labels: "),
+            (b'{"reference": "a", "nodes": ["\\u0000"]}', "body.nodes.names.0: "),
+            (b'{"reference": "a", "nodes": "all", "output_path": "/etc/passwd"}', "body.output_path: "),
         ):
             answer = await http.post("/pulls", content=body)
             assert (answer.status_code, answer.json()["code"]) == (422, "usage"), body
+            assert said in answer.json()["detail"]
         form = {"Content-Type": "application/x-www-form-urlencoded"}  # what `curl -d` sends by itself
         posted = await http.post("/pulls", content=b'{"reference": "a", "nodes": "all"}', headers=form)
         assert "Content-Type: application/json" in posted.json()["remedy"]
+        unknown = await http.get("/pulls/nothing")
+        assert unknown.json()["detail"] == "There is no pull 'nothing'."
         unknown = await http.get("/nothing")
         assert (unknown.status_code, unknown.json()["code"]) == (404, "not_found")
         assert "allow" in (wrong := await http.put("/pulls", content=b"{}")).headers
