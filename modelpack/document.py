@@ -14,24 +14,29 @@ import msgspec
 
 from modelpack.errors import ModelPackError
 
+_REMEDY = "Ask its publisher to push the artifact again; nothing of it was used."
 MAX_DEPTH = 64  # of objects and lists in each other; readers may recurse into a document this deep without fear
 
 
 def read_object(raw: bytes, *, limit: int, what: str, error: type[ModelPackError]) -> dict[str, Any]:
     """Parse `raw` (at most `limit` bytes) as one JSON object. Raises `error`, naming `what`."""
+
+    def refused(problem: str) -> ModelPackError:
+        return error(f"The {what} {problem}.", remedy=_REMEDY)
+
     if len(raw) > limit:
-        raise error(f"The {what} has {len(raw)} bytes; at most {limit} are read.")
+        raise refused(f"has {len(raw)} bytes; at most {limit} are read")
     try:
         msgspec.json.decode(raw)  # stricter than the standard library: no NaN, no lone surrogates
         document = json.loads(raw.decode(), object_pairs_hook=_unique)
     except RecursionError:
-        raise error(f"The {what} is nested too deeply.") from None
+        raise refused("is nested too deeply") from None
     except ValueError as problem:
-        raise error(f"The {what} is not valid JSON: {problem}.") from None
+        raise refused(f"is not valid JSON: {problem}") from None
     if not isinstance(document, dict):
-        raise error(f"The {what} is not a JSON object.")
+        raise refused("is not a JSON object")
     if _depth(document) > MAX_DEPTH:
-        raise error(f"The {what} is nested too deeply.")
+        raise refused("is nested too deeply")
     return document
 
 

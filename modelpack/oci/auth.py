@@ -20,6 +20,7 @@ from modelpack.oci.addresses import Resolve, is_loopback, may_send_to, resolve_b
 from modelpack.oci.answers import Subject, error_for, unauthorized
 from modelpack.oci.challenge import Challenge
 from modelpack.oci.credentials import Credential, Credentials, encode_basic
+from modelpack.oci.redirects import is_web_address
 
 DEFAULT_EXPIRY = 60.0  # seconds; distribution's token specification, for servers that do not say
 _MARGIN = 5.0  # seconds before its expiry in which a token is no longer used
@@ -163,7 +164,7 @@ class Authenticator:
             realm = httpx2.URL(text)
         except (httpx2.InvalidURL, ValueError):
             realm = httpx2.URL("")
-        if realm.scheme not in ("http", "https") or not realm.host or realm.userinfo:
+        if not is_web_address(realm):
             raise _stranger(subject, "a token server without a usable address")
         if realm.scheme == "http":
             same = base.scheme == "http" and realm.host == base.host

@@ -26,6 +26,19 @@ def origin(url: httpx2.URL) -> tuple[str, str, int]:
     return url.scheme, url.host, url.port or default
 
 
+def is_web_address(url: httpx2.URL) -> bool:
+    """Whether a server may name `url` for us to go to: plain http or https, of a port and a host that can exist."""
+    if url.scheme not in ("http", "https") or not url.host or url.userinfo:
+        return False
+    if url.port is not None and not 0 < url.port < 1 << 16:
+        return False
+    try:
+        url.host.encode("idna")  # the system's resolver asks for labels of 1 to 63 bytes (RFC 1035, section 2.3.4)
+    except UnicodeError:
+        return False
+    return True
+
+
 def headers_for(source: httpx2.URL, target: httpx2.URL, headers: Mapping[str, str]) -> dict[str, str]:
     """The headers of a request to `source` that may go on to `target`: on another origin, no credentials."""
     if origin(source) == origin(target):
@@ -61,7 +74,7 @@ class Trail:
             target = here.join(location)
         except (httpx2.InvalidURL, ValueError):
             raise self._refused("redirects to something that is no URL") from None
-        if target.scheme not in ("http", "https") or not target.host or target.userinfo:
+        if not is_web_address(target):
             raise self._refused("redirects to something other than a plain web address")
         if target in self._seen:
             raise self._refused("redirects in a loop")

@@ -24,6 +24,8 @@ from tests.servers.token_server import PASSWORD, USERNAME, TokenServer
         ("https://169.254.169.254/token", "an address inside this network"),
         ("https://user:pw@auth.example/", "without a usable address"),
         ("https://auth.example:port/", "without a usable address"),
+        ("https://auth.example:65536/", "without a usable address"),
+        ("https://auth..example/", "without a usable address"),
         ("", "without a usable address"),
     ],
 )

@@ -113,8 +113,9 @@ def test_the_media_type_comes_from_the_document_the_registry_or_the_shape():
     ],
 )
 def test_refused(raw, says):
-    with pytest.raises(InvalidManifest, match=says):
+    with pytest.raises(InvalidManifest, match=says) as refused:
         parse_manifest(raw)
+    assert refused.value.remedy
 
 
 def test_a_registry_may_not_contradict_the_document():

@@ -223,6 +223,10 @@ async def test_allowed_hops() -> None:
         (["ftp://store.example/"], "other than a plain web address"),
         (["https://user:pass@store.example/"], "other than a plain web address"),
         (["https://store.example:port/"], "no URL"),
+        (["https://store.example:65536/"], "plain web address"),
+        (["https://store.example:0/"], "plain web address"),
+        (["https://store..example/"], "plain web address"),
+        ([f"https://{'a' * 64}.example/"], "plain web address"),
         ([""], "without saying where to"),
     ],
 )
