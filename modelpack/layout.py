@@ -78,15 +78,19 @@ class OciLayout:
         return {_name(entry): entry for entry in self.index().manifests if _name(entry)}
 
     def resolve(self, ref: str = "") -> Descriptor:
-        """The manifest called `ref`: a name, a digest, or nothing when the layout holds just one.
+        """The manifest called `ref`: a name, a digest, the tag of a name that is a whole reference, or nothing when the
+        layout holds just one.
 
         Raises LayoutError listing the names there are.
         """
         entries = self.index().manifests
         found = {entry.digest: entry for entry in entries if not ref or ref in (entry.digest, _name(entry))}
+        if not found:
+            found = {entry.digest: entry for entry in entries if _name(entry).endswith(f":{ref}")}
         if len(found) == 1:
             return next(iter(found.values()))
-        problem = f"holds no {ref!r}" if ref else f"holds {len(found)} manifests"
+        called = f" called {ref!r}" if ref else ""
+        problem = f"holds {len(found)} manifests{called}" if found or not ref else f"holds no {ref!r}"
         known = ", ".join(sorted(_name(entry) or entry.digest for entry in entries)[:8]) or "none"
         raise LayoutError(f"The layout {self.path} {problem}.", remedy=f"Manifests in it: {known}.")
 
@@ -124,8 +128,8 @@ class OciLayout:
 
     def remove(self, ref: str) -> None:
         """Forget a name, or all entries of a digest; blobs stay. Raises LayoutError when there is none."""
-        self.resolve(ref)
-        self._update(lambda entries: tuple(entry for entry in entries if ref not in (entry.digest, _name(entry))))
+        gone = {ref, _name(self.resolve(ref)) or ref}
+        self._update(lambda entries: tuple(entry for entry in entries if gone.isdisjoint((entry.digest, _name(entry)))))
 
     def verify(self) -> None:
         """Check every blob the index leads to, once. Raises what is wrong first: LayoutError, InvalidManifest,

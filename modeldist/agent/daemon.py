@@ -234,7 +234,7 @@ def origin_settings(settings: AgentSettings) -> OriginSettings:
     """What this agent may read, and how. Files only below the directories it was given."""
     return OriginSettings(
         default_registry=settings.default_registry,
-        plain_http_registries=frozenset(settings.plain_http),
+        plain_http=frozenset(settings.plain_http),
         hf_endpoint=settings.hf_endpoint or None,
         file_roots=settings.file_roots,
     )

@@ -59,7 +59,7 @@ class Node:
 
         return OriginSettings(
             default_registry=self.registry,
-            plain_http_registries=self.plain_http,
+            plain_http=self.plain_http,
             hf_endpoint=self.hf_endpoint,
             file_roots=None,
         )

@@ -44,7 +44,7 @@ registry: Decorator = click.option(
     "--registry", metavar="HOST", help="Registry of references without one. [env: MODELDIST_REGISTRY; docker.io]"
 )
 plain_http: Decorator = click.option(
-    "--plain-http", multiple=True, metavar="REGISTRY", help="Speak to this registry without TLS (repeatable)."
+    "--plain-http", multiple=True, metavar="HOST", help="Speak to this registry or web server without TLS (repeatable)."
 )
 hf_endpoint: Decorator = click.option(
     "--hf-endpoint", metavar="URL", help="Hugging Face endpoint. [env: HF_ENDPOINT; its token: HF_TOKEN]"

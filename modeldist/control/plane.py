@@ -125,7 +125,7 @@ async def _origins(settings: ServerSettings, stack: AsyncExitStack) -> Resolves:
     origins = Origins(
         OriginSettings(
             default_registry=settings.default_registry,
-            plain_http_registries=frozenset(settings.plain_http_registries),
+            plain_http=frozenset(settings.plain_http_registries),
             file_roots=settings.file_roots,
         )
     )

@@ -1,7 +1,7 @@
 """One file by URL: `https://host/path/model.safetensors`, optionally with `#sha256=<64 hex>`.
 
-Plain HTTP is for loopback and for hosts the settings allow. Without a digest in the reference the content is pinned by
-its strong ETag, else by Last-Modified; the pin travels in the file's locator (`<url>#etag=…`).
+Plain HTTP is for loopback and for hosts the settings allow (`plain_http`). Without a digest in the reference the
+content is pinned by its strong ETag, else by Last-Modified; the pin travels in the file's locator (`<url>#etag=…`).
 """
 
 from __future__ import annotations
@@ -112,10 +112,10 @@ class HttpOrigin:
         endpoint = Endpoint.of(url)
         if endpoint.scheme == "https" or is_loopback(endpoint.host):
             return
-        if endpoint.host not in self._settings.plain_http_hosts:
+        if self._settings.plain_http.isdisjoint((endpoint.host, endpoint.authority)):
             raise InvalidReference(
                 f"{url}: plain HTTP is refused for {endpoint.host}.",
-                remedy="Use https, or allow the host in the settings (plain_http_hosts).",
+                remedy=f"Use https, or allow it with --plain-http {endpoint.authority}.",
             )
 
     def _examine(self, url: str) -> Source:

@@ -65,7 +65,7 @@ class LocalPaths:
         if not any(real.is_relative_to(root.resolve()) for root in self.roots):
             raise AccessDenied(
                 f"{path} is outside the directories that models may be read from.",
-                remedy="Add its directory to file_roots in the settings, or use a registry.",
+                remedy="Name its directory with --file-root, for the control plane and its agents, or use a registry.",
             )
 
 

@@ -84,7 +84,7 @@ class OciOrigin:
     def _glance(self, ref: Reference) -> str:
         from modeldist.origins.registry_glance import manifest_digest
 
-        return manifest_digest(self._dialer, endpoint_of(ref.registry, self._settings.plain_http_registries), ref)
+        return manifest_digest(self._dialer, endpoint_of(ref.registry, self._settings.plain_http), ref)
 
     def locate(self, artifact: Artifact, shard: Digest, refused: BlobLocation | None) -> tuple[BlobLocation, Source]:
         """Where a thread reads the shard; `refused` is an earlier location that no longer works. Blocks."""

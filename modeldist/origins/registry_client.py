@@ -17,7 +17,7 @@ def open_client(settings: OriginSettings, dialer: Dialer) -> RegistryClient:
     http = settings.http
     return RegistryClient(
         credentials=settings.registry_credentials or DockerCredentials.from_environment(),
-        plain_http=settings.plain_http_registries,
+        plain_http=settings.plain_http,
         user_agent=USER_AGENT,
         timeout=httpx2.Timeout(http.stall_timeout, connect=http.connect_timeout, pool=None),
         retry=RetryPolicy(http.retries + 1, http.backoff, http.backoff_cap, http.retry_after_cap, http.answer_patience),

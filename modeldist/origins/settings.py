@@ -41,14 +41,15 @@ class OriginSettings:
     None allows any path and is for embedded mode alone, where the person at the shell is who typed it.
     `hf_endpoint` None: HF_ENDPOINT of the environment, else the public hub. `hf_token` None: the token
     huggingface_hub finds (HF_TOKEN or its login file); it is only ever sent to `hf_endpoint`.
+    `plain_http`: registries, and web servers of `http://` references, that are spoken to without TLS, as references
+    name them (`host:port`); a web server by its host alone too. Those on loopback need not be here.
     `registry_credentials` None: those of Docker's and Podman's files.
     """
 
     default_registry: str = "docker.io"
-    plain_http_registries: frozenset[str] = frozenset()
+    plain_http: frozenset[str] = frozenset()
     registry_credentials: Credentials | None = None
     hf_endpoint: str | None = None
     hf_token: Callable[[], str | None] | None = None
     file_roots: tuple[Path, ...] | None = ()
-    plain_http_hosts: frozenset[str] = frozenset()  # besides loopback, hosts that `http://` references may name
     http: HttpSettings = field(default_factory=HttpSettings)

@@ -75,7 +75,7 @@ async def test_a_proxy_with_a_malformed_port(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("http_proxy", "http://proxy.invalid:port")
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
-    origins = Origins(OriginSettings(plain_http_hosts=frozenset({"origin.invalid"}), http=HttpSettings(retries=1000)))
+    origins = Origins(OriginSettings(plain_http=frozenset({"origin.invalid"}), http=HttpSettings(retries=1000)))
     try:
         with pytest.raises(OriginUnavailable, match=r"proxy http://proxy.invalid is not .* Set HTTPS_PROXY"):
             await origins.resolve("http://origin.invalid/model.bin")

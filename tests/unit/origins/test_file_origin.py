@@ -31,7 +31,7 @@ async def test_nothing_is_allowed_unless_the_settings_say_so(tmp_path: Path) -> 
     (tmp_path / "a.bin").write_bytes(b"x")
     with pytest.raises(AccessDenied, match="outside") as caught:
         await Origins().resolve((tmp_path / "a.bin").as_uri())
-    assert "file_roots" in caught.value.remedy
+    assert "--file-root" in caught.value.remedy
 
 
 async def test_links_do_not_lead_out_of_the_roots(tmp_path: Path, read_range: ReadRange) -> None:

@@ -63,6 +63,19 @@ async def test_a_layout_of_one_manifest_needs_no_tag(tmp_path: Path) -> None:
         await origins.resolve(f"oci-layout:{layout.path}")
 
 
+async def test_a_manifest_with_a_whole_reference_for_a_name_is_found_by_its_tag(tmp_path: Path) -> None:
+    layout = OciLayout.create(tmp_path / "layout")
+    first = build(write_files(tmp_path / "a", {"a.json": b"{}"}), layout, ref="registry.example/org/a:v1")
+    build(write_files(tmp_path / "b", {"b.json": b"{}"}), layout, ref="registry.example/org/b:v2")
+    origins = Origins(OriginSettings(file_roots=None))
+    artifact = await origins.resolve(f"oci-layout:{layout.path}:v1")
+    assert (artifact.digest, artifact.tag) == (first.digest, "v1")
+    assert await origins.still(artifact, f"oci-layout:{layout.path}:v1")
+    build(write_files(tmp_path / "c", {"c.json": b"{}"}), layout, ref="registry.example/org/c:v1")
+    with pytest.raises(NotFound, match=r"2 manifests called 'v1'.*org/a:v1, .*org/c:v1"):
+        await origins.resolve(f"oci-layout:{layout.path}:v1")
+
+
 async def test_a_model_inside_an_index_keeps_the_digest_that_was_named(tmp_path: Path) -> None:
     layout = build_layout(tmp_path, FILES, "v1")
     model = layout.resolve("v1")

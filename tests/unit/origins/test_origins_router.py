@@ -107,8 +107,11 @@ def test_malformed_references(reference: str) -> None:
 
 
 def test_plain_http_where_the_settings_allow_it() -> None:
-    origins = Origins(OriginSettings(plain_http_hosts=frozenset({"files.example"})))
-    assert origins.canonical("http://files.example/a.bin") == "http://files.example/a.bin"
+    origins = Origins(OriginSettings(plain_http=frozenset({"files.example", "other.example:8080"})))
+    for allowed in ("files.example", "files.example:81", "other.example:8080"):
+        assert origins.canonical(f"http://{allowed}/a.bin") == f"http://{allowed}/a.bin"
+    with pytest.raises(InvalidReference, match="--plain-http other"):
+        origins.canonical("http://other.example:81/a.bin")
 
 
 async def test_origins_are_kept_until_closed(tmp_path: Path) -> None:
