@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
+from typing import cast
 
 import structlog
 import uvicorn
@@ -22,6 +23,7 @@ from modeldist.control.session_socket import SessionSocket
 from modeldist.control.settings import ServerSettings
 from modeldist.control.store.database import Database, sqlite_url
 from modeldist.control.store.tokens import Scope, Tokens
+from modeldist.control.unheard import HttpConnection, Unheard
 from modeldist.errors import UsageError
 from modeldist.session.messages import MAX_MESSAGE
 
@@ -141,6 +143,7 @@ class ControlServer(uvicorn.Server):
         )
         self._plane = plane
         self._silence = settings.ping_interval
+        self._unheard = Unheard()
         self._doors: list[Door] = []
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -151,9 +154,13 @@ class ControlServer(uvicorn.Server):
         """uvicorn calls it every tenth of a second."""
         if counter % CHECKED_IN == 0:
             now = asyncio.get_running_loop().time()
+            http: list[HttpConnection] = []
             for connection in list(self.server_state.connections):
                 if isinstance(connection, SessionSocket):
                     connection.check(now, self._silence)
+                else:
+                    http.append(cast(HttpConnection, connection))
+            self._unheard.check(http, now)
         return await super().on_tick(counter)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

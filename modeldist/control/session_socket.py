@@ -107,10 +107,15 @@ class SessionSocket(asyncio.Protocol):
         self.flush()
 
     def pause_writing(self) -> None:
+        """Nothing more is heard of an agent that does not read: its pings alone would fill the memory with answers."""
         self.clogged = True
+        self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         self.clogged = False
+        self._heard_at = self._loop.time()  # it took something, so it lives
+        self._pinged_at = None
+        self._transport.resume_reading()
         if self._taker is not None:
             self._taker.writable()
 

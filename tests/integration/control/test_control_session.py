@@ -6,6 +6,7 @@ import asyncio
 import base64
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -183,6 +184,39 @@ async def test_an_agent_that_does_not_read_is_dropped(
         writer.transport.abort()
         async with scripted_agent(served.ws, served.agent_token, "healthy"):
             pass
+
+
+async def test_connections_without_a_request_are_closed(
+    sqlite_control: ServedControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They need no token, and each takes a descriptor away from an agent."""
+    monkeypatch.setattr("modeldist.control.unheard.HEAD_WITHIN", 0.3)
+    host, port = sqlite_control.url.removeprefix("http://").split(":")
+    whole = f"GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+    async with scripted_agent(sqlite_control.ws, sqlite_control.agent_token, "a") as agent:
+        for said in (b"", whole[:20], whole + whole[:20]):
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(said)
+            async with asyncio.timeout(PATIENCE):
+                with suppress(ConnectionError):
+                    await reader.read()
+            writer.transport.abort()
+        await agent.send(Resolve(1, REFERENCE))
+        await agent.expect(Resolved)
+
+
+async def test_an_agent_that_pings_and_does_not_read_is_dropped(tmp_path: Path, origin: MemoryOrigin) -> None:
+    """The answers to its pings do not pile up here."""
+    async with served_control_plane(tmp_path / "state", origin, ping_interval=0.1) as served:
+        reader, writer = await raw_agent(served, "flood")
+        reader._transport.pause_reading()  # type: ignore[attr-defined]
+        pings = (b"\x89\xfd" + bytes(4 + 125)) * 1000
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(ConnectionError):
+                while True:
+                    writer.write(pings)
+                    await writer.drain()
+        writer.transport.abort()
 
 
 async def raw_agent(served: ServedControlPlane, node: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
