@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 from modeldist.errors import (
     AccessDenied,
@@ -100,6 +99,8 @@ def retry_after(value: str, now: Callable[[], datetime]) -> float | None:
     value = value.strip()
     if value.isascii() and value.isdigit():
         return float(value[:9])
+    from email.utils import parsedate_to_datetime  # a large import for what hardly ever comes
+
     try:
         moment = parsedate_to_datetime(value)
     except (ValueError, TypeError):

@@ -1,14 +1,13 @@
 """Response body → file descriptor, the cheapest way the connection allows.
 
-`copy_body` is the one place that knows how: by splice for plain TCP (a short body, which http.client has mostly read
-along with the headers, by the reused 1 MiB buffer), record-wise into that buffer for TLS, through http.client for
-chunked bodies. None of them waits longer than a tick for more: the caller hears of slow bytes, and can stop.
+`copy_body` is the one place that knows how: what came along with the head as it is, the rest by splice for plain TCP
+(a short body by the reused 1 MiB buffer), record-wise into that buffer for TLS and for chunked bodies. None of them
+waits longer than a tick for more: the caller hears of slow bytes, and can stop.
 """
 
 from __future__ import annotations
 
 import errno
-import http.client
 import os
 import socket
 import ssl
@@ -51,6 +50,12 @@ def copy_body(
     `sock` is the response's connection, in timeout mode with a receive timeout (SO_RCVTIMEO) of at most a tick, and
     `splicing` belongs to it. Raises BodyLost; StorageError when `fd` does not take it.
     """
+    if not response.chunked and (early := response.take(want)):
+        _write(fd, memoryview(early), offset)
+        yield len(early)
+        want, offset = want - len(early), offset + len(early)
+        if not want:
+            return
     patience = sock.gettimeout() or TICK
     waited, came = 0.0, 0
     with closing(_parts(response, sock, want, fd, offset, buffer, splicing, clock)) as parts:
@@ -80,12 +85,6 @@ def _parts(
         return
     stall = sock.gettimeout()
     try:
-        sock.settimeout(0)
-        early = _buffered(response, want)
-        if early:
-            _write(fd, memoryview(early), offset)
-            yield len(early)
-            want, offset = want - len(early), offset + len(early)
         if isinstance(sock, ssl.SSLSocket):
             sock.settimeout(min(TICK, stall or TICK))
             yield from _copy(_gathering(sock.recv_into, clock), want, fd, offset, buffer)
@@ -131,7 +130,7 @@ def _copy(fill: Fill, want: int, fd: int, offset: int, buffer: memoryview) -> Ge
         except (TimeoutError, BlockingIOError):
             yield 0
             continue
-        except (OSError, http.client.HTTPException) as error:
+        except OSError as error:
             raise BodyLost(str(error) or type(error).__name__) from error
         if not got:
             raise BodyLost("the connection was closed")
@@ -140,26 +139,12 @@ def _copy(fill: Fill, want: int, fd: int, offset: int, buffer: memoryview) -> Ge
         yield got
 
 
-def _buffered(response: PromptResponse, want: int) -> bytes:
-    """What http.client already read along with the headers. Where that is nothing, looking reads: never in a mode in
-    which that waits."""
-    if want <= 0:
-        return b""
-    try:
-        ready = len(response.fp.peek())
-        return response.fp.read(min(ready, want)) if ready else b""
-    except ssl.SSLWantReadError:
-        return b""
-    except OSError as error:
-        raise BodyLost(str(error) or type(error).__name__) from error
-
-
 def _read_chunk(response: PromptResponse, view: memoryview) -> int:
     """What has come of the chunk."""
     try:
         response.hurry()  # the line that says how long the chunk is can drip, too
-        data = response.read1(len(view))
-    except TimeoutError:  # after which http.client reads no more
+        data = response.read_chunk(len(view))
+    except TimeoutError:
         raise BodyLost("it stalled") from None
     view[: len(data)] = data
     return len(data)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import base64
-import http.client
 import ipaddress
+import os
 import socket
 import ssl
 import struct
 import time
-import urllib.request
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,7 +18,6 @@ from urllib.parse import unquote, urlsplit
 from modeldist.errors import OriginProtocolError, OriginUnavailable
 from modeldist.origins.http_body import TICK
 from modeldist.origins.http_redirects import Endpoint, zone_of_name
-from modeldist.origins.prompt_response import PromptResponse
 from modeldist.origins.settings import HttpSettings
 from modeldist.socket_to_file import SocketToFile
 from modelpack.oci.addresses import Zone
@@ -32,7 +30,6 @@ _MAX_CONNECT_ANSWER = 16 << 10
 class Connection:
     """One kept-alive connection. `prefix` comes before the path in requests (a plain HTTP proxy wants whole URLs)."""
 
-    http: http.client.HTTPConnection
     sock: socket.socket
     zone: Zone
     prefix: str = ""
@@ -45,7 +42,6 @@ class Connection:
 
     def close(self) -> None:
         self.splicing.close()
-        self.http.close()
         self.sock.close()
 
 
@@ -81,13 +77,9 @@ class Dialer:
         except BaseException:
             sock.close()
             raise
-        connection = http.client.HTTPConnection(endpoint.host, endpoint.port)
-        connection.response_class = PromptResponse
-        connection.auto_open = 0  # we dial; a lost connection must not come back unchecked
-        connection.sock = sock
         if proxy is not None and endpoint.scheme == "http":
-            return Connection(connection, sock, zone, f"http://{endpoint.authority}", proxy.headers())
-        return Connection(connection, sock, zone)
+            return Connection(sock, zone, f"http://{endpoint.authority}", proxy.headers())
+        return Connection(sock, zone)
 
     def _tcp(self, host: str, port: int, allowed: Iterable[Zone] | None) -> tuple[socket.socket, Zone]:
         try:
@@ -160,6 +152,10 @@ class _Proxy:
 
 def _proxy_for(endpoint: Endpoint) -> _Proxy | None:
     """From HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY."""
+    if not any(name.lower().endswith("_proxy") for name in os.environ):
+        return None
+    import urllib.request  # which takes longer than a glance at a hub
+
     proxies = urllib.request.getproxies_environment()
     url = proxies.get(endpoint.scheme) or proxies.get("all")
     if not url or urllib.request.proxy_bypass(endpoint.authority):

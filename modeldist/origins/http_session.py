@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import http.client
+import re
 from collections.abc import Callable, Generator, Mapping
 from types import TracebackType
 from typing import Self
@@ -24,6 +24,7 @@ from modelpack.oci.addresses import Zone
 
 _IDLE_CONNECTIONS = 4  # a registry, its token service and a CDN or two
 _URL_SAFE = "%/:=&?~#+!$,;'@()*[]"
+_LINE = re.compile(r"[\t -~\x80-\xff]+")
 USER_AGENT = "modeldist"
 
 
@@ -51,7 +52,7 @@ class Answer:
 
     def header(self, name: str) -> str:
         """Its value, empty when absent."""
-        return self._response.getheader(name) or ""
+        return self._response.header(name)
 
     def copy(self, want: int, fd: int, offset: int, buffer: memoryview, clock: Callable[[], float]) -> Generator[int]:
         """See `copy_body`."""
@@ -62,10 +63,7 @@ class Answer:
 
     def text(self, at_most: int) -> bytes:
         """The body. Raises OSError when it breaks or is longer."""
-        try:
-            body = self._response.read(at_most + 1)
-        except http.client.HTTPException as error:
-            raise OSError(str(error)) from error
+        body = self._response.read(at_most + 1)
         if len(body) > at_most:
             raise OSError(f"more than {at_most} bytes")
         return body
@@ -74,7 +72,6 @@ class Answer:
         """Give the connection back; `reusable` only when the whole body was read."""
         if self._release is not None:
             keep = reusable and not self._response.will_close and not self._response.chunked
-            self._response.close()
             self._release(self._connection, keep)
             self._release = None
 
@@ -128,7 +125,7 @@ class HttpSession:
             try:
                 response = _exchange(connection, endpoint, method, url, headers)
                 break
-            except (OSError, http.client.HTTPException) as error:
+            except OSError as error:
                 reused = connection.used
                 connection.close()
                 # The origin may close an idle connection at any moment; that is no failure of the request.
@@ -171,10 +168,14 @@ def _exchange(
     split = urlsplit(url)
     path = quote(split.path or "/", safe=_URL_SAFE) + (f"?{quote(split.query, safe=_URL_SAFE)}" if split.query else "")
     sent = {"Host": endpoint.authority, **connection.proxy_headers, **headers}
-    connection.http.request(method, connection.prefix + path, headers=sent)
-    response = connection.http.getresponse()
-    assert isinstance(response, PromptResponse)
-    return response
+    lines = [f"{method} {connection.prefix}{path} HTTP/1.1", *(f"{name}: {value}" for name, value in sent.items())]
+    if not all(map(_LINE.fullmatch, lines)):
+        raise OriginProtocolError(
+            f"{endpoint.authority}: a header of the request would have characters that no header may have.",
+            remedy="Check the token and the proxy settings for line breaks.",
+        )
+    connection.sock.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
+    return PromptResponse(connection.sock, method)
 
 
 def _broken(endpoint: Endpoint, error: Exception) -> TryAgain:
