@@ -26,7 +26,8 @@ class AsgiFrames:
         self._websocket = websocket
         self._unsent: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._ending = (1000, "")
-        self._conversation: Conversation | None = None
+        self._given_up = asyncio.Event()
+        self._last_call: asyncio.TimerHandle | None = None
 
     @property
     def clogged(self) -> bool:
@@ -41,16 +42,21 @@ class AsgiFrames:
     def close(self, code: int, reason: str) -> None:
         self._ending = code, reason
         self._unsent.put_nowait(None)
+        # What is being sent may never be taken.
+        self._last_call = asyncio.get_running_loop().call_later(CLOSE_WITHIN, self._given_up.set)
 
     async def carry(self, conversation: Conversation) -> None:
         """Until one side ends."""
         loop = asyncio.get_running_loop()
         greeting = loop.call_later(HELLO_WITHIN + 0.1, lambda: conversation.check(loop.time()))
-        tasks = (asyncio.create_task(self._read(conversation)), asyncio.create_task(self._write(conversation)))
+        ways = (self._read(conversation), self._write(conversation), self._given_up.wait())
+        tasks = tuple(asyncio.create_task(way) for way in ways)
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             greeting.cancel()
+            if self._last_call is not None:
+                self._last_call.cancel()
             for task in tasks:
                 task.cancel()
             for ended in await asyncio.gather(*tasks, return_exceptions=True):

@@ -15,9 +15,10 @@ import uvicorn
 from modeldist.control.app import app_of
 from modeldist.control.plane import ControlPlane, running
 from modeldist.control.settings import ServerSettings
-from modeldist.session.messages import Resolve, Resolved
+from modeldist.session.messages import Resolve, Resolved, encode
 from tests.servers.memory_origin import MemoryOrigin
-from tests.servers.scripted_agent import hello, open_socket, scripted_agent
+from tests.servers.raw_agent import frame, raw_agent
+from tests.servers.scripted_agent import PATIENCE, hello, open_socket, scripted_agent
 
 REFERENCE = "memory://org/model:v1"
 
@@ -44,6 +45,25 @@ async def test_a_session_through_asgi(tmp_path: Path, origin: MemoryOrigin) -> N
         assert (await agent.expect(Resolved)).artifact is not None
         async with scripted_agent(url, token, "a"):
             assert await agent.closed() == (1001, "replaced by a newer session of the same node")
+
+
+async def test_an_agent_that_does_not_read_leaves_nothing(
+    tmp_path: Path, origin: MemoryOrigin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modeldist.control.core.STUCK_AFTER", 0.3)
+    monkeypatch.setattr("modeldist.control.asgi_frames.CLOSE_WITHIN", 0.1)
+    origin.add("memory://org/large:v1", {f"{n:06}-{'x' * 100}": b"" for n in range(20_000)})
+    async with mounted(tmp_path / "state", origin) as (plane, url, token):
+        before = asyncio.all_tasks()
+        _, writer = await raw_agent(url.replace("ws", "http", 1).removesuffix("/session"), token, "stuck")
+        for request in range(40):
+            writer.write(frame(encode(Resolve(request, "memory://org/large:v1"))))
+        async with asyncio.timeout(PATIENCE):
+            while asyncio.all_tasks() <= before:
+                await asyncio.sleep(0.01)
+            while plane.core.session("stuck") is not None or not asyncio.all_tasks() <= before:
+                await asyncio.sleep(0.01)
+        writer.transport.abort()
 
 
 async def test_a_greeting_that_breaks_the_control_plane_is_logged_and_leaves_nothing(

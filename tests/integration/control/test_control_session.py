@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import os
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +26,7 @@ from modeldist.session.messages import PROTOCOL, Inventory, Refused, Resolve, Re
 from modeldist.transfer.capability import CapabilityChecker
 from tests.servers.control_plane import ServedControlPlane, served_control_plane
 from tests.servers.memory_origin import MemoryOrigin
+from tests.servers.raw_agent import frame, raw_agent
 from tests.servers.scripted_agent import PATIENCE, hello, open_socket, scripted_agent
 
 REFERENCE = "memory://org/model:v1"
@@ -176,7 +175,7 @@ async def test_an_agent_that_does_not_read_is_dropped(
     # Answers large enough to fill every buffer between here and there.
     origin.add("memory://org/large:v1", {f"{n:06}-{'x' * 100}": b"" for n in range(20_000)})
     async with served_control_plane(tmp_path / "state", origin) as served, served.client() as client:
-        _, writer = await raw_agent(served, "stuck")
+        _, writer = await raw_agent(served.url, served.agent_token, "stuck")
         await agents(client, 1)
         for request in range(8):
             writer.write(frame(encode(Resolve(request, "memory://org/large:v1"))))
@@ -208,7 +207,7 @@ async def test_connections_without_a_request_are_closed(
 async def test_an_agent_that_pings_and_does_not_read_is_dropped(tmp_path: Path, origin: MemoryOrigin) -> None:
     """The answers to its pings do not pile up here."""
     async with served_control_plane(tmp_path / "state", origin, ping_interval=0.1) as served:
-        reader, writer = await raw_agent(served, "flood")
+        reader, writer = await raw_agent(served.url, served.agent_token, "flood")
         reader._transport.pause_reading()  # type: ignore[attr-defined]
         pings = (b"\x89\xfd" + bytes(4 + 125)) * 1000
         async with asyncio.timeout(PATIENCE):
@@ -217,28 +216,6 @@ async def test_an_agent_that_pings_and_does_not_read_is_dropped(tmp_path: Path, 
                     writer.write(pings)
                     await writer.drain()
         writer.transport.abort()
-
-
-async def raw_agent(served: ServedControlPlane, node: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """An agent that greets and from then on neither reads nor answers pings."""
-    host, port = served.url.removeprefix("http://").split(":")
-    reader, writer = await asyncio.open_connection(host, int(port), limit=4096)
-    key = base64.b64encode(os.urandom(16)).decode()
-    writer.write(
-        f"GET /session HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
-        f"Authorization: Bearer {served.agent_token}\r\n\r\n".encode()
-    )
-    assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
-    writer.write(frame(encode(hello(node))))
-    return reader, writer
-
-
-def frame(payload: bytes) -> bytes:
-    """A masked binary WebSocket frame, as clients send them; the mask is zero."""
-    length = len(payload)
-    head = bytes([0x80 | length]) if length < 126 else b"\xfe" + length.to_bytes(2, "big")
-    return b"\x82" + head + bytes(4) + payload
 
 
 async def test_stopping_closes_sessions(tmp_path: Path, origin: MemoryOrigin) -> None:
@@ -256,7 +233,7 @@ async def test_an_agent_that_answers_no_ping_is_dropped(tmp_path: Path, origin: 
         served_control_plane(tmp_path / "state", origin, ping_interval=0.1) as served,
         served.client() as client,
     ):
-        reader, writer = await raw_agent(served, "mute")
+        reader, writer = await raw_agent(served.url, served.agent_token, "mute")
         await agents(client, 1)
         await agents(client, 0)
         async with asyncio.timeout(PATIENCE):
