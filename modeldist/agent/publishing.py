@@ -68,7 +68,9 @@ class Publisher:
         for fetch in fetches:
             if fetch.from_peers:
                 fetch.partial.distrust()  # a peer that was given up may have written late
-        outcomes = commit_all([fetch.partial for fetch in fetches])
+        # What came from the origin alone has no late writer either.
+        read_only = any(fetch.from_peers for fetch in fetches)
+        outcomes = commit_all([fetch.partial for fetch in fetches], read_only=read_only)
         return [self._stored(fetch, outcome) for fetch, outcome in zip(fetches, outcomes, strict=True)]
 
     def _stored(self, fetch: ShardFetch, outcome: Digest | ModeldistError | OSError) -> ModeldistError | None:

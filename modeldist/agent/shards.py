@@ -253,7 +253,7 @@ def open_all(store: Store, shards: Sequence[Shard]) -> list[tuple[Shard, Partial
     try:
         for shard in shards:
             partial = store.begin(shard, piece_size_for(shard.size))
-            if store.has(shard.digest):
+            if partial.committed:
                 partial.discard()
             else:
                 opened.append((shard, partial))

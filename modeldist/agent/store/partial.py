@@ -77,6 +77,11 @@ class Partial:
         self.close()
 
     @property
+    def committed(self) -> bool:
+        """It is a blob."""
+        return self._committed is not None
+
+    @property
     def path(self) -> Path:
         """The data file."""
         return self._home.path
@@ -204,30 +209,32 @@ class Partial:
             return outcome
         raise AssertionError("one shard, one outcome")
 
-    def committing(self) -> Generator[int, OSError | None, Digest]:
+    def committing(self, *, read_only: bool = True) -> Generator[int, OSError | None, Digest]:
         """commit() in two halves: yields `fd` once the whole is proven, wants to hear of its sync, and publishes. The
-        second half runs under the blobs' gate."""
+        second half runs under the blobs' gate. `read_only`: make `fd` so."""
         with self._committing, self._reading():
             if self._committed is None:
                 if self._have != self.layout.all:
                     missing = self.layout.count - len(self._have)
                     raise StorageError(f"{self.digest} lacks {missing} of {self.layout.count} pieces.")
                 with naming("finish a shard", self.path):
-                    found = self._prove()
+                    found = self._prove(read_only=read_only)
                     if (failed := (yield self.fd)) is not None:
                         raise failed
                     self._home.adopt(self.blobs, self.fd, found["sha256"], {*found.values(), self.digest})
                 self._committed = found["sha256"]
             return self._committed
 
-    def _prove(self) -> dict[str, Digest]:
+    def _prove(self, *, read_only: bool) -> dict[str, Digest]:
         """The digests by algorithm."""
         self._stop_allocating()
-        self._reopen(os.O_RDONLY)
+        if read_only:
+            self._reopen(os.O_RDONLY)
         found = self._follower.finish()
         actual = found.get(algorithm(self.digest), self.digest)  # an etag proves nothing
         if actual != self.digest:
-            self._reopen(os.O_RDWR)
+            if read_only:
+                self._reopen(os.O_RDWR)
             self.reset()
             raise IntegrityError(
                 f"The content fetched for {self.digest} is {actual}.",
@@ -297,8 +304,9 @@ class Partial:
             raise StorageError(f"{self.digest} is no longer open here.")
 
 
-def commit_all(partials: Sequence[Partial]) -> list[Digest | ModeldistError | OSError]:
-    """commit() of several, which wait for the disk once: what it gave or raised, for each."""
+def commit_all(partials: Sequence[Partial], *, read_only: bool = True) -> list[Digest | ModeldistError | OSError]:
+    """commit() of several, which wait for the disk once: what it gave or raised, for each. Without `read_only` nobody
+    must have their `fd` any more, and close() has to follow."""
     outcomes: dict[int, Digest | ModeldistError | OSError] = {}
     proven: list[tuple[int, Generator[int, OSError | None, Digest], int]] = []
 
@@ -313,7 +321,7 @@ def commit_all(partials: Sequence[Partial]) -> list[Digest | ModeldistError | OS
 
     with ExitStack() as stack:
         for index, partial in enumerate(partials):
-            steps = partial.committing()
+            steps = partial.committing(read_only=read_only)
             stack.callback(steps.close)
             if (fd := go_on(index, steps, None)) is not None:
                 proven.append((index, steps, fd))

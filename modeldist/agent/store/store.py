@@ -144,9 +144,12 @@ class Store:
     def missing_bytes(self, artifact: Artifact) -> int:
         """What a pull would still allocate for shards: those missing, less what their partial files have."""
         missing = 0
+        begun = {path.name for path in self._places.partials.iterdir()}
         for shard in artifact.shards:
             if not self.has(shard.digest):
-                missing += shard.size - min(shard.size, _allocated(self._places.partial(shard.digest) / "data"))
+                folder = self._places.partial(shard.digest) if begun else None
+                there = _allocated(folder / "data") if folder and folder.name in begun else 0
+                missing += shard.size - min(shard.size, there)
         return missing
 
     def reserve(self, size: int) -> Reservation:
