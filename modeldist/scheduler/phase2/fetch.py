@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from modeldist.artifact import Digest
@@ -12,6 +15,7 @@ from modeldist.scheduler.phase2.stripes import Stripes
 from modeldist.scheduler.pieces import PieceLayout, every, random_member
 
 _RARITY_SAMPLE = 3
+_SHARES = 3  # of what only a slow parent has, its own and others'
 _SPARE = 2  # more would take the downlink from the parents that bring stripes and from the origin
 
 
@@ -77,8 +81,9 @@ class Fetch:
 
         Over the rack's uplink come only the pieces of this node's share that no rack mate has, so that each byte
         crosses it once; a task that stands still takes what it can get. Of what only a `slow` parent has, this node
-        takes its share too: one copy is enough for the others to have it from this node, and they would all wait for
-        copies of the same piece.
+        takes its share and the next ones: a few copies are enough for the others to have it from there, and they would
+        all wait for copies of the same piece. The next ones, since one of those who share is that parent itself, and
+        another may be slow too.
         """
         held = self.holders.get(node, 0) & self.digests
         open_ = held & ~(self.have | self.flying | self.verifying | self.leased | self.excluded.get(node, 0))
@@ -90,13 +95,20 @@ class Fetch:
         if open_ and count > 1 and node in self.far and now - self.progressed <= patience:
             open_ &= every(index, count, self.layout.count) & ~self.near
         if open_ and count > 1 and slow:
-            open_ &= every(index, count, self.layout.count) | self.twice | self.overdue
+            open_ &= functools.reduce(operator.or_, self._shares()) | self.twice | self.overdue
         return open_
+
+    def _shares(self) -> Iterator[int]:
+        """This node's share and the next ones."""
+        index, count = self.share
+        for step in range(min(_SHARES, count)):
+            yield every((index + step) % count, count, self.layout.count)
 
     def choose(self, open_: int, node: str, rng: random.Random, *, slow: bool) -> int:
         """A member of `open_` to fetch from `node`: what is waited for, else the rarest among a few drawn at random.
 
-        From a `slow` parent any one at random: children that get different pieces have something to exchange.
+        From a `slow` parent one that nobody else has, of its own share first, and any one at random: children that get
+        different pieces have something to exchange.
         """
         for piece in self.demand:
             if open_ >> piece & 1:
@@ -107,7 +119,9 @@ class Fetch:
         if first_of_few or len(self.holders) == 1:  # or nobody to exchange with: in order, as the sha256 goes along
             return (open_ & -open_).bit_length() - 1
         if slow:
-            return random_member(open_, rng)
+            only_there = open_ & ~self.twice
+            wanted = (only_there & share for share in self._shares())
+            return random_member(next((pieces for pieces in wanted if pieces), only_there or open_), rng)
         drawn = {random_member(open_, rng) for _ in range(_RARITY_SAMPLE)}
         if len(drawn) == 1:
             return drawn.pop()
@@ -124,6 +138,10 @@ class Fetch:
             self.excluded[node] &= ~pieces
         if node not in self.far:
             self.near |= pieces
+
+    def only_at_one(self, piece: int) -> bool:
+        """Whether no two parents hold it."""
+        return not self.twice >> piece & 1
 
     def exclude(self, node: str, pieces: int) -> None:
         """Not these from `node`, until it says again that it holds them."""

@@ -227,7 +227,8 @@ class Unsubscribe:
 class FetchFromPeer:
     """Answered by PieceFetched (then PieceVerified or PieceRejected), PieceBusy, PieceRefused or ParentLost.
 
-    `awaited`: others wait to have the piece from this node, since it brings it over the rack's uplink or down a tree.
+    `awaited`: others wait to have the piece from this node, since it brings it over the rack's uplink, down a tree, or
+    from a slow parent that alone has it.
     """
 
     task: Digest

@@ -127,7 +127,8 @@ class Requests:
         fetch.sent(request)
         self.window.in_flight += size
         self.window.pay(size, now)
-        awaited = fetch.stripes is not None or link.node in fetch.far
+        brings = fetch.stripes is not None or link.node in fetch.far
+        awaited = brings or (link.slow(guess) and fetch.only_at_one(piece))
         self._out.append(m.FetchFromPeer(fetch.task, piece, link.node, awaited))
 
     # --- answers and losses ----------------------------------------------------------------------------------------

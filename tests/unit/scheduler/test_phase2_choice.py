@@ -227,28 +227,41 @@ def with_a_slow_parent(share: tuple[int, int]) -> Child:
     return child
 
 
-def test_what_only_a_slow_parent_has_is_fetched_from_it_by_one_child_first() -> None:
+def test_what_only_a_slow_parent_has_is_fetched_from_it_by_few_children_each_its_share_first() -> None:
     for index in range(4):
         child = with_a_slow_parent((index, 4))
         child.has("slow", *range(8))
-        asked = set()
+        asked = []
         while child.open:
-            asked.add(child.open[0].piece)
+            asked.append(child.open[0].piece)
             child.answer(child.open[0], 0.1)
-        assert asked == {index, index + 4}
+        nearest = [(piece - index) % 4 for piece in asked]
+        assert nearest == [0, 0, 1, 1, 2, 2]  # not all: others would wait for the same pieces
         child.has("fast", 9, 10, 11)
         assert set(child.asked("fast")) <= {9, 10, 11} and child.open  # from others it takes what there is
 
 
+def test_what_only_a_slow_parent_has_goes_before_what_others_have_too_and_is_told_on_at_once() -> None:
+    child = with_a_slow_parent((1, 4))
+    child.has("slow", 5)
+    child.has("fast", *range(20, 38))
+    while fast := [request for request in child.open if request.node == "fast"]:
+        child.end(fast[0], p2.PieceBusy(TASK, fast[0].piece, "fast", 30.0))
+    child.has("slow", *range(20, 38), 1)
+    child.answer(child.open[0], 3.0)
+    (request,) = child.open
+    assert (request.piece, request.awaited) == (1, True)
+
+
 def test_what_nobody_fetched_from_a_slow_parent_for_a_while_everybody_does() -> None:
     child = with_a_slow_parent((1, 4))
-    child.has("slow", 0, 2)
+    child.has("slow", 0, 4)
     assert not child.open
     patience = Phase2Config().overdue
     child.tick(patience)
     assert not child.open
     child.tick(patience)
-    assert set(child.asked("slow")) <= {0, 2} and child.open
+    assert set(child.asked("slow")) <= {0, 4} and child.open
 
 
 def test_a_node_asks_for_no_more_than_its_download_limit_lets_come() -> None:
