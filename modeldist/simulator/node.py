@@ -47,7 +47,9 @@ class SimulatedNode:
         self._incomplete = set() if spec.holds else set(self.wanted)
         self._subscribers: dict[Digest, dict[str, None]] = {}
         self._awaited: set[tuple[Digest, int]] = set()  # pieces being fetched that others wait to have from here
-        self._news: dict[Digest, int] = {}  # to be told at leisure
+        self._news: dict[Digest, int] = {}  # to be told in the next round, or at leisure
+        self._round = float("-inf")
+        self._rounds_soon = False
         self._connected: set[str] = set()
         self._changed: dict[Digest, None] = {}
         self._tallies: dict[tuple[Digest, str], ParentTally] = {}
@@ -256,9 +258,16 @@ class SimulatedNode:
         if not self._news.get(task) and not awaited:
             self.world.clock.after(self.world.scenario.leisure, lambda: self._tell_news(task))
         self._news[task] = self._news.get(task, 0) | 1 << piece
-        if awaited:
-            self._tell_news(task)
+        if awaited and not self._rounds_soon:
+            self._rounds_soon = True
+            self.world.clock.at(self._round + self.world.scenario.have_interval, self._tell_all)
         self.event(p2.PieceVerified(task, piece))
+
+    def _tell_all(self) -> None:
+        """As the herald's rounds: the first news that are awaited at once, the next an interval after the round."""
+        self._rounds_soon, self._round = False, self.world.clock.now
+        for task in list(self._news):
+            self._tell_news(task)
 
     def _tell_news(self, task: Digest) -> None:
         news = self._news.pop(task, 0)

@@ -37,10 +37,11 @@ class NodeSpec:
 class Scenario:
     """`rack_rate`: each rack's uplink, per direction (a rack without an entry has none to share). The origin sits
     outside all racks. `latency`: one way between nodes; `session_latency`: one way to the control plane, including the
-    time to handle a message; `leisure`: what news of a piece that nobody waits for may take; `origin_latency`: from a
-    range request to its first byte. `verify_rate`: bytes/s of digest checking. `stream_rate`: what one origin stream
-    can bring at most. `quantum`: see `network`; `step`: if it is not 0, `array_network` with this step takes its place.
-    `tick`, `control_tick`: how often nodes and the control plane act upon time alone.
+    time to handle a message; `origin_latency`: from a range request to its first byte. `have_interval`: least time
+    between two rounds in which a node tells its children what it has; `leisure`: what news of a piece that nobody waits
+    for may take. `verify_rate`: bytes/s of digest checking. `stream_rate`: what one origin stream can bring at most.
+    `quantum`: see `network`; `step`: if it is not 0, `array_network` with this step takes its place. `tick`,
+    `control_tick`: how often nodes and the control plane act upon time alone.
     """
 
     name: str
@@ -51,7 +52,8 @@ class Scenario:
     stream_rate: float = float("inf")
     latency: float = 0.0005
     session_latency: float = 0.005
-    leisure: float = 0.2  # as `modeldist.transfer.served_shard` has it
+    have_interval: float = 0.02  # this and the next as `modeldist.transfer.served_shard` has them
+    leisure: float = 0.2
     origin_latency: float = 0.005
     verify_rate: float = 2e9
     report_interval: float = 1.0
