@@ -14,7 +14,8 @@
     │   └── UnsafeArtifact              unsafe_artifact      11
     ├── StorageError                    storage              12
     │   ├── NotEnoughSpace              not_enough_space     13
-    │   └── StoreNotWritable            store_not_writable   14
+    │   ├── StoreNotWritable            store_not_writable   14
+    │   └── StoreDamaged                store_damaged        20
     ├── ControlPlaneError
     │   ├── ControlPlaneUnreachable     control_unreachable  15
     │   └── ControlPlaneRefused         control_refused      16
@@ -169,6 +170,13 @@ class StoreNotWritable(StorageError):
 
     code = "store_not_writable"
     exit_code = 14
+
+
+class StoreDamaged(StorageError):
+    """What the store holds is not what its digests say."""
+
+    code = "store_damaged"
+    exit_code = 20
 
 
 class ControlPlaneError(ModeldistError):

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from modeldist.agent.local_records import ArtifactRow, artifact_row
 from modeldist.cli.node import Node
+from modeldist.errors import NotFound
 
 if TYPE_CHECKING:
-    from modeldist.agent.store import Store
+    from modeldist.agent.store import Audit, Store
 
 
 class RemovedReference(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +76,23 @@ def collect(node: Node, *, target_free: int | None, max_age: float | None, dry_r
             report.partials,
             report.scratch,
         )
+
+
+def audit(node: Node, references: Sequence[str], *, remove: bool, on_bytes: Callable[[int], object]) -> Audit:
+    """Of the store that the agent works with, where one runs; reading is this process's work. Raises NotFound."""
+    agent = node.running_agent()
+    root = Path(agent.status()["store"]) if agent else None
+    with existing_store(node if root is None else replace(node, store=root)) as store:
+        if store is None:
+            if references:
+                raise NotFound(f"{references[0]} is not in {node.store}: nothing is.", remedy="Pull it first.")
+            from modeldist.agent.store import Audit
+
+            return Audit(0, 0, ())
+        found = store.audit([canonical(node, reference) for reference in references], on_bytes=on_bytes)
+        if remove and found.damages:
+            store.remove_damaged(found)
+        return found
 
 
 def set_pin(node: Node, reference: str, *, pinned: bool) -> None:

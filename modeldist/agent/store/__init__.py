@@ -13,6 +13,7 @@ here blocks (asyncio callers use threads) and is safe between threads and betwee
     hub.py          snapshots in the Hugging Face layout   linking.py, unpacking.py, trees.py    what they are made of
     claims.py       disk for what is unpacked              sync_many.py             one wait for many files
     collector.py    rm and gc                              withdrawal.py            taking snapshots out of a hub
+    audit.py        reading again what is here
     atomic.py       files whole or not at all              failures.py              errors for users
 """
 
@@ -22,6 +23,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from modeldist.agent.store.audit import Audit, Damage
     from modeldist.agent.store.collector import GcReport, Removed
     from modeldist.agent.store.failures import ShardLocked
     from modeldist.agent.store.live import Reservation
@@ -29,9 +31,22 @@ if TYPE_CHECKING:
     from modeldist.agent.store.records import StoredArtifact
     from modeldist.agent.store.store import Store
 
-__all__ = ["GcReport", "Partial", "Removed", "Reservation", "ShardLocked", "Store", "StoredArtifact", "commit_all"]
+__all__ = [
+    "Audit",
+    "Damage",
+    "GcReport",
+    "Partial",
+    "Removed",
+    "Reservation",
+    "ShardLocked",
+    "Store",
+    "StoredArtifact",
+    "commit_all",
+]
 
 _HOMES = {
+    "Audit": "audit",
+    "Damage": "audit",
     "GcReport": "collector",
     "Partial": "partial",
     "Removed": "collector",

@@ -111,8 +111,8 @@ class Hub:
                 raise IntegrityError(
                     f"{file.path} of {artifact.name}: the manifest says {file.size} bytes, and the store's copy of "
                     f"{file.digest} has {size}.",
-                    remedy="The manifest is wrong (tell its publisher), or the copy is damaged (`modeldist rm` what "
-                    "uses it and pull again).",
+                    remedy="The manifest is wrong (tell its publisher), or the copy is damaged (`modeldist verify "
+                    "--remove`, then pull again).",
                 )
 
     def is_named(self, artifact: Artifact) -> bool:

@@ -174,17 +174,27 @@ class Records:
         An artifact's digest or pinned reference stands for all references to it: a moved tag leaves artifacts that no
         reference means any more.
         """
-        for record in self.all():
-            if reference in (record.artifact.digest, record.artifact.reference):
-                for found in self.references():
-                    if found.digest == record.artifact.digest:
-                        self._drop(found.reference)
-                return record.artifact.digest
-        meant = _read(self._places.reference(reference), self._reference)
-        if meant is None:
-            raise _unknown(reference, self._places.root)
+        if (digest := self._by_content(reference)) is not None:
+            for found in self.references():
+                if found.digest == digest:
+                    self._drop(found.reference)
+            return digest
+        digest = self.meant(reference)
         self._drop(reference)
-        return meant.digest
+        return digest
+
+    def meant(self, reference: str) -> Digest:
+        """The artifact a reference meant when it was last recorded, its digest and its pinned reference included.
+        Raises NotFound."""
+        if (digest := self._by_content(reference)) is not None:
+            return digest
+        if (found := _read(self._places.reference(reference), self._reference)) is None:
+            raise _unknown(reference, self._places.root)
+        return found.digest
+
+    def _by_content(self, reference: str) -> Digest | None:
+        known = (record.artifact for record in self.all())
+        return next((each.digest for each in known if reference in (each.digest, each.reference)), None)
 
     def _drop(self, reference: str) -> None:
         self._places.reference(reference).unlink(missing_ok=True)

@@ -24,6 +24,7 @@ from modeldist.artifact import Artifact, Digest, Shard
 from modeldist.errors import StorageError, StoreNotWritable
 
 if TYPE_CHECKING:
+    from modeldist.agent.store.audit import Audit, Auditor, OnBytes
     from modeldist.agent.store.collector import Collector, GcReport, Removed
     from modeldist.agent.store.directory import Directory
     from modeldist.agent.store.opening import Opener
@@ -66,6 +67,12 @@ class Store:
         from modeldist.agent.store.collector import Collector
 
         return Collector(self._places, self._blobs, self._records, self._live, self.hub, self._clock)
+
+    @cached_property
+    def _auditor(self) -> Auditor:
+        from modeldist.agent.store.audit import Auditor
+
+        return Auditor(self._places, self._blobs, self._records, self._live)
 
     def _fetching(self) -> tuple[Opener, Directory]:
         """Made once, whichever thread comes first: partials are known to one directory."""
@@ -255,6 +262,16 @@ class Store:
                 if (found := self._hub.complete(named)) is not None:
                     return found
         return None
+
+    # --- verifying ---
+
+    def audit(self, references: Iterable[str] = (), *, on_bytes: OnBytes = lambda _: None) -> Audit:
+        """Read again what `references` mean, or everything, and compare it with its digests. Raises NotFound."""
+        return self._auditor.look(tuple(references), on_bytes)
+
+    def remove_damaged(self, audit: Audit) -> None:
+        """So that a pull brings it again: the damaged files, and the names that snapshots have for them."""
+        self._auditor.remove(audit)
 
     # --- removing ---
 

@@ -55,3 +55,8 @@ def entry(digest: Digest, size: int) -> TreeFile:
     pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{value}\nsize {size}\n".encode()
     pointer_id = hashlib.sha1(b"blob %d\x00" % len(pointer) + pointer, usedforsecurity=False)
     return TreeFile(size, pointer_id.hexdigest(), value, size)
+
+
+def digest_of(file: TreeFile) -> Digest:
+    """What the file's content is, by the entry."""
+    return Digest(f"sha256:{file.lfs_sha256}" if file.lfs_sha256 else f"git-sha1:{file.blob_id}")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import click
 
 from modeldist.cli import options, units
 from modeldist.cli.boundary import Command
+from modeldist.cli.byte_bar import bar
 from modeldist.cli.terminal import attended, put, put_json, say
 from modeldist.errors import NotFound
 
@@ -110,22 +110,6 @@ class PushAccount:
             self.sent += progress.done
         else:
             self.there += progress.done
-
-
-@contextmanager
-def bar(total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
-    """A bar of `total` bytes on stderr while the block runs, advanced by what it is called with."""
-    if not shown:
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
-    from rich.progress import Progress as Bar
-
-    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=Console(stderr=True), transient=True) as drawn:
-        task = drawn.add_task("", total=total)
-        yield lambda count: drawn.update(task, advance=count)
 
 
 def _size(layout: OciLayout, ref: str) -> int:

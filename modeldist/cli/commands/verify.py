@@ -1,0 +1,81 @@
+"""`modeldist verify`"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from modeldist.cli import options, units
+from modeldist.cli.boundary import Command, fail
+from modeldist.cli.byte_bar import bar
+from modeldist.cli.node import Node
+from modeldist.cli.terminal import attended, clean, put, put_json
+from modeldist.errors import StoreDamaged
+
+if TYPE_CHECKING:
+    from modeldist.agent.store import Audit, Damage
+
+_FLAWS = {
+    "missing": "is missing",
+    "size": "has another size than its manifest says",
+    "content": "is damaged",
+    "unreadable": "cannot be read from the disk",
+}
+
+
+@click.command(cls=Command)
+@click.argument("references", metavar="[REF]…", nargs=-1)
+@click.option("--remove", is_flag=True, help="Remove what is damaged, so that the next pull brings it again.")
+@options.as_json
+@options.quiet
+@options.node_options("registry", "store", "socket", "agent")
+def verify(references: tuple[str, ...], remove: bool, as_json: bool, quiet: bool, here: Node) -> None:
+    """Read models again and compare every file with its digest.
+
+    All models on this machine, without REF. Exit code 20 tells that something was damaged, also where --remove has
+    removed it; other models and programs keep what they use that is whole.
+
+    \b
+    Example:
+      modeldist verify --remove org/model:tag || modeldist pull org/model:tag
+    """
+    from modeldist.cli.catalogue import audit
+
+    with bar(None, shown=attended() and not quiet) as advance:
+        found = audit(here, references, remove=remove, on_bytes=advance)
+    error = _damaged(found, removed=remove) if found.damages else None
+    if as_json:
+        put_json(
+            {
+                "files": found.files,
+                "bytes": found.bytes,
+                "damaged": found.damages,
+                "removed": remove and bool(found.damages),
+                "error": error.info() if error else None,
+            }
+        )
+    else:
+        for damage in found.damages:
+            put(clean(_sentence(damage, removed=remove)))
+    if error is not None:
+        fail(error, as_json=False)
+    if not as_json:
+        put(f"{units.counted(found.files, 'file')}, {units.size(found.bytes)}: all as their digests say.")
+
+
+def _sentence(damage: Damage, *, removed: bool) -> str:
+    name = f"{damage.file} of {damage.references[0]}" if damage.references else damage.digest
+    pull = f"`modeldist pull {damage.references[0]}`" if damage.references else ""
+    done = "It was removed" if removed else "Remove it with `modeldist verify --remove`"
+    again = f"{pull} brings it again" if pull else "no model uses it"
+    return f"{name} {_FLAWS[damage.flaw]} ({damage.path}). {done}; {again}."
+
+
+def _damaged(found: Audit, *, removed: bool) -> StoreDamaged:
+    models = sorted({reference for damage in found.damages for reference in damage.references[:1]})
+    again = f"Pull again: {', '.join(models)}." if models else ""
+    return StoreDamaged(
+        f"{len(found.damages)} of {units.counted(found.files, 'file')} are not what their digests say.",
+        remedy=again if removed else f"Remove them with --remove. {again}".strip(),
+    )
