@@ -242,8 +242,8 @@ class Engine:
             self.shards.join(self.node.fetches.values())
 
     async def _reports(self) -> None:
-        """One report an interval; sooner when pieces read from the origin wait to be made known: at once, unless there
-        was one a moment ago, and something is left to read that may come along."""
+        """One report an interval, if there is news; sooner when pieces read from the origin wait to be made known: at
+        once, unless there was one a moment ago, and something is left to read that may come along."""
         sent = float("-inf")
         while True:
             with suppress(TimeoutError):
@@ -251,6 +251,7 @@ class Engine:
                 if (wait := sent + self._reporter.coalesce - self._clock()) > 0:
                     await asyncio.wait_for(self._report_now.wait(), wait)
             sent = self._clock()
+            asked = self._report_soon.is_set()
             self._report_soon.clear()
             self._report_now.clear()
             if not self.session.connected:
@@ -261,8 +262,10 @@ class Engine:
                 self._leases.progress(),
                 bytes_in_flight=self._peer_fetches.bytes_in_flight,
                 queue=self.server.load().requests if self.server else 0,
+                asked=asked,
             )
-            self.session.post(report)
+            if report is not None:
+                self.session.post(report)
 
 
 def _meter(config: EngineConfig, clock: Callable[[], float]) -> Meter:

@@ -64,9 +64,12 @@ class Reporter:
         *,
         bytes_in_flight: int,
         queue: int,
-    ) -> Report:
+        asked: bool,
+    ) -> Report | None:
+        """None where nothing is new; never when somebody `asked` for a report before its time."""
         now = self._clock()
-        if now - self._load_at >= LOAD_EVERY:
+        measured = now - self._load_at >= LOAD_EVERY
+        if measured:
             self._load = self._meter.measure(bytes_in_flight=bytes_in_flight, queue=queue)
             self._load_at = now
         tasks, self._completed = self._completed, []
@@ -74,6 +77,8 @@ class Reporter:
             progress = lease_progress.get(fetch.shard.digest, {})
             if progress or fetch.have_changed or fetch.verified or fetch.tallies:
                 tasks.append(self._task(fetch, fetch.partial.have(), progress))
+        if not (tasks or measured or asked):
+            return None
         return Report(next(self._seq), self._load, tuple(tasks))
 
     def _task(self, fetch: ShardFetch, have: PieceSet, progress: dict[int, int]) -> TaskReport:

@@ -16,7 +16,7 @@ class ReportIntervals:
     """Seconds between two reports of one agent, growing with their number so that the control plane hears about
     `full_at / longest` reports a second at most."""
 
-    shortest: float = 0.1
+    shortest: float = 0.25
     longest: float = 2.0
     full_at: int = 5000  # agents
 

@@ -41,7 +41,7 @@ class ServerSettings(BaseSettings):
     origin_streams: int = Field(64, ge=1)  # concurrent reads of one origin, all nodes together
     origin_rate: float | None = Field(None, gt=0)  # of one origin, all nodes together; None: unlimited
 
-    report_interval_shortest: float = Field(0.1, gt=0)
+    report_interval_shortest: float = Field(0.25, gt=0)
     report_interval_longest: float = Field(2.0, gt=0)
     report_interval_longest_at: int = Field(5000, ge=1)  # agents
     ping_interval: float = Field(20.0, gt=0)  # an agent that answers no ping within another one is dropped

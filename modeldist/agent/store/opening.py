@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import partial as bound
 from pathlib import Path
 
-from modeldist.agent.store.allocation import Allocation
+from modeldist.agent.store.allocation import Allocation, give_way
 from modeldist.agent.store.blobs import SMALL, Blobs
 from modeldist.agent.store.failures import ShardLocked, naming
 from modeldist.agent.store.follower import Follower, HashThreads
@@ -49,7 +49,7 @@ class Opener:
         self._tell = tell
         self._on_close = on_close
         self._threads = HashThreads()
-        self._allocating = ThreadPoolExecutor(1, thread_name_prefix="allocate")
+        self._allocating = ThreadPoolExecutor(1, thread_name_prefix="allocate", initializer=give_way)
         self._small = RangeLocks(places.live / "small-shards")
 
     def close(self) -> None:

@@ -44,7 +44,7 @@ async def test_resolving(sqlite_control: ServedControlPlane, origin: MemoryOrigi
     async with scripted_agent(sqlite_control.ws, sqlite_control.agent_token, "a") as agent:
         assert agent.welcome is not None
         assert agent.welcome.cluster == sqlite_control.plane.cluster
-        assert agent.welcome.report_interval == pytest.approx(0.1)
+        assert agent.welcome.report_interval == pytest.approx(0.25)
         await agent.send(Resolve(1, REFERENCE))
         resolved = await agent.expect(Resolved)
         assert resolved.artifact is not None

@@ -284,7 +284,7 @@ async def test_an_agent_that_does_not_read_is_dropped(world: World) -> None:
 
 async def test_agents_report_as_often_as_their_number_allows(world: World) -> None:
     first = world.connect("first")
-    assert first.welcome.report_interval == 0.1
+    assert first.welcome.report_interval == 0.25
     others = [world.connect(f"n{number}") for number in range(999)]
     for _ in range(8):
         world.core.tick()
@@ -294,7 +294,7 @@ async def test_agents_report_as_often_as_their_number_allows(world: World) -> No
     for session in others:
         world.core.disconnect(session, "gone")
     world.core.tick()
-    assert await told(first, ReportEvery) == [ReportEvery(0.1)]
+    assert await told(first, ReportEvery) == [ReportEvery(0.25)]
 
 
 async def test_a_backlog_is_bounded(world: World) -> None:
@@ -377,4 +377,4 @@ def test_reports_get_rarer_as_agents_get_more() -> None:
     intervals = ReportIntervals()
     seconds = [intervals.of(agents) for agents in (1, 100, 1000, 5000, 50_000)]
     assert seconds == sorted(seconds)
-    assert (seconds[0], seconds[-2], seconds[-1]) == (0.1, 2.0, 2.0)
+    assert (seconds[0], seconds[-2], seconds[-1]) == (0.25, 2.0, 2.0)
