@@ -27,6 +27,14 @@ def default_socket() -> Path:
     return default_store() / "agent.sock"
 
 
+_FEW_CORES = 4  # what one stream of bytes, its two digests and the disk can keep busy
+
+
+def few_cores() -> bool:
+    """Whether more threads on one stream of bytes would only take turns."""
+    return len(os.sched_getaffinity(0)) <= _FEW_CORES
+
+
 @dataclass(frozen=True)
 class EngineConfig:
     """Limits of one node's engine.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import math
 import os
 import signal
 import socket
@@ -15,7 +16,7 @@ from urllib.parse import urlsplit
 
 import uvicorn
 
-from modeldist.agent.config import EngineConfig
+from modeldist.agent.config import EngineConfig, few_cores
 from modeldist.agent.engine import Engine
 from modeldist.agent.link import WebSocketLink
 from modeldist.agent.local_api import create_local_app
@@ -63,7 +64,7 @@ async def _run(settings: AgentSettings, store: Store) -> None:
         store,
         WebSocketLink(settings.control, settings.secret()),
         origins,
-        TcpTransport(),
+        _transport(),
         server=server,
         address=settings.advertise or server.address,
         config=EngineConfig(
@@ -85,6 +86,11 @@ async def _run(settings: AgentSettings, store: Store) -> None:
         await engine.close()
         await asyncio.to_thread(server.close)
         await origins.close()
+
+
+def _transport() -> TcpTransport:
+    """On a few cores all is hashed by who receives it: for the sum of all CPU it is the least, and no core is idle."""
+    return TcpTransport(hash_below=math.inf) if few_cores() else TcpTransport()
 
 
 @contextmanager

@@ -21,8 +21,9 @@ from functools import partial as bind
 from modeldist.agent.node import Node
 from modeldist.agent.parents import Parents
 from modeldist.agent.shard_fetch import ShardFetch
-from modeldist.agent.store.buffers import blake3_of, piece_hash
+from modeldist.agent.store.buffers import blake3_of
 from modeldist.agent.store.failures import disk_failure
+from modeldist.agent.store.piece_hash import PieceHash
 from modeldist.agent.verify import Verifier, check_piece, proves
 from modeldist.errors import ModeldistError
 from modeldist.scheduler.phase2.messages import (
@@ -33,7 +34,7 @@ from modeldist.scheduler.phase2.messages import (
     PieceRejected,
     PieceVerified,
 )
-from modeldist.transfer.base import Busy, Hash, Into, Lost, NotWritten, Outcome, Received, Refused
+from modeldist.transfer.base import Busy, Into, Lost, NotWritten, Outcome, Received, Refused
 
 NO_SCRATCH = 1.0  # seconds until a second copy is thought of again
 
@@ -45,7 +46,7 @@ class _Request:
     node: str
     length: int
     scratch: int | None  # a file descriptor, when the piece may not be written in place
-    along: Hash | None  # None where the whole shard's digest proves the piece
+    along: PieceHash | None  # None where the whole shard's digest proves the piece
     awaited: bool  # by others, from this node
 
 
@@ -82,7 +83,7 @@ class PeerFetches:
         except OSError:  # no file for a second copy; the first is on its way
             self._apply(PieceBusy(fetch.shard.digest, piece, node, NO_SCRATCH))
             return
-        along = None if fetch.self_proving else piece_hash()
+        along = None if fetch.self_proving else fetch.partial.piece_hash(piece)
         request = _Request(fetch, piece, node, length, scratch, along, awaited)
         into = Into(fetch.partial.fd, start, along) if scratch is None else Into(scratch, 0, along)
         fetch.hold()
@@ -127,7 +128,8 @@ class PeerFetches:
         StorageError, OSError."""
         good = self._hash_that_is_right(request) if hashed else self._read_again(request)
         if good is not None and request.scratch is None:
-            request.fetch.partial.add(request.piece, good, awaited=request.awaited)
+            along = request.along if hashed else None
+            request.fetch.partial.add(request.piece, good, along, awaited=request.awaited)
         return good
 
     @staticmethod

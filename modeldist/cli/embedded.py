@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
-from modeldist.agent.config import EngineConfig
+from modeldist.agent.config import EngineConfig, few_cores
 from modeldist.agent.engine import Engine
 from modeldist.agent.past_pulls import PastPulls
 from modeldist.agent.progress import FINAL, PullSnapshot
@@ -24,7 +23,6 @@ from modeldist.origins.router import Origins
 from modeldist.scheduler.alone import Alone
 from modeldist.transfer.base import OnClosed, OnHave, PeerConnection
 
-_FEW_CORES = 4  # what one stream of an origin, its two digests and the disk can keep busy
 _ONE_STREAM = 0.4e9  # bytes/s
 QUIET_INTERVAL = 3600.0  # seconds; nobody watches
 
@@ -56,8 +54,8 @@ async def _pull(node: Node, reference: str, offline: bool, view: View, stopping:
 
 def _config() -> EngineConfig:
     """No other node could take over a failed lease, so one failure (after the reader's own retries) is the end."""
-    few = len(os.sched_getaffinity(0)) <= _FEW_CORES
-    return EngineConfig(origin_failures=1, one_stream_enough=_ONE_STREAM if few else None, measure_load=False)
+    enough = _ONE_STREAM if few_cores() else None
+    return EngineConfig(origin_failures=1, one_stream_enough=enough, measure_load=False)
 
 
 def _keep_logs_from_the_terminal() -> None:

@@ -5,6 +5,7 @@ At 1.8 GB/s a core the digest is ready moments after the last piece instead of a
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import queue
 import threading
@@ -16,6 +17,7 @@ from modeldist.artifact import Digest, algorithm
 from modeldist.errors import StorageError
 
 SLICE = 64 << 20  # bytes hashed for one shard before the next one has its turn
+NEAR = 16 << 20  # bytes that whoever brings the next ones may hash first, to go on from there: 10 ms
 
 
 class Hashes:
@@ -31,6 +33,14 @@ class Hashes:
         self._sha256.update(chunk)
         if self._git is not None:
             self._git.update(chunk)
+
+    def copy(self) -> Hashes:
+        """One that goes on by itself from here."""
+        copied = copy.copy(self)
+        copied._sha256 = self._sha256.copy()
+        if self._git is not None:
+            copied._git = self._git.copy()
+        return copied
 
     def digests(self) -> dict[str, Digest]:
         """By algorithm."""
@@ -61,7 +71,7 @@ class Follower:
         """Bytes before `limit` are verified now: have a background thread hash them."""
         with self._state:
             self._limit = max(self._limit, limit)
-            if self._queued or self._stopped:
+            if self._queued or self._stopped or self._position >= limit:
                 return
             self._queued = True
         self._threads.wake(self)
@@ -73,6 +83,21 @@ class Follower:
             if self._position > limit:
                 self._position = 0
                 self._hashes = Hashes(self._digest, self._size)
+
+    def up_to(self, start: int) -> Hashes | None:
+        """Of the bytes before `start`, which are verified, to go on with in hand; None where they are far behind."""
+        if not 0 <= start - self._position <= NEAR:
+            return None
+        with self._taking_turn():
+            self._hash(min(start, self._limit))
+            return self._hashes.copy() if self._position == start else None
+
+    def go_on(self, hashes: Hashes, start: int, end: int) -> None:
+        """`hashes`, from `up_to(start)`, have seen what is in the file before `end` now, and advance(end) follows."""
+        with self._taking_turn():
+            if self._position == start:
+                self._hashes = hashes
+                self._position = end
 
     def take(self, whole: memoryview) -> dict[str, Digest]:
         """All of the file, as it was just read; the digests by algorithm. finish() then reads it no more."""

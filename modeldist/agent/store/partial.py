@@ -20,6 +20,7 @@ from modeldist.agent.store.failures import naming
 from modeldist.agent.store.follower import Follower
 from modeldist.agent.store.homes import Home
 from modeldist.agent.store.journal import Header
+from modeldist.agent.store.piece_hash import PieceHash
 from modeldist.agent.store.recheck import covered, hash_pieces
 from modeldist.agent.store.sync_many import sync_all
 from modeldist.agent.store.write_behind import WriteBehind
@@ -105,6 +106,10 @@ class Partial:
         with self._reading():
             return blake3_of(self.fd, self.layout.offset(piece), self.layout.length(piece))
 
+    def piece_hash(self, piece: int) -> PieceHash:
+        """To be fed the piece as it comes, and given to add()."""
+        return PieceHash(self._follower, self.layout.offset(piece))
+
     def hash_at_once(self) -> tuple[bytes, dict[str, Digest]]:
         """Of a shard of one piece, from one read: its BLAKE3, and the digests by algorithm, which commit() then uses.
         Only where nobody else writes to the file until then; else `distrust()` before commit()."""
@@ -123,9 +128,10 @@ class Partial:
 
     # --- verified pieces come and go ---
 
-    def add(self, piece: int, blake3: bytes, *, awaited: bool = True) -> None:
-        """The piece is in the file and its BLAKE3 is what it should be. `awaited`: others wait to have it from this
-        node, as from nobody near else. Raises StorageError when it cannot be noted."""
+    def add(self, piece: int, blake3: bytes, along: PieceHash | None = None, *, awaited: bool = True) -> None:
+        """The piece is in the file and its BLAKE3 is what it should be. `along` has seen all of it, as it was written.
+        `awaited`: others wait to have it from this node, as from nobody near else. Raises StorageError when it cannot
+        be noted."""
         if not 0 <= piece < self.layout.count:
             raise StorageError(f"{self.digest} has {self.layout.count} pieces; there is no piece {piece}.")
         with self._state:
@@ -136,6 +142,8 @@ class Partial:
                 if self._allocation is not None:
                     self._allocation.check()
                 self._home.note(piece, blake3)
+            if along is not None:
+                along.keep()
             self.include(piece, blake3)
         self._tell(PieceSet.of((piece,)), awaited)
         with suppress(StorageError), self._reading():  # it may be closed by now

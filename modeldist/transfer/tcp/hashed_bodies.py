@@ -1,4 +1,4 @@
-"""Bytes from a socket into a hash and a file, by way of one buffer that stays in the processor's cache.
+"""Bytes from a socket into a hash and a file, by way of one buffer that stays in the processor's caches.
 
 Against `splice` it saves reading the file again for the hash, and the thread that would do it. The end of a block and
 the header behind it come with one call.
@@ -13,7 +13,7 @@ from modeldist.socket_to_file import write_all
 from modeldist.transfer.base import Hash
 from modeldist.transfer.frames import HEADER
 
-STRETCH = 1 << 18  # bytes to wait for, hash and write at a time: a fraction of a core's second-level cache
+STRETCH = 1 << 20  # bytes to wait for, hash and write at a time: the page cache takes a small write for more CPU
 
 
 class HashedBodies:
@@ -34,8 +34,8 @@ class HashedBodies:
         would sleep until as many bytes again are there. Raises BlockingIOError when nothing came for a tick, EOFError
         at the end of the connection, OSError when it broke.
         """
-        if not self._buffer:
-            self._buffer = memoryview(bytearray(STRETCH + HEADER.size))
+        if len(self._buffer) < wanted + HEADER.size:
+            self._buffer = memoryview(bytearray(wanted + HEADER.size))
         self._poll.poll(self._tick)
         end = wanted + HEADER.size if ends_block else wanted
         count = self._sock.recv_into(self._buffer[self._filled : end], 0, socket.MSG_DONTWAIT)

@@ -1,7 +1,7 @@
 """All that is read off a connection to a parent: frames into memory, bodies into their files.
 
-While the parent is slow this thread also hashes bodies; from a fast one it has enough to do with the moving, and cores
-work on one piece together when others hash.
+While the parent is slow this thread also hashes bodies. From a fast one it has enough to do with the moving, and cores
+work on one piece together when others hash, if there are cores for that.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from modeldist.socket_to_file import NotWritable, SocketToFile
 from modeldist.transfer import base
 from modeldist.transfer.tcp.hashed_bodies import STRETCH, HashedBodies
 
-_FAST = 200e6  # bytes/s from one parent: above it this thread only moves bytes, and others hash
 _WINDOW = 0.25  # seconds over which the speed is taken
 
 
@@ -32,16 +31,24 @@ class Range:
 
 
 class Incoming:
-    """Used by the connection's reader thread alone.
+    """Used by the connection's reader thread alone. `hash_below`: bytes/s from the parent above which this thread only
+    moves bytes.
 
     `on_silence` is called when nothing came for `tick` seconds; what it raises ends the read. All reads raise EOFError
     at the end of the connection, OSError when it broke.
     """
 
     def __init__(
-        self, sock: socket.socket, *, tick: float, clock: Callable[[], float], on_silence: Callable[[], None]
+        self,
+        sock: socket.socket,
+        *,
+        tick: float,
+        hash_below: float,
+        clock: Callable[[], float],
+        on_silence: Callable[[], None],
     ) -> None:
         self._sock = sock
+        self._hash_below = hash_below
         self._clock = clock
         self._on_silence = on_silence
         self._moving = SocketToFile(sock)
@@ -88,7 +95,7 @@ class Incoming:
         self._window_bytes += count
         seconds = self.heard_at - self._window_start
         if seconds >= _WINDOW:
-            self._is_fast = self._window_bytes / seconds >= _FAST
+            self._is_fast = self._window_bytes / seconds >= self._hash_below
             self._window_start, self._window_bytes = self.heard_at, 0
 
     def _splice_block(self, range_: Range, left: int) -> None:

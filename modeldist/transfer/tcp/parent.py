@@ -56,6 +56,7 @@ class TcpPeerConnection:
         on_have: base.OnHave,
         on_closed: base.OnClosed,
         stall: float,
+        hash_below: float,
         clock: Callable[[], float],
     ) -> None:
         self._sock = sock
@@ -65,7 +66,9 @@ class TcpPeerConnection:
         self._on_closed = on_closed
         self._stall = stall
         self._clock = clock
-        self._incoming = Incoming(sock, tick=stall / 8, clock=clock, on_silence=self._nothing_came)
+        self._incoming = Incoming(
+            sock, tick=stall / 8, hash_below=hash_below, clock=clock, on_silence=self._nothing_came
+        )
         self._pinged_at = 0.0
         # shared between the reader thread and callers
         self._lock = threading.Lock()

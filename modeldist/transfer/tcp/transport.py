@@ -17,17 +17,20 @@ from modeldist.transfer.tcp.socket_tuning import tune, tune_receiver
 
 class TcpTransport:
     """`connect_timeout`: seconds to a finished hello. `stall`: seconds without a byte from the parent after which the
-    connection is lost (a live parent answers pings). `clock` in seconds, monotonic."""
+    connection is lost (a live parent answers pings). `hash_below`: bytes/s from one parent up to which the thread that
+    receives a range also hashes it; from a faster one it only moves bytes. `clock` in seconds, monotonic."""
 
     def __init__(
         self,
         *,
         connect_timeout: float = 5.0,
         stall: float = 15.0,
+        hash_below: float = 200e6,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._connect_timeout = connect_timeout
         self._stall = stall
+        self._hash_below = hash_below
         self._clock = clock
 
     async def connect(self, address: str, *, child: str, on_have: OnHave, on_closed: OnClosed) -> TcpPeerConnection:
@@ -53,7 +56,14 @@ class TcpTransport:
         tune(sock, stall=self._stall)
         tune_receiver(sock, tick=self._stall / 8)
         connection = TcpPeerConnection(
-            sock, reader, address, on_have=on_have, on_closed=on_closed, stall=self._stall, clock=self._clock
+            sock,
+            reader,
+            address,
+            on_have=on_have,
+            on_closed=on_closed,
+            stall=self._stall,
+            hash_below=self._hash_below,
+            clock=self._clock,
         )
         connection.start()
         return connection

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import threading
 from collections.abc import AsyncIterator
@@ -47,7 +48,7 @@ async def test_a_fast_parents_bytes_are_hashed_by_others(tmp_path: Path) -> None
     server = TcpPieceServer(shelf, host="127.0.0.1", check=good_capability, node="parent")
     child = Child(tmp_path / "target")
     child.hashing = True
-    await child.connect(TcpTransport(clock=lambda: now), server.address)
+    await child.connect(TcpTransport(hash_below=200e6, clock=lambda: now), server.address)
     await child.subscribe(shard)
 
     async def hashed(length: int) -> bool:
@@ -67,6 +68,27 @@ async def test_a_fast_parents_bytes_are_hashed_by_others(tmp_path: Path) -> None
     assert not await hashed(1 << 20)
     assert await hashed(1 << 20)
     assert child.target.read_bytes() == content
+    child.close()
+    server.close()
+    child.release()
+
+
+async def test_without_a_limit_all_is_hashed_by_who_receives_it(tmp_path: Path) -> None:
+    shelf, now = Shelf(tmp_path / "shelf"), 100.0
+    content = os.urandom(1 << 20) * 64
+    shard = shelf.add(content, 1 << 20)
+    server = TcpPieceServer(shelf, host="127.0.0.1", check=good_capability, node="parent")
+    child = Child(tmp_path / "target")
+    child.hashing = True
+    await child.connect(TcpTransport(hash_below=math.inf, clock=lambda: now), server.address)
+    await child.subscribe(shard)
+    for _ in range(3):
+        number = child.ask(shard, 0, len(content))
+        await until(lambda: child.outcomes[number])  # noqa: B023
+        outcome, along = child.outcomes[number][0], child.hashes[number]
+        assert isinstance(outcome, Received) and outcome.hashed
+        assert along is not None and along.digest() == hashlib.sha256(content).digest()
+        now += 0.25
     child.close()
     server.close()
     child.release()
