@@ -6,6 +6,7 @@ any usual file system without leaving it and without one file replacing another.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Iterable
 
@@ -14,6 +15,7 @@ from modelpack.errors import UnsafeName
 MAX_PART = 255  # bytes, NAME_MAX of Linux file systems
 MAX_DIRECTORIES = 100_000  # of one set; each name could make five hundred
 MAX_NAME = 1024  # bytes; PATH_MAX is 4096 and the directory in front needs room
+_PLAIN = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9_.-]*/)*[A-Za-z0-9_-][A-Za-z0-9_.-]*")  # nothing wrong with these
 _REMEDY = "The artifact is refused as a whole; tell its publisher."
 
 
@@ -67,6 +69,8 @@ def check_name(name: str) -> None:
 
 
 def _problem(name: str) -> str:
+    if len(name) <= MAX_PART and _PLAIN.fullmatch(name):
+        return ""
     for is_wrong, reason in _WHOLE_RULES:
         if is_wrong(name):
             return reason

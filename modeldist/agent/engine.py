@@ -113,13 +113,11 @@ class Engine:
         self._loop.start()
         if self._address:
             await asyncio.to_thread(self._offers.find)
-        for work, name in (
-            (self.session.run(), "session"),
-            (self._ticks(), "ticks"),
-            (self._reports(), "reports"),
-            (self._renewals(), "renewals"),
-        ):
-            self._loop.spawn(work, name)
+        self._loop.spawn(self.session.run(), "session")
+        self._loop.spawn(self._ticks(), "ticks")
+        self._loop.spawn(self._renewals(), "renewals")
+        if self.config.reports:
+            self._loop.spawn(self._reports(), "reports")
 
     async def close(self) -> None:
         """Stop everything; partial files stay for the next time."""
@@ -185,8 +183,9 @@ class Engine:
 
     def _completed(self, fetch: ShardFetch) -> None:
         self._offers.add(fetch.shard)
-        self._reporter.completed(fetch)
-        self._report_soon.set()
+        if self.config.reports:
+            self._reporter.completed(fetch)
+            self._report_soon.set()
 
     def _fail(self, fetch: ShardFetch, error: ModeldistError) -> None:
         self._loop.spawn(self.shards.end(fetch, error), f"fail {fetch.path}")

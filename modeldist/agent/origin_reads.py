@@ -154,10 +154,11 @@ class OriginReads:
         self._running.pop((read.fetch.shard.digest, read.lease), None)
 
     def progress(self) -> dict[Digest, dict[int, int]]:
-        """task -> lease -> bytes read, for the leases that are being read."""
+        """task -> lease -> bytes read, for the leases that are being read and brought some."""
         found: dict[Digest, dict[int, int]] = {}
         for (task, lease), read in self._running.items():
-            found.setdefault(task, {})[lease] = read.bytes
+            if read.bytes:
+                found.setdefault(task, {})[lease] = read.bytes
         return found
 
     def forget(self, artifact: Artifact) -> None:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 LONGEST = 64 << 10  # bytes of a head; servers send a few hundred, and signed redirects some thousand
 
-_STATUS = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [\t -~\x80-\xff]*)?")
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t -~\x80-\xff]*)")
+_STATUS = rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [\t -~\x80-\xff]*)?\r?\n"
+_FIELD = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*\r?\n"
+_HEAD = re.compile(_STATUS + rb"((?:" + _FIELD + rb")*)\r?\n")
+_FIELDS = re.compile(r"([^:]+):[\t ]*(.*?)[\t ]*\r?\n")  # of what has matched
 _END = re.compile(rb"\r?\n\r?\n")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t -~\x80-\xff]*)?")
 _NO_BODY = frozenset({204, 304})
@@ -38,25 +40,19 @@ def end_of_head(data: bytes, start: int = 0) -> int:
 
 def parse_head(data: bytes, method: str) -> Head:
     """`data` up to and with the empty line, in answer to a request by `method`. Raises BadAnswer."""
-    first, *lines = data.split(b"\n")
-    status_line = _STATUS.fullmatch(first.removesuffix(b"\r"))
-    if status_line is None:
-        raise BadAnswer(f"no HTTP answer: {first[:80]!r}")
-    status = int(status_line[2])
+    found = _HEAD.fullmatch(data)
+    if found is None:
+        raise BadAnswer(f"no HTTP answer: {data[:80]!r}")
+    status = int(found[2])
     fields: dict[str, str] = {}
-    for line in lines:
-        if not (line := line.removesuffix(b"\r")):
-            break
-        found = _FIELD.fullmatch(line)
-        if found is None:
-            raise BadAnswer(f"no HTTP header: {line[:80]!r}")
-        name, value = found[1].lower().decode("ascii"), found[2].strip(b" \t").decode("latin-1")
+    for given, value in _FIELDS.findall(found[3].decode("latin-1")):
+        name = given.lower()
         fields[name] = f"{fields[name]}, {value}" if name in fields else value
     chunked = _is_chunked(fields)
     bodiless = method == "HEAD" or status < 200 or status in _NO_BODY
     length = 0 if bodiless else None if chunked else _length(fields)
     options = {option.strip().lower() for option in fields.get("connection", "").split(",")}
-    persists = "close" not in options and (status_line[1] == b"1" or "keep-alive" in options)
+    persists = "close" not in options and (found[1] == b"1" or "keep-alive" in options)
     endless = length is None and not chunked
     contradiction = chunked and "content-length" in fields
     return Head(status, fields, length, chunked and not bodiless, endless or contradiction or not persists)

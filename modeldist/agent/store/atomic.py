@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -32,12 +33,12 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
         rest = rest[os.write(fd, rest) :]
 
 
-def write_atomically(path: Path, data: bytes, *, tmp: Path, mode: int = 0o600, durable: bool = False) -> None:
-    """Replace `path` by `data`. `tmp` is a folder on the same filesystem.
+def write_atomically(path: Path | str, data: bytes, *, tmp: Path, mode: int = 0o600, durable: bool = False) -> None:
+    """Replace the file `path` by `data`. `tmp` is a folder on the same filesystem.
 
     Readers see the old content or the new. With `durable` the same holds after a crash of the machine.
     """
-    scratch = temporary(tmp)
+    scratch = f"{tmp}/{unique()}"
     fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         try:
@@ -46,9 +47,10 @@ def write_atomically(path: Path, data: bytes, *, tmp: Path, mode: int = 0o600, d
                 os.fdatasync(fd)
         finally:
             os.close(fd)
-        scratch.rename(path)
+        os.rename(scratch, path)  # noqa: PTH104 - hot
     except BaseException:
-        scratch.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(scratch)  # noqa: PTH108
         raise
     if durable:
-        sync_directory(path.parent)
+        sync_directory(Path(path).parent)

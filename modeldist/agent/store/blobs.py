@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -38,7 +39,7 @@ class Blobs:
         if (known := self._git.get(digest)) is not None:
             return known
         try:
-            content = parse_digest(self._places.alias(digest).read_text("ascii"))
+            content = parse_digest(_read(self._places.alias_file(digest)).decode("ascii"))
         except (OSError, UnicodeDecodeError, IntegrityError):
             return None
         self._remember(digest, content)
@@ -51,11 +52,16 @@ class Blobs:
 
     def path(self, digest: Digest) -> Path | None:
         """The complete blob, or None."""
+        path = self.file(digest)
+        return Path(path) if path else None
+
+    def file(self, digest: Digest) -> str | None:
+        """`path` as text, which takes a fraction of the time: asked of every shard of every pull."""
         content = self.sha256(digest)
         if content is None:
             return None
-        path = self._places.blob(content)
-        return path if os.path.isfile(path) else None  # noqa: PTH113 - hot: asked of every shard of every pull
+        path = self._places.blob_file(content)
+        return path if os.path.isfile(path) else None  # noqa: PTH113
 
     def adopt(self, source: Path, fd: int, content: Digest, aliases: Iterable[Digest]) -> None:
         """Make `source`, open as `fd`, synced, and proven to be `content`, a blob. On return it survives a crash.
@@ -66,7 +72,7 @@ class Blobs:
         """
         durable = self._finish(fd, content, aliases)
         target = self._places.blob(content)
-        if self._renewed(target):
+        if self._renewed(str(target)):
             source.unlink()
             return
         try:
@@ -82,11 +88,11 @@ class Blobs:
         """As `adopt`, of a small file without a name. False where it cannot be given one: without /proc, or where hard
         links are restricted."""
         self._finish(fd, content, aliases)
-        target = self._places.blob(content)
+        target = self._places.blob_file(content)
         try:
             _give_name(fd, target)
         except FileNotFoundError:
-            target.parent.mkdir(exist_ok=True)
+            Path(target).parent.mkdir(exist_ok=True)
             try:
                 _give_name(fd, target)
             except OSError:
@@ -109,7 +115,7 @@ class Blobs:
         return durable
 
     def _write_alias(self, digest: Digest, content: Digest, *, durable: bool) -> None:
-        write_atomically(self._places.alias(digest), content.encode(), tmp=self._places.tmp, durable=durable)
+        write_atomically(self._places.alias_file(digest), content.encode(), tmp=self._places.tmp, durable=durable)
         self._remember(digest, content)
 
     def put_bytes(self, data: bytes) -> Digest:
@@ -150,7 +156,7 @@ class Blobs:
                 scratch.unlink(missing_ok=True)
             return content
 
-    def _renewed(self, blob: Path) -> bool:
+    def _renewed(self, blob: str) -> bool:
         """Whether the blob is there already: then it is kept, because hard links point to it, and counts as new."""
         now = self._clock()
         try:
@@ -172,16 +178,26 @@ class Blobs:
 
     def size(self, digest: Digest) -> int | None:
         """Bytes of the complete blob, or None."""
-        path = self.path(digest)
-        if path is None:
+        content = self.sha256(digest)
+        if content is None:
             return None
         try:
-            return path.stat().st_size
+            found = os.stat(self._places.blob_file(content))  # noqa: PTH116 - hot
         except FileNotFoundError:
             return None
+        return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
-def _give_name(fd: int, path: Path) -> None:
+def _read(path: str) -> bytes:
+    """A file of a line."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return os.read(fd, 256)
+    finally:
+        os.close(fd)
+
+
+def _give_name(fd: int, path: str) -> None:
     # A directory's descriptor, which an absolute path makes no use of, is what has Python follow the link.
     os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd, follow_symlinks=True)
 

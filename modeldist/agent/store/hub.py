@@ -173,15 +173,15 @@ class Hub:
             shutil.rmtree(scratch, ignore_errors=True)
 
     @staticmethod
-    def _link_blob(blob: Path, name: str, size: int, repository: Repository, scratch: Path) -> None:
+    def _link_blob(blob: str, name: str, size: int, repository: Repository, scratch: Path) -> None:
         """Put the blob under its name in the hub."""
-        target = repository.blobs / name
-        if not _has(target, size) and not link_new(blob, target):
+        target = f"{repository.blobs}/{name}"
+        if not link_new(blob, target) and not _has(target, size):
             with repository.lock(name):
-                link(blob, target, symlink_to=str(blob), scratch=scratch / "blob")
+                link(Path(blob), Path(target), symlink_to=blob, scratch=scratch / "blob")
 
-    def _blob(self, digest: Digest) -> Path:
-        blob = self._blobs.path(digest)
+    def _blob(self, digest: Digest) -> str:
+        blob = self._blobs.file(digest)
         if blob is None:
             raise StorageError(f"{digest} is not complete in the store.", remedy="Pull the artifact again.")
         return blob
@@ -226,14 +226,14 @@ def _all_there(folder: Path, wanted: Mapping[str, int]) -> bool:
     return folder.is_dir() and all(_has(prefix + path, size) for path, size in wanted.items())
 
 
-def _link_file(blob: Path, path: str, name: str, contents: Path, scratch: Path) -> None:
+def _link_file(blob: str, path: str, name: str, contents: Path, scratch: Path) -> None:
     """Put the blob at `path` below `contents`, where nothing is yet."""
-    target = contents / path
+    target = f"{contents}/{path}"
     if "/" in path:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
     if not link_new(blob, target):
         up = "../" * (2 + path.count("/"))
-        link(blob, target, symlink_to=f"{up}blobs/{name}", scratch=scratch / "file")
+        link(Path(blob), Path(target), symlink_to=f"{up}blobs/{name}", scratch=scratch / "file")
 
 
 def _repair(folder: Path, contents: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 _FICLONE = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
 
 
-def link_new(blob: Path, target: Path) -> bool:
+def link_new(blob: str, target: str) -> bool:
     """Make `target` a hard link of `blob`; False where that cannot be or the name is taken: then `link` it."""
     try:
         os.link(blob, target)

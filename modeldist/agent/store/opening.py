@@ -66,12 +66,13 @@ class Opener:
 
     def begin(self, shard: Shard, piece_size: int) -> Partial:
         """See Store.begin."""
+        if shard.size <= min(piece_size, SMALL) and not os.path.isdir(self._places.partial_folder(shard.digest)):  # noqa: PTH112 - hot
+            with naming("begin a shard", self._places.tmp):
+                opened = self._begin_small(shard, piece_size)
+            if opened is not None:
+                return opened
         folder = self._places.partial(shard.digest)
         with naming("begin a shard", folder):
-            if shard.size <= min(piece_size, SMALL) and not os.path.isdir(folder):  # noqa: PTH112 - hot
-                opened = self._begin_small(shard, piece_size)
-                if opened is not None:
-                    return opened
             held = lock_folder(folder)
             if held is None:
                 raise _fetched_already(shard)

@@ -97,18 +97,42 @@ class Places:
 
     def blob(self, digest: Digest) -> Path:
         """Where the content of a `sha256:` digest is."""
+        return Path(self.blob_file(digest))
+
+    def blob_file(self, digest: Digest) -> str:
+        """As text: a Path takes longer to make than a small file to open, and this is asked of every shard."""
         value = digest.partition(":")[2]
-        return self.blobs / value[:2] / value
+        return f"{self._blobs_text}/{value[:2]}/{value}"
 
     def alias(self, digest: Digest) -> Path:
+        return Path(self.alias_file(digest))
+
+    def alias_file(self, digest: Digest) -> str:
+        """As text, like `blob_file`."""
         kind, _, value = digest.partition(":")
-        return self.aliases / kind / value
+        return f"{self._aliases_text}/{kind}/{value}"
+
+    def partial_folder(self, digest: Digest) -> str:
+        """As text, like `blob_file`."""
+        return f"{self._partials_text}/{digest.replace(':', '-')}"
+
+    @cached_property
+    def _blobs_text(self) -> str:
+        return str(self.blobs)
+
+    @cached_property
+    def _aliases_text(self) -> str:
+        return str(self.aliases)
+
+    @cached_property
+    def _partials_text(self) -> str:
+        return str(self.partials)
 
     def piece_table(self, digest: Digest) -> Path:
         return self.piece_tables / digest.partition(":")[2]
 
     def partial(self, digest: Digest) -> Path:
-        return self.partials / digest.replace(":", "-")
+        return Path(self.partial_folder(digest))
 
     def artifact(self, digest: Digest) -> Path:
         return self.artifacts / f"{digest.replace(':', '-')}.json"

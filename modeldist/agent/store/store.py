@@ -116,7 +116,7 @@ class Store:
     # --- shards ---
 
     def has(self, digest: Digest) -> bool:
-        return self._blobs.path(digest) is not None
+        return self._blobs.file(digest) is not None
 
     def path(self, digest: Digest) -> Path | None:
         """The complete blob, found by any of its digests; None when it is not complete. Hold a lease while using it."""
