@@ -153,8 +153,8 @@ class Engine:
                 self._parents.unsubscribe(node, task)
             case p2.StopLease(task, lease):
                 self._leases.stop(task, lease)
-            case p2.RequestLease(task, pieces):
-                self.session.post(LeaseRequest(task, pieces))
+            case p2.RequestLease(task, pieces, out_of_reach):
+                self.session.post(LeaseRequest(task, pieces, out_of_reach.to_bytes()))
             case _:
                 if fetch := self.node.fetches.get(instruction.task):
                     self._do_with(fetch, instruction)

@@ -122,10 +122,15 @@ class Report(Message, frozen=True, tag="report"):
 
 
 class LeaseRequest(Message, frozen=True, tag="lease?"):
-    """The node could read up to `pieces` more pieces of this task from the origin. Replaces an earlier request."""
+    """The node could read up to `pieces` more pieces of this task from the origin. Replaces an earlier request.
+
+    `out_of_reach`: bitmap of pieces that others hold and this node cannot get from them: of the parents it was named
+    none can be reached, or serves it, or serves what is right. Better read twice than never.
+    """
 
     task: Digest
     pieces: int
+    out_of_reach: bytes = b""
 
 
 class LeaseFailed(Message, frozen=True, tag="lease_failed"):

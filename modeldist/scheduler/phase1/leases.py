@@ -99,8 +99,9 @@ class LeaseDesk:
             return []
         revoked: list[tuple[str, LeaseRevoked]] = []
         for lease in self.book.of_task(swarm.task):
-            if lease.unread & held and not (lease.active and lease.unread & ~held):
-                member = swarm.members[lease.node]
+            member = swarm.members[lease.node]
+            needless = held & ~member.out_of_reach
+            if lease.unread & needless and not (lease.active and lease.unread & ~needless):
                 self.asking.ask(swarm, member, member.asked + lease.unread.bit_count())
                 self.book.end(lease, now)
                 revoked.append((lease.node, LeaseRevoked(lease.task, lease.id)))
@@ -222,7 +223,7 @@ class LeaseDesk:
     def _quota(self, budget: OriginBudget, swarm: Swarm, node: str, now: float) -> int:
         limits = budget.limits
         most = min(limits.node_streams, budget.ramp(node, swarm.layout.size, now))
-        if swarm.trees is not None and not swarm.reader:
+        if swarm.trees is not None and not swarm.reader and not swarm.members[node].out_of_reach:
             return min(self._config.stripe_streams * len(swarm.trees.roots_at(node)), most)
         quota = budget.node_quota()
         if budget.streams >= limits.target_streams:  # small shards: more streams, evenly
@@ -237,7 +238,7 @@ class LeaseDesk:
                 swarm.reader_noted = swarm.reader_until
                 self.asking.wake_at(swarm, swarm.reader_until)
             return 0
-        free = swarm.leasable(now, self._config.digest_grace) & ~member.have
+        free = swarm.leasable(member, now, self._config.digest_grace)
         own = swarm.readable(member)
         return free & own or (free if own else 0)  # a root helps the others when its own stripe is done
 

@@ -284,6 +284,7 @@ class Phase1:
         size = swarm.layout.bytes_of(PieceSet(read))
         member.read += size
         swarm.origin_bytes += size
+        swarm.in_reach(read)
         swarm.learn(told, read, proven=True, now=now)
         if read and swarm.reader == member.node:
             self._desk.read_alone(swarm, member.node, now)
@@ -299,6 +300,7 @@ class Phase1:
             swarm = self._swarms[event.task]
             member = swarm.members[node.name]
             member.resetting = False
+            swarm.cannot_get(member, PieceSet.from_bytes(event.out_of_reach).bits)
             self._desk.asking.ask(swarm, member, max(0, event.pieces))
         return []
 

@@ -57,8 +57,8 @@ class NodeSet:
 @dataclass(slots=True)
 class Member:
     """A node in a swarm. `have` is a bitmap; `asked`: pieces it would read from the origin; `granted`, `read`: bytes
-    leased to it and verified by it from there; `taken_back`: bitmap of what it was to read and was too slow with;
-    `parents` as last told."""
+    leased to it and verified by it from there; `out_of_reach`: bitmap of what others hold and do not serve to it;
+    `taken_back`: bitmap of what it was to read and was too slow with; `parents` as last told."""
 
     node: str
     location: Location
@@ -68,6 +68,7 @@ class Member:
     joined: float
     have: int = 0
     asked: int = 0
+    out_of_reach: int = 0
     read: int = 0
     taken_back: int = 0
     parents: tuple[str, ...] = ()
@@ -81,7 +82,8 @@ class Member:
 
 @dataclass(slots=True)
 class Swarm:
-    """Bitmaps as integers. `held`: by any member; `leased`: being read from the origin; `known`: digest known;
+    """Bitmaps as integers. `held`: by any member; `leased`: being read from the origin; `out_of_reach`: held, but
+    not served to some member; `known`: digest known;
     `proven`: digest told by a node that read the piece under a lease, not merely brought along at join.
 
     `reader`: after the shard's digest proved some piece digest false, the one node that reads and tells digests, so
@@ -97,6 +99,7 @@ class Swarm:
     fetching: dict[str, NodeSet] = field(default_factory=dict)  # members that still want it, by rack ("" unknown)
     held: int = 0
     leased: int = 0
+    out_of_reach: int = 0
     known: int = 0
     proven: int = 0
     digests: dict[int, bytes] = field(default_factory=dict)
@@ -191,7 +194,7 @@ class Swarm:
 
     def readable(self, member: Member) -> int:
         """The pieces that this member may be given to read from the origin: of a striped swarm, its roots' stripes."""
-        if self.trees is None or self.reader:
+        if self.trees is None or self.reader or member.out_of_reach:
             return self.all
         roots = self.trees.roots_at(member.node)
         return sum(stripe(tree, self.trees.fanout, self.layout.count) for tree in roots)
@@ -233,12 +236,25 @@ class Swarm:
                 others |= other.have
         return member.have & ~others
 
-    def leasable(self, now: float, digest_grace: float) -> int:
-        """Pieces to be read from the origin: held by nobody, or by nobody whose copy others could verify."""
-        pieces = self.all & ~self.held
+    def cannot_get(self, member: Member, pieces: int) -> None:
+        """The member says what is out of its reach."""
+        member.out_of_reach = pieces & self.held
+        self.out_of_reach |= member.out_of_reach
+
+    def in_reach(self, pieces: int) -> None:
+        """There is another copy, to be tried by those who could not get the others before they read for themselves."""
+        if pieces & self.out_of_reach:
+            self.out_of_reach &= ~pieces
+            for member in self.members.values():
+                member.out_of_reach &= ~pieces
+
+    def leasable(self, member: Member, now: float, digest_grace: float) -> int:
+        """Pieces that the member lacks and that are to be read from the origin: held by nobody, or by nobody whose copy
+        others could verify, or by nobody who serves it to this member."""
+        pieces = self.all & ~self.held | member.out_of_reach
         if self.dark_since is not None and now >= self.dark_since + digest_grace:
             pieces |= self.held & ~self.known
-        return pieces & ~self.leased
+        return pieces & ~self.leased & ~member.have
 
     def may_read(self, node: str, now: float) -> bool:
         """Whether this member may read from the origin, and be believed about what it read."""

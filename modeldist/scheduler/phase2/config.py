@@ -23,6 +23,7 @@ class Phase2Config:
     were to have it from another child.
     `request_again`: a task that stands still for this long repeats its lease request (the control plane may have
     restarted) and gives the parents that failed it another chance.
+    `out_of_reach`: when none of the parents served anything for this long, what they hold may be read from the origin.
     `linger`: how long a connection without a task stays open.
     """
 
@@ -45,4 +46,5 @@ class Phase2Config:
     patience: float = 1.0
     overdue: float = 1.0
     request_again: float = 5.0
+    out_of_reach: float = 15.0
     linger: float = 5.0

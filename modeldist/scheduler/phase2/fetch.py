@@ -24,8 +24,9 @@ class Fetch:
     """Bitmaps are plain integers here; this is where they are combined a few times per piece.
 
     `flying`: requested from a peer. `verifying`: fetched, digest being checked. `leased`: ours to read from the
-    origin. `holders`: what each parent holds; `once`, `twice`: pieces that at least one of them holds, and two. `far`:
-    parents outside this rack. `overdue`: held by one parent only, and that for a while.
+    origin. `out_of_reach`: as phase 1 was told last, what no parent serves. `holders`: what each parent holds; `once`,
+    `twice`: pieces that at least one of them holds, and two. `far`: parents outside this rack. `overdue`: held by one
+    parent only, and that for a while.
     """
 
     task: Digest
@@ -37,6 +38,7 @@ class Fetch:
     flying: int = 0
     verifying: int = 0
     leased: int = 0
+    out_of_reach: int = 0
     holders: dict[str, int] = field(default_factory=dict)
     far: set[str] = field(default_factory=set)
     near: int = 0  # held by some parent in this rack
@@ -184,7 +186,7 @@ class Fetch:
 
     def restart(self, now: float) -> None:
         """Nothing that was here counts any more. Requests still out are answered to nobody."""
-        self.have = self.flying = self.verifying = self.leased = self.overdue = self._lonely = 0
+        self.have = self.flying = self.verifying = self.leased = self.out_of_reach = self.overdue = self._lonely = 0
         self.requests.clear()
         self.spare = 0
         self.excluded.clear()

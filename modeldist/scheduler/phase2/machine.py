@@ -20,6 +20,7 @@ from modeldist.scheduler.phase2.requests import Requests
 from modeldist.scheduler.phase2.stripes import Stripes
 from modeldist.scheduler.pieces import PieceSet
 
+_TRIES = 2  # failures in a row after which a parent is no hope for a task that stands still
 _UNMEASURED = 100e6  # bytes/s, before anything has arrived
 _ROUNDS_SECONDS = 0.5  # how often tasks that stand still are looked for
 
@@ -129,7 +130,22 @@ class Phase2:
     def _request_leases(self, fetch: Fetch, now: float) -> None:
         self._lease_asked[fetch.task] = now
         free = fetch.missing & ~fetch.leased
-        self._out.append(m.RequestLease(fetch.task, free.bit_count()))
+        fetch.out_of_reach = self._out_of_reach(fetch, now)
+        self._out.append(m.RequestLease(fetch.task, free.bit_count(), PieceSet(fetch.out_of_reach)))
+
+    def _out_of_reach(self, fetch: Fetch, now: float) -> int:
+        """What no parent serves, after a time in which nothing came. A busy parent serves, and so does one that may be
+        about to answer."""
+        if now - fetch.progressed <= self._config.out_of_reach or fetch.flying:
+            return 0
+        held = served = 0
+        for parent in fetch.listed:
+            held |= PieceSet.from_bytes(parent.have).bits
+        for node, pieces in fetch.holders.items():
+            held |= pieces
+            if self._links[node].failures < _TRIES:
+                served |= pieces & ~fetch.excluded.get(node, 0)
+        return held & fetch.missing & ~served & ~fetch.leased
 
     # --- parents ---------------------------------------------------------------------------------------------------
 
@@ -288,6 +304,8 @@ class Phase2:
         fetch.have |= bit & fetch.all
         fetch.verifying &= ~bit
         fetch.progressed = now
+        if fetch.out_of_reach and not fetch.leased & bit:
+            self._request_leases(fetch, now)  # a parent serves after all
         if fetch.stripes is not None:
             fetch.stripes.arrived(event.piece, now)
         if fetch.demand and event.piece in fetch.demand:
@@ -369,8 +387,8 @@ class Phase2:
                     self._requests.mark_all(fetch)
             last = max(fetch.progressed, self._lease_asked.get(fetch.task, 0.0))
             if now - last > self._config.request_again:
-                self._forgive(fetch, now)
                 self._request_leases(fetch, now)
+                self._forgive(fetch, now)
 
     def _forgive(self, fetch: Fetch, now: float) -> None:
         """Nothing moves: better a parent that failed before than none."""

@@ -258,10 +258,12 @@ class StopLease:
 
 @dataclass(frozen=True, slots=True)
 class RequestLease:
-    """Tell phase 1 that this node could read up to `pieces` more pieces from the origin (0 withdraws)."""
+    """Tell phase 1 that this node could read up to `pieces` more pieces from the origin (0 withdraws). `out_of_reach`:
+    pieces that parents hold and none serves to it."""
 
     task: Digest
     pieces: int
+    out_of_reach: PieceSet = PieceSet()
 
 
 @dataclass(frozen=True, slots=True)

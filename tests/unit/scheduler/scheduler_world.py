@@ -179,8 +179,8 @@ class World:
                 if self.reading(agent, lease) is not None:
                     agent.readings = [reading for reading in agent.readings if reading.lease != lease]
                     self.event(agent, p2.LeaseGone(task, lease))
-            case p2.RequestLease(task=task, pieces=pieces):
-                self.tell(agent, m.LeaseRequest(task, pieces))
+            case p2.RequestLease(task=task, pieces=pieces, out_of_reach=out_of_reach):
+                self.tell(agent, m.LeaseRequest(task, pieces, out_of_reach.to_bytes()))
             case p2.TaskComplete(task=task):
                 assert task not in agent.completed
                 assert agent.have[task] == self.layouts[task].all.bits

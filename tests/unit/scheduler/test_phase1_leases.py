@@ -342,6 +342,36 @@ def test_what_a_lost_node_alone_held_can_be_leased_again() -> None:
     assert [member.node for member in view.members] == ["b"]
 
 
+def out_of_reach(control: Control, node: str, pieces: PieceSet) -> None:
+    control.say(node, m.LeaseRequest(TASK, 10, pieces.to_bytes()))
+
+
+def test_what_its_holders_do_not_serve_is_read_again_once() -> None:
+    control = Control(limits(node_streams=1, target_streams=4))
+    digests = tuple(m.PieceDigest(piece, blake3_of(piece)) for piece in range(10))
+    control.join("useless", have=PieceSet.full(10).to_bytes(), digests=digests, seed_only=True)
+    for node in "ab":
+        control.join(node)
+        out_of_reach(control, node, PieceSet.full(10))
+    assert control.leased("a") and control.leased("b")
+    for _ in range(10):
+        for node in "ab":
+            control.verified(node, *sorted(control.leased(node))[:1])
+        control.wait(0.1)
+    assert read_from_origin(control) == 10 * PIECE
+
+
+def test_what_is_out_of_reach_and_not_held_is_an_ordinary_piece() -> None:
+    control = Control()
+    control.join("a")
+    control.ask("a", 1)
+    (piece,) = control.leased("a")
+    control.join("b")
+    out_of_reach(control, "b", PieceSet.full(10))
+    control.verified("a", piece)
+    assert piece not in control.leased("b")
+
+
 def test_held_pieces_are_not_leased() -> None:
     control = Control()
     digests = tuple(m.PieceDigest(piece, blake3_of(piece)) for piece in range(10))

@@ -259,6 +259,58 @@ def test_leased_pieces_are_not_fetched_from_peers_meanwhile() -> None:
     assert child.open
 
 
+def claimed(child: Child, node: str, pieces: int) -> None:
+    """Phase 1 names a parent and what it holds; nobody answers there."""
+    have = PieceSet.full(pieces).to_bytes()
+    for instruction in child.tell(p2.ParentsChanged(TASK, (Parent(node, f"{node}:1", have),))):
+        if isinstance(instruction, p2.Connect):
+            child.tell(p2.ParentLost(node, "refused"))
+
+
+def stand_still(child: Child, seconds: int) -> list[p2.Instruction]:
+    said: list[p2.Instruction] = []
+    for _ in range(seconds):
+        out = child.tick(1.0)
+        said += out
+        for instruction in out:
+            if isinstance(instruction, p2.Connect):
+                child.tell(p2.ParentLost(instruction.node, "refused"))
+    return said
+
+
+def test_what_no_parent_serves_is_out_of_reach_after_a_while() -> None:
+    child = Child()
+    child.task(3)
+    claimed(child, "a", 2)
+    assert set(stand_still(child, 14)) <= {p2.RequestLease(TASK, 3), p2.Connect("a", "a:1")}
+    assert p2.RequestLease(TASK, 3, PieceSet.full(2)) in stand_still(child, 6)
+
+
+def test_what_a_parent_serves_after_all_is_in_reach_again() -> None:
+    child = Child()
+    child.task(3)
+    claimed(child, "a", 2)
+    stand_still(child, 20)
+    while p2.Connect("a", "a:1") not in child.tick(1.0):
+        pass
+    child.tell(p2.ParentConnected("a"))
+    child.said.clear()
+    child.answer(child.open[0])
+    assert p2.RequestLease(TASK, 2) in child.said
+
+
+def test_what_a_busy_parent_holds_is_not_out_of_reach() -> None:
+    child = Child()
+    child.task(1)
+    child.parents("a")
+    child.has("a", 0)
+    for _ in range(40):
+        for request in list(child.open):
+            child.end(request, p2.PieceBusy(TASK, 0, "a", 1.0))
+        for instruction in child.tick(1.0):
+            assert instruction in (p2.RequestLease(TASK, 1), p2.FetchFromPeer(TASK, 0, "a"))
+
+
 def test_a_task_that_stands_still_repeats_its_lease_request() -> None:
     child = Child()
     child.task(3)
