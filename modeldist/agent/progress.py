@@ -17,11 +17,11 @@ PATIENCE_WHEN_HERE = 2.5
 """Seconds the origin has to say whether a reference still means what is here; then that is used."""
 
 
-def using_the_copy(reference: str, error: BaseException) -> str:
+def using_the_copy(reference: str, error: BaseException, where: str = "is here") -> str:
     """The sentence for a pull that could not ask."""
     if isinstance(error, TimeoutError):
-        return f"Using the copy of {reference} that is here: nobody said in time whether it is still the newest."
-    return f"Using the copy of {reference} that is here, which may not be the newest: {error}"
+        return f"Using the copy of {reference} that {where}: nobody said in time whether it is still the newest."
+    return f"Using the copy of {reference} that {where}, which may not be the newest: {error}"
 
 
 class ShardProgress(msgspec.Struct, frozen=True):

@@ -123,7 +123,7 @@ class Pull:
             raise PullFailed(f"{self.reference} is not in this node's store.", remedy="Pull it once without --offline.")
         try:
             async with asyncio.timeout(PATIENCE_WHEN_HERE if here else None):
-                fresh = await self._engine.session.resolve(
+                answer = await self._engine.session.resolve(
                     self.reference, known.digest if known else None, persist=not here
                 )
         except (OriginUnavailable, RateLimited, ControlPlaneUnreachable, TimeoutError) as error:
@@ -131,11 +131,15 @@ class Pull:
                 raise
             self.stale = using_the_copy(self.reference, error)
             return known
-        if fresh is not None:
-            return fresh
-        if known is None:
+        meant = answer.artifact or known
+        if meant is None:
             raise PullFailed(f"The control plane did not say what {self.reference} is.")
-        return known
+        if answer.away is not None:
+            mine = here and known is not None and known.digest == meant.digest
+            self.stale = using_the_copy(
+                self.reference, answer.away.as_error(), "is here" if mine else "other nodes have"
+            )
+        return meant
 
     async def _fetch(self, artifact: Artifact) -> None:
         store = self._engine.store

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from itertools import count
 
-from modeldist.artifact import Artifact, Digest
+from modeldist.artifact import Digest
 from modeldist.errors import ControlPlaneError, ControlPlaneUnreachable, ModeldistError
 from modeldist.logger import Logger
 from modeldist.session.link import ControlLink, Session
@@ -50,7 +50,7 @@ class SessionKeeper:
         self._error: ControlPlaneError | None = None
         self._broke_at: float | None = None  # when the last session ended, by the loop's clock
         self._requests = count(1)
-        self._answers: dict[int, asyncio.Future[Artifact | None]] = {}
+        self._answers: dict[int, asyncio.Future[Resolved]] = {}
 
     @property
     def connected(self) -> bool:
@@ -66,7 +66,7 @@ class SessionKeeper:
 
     async def resolve(
         self, reference: str, known: Digest | None, *, patience: float = 10.0, persist: bool = True
-    ) -> Artifact | None:
+    ) -> Resolved:
         """Ask the control plane. Without a session this makes one attempt at once instead of waiting for the back-off,
         and raises what that attempt met (or after `patience` seconds). With `persist`, a control plane that was there a
         moment ago is taken to be restarting: it is tried, and asked, again for some seconds."""
@@ -81,9 +81,9 @@ class SessionKeeper:
                     raise
             await asyncio.sleep(FIRST_RETRY)
 
-    async def _ask(self, reference: str, known: Digest | None) -> Artifact | None:
+    async def _ask(self, reference: str, known: Digest | None) -> Resolved:
         request = next(self._requests)
-        answer: asyncio.Future[Artifact | None] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Resolved] = asyncio.get_running_loop().create_future()
         self._answers[request] = answer
         self.post(Resolve(request, reference, known))
         try:
@@ -143,13 +143,13 @@ class SessionKeeper:
 
     def _dispatch(self, message: FromControl) -> None:
         if isinstance(message, Resolved):
-            self._answer(message.request, message.artifact)
+            self._answer(message.request, message)
         elif isinstance(message, ResolveFailed):
             self._answer(message.request, message.error.as_error())
         else:
             self._on_message(message)
 
-    def _answer(self, request: int, answer: Artifact | ModeldistError | None) -> None:
+    def _answer(self, request: int, answer: Resolved | ModeldistError) -> None:
         future = self._answers.get(request)
         if future is None or future.done():
             return

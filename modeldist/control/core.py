@@ -21,7 +21,7 @@ from modeldist.control.outbox import LIMIT, STUCK_AFTER, Outbox
 from modeldist.control.ports import Addressed, Clock, IssuesCapabilities, Scheduler, Watches
 from modeldist.control.resolver import Resolver
 from modeldist.control.twins import taken_over
-from modeldist.errors import ControlPlaneRefused, ErrorInfo, ModeldistError, RateLimited
+from modeldist.errors import ControlPlaneRefused, ErrorInfo, ModeldistError, OriginUnavailable, RateLimited
 from modeldist.scheduler.messages import TaskJoined
 from modeldist.session.messages import (
     PROTOCOL,
@@ -226,7 +226,7 @@ class ControlCore:
     async def _answer(self, session: AgentSession, request: Resolve) -> None:
         answer: Resolved | ResolveFailed
         try:
-            artifact = await self.resolve(request.reference, request.known)
+            artifact, away = await self._meaning(request)
         except ModeldistError as error:
             answer = ResolveFailed(request.request, error.info())
         except Exception:
@@ -241,8 +241,19 @@ class ControlCore:
             )
         else:
             unchanged = artifact.digest == request.known
-            answer = Resolved(request.request, None if unchanged else artifact)
+            answer = Resolved(request.request, None if unchanged else artifact, away)
         session.outbox.put(answer)
+
+    async def _meaning(self, request: Resolve) -> tuple[Artifact, ErrorInfo | None]:
+        """What a reference means; where its origin is away, what it meant last, if a node can give all of that, and why
+        nobody could be asked."""
+        try:
+            return await self.resolve(request.reference, request.known), None
+        except (OriginUnavailable, RateLimited) as error:
+            last = await self._resolver.last_known(request.reference)
+            if last is None or not any(last.digest in session.artifacts for session in self._sessions.values()):
+                raise
+            return last, error.info()
 
     async def resolve(self, reference: str, known: Digest | None = None) -> Artifact:
         """What a reference means now. Raises what `Resolver.resolve` raises."""

@@ -99,6 +99,10 @@ class Resolver:
         # An asker that goes away must not take the others' answer with it.
         return await asyncio.shield(flight)
 
+    async def last_known(self, reference: str) -> Artifact | None:
+        """What the reference meant when the origin could last be asked, as far as is remembered."""
+        return await self._catalogue.candidate(reference, None)
+
     async def _fly(self, reference: str, known: Digest | None) -> Artifact:
         try:
             async with asyncio.timeout(FLIGHT_LIMIT):

@@ -80,10 +80,12 @@ class Resolve(Message, frozen=True, tag="resolve"):
 
 
 class Resolved(Message, frozen=True, tag="resolved"):
-    """`artifact` is None when `known` is still what the reference means."""
+    """`artifact` is None when `known` is still what the reference means. With `away`, why the origin could not be
+    asked, it is what the reference meant last, and some node has it whole."""
 
     request: int
     artifact: Artifact | None = None
+    away: ErrorInfo | None = None
 
 
 class ResolveFailed(Message, frozen=True, tag="resolve_failed"):

@@ -51,6 +51,23 @@ def test_two_agents_read_the_registry_once(cluster: Cluster, faulty: FaultyRegis
     assert cluster.run(0, "status").returncode == 0
 
 
+@pytest.mark.parametrize("away", ["gone", "limiting"])
+def test_a_node_that_comes_while_the_origin_is_away_gets_what_others_have(
+    cluster: Cluster, faulty: FaultyRegistry, reference: str, away: str
+) -> None:
+    finish(cluster.pull(0, reference))
+    if away == "gone":
+        faulty.die()
+    else:
+        faulty.inject(faults.rate_limited("3600"))
+    late = finish(cluster.pull(1, reference))
+    assert_right(late["path"])
+    assert late["peers"] == SIZE
+    assert f"Using the copy of {reference} that other nodes have, which may not be the newest" in late["stale"]
+    assert "that is here" in finish(cluster.pull(1, reference))["stale"]
+    assert cluster.run(1, "pull", reference.replace("model:v1", "other:v1")).returncode in (7, 8)
+
+
 def test_preheat_puts_a_model_on_every_node(cluster: Cluster, reference: str) -> None:
     done = cluster.run(0, "preheat", reference, "--all", "--wait", "--server", cluster.url)
     assert done.returncode == 0, done.stderr
@@ -98,4 +115,4 @@ def test_an_oci_layout_as_the_origin_of_a_cluster(tmp_path: Path) -> None:
         assert sum(result["origin"] for result in results) == SIZE
         denied = cluster.run(0, "pull", f"oci-layout:{tmp_path / 'elsewhere'}")
         assert denied.returncode == 6
-        assert "file_roots" in denied.stderr
+        assert "--file-root" in denied.stderr

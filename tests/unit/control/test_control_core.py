@@ -118,6 +118,30 @@ async def test_a_herd_makes_one_request(world: World) -> None:
     assert world.origin.requests == {f"resolve {REFERENCE}": 1}
 
 
+async def test_what_nodes_have_is_named_while_the_origin_is_away(world: World) -> None:
+    session = world.connect("a")
+    world.core.receive(session, Resolve(1, REFERENCE))
+    (before,) = await told(session, Resolved)
+    assert isinstance(before, Resolved)
+    assert before.artifact is not None
+    assert before.away is None
+    world.origin.failures[REFERENCE] = OriginUnavailable("registry.example: down.", remedy="Wait.")
+    late = world.connect("b")
+    world.core.receive(late, Resolve(2, REFERENCE))
+    (failed,) = await told(late, ResolveFailed)  # nobody could give it
+    assert isinstance(failed, ResolveFailed)
+    world.core.receive(session, Inventory((before.artifact.digest,)))
+    for known in (None, before.artifact.digest):
+        world.core.receive(late, Resolve(3, REFERENCE, known))
+        (after,) = await told(late, Resolved)
+        assert isinstance(after, Resolved)
+        assert after.artifact == (None if known else before.artifact)
+        assert after.away == failed.error
+    world.core.disconnect(session, "gone")
+    world.core.receive(late, Resolve(4, REFERENCE))
+    assert await told(late, ResolveFailed)
+
+
 async def test_an_error_is_remembered_for_a_while(world: World) -> None:
     session = world.connect("a")
     world.origin.failures[REFERENCE] = OriginUnavailable("registry.example: down.", remedy="Wait.")
