@@ -329,7 +329,7 @@ class SimulatedNode:
                 lease_bytes=leases.get(task, {}),
                 parents=tuple(parents.get(task, ())),
             )
-            for task in {**self._changed, **dict.fromkeys(leases), **dict.fromkeys(parents)}
+            for task in {**self._changed, **self._read, **leases, **parents}
         )
         self._changed.clear()
         self._read.clear()
