@@ -75,6 +75,14 @@ def test_a_seed_spares_the_origin() -> None:
     assert result.nodes[0].sent >= 32 * MIB
 
 
+def test_who_comes_when_the_first_has_finished_reads_nothing_again() -> None:
+    """The digest of the piece that completed the shard is known too."""
+    nodes = (NodeSpec("first", RATE, RATE), NodeSpec("late", RATE, RATE, start=5.0))
+    result = simulate(Scenario("late", (32 * MIB,), nodes, origin_rate=RATE))
+    assert result.complete
+    assert result.a == 1.0
+
+
 def test_the_origins_budget_bounds_the_time() -> None:
     nodes = tuple(NodeSpec(f"n{index}", RATE, RATE) for index in range(4))
     budget = Phase1Config(default_origin=OriginLimits(streams=2, rate=4 * MIB))
