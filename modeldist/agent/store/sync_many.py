@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
 import threading
 from collections.abc import Sequence
 from functools import cache
@@ -125,7 +124,7 @@ class _Queue:
 @cache
 def _queue() -> _Queue | None:
     """None where the kernel has no asynchronous I/O for us: sandboxes forbid it."""
-    calls = _CALLS.get(platform.machine())
+    calls = _CALLS.get(os.uname().machine)
     try:
         return _Queue(*calls) if calls else None
     except OSError:

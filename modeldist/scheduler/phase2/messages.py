@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from modeldist.artifact import Digest
 from modeldist.scheduler.messages import Parent, Priority
@@ -18,8 +18,7 @@ SMALL_SHARD = 1 << 20
 """Bytes; leases of shards up to this size are read beside the others, by as many readers."""
 
 
-@dataclass(frozen=True, slots=True)
-class TaskAdded:
+class TaskAdded(Struct, frozen=True):
     """Start fetching. `have` is what a partial file already holds, verified."""
 
     task: Digest
@@ -28,15 +27,13 @@ class TaskAdded:
     priority: Priority = Priority.PULL
 
 
-@dataclass(frozen=True, slots=True)
-class TaskRemoved:
+class TaskRemoved(Struct, frozen=True):
     """Stop: complete, failed or cancelled."""
 
     task: Digest
 
 
-@dataclass(frozen=True, slots=True)
-class ParentsChanged:
+class ParentsChanged(Struct, frozen=True):
     """Phase 1's candidates, replacing the earlier list. `share` and `stripes` as in `messages.Parents`."""
 
     task: Digest
@@ -45,21 +42,18 @@ class ParentsChanged:
     stripes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ParentConnected:
+class ParentConnected(Struct, frozen=True):
     node: str
 
 
-@dataclass(frozen=True, slots=True)
-class ParentLost:
+class ParentLost(Struct, frozen=True):
     """Could not be reached, or the connection died. Its outstanding pieces are free again."""
 
     node: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class ParentHas:
+class ParentHas(Struct, frozen=True):
     """Pieces that `node` holds beyond what it said before."""
 
     task: Digest
@@ -67,16 +61,14 @@ class ParentHas:
     pieces: PieceSet
 
 
-@dataclass(frozen=True, slots=True)
-class DigestsKnown:
+class DigestsKnown(Struct, frozen=True):
     """These pieces can be verified now, so they may be fetched from peers."""
 
     task: Digest
     pieces: PieceSet
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseArrived:
+class LeaseArrived(Struct, frozen=True):
     """Phase 1 granted this node the pieces [start, start+count) to read from the origin, once lease `after` (if any)
     has ended."""
 
@@ -87,16 +79,14 @@ class LeaseArrived:
     after: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseGone:
+class LeaseGone(Struct, frozen=True):
     """Revoked by phase 1, or its reader stopped (done, or failed; the engine reports failures to phase 1)."""
 
     task: Digest
     lease: int
 
 
-@dataclass(frozen=True, slots=True)
-class PieceFetched:
+class PieceFetched(Struct, frozen=True):
     """All bytes of a piece came from `node`; `seconds` from request to last byte. Verification follows."""
 
     task: Digest
@@ -106,16 +96,14 @@ class PieceFetched:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class PieceVerified:
+class PieceVerified(Struct, frozen=True):
     """The piece is in the file and right, whoever it came from."""
 
     task: Digest
     piece: int
 
 
-@dataclass(frozen=True, slots=True)
-class PieceRejected:
+class PieceRejected(Struct, frozen=True):
     """What `node` sent does not match the piece's digest."""
 
     task: Digest
@@ -123,8 +111,7 @@ class PieceRejected:
     node: str
 
 
-@dataclass(frozen=True, slots=True)
-class PieceBusy:
+class PieceBusy(Struct, frozen=True):
     """`node` asks to come back after `retry_after` seconds."""
 
     task: Digest
@@ -133,8 +120,7 @@ class PieceBusy:
     retry_after: float
 
 
-@dataclass(frozen=True, slots=True)
-class PieceRefused:
+class PieceRefused(Struct, frozen=True):
     """`node` does not have it after all, or will not serve it."""
 
     task: Digest
@@ -143,30 +129,26 @@ class PieceRefused:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class TaskRejoined:
+class TaskRejoined(Struct, frozen=True):
     """Phase 1 knows the task again after a broken session: what was asked of it before is forgotten there."""
 
     task: Digest
 
 
-@dataclass(frozen=True, slots=True)
-class TaskRestarted:
+class TaskRestarted(Struct, frozen=True):
     """All pieces of the task are void (TaskReset): start again from nothing, with no digest known."""
 
     task: Digest
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
+class Demand(Struct, frozen=True):
     """Someone waits for these pieces, in this order; they go first. Replaces the earlier demand."""
 
     task: Digest
     pieces: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(Struct, frozen=True):
     """Time passed (every 100-250 ms): retries, hedges, stalls."""
 
 
@@ -194,37 +176,32 @@ Event = (
 # --- instructions --------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Connect:
+class Connect(Struct, frozen=True):
     """Answered by ParentConnected or ParentLost."""
 
     node: str
     address: str
 
 
-@dataclass(frozen=True, slots=True)
-class Disconnect:
+class Disconnect(Struct, frozen=True):
     """No task has this parent any more, or it stands still: its outstanding requests are void. Not answered."""
 
     node: str
 
 
-@dataclass(frozen=True, slots=True)
-class Subscribe:
+class Subscribe(Struct, frozen=True):
     """Ask a connected parent what it holds of the task. Answered by ParentHas, again as it grows."""
 
     task: Digest
     node: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unsubscribe:
+class Unsubscribe(Struct, frozen=True):
     task: Digest
     node: str
 
 
-@dataclass(frozen=True, slots=True)
-class FetchFromPeer:
+class FetchFromPeer(Struct, frozen=True):
     """Answered by PieceFetched (then PieceVerified or PieceRejected), PieceBusy, PieceRefused or ParentLost.
 
     `awaited`: others wait to have the piece from this node, since it brings it over the rack's uplink, down a tree, or
@@ -237,8 +214,7 @@ class FetchFromPeer:
     awaited: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ReadLease:
+class ReadLease(Struct, frozen=True):
     """Read the lease's pieces in order from the origin, but not those that are already here. Answered by a
     PieceVerified per piece and one LeaseGone."""
 
@@ -248,16 +224,14 @@ class ReadLease:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class StopLease:
+class StopLease(Struct, frozen=True):
     """The lease was revoked while its reader runs. Answered by LeaseGone only if the reader was running."""
 
     task: Digest
     lease: int
 
 
-@dataclass(frozen=True, slots=True)
-class RequestLease:
+class RequestLease(Struct, frozen=True):
     """Tell phase 1 that this node could read up to `pieces` more pieces from the origin (0 withdraws). `out_of_reach`:
     pieces that parents hold and none serves to it."""
 
@@ -266,8 +240,7 @@ class RequestLease:
     out_of_reach: PieceSet = PieceSet()
 
 
-@dataclass(frozen=True, slots=True)
-class TaskComplete:
+class TaskComplete(Struct, frozen=True):
     """All pieces verified."""
 
     task: Digest
