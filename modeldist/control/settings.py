@@ -87,8 +87,8 @@ class ServerSettings(BaseSettings):
         if not self.tls and not self.allow_plain_http and not _is_loopback(self.host):
             raise UsageError(
                 f"Listening on {self.host} without TLS would send tokens over the network in the clear.",
-                remedy="Set a certificate and key (MODELDIST_SERVER_TLS_CERT, …_TLS_KEY), listen on 127.0.0.1, or, "
-                "where something else protects the network, set MODELDIST_SERVER_ALLOW_PLAIN_HTTP=true.",
+                remedy="Give --tls-cert and --tls-key, listen on 127.0.0.1, or, where something else protects the "
+                "network, give --allow-plain-http.",
             )
 
 

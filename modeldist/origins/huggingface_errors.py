@@ -34,7 +34,7 @@ def as_ours(error: Exception, reference: str, page: str, remedies: Mapping[int, 
         return InvalidReference(f"{reference}: {error}", remedy="Write hf://org/model@revision.")
     if isinstance(error, httpx2.TransportError | OSError) and not isinstance(error, hub.FileMetadataError):
         away = OriginUnavailable(
-            f"{reference}: {page} cannot be reached: {error}.",
+            f"{reference}: {page} cannot be reached: {unreachable.reason(error) or error}.",
             remedy="Check the network, the proxy settings and HF_ENDPOINT.",
         )
         return away if unreachable.is_unknown_name(error) else TryAgain(away, stranger=unreachable.refusal(error) != 0)

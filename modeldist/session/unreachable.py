@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Iterator
 
 from modeldist.errors import ControlPlaneUnreachable
+from modelpack.oci.unreachable import reason
 
 
 def unreachable(url: str, error: BaseException) -> ControlPlaneUnreachable:
@@ -16,7 +17,7 @@ def unreachable(url: str, error: BaseException) -> ControlPlaneUnreachable:
                 f"The control plane at {url} shows a certificate that is not trusted here ({cause.verify_message}).",
                 remedy="Set SSL_CERT_FILE to its certificate authority, or correct the host's name.",
             )
-    said = (str(error) or type(error).__name__).rstrip(".")
+    said = (reason(error) or str(error) or type(error).__name__).rstrip(".")
     tls = "" if url.startswith(("https:", "wss:")) else ", and whether it wants https://"
     return ControlPlaneUnreachable(
         f"The control plane at {url} does not answer: {said}.",

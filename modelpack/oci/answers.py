@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import ssl
 from dataclasses import dataclass
 
@@ -21,7 +20,7 @@ from modelpack.errors import (
 )
 from modelpack.oci.deadlines import TooSlow
 from modelpack.oci.retry import retry_after_seconds
-from modelpack.oci.unreachable import caused_by, is_unknown_name, refusal
+from modelpack.oci.unreachable import caused_by, is_unknown_name, reason, refusal
 from modelpack.reference import Reference
 
 TRANSIENT_STATUS = frozenset({500, 502, 503, 504})
@@ -120,13 +119,11 @@ def connection_error(error: Exception, subject: Subject) -> RegistryError:
             remedy="Try again later; if it repeats, check the network and the proxy settings, or ask its operator.",
         )
     if isinstance(error, httpx2.TimeoutException):
-        reason = "it did not answer in time"
-    elif refused := refusal(error):
-        reason = os.strerror(refused)
+        why = "it did not answer in time"
     else:
-        reason = _printable(str(error)) or type(error).__name__
+        why = reason(error) or _printable(str(error)) or type(error).__name__
     return RegistryUnavailable(
-        f"{registry} cannot be reached for {subject}: {reason}.",
+        f"{registry} cannot be reached for {subject}: {why}.",
         remedy="Check the registry's name, the network and the proxy settings.",
     )
 

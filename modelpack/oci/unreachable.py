@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 
 _REFUSALS = (errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH)
@@ -25,3 +26,10 @@ def is_unknown_name(error: BaseException | None) -> bool:
 def refusal(error: BaseException | None) -> int:
     """The errno where it was said at once that nothing listens there or no way leads there; 0 for other failures."""
     return next((number for number in _REFUSALS if caused_by(error, OSError, number=number)), 0)
+
+
+def reason(error: BaseException | None) -> str:
+    """The failure without what libraries say of it; empty for other failures than those above."""
+    if is_unknown_name(error):
+        return "its name does not resolve"
+    return os.strerror(number) if (number := refusal(error)) else ""

@@ -287,6 +287,7 @@ def test_which_failures_to_connect_may_pass(cause: Exception, passes: bool) -> N
     meant.__cause__ = error
     assert isinstance(meant, RegistryUnavailable)
     assert may_pass(meant) is passes
+    assert ("its name does not resolve" in meant.message) is ("unknown" in str(cause))
     assert ("SSL_CERT_FILE" in meant.remedy) is isinstance(cause, ssl.SSLError)
 
 
