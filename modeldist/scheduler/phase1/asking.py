@@ -100,6 +100,7 @@ class Asking:
         while self._timers and self._timers[0][0] <= now:
             swarm = self._swarms.get(heapq.heappop(self._timers)[1])
             if swarm is not None:
+                swarm.note_unproven(now, self._config.digest_grace)
                 self.wake(swarm)
         for name, budget in self.origins.items():
             self.uncap(name)

@@ -224,7 +224,8 @@ class LeaseDesk:
         limits = budget.limits
         most = min(limits.node_streams, budget.ramp(node, swarm.layout.size, now))
         if swarm.trees is not None and not swarm.reader and not swarm.members[node].out_of_reach:
-            return min(self._config.stripe_streams * len(swarm.trees.roots_at(node)), most)
+            trees = len(swarm.trees.roots_at(node)) or bool(swarm.unproven)
+            return min(self._config.stripe_streams * trees, most)
         quota = budget.node_quota()
         if budget.streams >= limits.target_streams:  # small shards: more streams, evenly
             quota = max(quota, -(-limits.streams // max(1, len(budget.asking))))
@@ -240,7 +241,8 @@ class LeaseDesk:
             return 0
         free = swarm.leasable(member, now, self._config.digest_grace)
         own = swarm.readable(member)
-        return free & own or (free if own else 0)  # a root helps the others when its own stripe is done
+        reads = own & ~swarm.unproven  # a root helps the others when its own stripe is done
+        return free & own or (free if reads else 0)
 
     def _lease(self, swarm: Swarm, member: Member, pieces: int, budget: OriginBudget, now: float) -> Lease | None:
         """A lease on the first run of `pieces`, as long as is fair; None when the origin's rate forbids even one."""

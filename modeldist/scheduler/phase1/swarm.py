@@ -114,6 +114,7 @@ class Swarm:
     suspects: dict[tuple[str, str], int] = field(default_factory=dict)
     dark_since: float | None = None  # since when some pieces are held with no digest known
     dark_noted: float | None = None  # the `dark_since` that the lease desk has set a timer for
+    unproven: int = 0  # pieces that were held with no digest known for too long, when that was looked at last
     hold_until: float = float("-inf")
     reader: str = ""
     reader_until: float = float("-inf")
@@ -193,11 +194,18 @@ class Swarm:
         return group if group is not None and (rack or len(group) <= _MOST_UNRACKED) else None
 
     def readable(self, member: Member) -> int:
-        """The pieces that this member may be given to read from the origin: of a striped swarm, its roots' stripes."""
+        """The pieces that this member may be given to read from the origin: of a striped swarm, its roots' stripes, and
+        what was without a digest for too long: those who should read it may hold it, and want nothing."""
         if self.trees is None or self.reader or member.out_of_reach:
             return self.all
         roots = self.trees.roots_at(member.node)
-        return sum(stripe(tree, self.trees.fanout, self.layout.count) for tree in roots)
+        stripes = sum(stripe(tree, self.trees.fanout, self.layout.count) for tree in roots)
+        return stripes | self.unproven & ~self.known
+
+    def note_unproven(self, now: float, digest_grace: float) -> None:
+        """Look for pieces that have been without a known digest for too long."""
+        overdue = self.dark_since is not None and now >= self.dark_since + digest_grace
+        self.unproven = self.held & ~self.known if overdue else 0
 
     # --- pieces ----------------------------------------------------------------------------------------------------
 

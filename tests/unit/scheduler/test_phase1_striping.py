@@ -88,3 +88,18 @@ def test_a_slow_node_loses_its_children_in_every_swarm(by: str) -> None:
     found = {slow: RATE / 5}
     control.measure(8, *({}, found) if by == "line rate" else (found, {}))
     assert not any(control.children(slow, task) for task in control.tasks)
+
+
+def test_pieces_without_a_digest_are_read_by_somebody_when_the_roots_have_all() -> None:
+    control = Striped()
+    roots = control.roots()
+    for root in roots:
+        control.report(root, m.TaskReport(TASK, have=PieceSet.full(PIECES).to_bytes()))
+    for node in NODES:
+        if node not in roots:
+            control.ask(node, PIECES)
+    control.wait(1.0)
+    assert not any(control.heard(node, m.LeaseGranted) for node in NODES)
+    for _ in range(20):
+        control.wait(0.1)
+    assert any(control.heard(node, m.LeaseGranted) for node in NODES)
