@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import statistics
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from modeldist.bench.memory import kept_at_hand
 
 
 @dataclass(frozen=True)
@@ -47,22 +48,14 @@ class Sample:
 def in_turns(contenders: Mapping[str, Callable[[], Run]], repeat: int, *, beside: Path, size: int) -> dict[str, Sample]:
     """`repeat` rounds over all contenders, which write `size` bytes each, to the filesystem of `beside`.
 
-    Before each run everything dirty goes to disk, and as many pages are written and given back: a virtual machine may
-    have returned free memory to its host, and having it again costs (1.3 s/GiB on the first use after six seconds,
-    0.2 s/GiB on the next, where this was written) more than everything that is measured here.
+    Before each run everything dirty goes to disk, and there is memory at hand that need not be had from a virtual
+    machine's host (`modeldist.bench.memory`), which would cost more than much that is measured here.
     """
     runs: dict[str, list[Run]] = {name: [] for name in contenders}
     for _ in range(repeat):
         for name, run in contenders.items():
             os.sync()
-            _use_memory(beside, size)
-            runs[name].append(run())
+            with kept_at_hand(size, beside):
+                runs[name].append(run())
             print(f"  {name}: {runs[name][-1].seconds:.2f} s", file=sys.stderr, flush=True)
     return {name: Sample(tuple(found)) for name, found in runs.items()}
-
-
-def _use_memory(beside: Path, size: int) -> None:
-    block = bytes(1 << 20)
-    with tempfile.TemporaryFile(dir=beside, buffering=0) as file:
-        for _ in range(size >> 20):
-            file.write(block)

@@ -183,22 +183,16 @@ async def _fetch_all(address: str, target: int, layout: PieceLayout, in_flight: 
     connection.close()
 
 
-@contextlib.contextmanager
-def bare_pair(path: Path, target: Path) -> Iterator[Callable[[bool], tuple[float, float]]]:
-    """A function that moves `path` to `target` by a bare pair and returns wall and CPU seconds; told True, into a new
-    file, whose pages the kernel has to allocate, as for any download."""
-
-    def run(new: bool) -> tuple[float, float]:
-        if new:
-            target.unlink(missing_ok=True)
-        measured = _measure(_serve_bare, _receive_bare, path, target)
-        return measured.seconds, measured.cpu
-
-    run(True)
+def bare_pair(path: Path, target: Path, *, new: bool) -> tuple[float, float]:
+    """Move `path` to `target` by a bare pair and remove it again; wall and CPU seconds. `new`: the kernel has to
+    allocate the target's pages, as for any download; else a file is overwritten that was made for it."""
     try:
-        yield run
+        if not new:
+            _measure(_serve_bare, _receive_bare, path, target)
+        measured = _measure(_serve_bare, _receive_bare, path, target)
     finally:
         target.unlink(missing_ok=True)
+    return measured.seconds, measured.cpu
 
 
 Contender = tuple[Callable[[Path, Connection], None], Callable[[str, int, int], None]]
