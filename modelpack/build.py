@@ -74,24 +74,25 @@ def build(
         epoch = source_date_epoch(environ)
     files = collect_files(directory, follow=follow, without=layout.path)
     facts = model_facts(files)
-    layers, placements = _store(files, layout, epoch, threads, on_file)
-    config = _config(layers, facts, about, epoch)
-    manifest = Manifest(
-        schema_version=2,
-        media_type=mediatypes.OCI_MANIFEST,
-        artifact_type=mediatypes.CNCF_ARTIFACT,
-        config=layout.blobs.add(encode_config(config), mediatypes.CNCF_CONFIG),
-        layers=tuple(layers),
-        annotations=dict(annotations or {}),
-    )
-    raw = encode_manifest(manifest)
-    if len(raw) > MAX_MANIFEST_BYTES:
-        raise BuildError(
-            f"{directory} has {len(files)} files, which makes a manifest of {len(raw)} bytes; registries take "
-            f"{MAX_MANIFEST_BYTES}.",
-            remedy="Remove files the model does not need.",
+    with layout.adding():
+        layers, placements = _store(files, layout, epoch, threads, on_file)
+        config = _config(layers, facts, about, epoch)
+        manifest = Manifest(
+            schema_version=2,
+            media_type=mediatypes.OCI_MANIFEST,
+            artifact_type=mediatypes.CNCF_ARTIFACT,
+            config=layout.blobs.add(encode_config(config), mediatypes.CNCF_CONFIG),
+            layers=tuple(layers),
+            annotations=dict(annotations or {}),
         )
-    return BuiltArtifact(layout.add_manifest(raw, ref), manifest, config, placements, facts.warnings)
+        raw = encode_manifest(manifest)
+        if len(raw) > MAX_MANIFEST_BYTES:
+            raise BuildError(
+                f"{directory} has {len(files)} files, which makes a manifest of {len(raw)} bytes; registries take "
+                f"{MAX_MANIFEST_BYTES}.",
+                remedy="Remove files the model does not need.",
+            )
+        return BuiltArtifact(layout.add_manifest(raw, ref), manifest, config, placements, facts.warnings)
 
 
 def source_date_epoch(environ: Mapping[str, str]) -> int | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -15,7 +15,7 @@ import msgspec
 
 from modelpack import mediatypes
 from modelpack.blobs import BlobDirectory, replace_file
-from modelpack.errors import InvalidManifest, LayoutError
+from modelpack.errors import InvalidManifest, LayoutError, ModelPackError
 from modelpack.manifest import Descriptor, Index, Manifest, choose_manifest, encode_manifest, parse_manifest
 
 _VERSION = b'{"imageLayoutVersion":"1.0.0"}'
@@ -131,6 +131,25 @@ class OciLayout:
         gone = {ref, _name(self.resolve(ref)) or ref}
         self._update(lambda entries: tuple(entry for entry in entries if gone.isdisjoint((entry.digest, _name(entry)))))
 
+    def discard(self, ref: str) -> int:
+        """Forget a name, or all entries of a digest, with the blobs that nothing else here leads to. Returns the bytes
+        of disk that frees, and waits for those who are `adding`. Raises LayoutError when there is none."""
+        with self._holding(".adding", fcntl.LOCK_EX):
+            below = self._below((self.resolve(ref),))
+            self.remove(ref)
+            freed = 0
+            for digest in below - self._below(self.index().manifests):
+                path = self.blobs.path_of(digest)
+                with suppress(FileNotFoundError):
+                    found = path.stat()
+                    freed += found.st_blocks * 512 if found.st_nlink == 1 else 0  # else it is somebody's file too
+                    path.unlink()
+            return freed
+
+    def adding(self) -> AbstractContextManager[None]:
+        """Held while blobs are added that no manifest in the index leads to yet: `discard` waits."""
+        return self._holding(".adding", fcntl.LOCK_SH)
+
     def verify(self) -> None:
         """Check every blob the index leads to, once. Raises what is wrong first: LayoutError, InvalidManifest,
         SizeMismatch, DigestMismatch."""
@@ -153,11 +172,30 @@ class OciLayout:
             updated = msgspec.structs.replace(index, manifests=change(index.manifests))
             replace_file(self.path / "index.json", encode_manifest(updated))
 
+    def _below(self, entries: Entries) -> set[str]:
+        """Digests of all blobs that the entries lead to, their own included, as far as they can be read."""
+        found: set[str] = set()
+        waiting = list(entries)
+        while waiting:
+            descriptor = waiting.pop()
+            if descriptor.digest in found:
+                continue
+            found.add(descriptor.digest)
+            if descriptor.media_type in mediatypes.MANIFESTS | mediatypes.INDEXES:
+                with suppress(ModelPackError):
+                    parsed = parse_manifest(self.blobs.read(descriptor, "manifest"), descriptor.media_type)
+                    waiting += parsed.manifests if isinstance(parsed, Index) else (parsed.config, *parsed.layers)
+        return found
+
+    def _locked(self) -> AbstractContextManager[None]:
+        """One writer of the index at a time."""
+        return self._holding(".lock", fcntl.LOCK_EX)
+
     @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """One writer of the index at a time. The lock is on the blob directory, as a layout has no file for it."""
-        with open(self.path / "blobs" / ".lock", "ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    def _holding(self, name: str, how: int) -> Iterator[None]:
+        """Locks are files in the blob directory, as a layout has none for it."""
+        with open(self.path / "blobs" / name, "ab") as lock:
+            fcntl.flock(lock, how)
             yield
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from modeldist.agent.local_records import ArtifactRow, artifact_row
+from modeldist.agent.store.failures import naming
+from modeldist.cli import layouts
 from modeldist.cli.node import Node
 from modeldist.errors import NotFound
 
@@ -54,7 +56,41 @@ def listing(node: Node) -> list[ArtifactRow]:
 
 
 def remove(node: Node, reference: str) -> RemovedReference:
-    """Forget one reference. Raises InvalidReference, NotFound."""
+    """Forget one reference, and what was built under its name. Raises InvalidReference, NotFound."""
+    built = discard_built(node.store, reference, node.registry)
+    try:
+        pulled = _remove_pulled(node, reference)
+    except NotFound:
+        if built is None:
+            raise
+        return built
+    if built is None:
+        return pulled
+    freed, artifacts = pulled.bytes_freed + built.bytes_freed, {*pulled.artifacts, *built.artifacts}
+    return RemovedReference(reference=reference, bytes_freed=freed, artifacts=tuple(sorted(artifacts)))
+
+
+def discard_built(store: Path, reference: str, registry: str) -> RemovedReference | None:
+    """Remove what `modeldist build` made in the store's layout; None where nothing there is called so."""
+    path = layouts.layout_path(None, store)
+    if not (path / "oci-layout").exists():
+        return None
+    from modelpack.errors import InvalidReference
+    from modelpack.layout import OciLayout
+
+    try:
+        name = str(layouts.reference(reference, registry))
+    except InvalidReference:
+        return None  # hf:// and others are not built
+    layout = OciLayout.open(path)
+    if (found := layout.refs().get(name)) is None:
+        return None
+    with naming("remove what was built", path):
+        freed = layout.discard(name)
+    return RemovedReference(reference=reference, bytes_freed=freed, artifacts=(found.digest,))
+
+
+def _remove_pulled(node: Node, reference: str) -> RemovedReference:
     if agent := node.running_agent():
         return msgspec.convert({"reference": reference, **agent.remove(reference)}, RemovedReference)
     key = canonical(node, reference)

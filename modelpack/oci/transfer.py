@@ -109,8 +109,10 @@ async def pull_layout(
         partial = PartialBlob(blob, layout.blobs.path_of(blob.digest))
         await partial.receive(ref, client, lambda how, done: tell(Progress(blob, how, done)))
 
-    await _all(receive, _blobs_of(manifest), parallel)
-    return layout.add_manifest(fetched.raw, (ref.tag or "") if name is None else name, media_type=fetched.media_type)
+    with layout.adding():
+        await _all(receive, _blobs_of(manifest), parallel)
+        called = (ref.tag or "") if name is None else name
+        return layout.add_manifest(fetched.raw, called, media_type=fetched.media_type)
 
 
 async def fetch_model(ref: Reference, client: RegistryClient) -> tuple[FetchedManifest, Manifest]:

@@ -15,7 +15,7 @@ from modeldist.cli.terminal import put, put_json
 @options.as_json
 @options.node_options("registry", "store", "hub", "socket", "agent")
 def rm(references: tuple[str, ...], as_json: bool, here: Node) -> None:
-    """Remove models from this machine. Files that other models or running pulls use stay.
+    """Remove models from this machine, pulled and built ones. Files that other models or running pulls use stay.
 
     \b
     Example:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from modelpack.layout import OciLayout
 from tests.servers.registry import PASSWORD, USERNAME, Registry
 from tests.servers.shell import Shell
 
@@ -78,6 +80,23 @@ def test_listing_inspecting_removing(shell: Shell, registry: Registry, model: Pa
     assert json.loads(shell.run("ls", "--json").stdout) == []
     assert shell.run("gc", "--json").returncode == 0
     shell.fails(4, "rm", reference)
+
+
+def test_what_was_built_is_removed(shell: Shell, registry: Registry, model: Path, tmp_path: Path) -> None:
+    first, second = published(shell, registry, model), f"{registry.host}/org/second:v1"
+    (model / "own.bin").write_bytes(b"own" * 10_000)
+    assert shell.run("build", str(model), "-t", second).returncode == 0
+    shutil.rmtree(model)  # what was built are links to its files
+    (removed,) = json.loads(shell.run("rm", "--json", second).stdout)
+    assert removed["bytes_freed"] >= 30_000
+    shell.fails(4, "rm", second)
+    shell.fails(4, "push", second)
+    OciLayout.open(shell.store / "layout").verify()
+    assert shell.run("push", first).returncode == 0
+    shell.pull(first)
+    assert "freed" in shell.run("rm", first).stdout
+    assert not list((shell.store / "layout/blobs/sha256").iterdir())
+    assert shell.run("ls").stdout == ""
 
 
 def test_login_is_checked_before_it_is_kept(shell: Shell, tmp_path: Path, model: Path) -> None:
