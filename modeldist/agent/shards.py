@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
@@ -15,6 +16,7 @@ from modeldist.agent.progress import ShardProgress
 from modeldist.agent.publishing import Publisher
 from modeldist.agent.shard_fetch import ShardFetch
 from modeldist.agent.store import Partial, Store
+from modeldist.agent.window import Window, most_open
 from modeldist.artifact import Artifact, Shard
 from modeldist.errors import Cancelled, IntegrityError, ModeldistError
 from modeldist.scheduler.messages import (
@@ -58,11 +60,14 @@ class Shards:
         wanted: list[ShardFetch] = []
         try:
             # Large ones first: their bytes move in the kernel while the many small ones need the interpreter.
-            waiting = sorted(shards, key=lambda shard: -shard.size)
-            while waiting:
-                batch, waiting = waiting[:BATCH], waiting[BATCH:]
+            waiting = deque(sorted(shards, key=lambda shard: -shard.size))
+            window = Window(most_open())
+            while waiting and await window.has_room():
+                batch = [waiting.popleft() for _ in range(min(BATCH, window.room, len(waiting)))]
+                before = len(wanted)
                 await self._begin(artifact, batch, priority, pull, wanted)
-                self.join([fetch for fetch in wanted if not fetch.announced])
+                window.opened(fetch.done for fetch in wanted[before:])
+                self.join([fetch for fetch in wanted[before:] if not fetch.announced])
             await _all_or_first_error([fetch.done for fetch in wanted])
         finally:
             for fetch in wanted:
