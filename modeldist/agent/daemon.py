@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -77,6 +78,7 @@ async def _run(settings: AgentSettings, store: Store) -> None:
     )
     engine.on_welcome = gate.learn
     pulls = Pulls(engine, origins.canonical)
+    preparing = asyncio.create_task(_prepare(origins))
     try:
         await engine.start()
         log.info("agent started", node=store.node_id, pieces=server.address, socket=str(settings.socket))
@@ -85,12 +87,22 @@ async def _run(settings: AgentSettings, store: Store) -> None:
         await pulls.close()
         await engine.close()
         await asyncio.to_thread(server.close)
+        await preparing
         await origins.close()
 
 
 def _transport() -> TcpTransport:
     """On a few cores all is hashed by who receives it: for the sum of all CPU it is the least, and no core is idle."""
     return TcpTransport(hash_below=math.inf) if few_cores() else TcpTransport()
+
+
+async def _prepare(origins: Origins) -> None:
+    """What a first pull would import, while nobody waits."""
+    try:
+        await origins.prepare()
+        await asyncio.to_thread(import_module, "blake3")
+    except Exception:
+        log.exception("cannot import what pulls need")
 
 
 @contextmanager

@@ -130,6 +130,7 @@ async def _origins(settings: ServerSettings, stack: AsyncExitStack) -> Resolves:
         )
     )
     stack.push_async_callback(origins.close)
+    stack.push_async_callback(_stop, asyncio.create_task(origins.prepare()))
     return origins
 
 
