@@ -148,7 +148,7 @@ class Pull:
             self._note_local(artifact, missing)
             if not missing:
                 return
-            with await asyncio.to_thread(store.reserve_for, artifact):
+            with await asyncio.to_thread(store.reserve_for, artifact, missing):
                 self.state = "pulling"
                 try:
                     await self._engine.shards.fetch_all(artifact, missing, self.priority, self.id)

@@ -70,7 +70,8 @@ class Blobs:
         Order: data, then aliases, then the name. An alias without its blob means nothing, so a crash in between
         costs at most a look at the partial file again.
         """
-        durable = self._finish(fd, content, aliases)
+        durable = os.fstat(fd).st_size > SMALL
+        self._finish(fd, content, aliases, durable=durable)
         target = self._places.blob(content)
         if self._renewed(str(target)):
             source.unlink()
@@ -87,7 +88,7 @@ class Blobs:
     def adopt_nameless(self, fd: int, content: Digest, aliases: Iterable[Digest]) -> bool:
         """As `adopt`, of a small file without a name. False where it cannot be given one: without /proc, or where hard
         links are restricted."""
-        self._finish(fd, content, aliases)
+        self._finish(fd, content, aliases, durable=False)
         target = self._places.blob_file(content)
         try:
             _give_name(fd, target)
@@ -103,19 +104,19 @@ class Blobs:
             return False
         return True
 
-    def _finish(self, fd: int, content: Digest, aliases: Iterable[Digest]) -> bool:
-        """All but the name; whether that is worth a sync."""
+    def _finish(self, fd: int, content: Digest, aliases: Iterable[Digest], *, durable: bool) -> None:
+        """All but the name. `durable`: names are worth a sync."""
         os.fchmod(fd, _READ_ONLY)
         now = self._clock()
         os.utime(fd, (now, now))
-        durable = os.fstat(fd).st_size > SMALL
         for alias in aliases:
             if algorithm(alias) != "sha256":
                 self._write_alias(alias, content, durable=durable)
-        return durable
 
     def _write_alias(self, digest: Digest, content: Digest, *, durable: bool) -> None:
-        write_atomically(self._places.alias_file(digest), content.encode(), tmp=self._places.tmp, durable=durable)
+        path = self._places.alias_file(digest)
+        if durable or not _write_new(path, content.encode()):
+            write_atomically(path, content.encode(), tmp=self._places.tmp, durable=durable)
         self._remember(digest, content)
 
     def put_bytes(self, data: bytes) -> Digest:
@@ -193,6 +194,18 @@ def _read(path: str) -> bytes:
     fd = os.open(path, os.O_RDONLY)
     try:
         return os.read(fd, 256)
+    finally:
+        os.close(fd)
+
+
+def _write_new(path: str, line: bytes) -> bool:
+    """Make a file of a line, which whoever sees it half written takes for none. False where there is one."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return False
+    try:
+        return os.write(fd, line) == len(line)
     finally:
         os.close(fd)
 

@@ -150,14 +150,17 @@ class Store:
 
     def missing_bytes(self, artifact: Artifact) -> int:
         """What a pull would still allocate for shards: those missing, less what their partial files have."""
-        missing = 0
+        return self._still_to_allocate(shard for shard in artifact.shards if not self.has(shard.digest))
+
+    def _still_to_allocate(self, missing: Iterable[Shard]) -> int:
+        """Bytes."""
+        size = 0
         begun = {path.name for path in self._places.partials.iterdir()}
-        for shard in artifact.shards:
-            if not self.has(shard.digest):
-                folder = self._places.partial(shard.digest) if begun else None
-                there = _allocated(folder / "data") if folder and folder.name in begun else 0
-                missing += shard.size - min(shard.size, there)
-        return missing
+        for shard in missing:
+            size += shard.size
+            if begun and (folder := self._places.partial(shard.digest)).name in begun:
+                size -= min(shard.size, _allocated(folder / "data"))
+        return size
 
     def reserve(self, size: int) -> Reservation:
         """Claim `size` bytes of disk, counting what all processes have claimed; begin() takes what it allocates off it.
@@ -166,11 +169,11 @@ class Store:
         """
         return self._live.reserve(size, self.root)
 
-    def reserve_for(self, artifact: Artifact) -> Reservation:
-        """Claim what the artifact's missing shards will take, when its archives fit unpacked too, as far as that can be
-        known before they are here; `materialise` then claims file by file. Raises NotEnoughSpace.
+    def reserve_for(self, artifact: Artifact, shards: Iterable[Shard]) -> Reservation:
+        """Claim what `shards`, which are missing of the artifact, will take, when its archives fit unpacked too, as far
+        as that can be known before they are here; `materialise` then claims file by file. Raises NotEnoughSpace.
         """
-        missing, unpacked = self.missing_bytes(artifact), unpacked_bytes(artifact)
+        missing, unpacked = self._still_to_allocate(shards), unpacked_bytes(artifact)
         if unpacked:
             one_disk = self.hub.stat().st_dev == self.root.stat().st_dev
             self._live.reserve(unpacked + (missing if one_disk else 0), self.hub, shards=False).release()
