@@ -107,6 +107,7 @@ class Pull:
             return path
         with store.lease(tuple(shard.digest for shard in artifact.shards)):
             await self._fetch(artifact)
+            await asyncio.to_thread(store.rest)
             self.state = "materialising"
             await asyncio.to_thread(store.record, artifact, self.key)
             path = await asyncio.to_thread(store.materialise, artifact)

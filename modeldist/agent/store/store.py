@@ -144,6 +144,13 @@ class Store:
         content = self._blobs.sha256(digest)
         return self._piece_tables.get(content) if content else None
 
+    def rest(self) -> None:
+        """After the last commit() for a while: give back what only many of them need."""
+        if self._opener is not None:
+            from modeldist.agent.store.sync_many import give_back
+
+            give_back()
+
     def wait_unlocked(self, digest: Digest, timeout: float) -> bool:
         """Wait up to `timeout` seconds until no Partial of the shard is open anywhere. Whether that came true."""
         return self._fetching()[0].wait_unlocked(digest, timeout)

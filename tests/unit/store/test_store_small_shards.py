@@ -12,7 +12,7 @@ import pytest
 
 from modeldist.agent.store import ShardLocked, Store, commit_all
 from modeldist.agent.store.range_locks import RangeLocks
-from modeldist.agent.store.sync_many import sync_all
+from modeldist.agent.store.sync_many import give_back, sync_all
 from modeldist.errors import IntegrityError
 from tests.integration.store.made_models import KIB, content, digest_of, receive, shard_of
 
@@ -85,6 +85,9 @@ def test_each_file_hears_of_its_own_sync(tmp_path: Path) -> None:
         assert found[:300] + found[301:] == [None] * 600
         assert isinstance(found[300], OSError) and found[300].errno == errno.EINVAL
         assert sync_all([]) == []
+        give_back()
+        assert sync_all(fds) == [None] * 600
+        give_back()
     finally:
         for fd in (source, sink, *fds):
             os.close(fd)
