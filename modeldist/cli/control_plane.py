@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from modeldist.errors import ControlPlaneRefused, UsageError
 
@@ -22,9 +23,20 @@ def control_url(given: str | None) -> str:
     UsageError."""
     if not (found := server_url(given) or _of_this_machine()):
         raise UsageError("No control plane is named.", remedy="Give --server URL or set MODELDIST_SERVER.")
-    if "://" not in found:
-        raise UsageError(f"{found!r} is no URL.", remedy="Write it like https://control:7420.")
+    if not names_a_server(found):
+        raise UsageError(f"{found!r} is no URL of a control plane.", remedy="Write it like https://control:7420.")
     return found
+
+
+def names_a_server(url: str) -> bool:
+    """Whether it is a URL of a host and a port that can exist."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+        host.encode("idna")  # as the system's resolver does; it takes labels of 1 to 63 bytes
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https", "ws", "wss") and bool(host) and port != 0
 
 
 def _of_this_machine() -> str | None:

@@ -113,16 +113,23 @@ def _pin(facts: os.stat_result) -> Digest:
 
 def _parse(reference: str) -> Path:
     """Raises InvalidReference."""
-    split = urlsplit(reference)
+    try:
+        split = urlsplit(reference)
+    except ValueError:  # brackets that hold no address
+        raise _no_local_file(reference) from None
     path = unquote(split.path)
     if split.netloc not in ("", "localhost") or not path.startswith("/") or split.query or split.fragment:
-        raise InvalidReference(
-            f"{reference[:200]!r} is no local file.",
-            remedy="Write file:///absolute/path, with % escapes for ?, # and %.",
-        )
+        raise _no_local_file(reference)
     if "\0" in path:
         raise InvalidReference(f"{reference[:200]!r} contains a NUL character.", remedy="Check the path.")
     return Path(os.path.normpath(path))
+
+
+def _no_local_file(reference: str) -> InvalidReference:
+    return InvalidReference(
+        f"{reference[:200]!r} is no local file.",
+        remedy="Write file:///absolute/path, with % escapes for ?, # and %.",
+    )
 
 
 def _url(path: Path) -> str:

@@ -71,7 +71,10 @@ def next_hop(url: str, location: str, headers: Mapping[str, str]) -> tuple[str, 
         raise OriginProtocolError(
             f"{here.authority}: a redirect without a Location.", remedy="Ask who runs the origin."
         )
-    target = urljoin(url, location).partition("#")[0]
+    try:
+        target = urljoin(url, location).partition("#")[0]
+    except ValueError:
+        raise _bad_url(location) from None
     there = Endpoint.of(target)
     if here.scheme == "https" and there.scheme == "http":
         raise OriginProtocolError(

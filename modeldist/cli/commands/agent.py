@@ -10,6 +10,7 @@ import click
 
 from modeldist.cli import options, units
 from modeldist.cli.boundary import Command
+from modeldist.cli.control_plane import names_a_server
 from modeldist.cli.key_values import key_values
 from modeldist.errors import UsageError
 
@@ -98,6 +99,9 @@ def agent_settings(**given: Any) -> AgentSettings:
         raise UsageError(f"The environment is wrong: {error}.", remedy="Lists and labels are JSON there.") from None
     except OSError as error:
         raise _wrong("token_file", str(error)) from None
+    control = settings.control if "//" in settings.control else f"http://{settings.control}"
+    if not names_a_server(control):
+        raise _wrong("control", f"{settings.control!r} is no URL of a control plane, like https://control:7420")
     if settings.log_level not in ("debug", "info", "warning", "error"):
         raise _wrong("log_level", f"{settings.log_level!r} is none of debug, info, warning, error")
     if not settings.secret():

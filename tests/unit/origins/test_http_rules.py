@@ -72,6 +72,7 @@ def test_credentials_stay_with_their_endpoint_and_range_goes_along() -> None:
         "ftp://r.example/b",
         "https://u:p@r.example/b",
         "https://r:99999/b",
+        "https://[::1",
     ],
 )
 def test_redirects_that_are_refused(location: str) -> None:
