@@ -78,6 +78,12 @@ class Fetch:
     def priority_class(self) -> int:
         return int(Priority.SERVING if self.demand else self.priority)
 
+    def awaited_from(self, node: str) -> bool:
+        """Whether others wait to have from here what `node` brings: it comes down a tree, over the rack's uplink, or
+        more nodes fetch the task than one of them has parents, and not all can go where this one went."""
+        crowd = self.share[1] > len(self.holders) + 1
+        return crowd or self.stripes is not None or node in self.far
+
     def fetchable(self, node: str, now: float, patience: float, *, slow: bool = False) -> int:
         """Pieces to fetch from `node` now.
 

@@ -205,7 +205,7 @@ class FetchFromPeer(Struct, frozen=True):
     """Answered by PieceFetched (then PieceVerified or PieceRejected), PieceBusy, PieceRefused or ParentLost.
 
     `awaited`: others wait to have the piece from this node, since it brings it over the rack's uplink, down a tree, or
-    from a slow parent that alone has it.
+    from a slow parent that alone has it, or since not all of a large swarm can go where this node went.
     """
 
     task: Digest

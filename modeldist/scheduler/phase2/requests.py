@@ -127,8 +127,7 @@ class Requests:
         fetch.sent(request)
         self.window.in_flight += size
         self.window.pay(size, now)
-        brings = fetch.stripes is not None or link.node in fetch.far
-        awaited = brings or (link.slow(guess) and fetch.only_at_one(piece))
+        awaited = fetch.awaited_from(link.node) or (link.slow(guess) and fetch.only_at_one(piece))
         self._out.append(m.FetchFromPeer(fetch.task, piece, link.node, awaited))
 
     # --- answers and losses ----------------------------------------------------------------------------------------

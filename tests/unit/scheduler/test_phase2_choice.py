@@ -165,6 +165,17 @@ def test_tasks_share_by_priority_and_none_starves() -> None:
     assert got[Priority.SERVING] > 3 * got[Priority.PULL] > 9 * got[Priority.PREFETCH] > 0
 
 
+def test_others_wait_for_all_pieces_where_not_all_have_the_same_parents() -> None:
+    for nodes, awaited in ((3, False), (9, True)):
+        child = Child()
+        child.task(6)
+        child.parents("a", "b", share=(0, nodes))
+        child.has("a", *range(6))
+        while child.open:
+            assert child.open[0].awaited == awaited
+            child.answer(child.open[0], 0.1)
+
+
 def test_each_byte_crosses_the_racks_uplink_once() -> None:
     child = Child()
     child.task(6)
