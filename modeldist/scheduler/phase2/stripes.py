@@ -11,7 +11,7 @@ from modeldist.scheduler.pieces import stripe, stripe_of
 _BACKLOG = 6  # pieces that a stripe's parent holds and this node lacks; with more it is late
 _PATIENCE_PIECES = 4  # times the time between two pieces of a stripe
 _LEAST_PATIENCE = 0.25  # seconds
-_DROUGHT = 2.0  # seconds without a piece of a stripe although its parent has none either
+_DROUGHT = 10.0  # seconds without a piece of a stripe although its parent has none either: maybe nobody has
 
 
 class Stripes:
@@ -24,6 +24,7 @@ class Stripes:
         self._upstream: dict[int, str] = {}
         self._assigned: dict[str, int] = {}
         self._progressed = [now] * count
+        self._offered = [now] * count  # since when there is something to have, or the last of it came
 
     def assign(self, parents: Iterable[Parent], now: float) -> None:
         """Phase 1's word on who brings which stripe. Stripes of nobody are read from the origin, or had from anyone."""
@@ -40,7 +41,7 @@ class Stripes:
                 continue
             self._assigned[node] = self._assigned.get(node, 0) | mask
             if before.get(index) != node:
-                self._progressed[index] = now
+                self._progressed[index] = self._offered[index] = now
 
     def from_(self, node: str) -> int:
         """The pieces that may be fetched from `node`."""
@@ -50,7 +51,8 @@ class Stripes:
         return node in self._assigned
 
     def arrived(self, piece: int, now: float) -> None:
-        self._progressed[stripe_of(piece, self.count)] = now
+        index = stripe_of(piece, self.count)
+        self._progressed[index] = self._offered[index] = now
 
     def review(
         self, missing: int, holders: Mapping[str, int], links: Mapping[str, ParentLink], piece: float, now: float
@@ -62,15 +64,17 @@ class Stripes:
             node = self._upstream.get(index)
             if node is not None:
                 wanted = missing & mask
-                idle = now - self._progressed[index]
-                if not wanted or not _late(links.get(node), wanted & holders.get(node, 0), idle, patience, now):
+                offered = wanted & holders.get(node, 0)
+                if not offered:
+                    self._offered[index] = now
+                    late = now - self._progressed[index] > max(_DROUGHT, patience) or _down(links.get(node), now)
+                else:
+                    idle = now - self._offered[index]
+                    late = idle > patience or offered.bit_count() > _BACKLOG or _down(links.get(node), now)
+                if not wanted or not late:
                     continue
             self.loose |= mask
 
 
-def _late(link: ParentLink | None, offered: int, idle: float, patience: float, now: float) -> bool:
-    if link is None or not (link.connected or link.connecting) or link.not_before > now:
-        return True
-    if not offered:
-        return idle > max(_DROUGHT, patience)
-    return idle > patience or offered.bit_count() > _BACKLOG
+def _down(link: ParentLink | None, now: float) -> bool:
+    return link is None or not (link.connected or link.connecting) or link.not_before > now

@@ -123,6 +123,15 @@ def test_a_large_swarm_is_striped_and_near_the_limit() -> None:
     assert result.seconds == pytest.approx(exact.seconds, rel=0.05)
 
 
+def test_several_shards_at_once_in_a_striped_swarm() -> None:
+    """A stripe that the origin has not come to yet is not late."""
+    nodes = tuple(NodeSpec(f"n{i}", RATE, RATE) for i in range(48))
+    result = simulate(Scenario("shards", (16 * MIB,) * 8, nodes, origin_rate=RATE, step=0.002))
+    assert result.complete
+    assert result.a == 1.0
+    assert result.r <= 1.25
+
+
 def test_a_striped_swarm_enters_each_rack_once() -> None:
     result = simulate(striped(per_rack=10))
     assert result.r <= 1.15
