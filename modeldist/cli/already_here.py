@@ -62,10 +62,11 @@ def already_here(node: Node, reference: str, *, offline: bool) -> PullSnapshot |
 
 
 async def _still(origins: Origins, known: Artifact, reference: str) -> bool:
-    async with asyncio.timeout(PATIENCE_WHEN_HERE):
-        found = await origins.still(known, reference)
-        await origins.close()
-        return found
+    try:
+        async with asyncio.timeout(PATIENCE_WHEN_HERE):
+            return await origins.still(known, reference)
+    finally:
+        await origins.close()  # also of one that is away: a thread that outlives the interpreter may crash it
 
 
 def _impatient(settings: OriginSettings) -> OriginSettings:
