@@ -154,6 +154,10 @@ class Engine:
             case p2.StopLease(task, lease):
                 self._leases.stop(task, lease)
             case p2.RequestLease(task, pieces, out_of_reach):
+                if out_of_reach and (fetch := self.node.fetches.get(task)):
+                    fetch.note(
+                        f"No node that holds {fetch.path} serves it to this one; it may be read from the origin."
+                    )
                 self.session.post(LeaseRequest(task, pieces, out_of_reach.to_bytes()))
             case _:
                 if fetch := self.node.fetches.get(instruction.task):

@@ -23,6 +23,7 @@ from modeldist.scheduler.pieces import PieceSet
 from modeldist.transfer.rate_limit import RateLimit
 
 _CHECKED_AT_ONCE = 64 << 10  # bytes of a piece that are hashed sooner than handed to another thread
+_LAST_BLOCK = 0.002  # seconds between two looks whether a parent that was cut off has written its last
 _LOOKED_AT = 0.05  # seconds of one stream that tell how fast it is
 
 
@@ -183,8 +184,15 @@ class OriginReads:
         self._read(read)
         self._callbacks.on_end((read,))
 
+    @staticmethod
+    def _wait_for_others(read: LeaseRead) -> None:
+        """A parent whose connection was cut for this read may still have a block to write, over what is read here."""
+        while not read.stopped and any(piece in read.fetch.writers for piece in read.pieces):
+            time.sleep(_LAST_BLOCK)
+
     def _read(self, read: LeaseRead) -> None:
         try:
+            self._wait_for_others(read)
             reader = self._acquire(read.fetch.artifact)
             try:
                 for start, count in spans(read.pieces):

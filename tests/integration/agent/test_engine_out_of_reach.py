@@ -65,7 +65,9 @@ async def test_its_copy_is_of_no_use(cluster: EngineCluster, fault: Fault, size:
     async with cluster.node("holder") as holder, cluster.node("child") as child:
         await holder.pull()
         fault(holder, artifact.shards[0].digest)
-        assert_right(await child.pull(), files)
+        path, final = await child.pull_and_tell()
+        assert_right(path, files)
+        assert any("No node that holds part-0.safetensors serves it" in note for note in final.notes)
 
 
 @pytest.mark.parametrize("size", [MIB // 2, 12 * MIB], ids=["one piece", "several pieces"])
