@@ -189,6 +189,9 @@ class PeerFetches:
         try:
             if late := fetch.writers.get(piece):
                 await self._parents.abort(late, f"too late with piece {piece} of {fetch.path}")
+                while piece in fetch.writers:  # it may have a block in hand still
+                    fetch.written.clear()
+                    await fetch.written.wait()
             if piece in fetch.partial.have() or fetch.ended:
                 return
             fetch.writers[piece] = request.node
@@ -247,4 +250,5 @@ class PeerFetches:
             os.close(request.scratch)
         elif fetch.writers.get(request.piece) == request.node:
             del fetch.writers[request.piece]
+            fetch.written.set()
         fetch.release()

@@ -43,6 +43,7 @@ class ShardFetch:
     trusted: dict[int, bytes] = field(default_factory=dict)
     published: set[int] = field(default_factory=set)  # digests that went over this session, either way
     writers: dict[int, str] = field(default_factory=dict)
+    written: asyncio.Event = field(default_factory=asyncio.Event)  # set when one of `writers` has ended
     outstanding: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)

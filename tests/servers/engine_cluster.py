@@ -22,7 +22,7 @@ from modeldist.agent.store import Store
 from modeldist.artifact import Artifact
 from modeldist.control.inprocess import InProcessControl
 from modeldist.session.link import ControlLink
-from modeldist.transfer.base import ServerLimits
+from modeldist.transfer.base import ServerLimits, Transport
 from modeldist.transfer.tcp import TcpPieceServer, TcpTransport
 from tests.servers.memory_origin import MemoryOrigin
 
@@ -57,7 +57,12 @@ class EngineCluster:
 
     @asynccontextmanager
     async def node(
-        self, name: str, *, limits: ServerLimits | None = None, config: EngineConfig | None = None
+        self,
+        name: str,
+        *,
+        limits: ServerLimits | None = None,
+        config: EngineConfig | None = None,
+        transport: Transport | None = None,
     ) -> AsyncIterator[EngineNode]:
         store = Store.open(self.home / name)
         server = TcpPieceServer(
@@ -71,7 +76,7 @@ class EngineCluster:
             store,
             self.control,
             self.origin,
-            TcpTransport(),
+            transport or TcpTransport(),
             server=server,
             address=server.address,
             config=config or EngineConfig(name=name),
