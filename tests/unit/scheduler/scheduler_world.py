@@ -45,6 +45,7 @@ class Agent:
     completed: list[Digest] = field(default_factory=list)
     known: dict[Digest, int] = field(default_factory=dict)  # digests told, as a bitmap
     subscribed: dict[str, set[Digest]] = field(default_factory=dict)
+    out_of_reach: dict[Digest, int] = field(default_factory=dict)  # what others hold and do not serve to it, as it said
     inbox: list[m.Instruction] = field(default_factory=list)
     seq: int = 0
 
@@ -128,8 +129,9 @@ class World:
         assert name in self.agents
         span = PieceSet.span(lease.start, lease.count).bits
         assert not span & ~self.layouts[lease.task].all.bits
+        needless = span & ~self.agents[name].out_of_reach.get(lease.task, 0)
         for node, held in self.reported.items():
-            assert not held[lease.task] & span, f"{node} holds what {name} is to read"
+            assert not held[lease.task] & needless, f"{node} holds what {name} is to read"
 
     def deliver(self, agent: Agent) -> None:
         """One message of phase 1."""
@@ -180,6 +182,7 @@ class World:
                     agent.readings = [reading for reading in agent.readings if reading.lease != lease]
                     self.event(agent, p2.LeaseGone(task, lease))
             case p2.RequestLease(task=task, pieces=pieces, out_of_reach=out_of_reach):
+                agent.out_of_reach[task] = out_of_reach.bits
                 self.tell(agent, m.LeaseRequest(task, pieces, out_of_reach.to_bytes()))
             case p2.TaskComplete(task=task):
                 assert task not in agent.completed
