@@ -6,11 +6,8 @@ import math
 
 from modeldist.scheduler.messages import ParentReport
 
-_HALF_LIFE = 2.0  # seconds; of what one child gets
+_HALF_LIFE = 2.0  # seconds; of what children measured
 _LEAST_MEASURED = 0.25  # seconds; over less a rate says how reports fell, not how the parent serves
-_GOODPUT_HALF_LIFE = 0.5  # seconds, of what all children report, or what this many of the largest reports took
-_LARGEST_REPORTS = 4
-_LEAST_SECONDS = 0.05  # of waiting, all children's together
 _FAILURE_HALF_LIFE = 10.0  # seconds
 _FAILING = 3.0
 
@@ -32,7 +29,6 @@ class Service:
         self._failed_at = 0.0
         self._bytes = self._seconds = 0.0  # of all children's reports, the older the less
         self._faded = 0.0
-        self._largest = 0
         self.best: float = 0.0  # all children's together, the highest seen
 
     def assign(self, child: str) -> None:
@@ -57,11 +53,10 @@ class Service:
         if report.failures:
             self._failures = self.failures(now) + report.failures
             self._failed_at = now
-        fade = math.exp2((self._faded - now) / self._goodput_half_life())
+        fade = math.exp2((self._faded - now) / _HALF_LIFE)
         self._faded = now
         self._bytes = self._bytes * fade + report.bytes
         self._seconds = self._seconds * fade + report.seconds
-        self._largest = max(self._largest, report.bytes)
         if child in self._edges:
             self._measure(child, report.bytes, interval, now)
 
@@ -82,13 +77,7 @@ class Service:
     def goodput(self) -> float | None:
         """Bytes/s of one child, while it had requests outstanding. A ratio of sums: reports are so short that a piece
         counts whole in one of them and its seconds in those before."""
-        return self._bytes / self._seconds if self._seconds >= _LEAST_SECONDS and self._bytes else None
-
-    def _goodput_half_life(self) -> float:
-        """Seconds: enough pieces for their number to say something, where each takes long."""
-        if not self._bytes:
-            return _GOODPUT_HALF_LIFE
-        return max(_GOODPUT_HALF_LIFE, _LARGEST_REPORTS * self._largest * self._seconds / self._bytes)
+        return self._bytes / self._seconds if self._seconds >= _LEAST_MEASURED and self._bytes else None
 
     def rate_to(self, child: str) -> float | None:
         return self._measured.get(child)
