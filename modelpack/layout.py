@@ -20,7 +20,7 @@ from modelpack.manifest import Descriptor, Index, Manifest, choose_manifest, enc
 
 _VERSION = b'{"imageLayoutVersion":"1.0.0"}'
 _EMPTY = Index(schema_version=2, media_type=mediatypes.OCI_INDEX, manifests=())
-
+_DOCUMENTS = mediatypes.MANIFESTS | mediatypes.INDEXES  # they lead to other blobs
 Entries = tuple[Descriptor, ...]
 
 
@@ -135,10 +135,10 @@ class OciLayout:
         """Forget a name, or all entries of a digest, with the blobs that nothing else here leads to. Returns the bytes
         of disk that frees, and waits for those who are `adding`. Raises LayoutError when there is none."""
         with self._holding(".adding", fcntl.LOCK_EX):
-            below = self._below((self.resolve(ref),))
+            below = self._digests_below((self.resolve(ref),))
             self.remove(ref)
             freed = 0
-            for digest in below - self._below(self.index().manifests):
+            for digest in below - self._digests_below(self.index().manifests):
                 path = self.blobs.path_of(digest)
                 with suppress(FileNotFoundError):
                     found = path.stat()
@@ -153,17 +153,8 @@ class OciLayout:
     def verify(self) -> None:
         """Check every blob the index leads to, once. Raises what is wrong first: LayoutError, InvalidManifest,
         SizeMismatch, DigestMismatch."""
-        checked: set[str] = set()
-        waiting = list(self.index().manifests)
-        while waiting:
-            descriptor = waiting.pop()
-            if descriptor.digest in checked:
-                continue
-            checked.add(descriptor.digest)
-            if descriptor.media_type in mediatypes.MANIFESTS | mediatypes.INDEXES:
-                found = parse_manifest(self.blobs.read(descriptor, "manifest"), descriptor.media_type)
-                waiting += found.manifests if isinstance(found, Index) else (found.config, *found.layers)
-            else:
+        for descriptor in self._walk(self.index().manifests):
+            if descriptor.media_type not in _DOCUMENTS:
                 self.blobs.check(descriptor)
 
     def _update(self, change: Callable[[Entries], Entries]) -> None:
@@ -172,20 +163,24 @@ class OciLayout:
             updated = msgspec.structs.replace(index, manifests=change(index.manifests))
             replace_file(self.path / "index.json", encode_manifest(updated))
 
-    def _below(self, entries: Entries) -> set[str]:
-        """Digests of all blobs that the entries lead to, their own included, as far as they can be read."""
-        found: set[str] = set()
+    def _digests_below(self, entries: Entries) -> set[str]:
+        return {descriptor.digest for descriptor in self._walk(entries, skip_broken=True)}
+
+    def _walk(self, entries: Entries, *, skip_broken: bool = False) -> Iterator[Descriptor]:
+        """All blobs that the entries lead to, their own included, each once. Raises what is wrong with a manifest,
+        unless those that are broken lead nowhere."""
+        seen: set[str] = set()
         waiting = list(entries)
         while waiting:
             descriptor = waiting.pop()
-            if descriptor.digest in found:
+            if descriptor.digest in seen:
                 continue
-            found.add(descriptor.digest)
-            if descriptor.media_type in mediatypes.MANIFESTS | mediatypes.INDEXES:
-                with suppress(ModelPackError):
+            seen.add(descriptor.digest)
+            yield descriptor
+            if descriptor.media_type in _DOCUMENTS:
+                with suppress(*((ModelPackError,) if skip_broken else ())):
                     parsed = parse_manifest(self.blobs.read(descriptor, "manifest"), descriptor.media_type)
                     waiting += parsed.manifests if isinstance(parsed, Index) else (parsed.config, *parsed.layers)
-        return found
 
     def _locked(self) -> AbstractContextManager[None]:
         """One writer of the index at a time."""

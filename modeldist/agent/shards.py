@@ -11,12 +11,12 @@ from msgspec.structs import replace
 
 from modeldist.agent.lease_reads import LeaseReads
 from modeldist.agent.node import Node
+from modeldist.agent.open_shards import OpenShards, most_open
 from modeldist.agent.parents import Parents
 from modeldist.agent.progress import ShardProgress
 from modeldist.agent.publishing import Publisher
 from modeldist.agent.shard_fetch import ShardFetch
 from modeldist.agent.store import Partial, Store
-from modeldist.agent.window import Window, most_open
 from modeldist.artifact import Artifact, Shard
 from modeldist.errors import Cancelled, IntegrityError, ModeldistError
 from modeldist.scheduler.messages import (
@@ -61,12 +61,12 @@ class Shards:
         try:
             # Large ones first: their bytes move in the kernel while the many small ones need the interpreter.
             waiting = deque(sorted(shards, key=lambda shard: -shard.size))
-            window = Window(most_open())
-            while waiting and await window.has_room():
-                batch = [waiting.popleft() for _ in range(min(BATCH, window.room, len(waiting)))]
+            opened = OpenShards(most_open())
+            while waiting and await opened.has_room():
+                batch = [waiting.popleft() for _ in range(min(BATCH, opened.room, len(waiting)))]
                 before = len(wanted)
                 await self._begin(artifact, batch, priority, pull, wanted)
-                window.opened(fetch.done for fetch in wanted[before:])
+                opened.add(fetch.done for fetch in wanted[before:])
                 self.join([fetch for fetch in wanted[before:] if not fetch.announced])
             await _all_or_first_error([fetch.done for fetch in wanted])
         finally:

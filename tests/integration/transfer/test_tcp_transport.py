@@ -7,10 +7,13 @@ import math
 import os
 import threading
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from modeldist.artifact import Digest
 from modeldist.transfer.base import CheckCapability, Received, ServerLimits
 from modeldist.transfer.tcp import TcpPieceServer, TcpTransport
 from tests.unit.transfer.shelf import Child, Shelf, good_capability, until
@@ -40,55 +43,58 @@ class TestTcpTransport(TransportConformance):
         await until(lambda: _descriptors() <= before)
 
 
-async def test_a_fast_parents_bytes_are_hashed_by_others(tmp_path: Path) -> None:
-    """The clock says how fast it was: 64 MiB in a quarter of a second, later 1 MiB in a whole one."""
-    shelf, now = Shelf(tmp_path / "shelf"), 100.0
-    content = os.urandom(1 << 20) * 64
-    shard = shelf.add(content, 1 << 20)
-    server = TcpPieceServer(shelf, host="127.0.0.1", check=good_capability, node="parent")
-    child = Child(tmp_path / "target")
-    child.hashing = True
-    await child.connect(TcpTransport(hash_below=200e6, clock=lambda: now), server.address)
-    await child.subscribe(shard)
+CONTENT = os.urandom(1 << 20) * 64
 
-    async def hashed(length: int) -> bool:
-        number = child.ask(shard, 0, length)
-        await until(lambda: child.outcomes[number])
-        outcome, along = child.outcomes[number][0], child.hashes[number]
+
+@dataclass
+class Hashing:
+    """A child that hashes along, one parent, and a clock that says how fast that is."""
+
+    child: Child
+    shard: Digest
+    now: float = 100.0
+
+    async def hashed(self, length: int) -> bool:
+        """Whether the thread that received so many bytes hashed them."""
+        number = self.child.ask(self.shard, 0, length)
+        await until(lambda: self.child.outcomes[number])
+        outcome, along = self.child.outcomes[number][0], self.child.hashes[number]
         assert isinstance(outcome, Received)
         assert along is not None
-        assert not outcome.hashed or along.digest() == hashlib.sha256(content[:length]).digest()
+        assert not outcome.hashed or along.digest() == hashlib.sha256(CONTENT[:length]).digest()
         return outcome.hashed
 
-    assert await hashed(len(content)), "nothing is known of its speed yet"
-    now += 0.25
-    assert await hashed(1 << 20)
-    assert not await hashed(1 << 20)
-    now += 1.0
-    assert not await hashed(1 << 20)
-    assert await hashed(1 << 20)
-    assert child.target.read_bytes() == content
+
+@asynccontextmanager
+async def hashing(tmp_path: Path, below: float) -> AsyncIterator[Hashing]:
+    """`below`: bytes/s up to which the thread that receives also hashes."""
+    shelf, child = Shelf(tmp_path / "shelf"), Child(tmp_path / "target")
+    world = Hashing(child, shelf.add(CONTENT, 1 << 20))
+    server = TcpPieceServer(shelf, host="127.0.0.1", check=good_capability, node="parent")
+    child.hashing = True
+    await child.connect(TcpTransport(hash_below=below, clock=lambda: world.now), server.address)
+    await child.subscribe(world.shard)
+    yield world
     child.close()
     server.close()
     child.release()
+
+
+async def test_a_fast_parents_bytes_are_hashed_by_others(tmp_path: Path) -> None:
+    """The clock says how fast it was: 64 MiB in a quarter of a second, later 1 MiB in a whole one."""
+    async with hashing(tmp_path, 200e6) as world:
+        assert await world.hashed(len(CONTENT)), "nothing is known of its speed yet"
+        world.now += 0.25
+        assert await world.hashed(1 << 20)
+        assert not await world.hashed(1 << 20)
+        world.now += 1.0
+        assert not await world.hashed(1 << 20)
+        assert await world.hashed(1 << 20)
+        assert world.child.target.read_bytes() == CONTENT
 
 
 async def test_without_a_limit_all_is_hashed_by_who_receives_it(tmp_path: Path) -> None:
-    shelf, now = Shelf(tmp_path / "shelf"), 100.0
-    content = os.urandom(1 << 20) * 64
-    shard = shelf.add(content, 1 << 20)
-    server = TcpPieceServer(shelf, host="127.0.0.1", check=good_capability, node="parent")
-    child = Child(tmp_path / "target")
-    child.hashing = True
-    await child.connect(TcpTransport(hash_below=math.inf, clock=lambda: now), server.address)
-    await child.subscribe(shard)
-    for _ in range(3):
-        number = child.ask(shard, 0, len(content))
-        await until(lambda: child.outcomes[number])  # noqa: B023
-        outcome, along = child.outcomes[number][0], child.hashes[number]
-        assert isinstance(outcome, Received) and outcome.hashed
-        assert along is not None and along.digest() == hashlib.sha256(content).digest()
-        now += 0.25
-    child.close()
-    server.close()
-    child.release()
+    async with hashing(tmp_path, math.inf) as world:
+        for _ in range(3):
+            assert await world.hashed(len(CONTENT))
+            world.now += 0.25

@@ -7,8 +7,8 @@ from dataclasses import replace
 from modeldist.scheduler import messages as m
 from modeldist.scheduler.phase1 import OriginLimits, Phase1Config
 from modeldist.scheduler.pieces import PieceSet
+from tests.unit.scheduler.phase1_control import PIECE, TASK, Control
 from tests.unit.scheduler.scheduler_world import blake3_of, digest
-from tests.unit.scheduler.test_phase1_leases import PIECE, TASK, Control
 
 CONFIG = Phase1Config(reconnect_grace=2.0, doubted_grace=0.5, return_grace=3.0, return_seconds=0.001)
 

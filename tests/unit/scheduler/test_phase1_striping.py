@@ -7,8 +7,8 @@ import pytest
 from modeldist.scheduler import messages as m
 from modeldist.scheduler.phase1 import Phase1Config
 from modeldist.scheduler.pieces import PieceSet
+from tests.unit.scheduler.phase1_control import PIECE, TASK, Control
 from tests.unit.scheduler.scheduler_world import digest
-from tests.unit.scheduler.test_phase1_leases import PIECE, TASK, Control
 
 PIECES = 96
 NODES = tuple(f"n{number}" for number in range(24))

@@ -9,8 +9,8 @@ import pytest
 from modeldist.scheduler import messages as m
 from modeldist.scheduler.phase1 import Phase1, Phase1Config
 from modeldist.scheduler.pieces import PieceSet, piece_size_for
+from tests.unit.scheduler.phase1_control import PIECE, TASK, Control
 from tests.unit.scheduler.scheduler_world import blake3_of, digest
-from tests.unit.scheduler.test_phase1_leases import PIECE, TASK, Control
 
 
 def joined_racks(racks: dict[str, str], config: Phase1Config | None = None, zone: str = "") -> tuple[Control, Phase1]:

@@ -7,27 +7,27 @@ import resource
 
 import pytest
 
-from modeldist.agent.window import MOST, Window, most_open
+from modeldist.agent.open_shards import MOST, OpenShards, most_open
 
 
 async def test_room_comes_with_every_end() -> None:
     loop = asyncio.get_running_loop()
-    window = Window(2)
+    shards = OpenShards(2)
     first, second = loop.create_future(), loop.create_future()
-    window.opened((first, second))
-    waiting = asyncio.ensure_future(window.has_room())
+    shards.add((first, second))
+    waiting = asyncio.ensure_future(shards.has_room())
     await asyncio.sleep(0)
-    assert window.room == 0 and not waiting.done()
+    assert shards.room == 0 and not waiting.done()
     first.set_result(None)
     assert await waiting
-    assert window.room == 1
+    assert shards.room == 1
 
 
 async def test_a_failure_ends_the_wait() -> None:
-    window = Window(1)
+    shards = OpenShards(1)
     end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    window.opened((end,))
-    waiting = asyncio.ensure_future(window.has_room())
+    shards.add((end,))
+    waiting = asyncio.ensure_future(shards.has_room())
     await asyncio.sleep(0)
     end.set_exception(OSError("full"))
     assert not await waiting

@@ -17,7 +17,7 @@ def most_open() -> int:
     return MOST if limit == resource.RLIM_INFINITY else max(1, min(MOST, (limit - _OTHERS) // _EACH))
 
 
-class Window:
+class OpenShards:
     """Counts shards that are open, by the futures of their ends. Loop thread only."""
 
     def __init__(self, most: int) -> None:
@@ -31,7 +31,7 @@ class Window:
         """How many more may be opened now."""
         return self._most - self._open
 
-    def opened(self, ends: Iterable[asyncio.Future[None]]) -> None:
+    def add(self, ends: Iterable[asyncio.Future[None]]) -> None:
         for end in ends:
             self._open += 1
             end.add_done_callback(self._ended)
