@@ -26,6 +26,7 @@ from modeldist.agent.pull import Pulls
 from modeldist.agent.settings import AgentSettings
 from modeldist.agent.store import Store
 from modeldist.agent.store.locks import try_lock
+from modeldist.agent.unix_address import unix_address
 from modeldist.artifact import Digest
 from modeldist.errors import AgentError, UsageError
 from modeldist.logger import Logger
@@ -230,7 +231,8 @@ def listen_local(path: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
     try:
-        listener.bind(str(path))
+        with unix_address(path) as address:
+            listener.bind(address)
     except OSError as error:
         listener.close()
         raise AgentError(f"Cannot listen on {path}: {error}.", remedy="Choose another --socket.") from error

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import msgspec
 
 from modeldist.agent.progress import PullSnapshot
+from modeldist.agent.unix_address import unix_address
 from modeldist.errors import AgentError, ErrorInfo
 
 TIMEOUT = 30.0  # seconds without any answer; a running pull sends something far more often
@@ -29,7 +30,8 @@ class _UnixConnection(http.client.HTTPConnection):
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
+        with unix_address(self._path) as address:
+            self.sock.connect(address)
 
 
 class LocalAgent:
@@ -46,7 +48,8 @@ class LocalAgent:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             probe.settimeout(1.0)
             try:
-                probe.connect(str(self.path))
+                with unix_address(self.path) as address:
+                    probe.connect(address)
             except OSError:
                 return False
         return True

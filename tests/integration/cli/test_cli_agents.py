@@ -243,6 +243,25 @@ def test_of_agents_started_at_once_on_one_socket_one_stays(tmp_path: Path) -> No
     assert not path.exists()
 
 
+def test_an_agent_listens_at_a_path_longer_than_a_unix_address(tmp_path: Path) -> None:
+    home = tmp_path / ("directory-" * 8) / ("deeper-" * 8)
+    here = {"MODELDIST_SOCKET": str(home / "agent.sock"), "MODELDIST_STORE": str(home / "store")}
+    environment = {**os.environ, **here, "MODELDIST_AGENT_TOKEN": "none"}
+    agent = Process("agent", ["agent", "--control", "http://127.0.0.1:1"], environment, tmp_path)
+    agent.start()
+    try:
+        local = LocalAgent(home / "agent.sock")
+        agent.wait_for("the agent to listen", local.running)
+        assert local.status()["store"] == str(home / "store")
+    finally:
+        agent.stop()
+    assert not (home / "agent.sock").exists()
+    agent.arguments += ["--socket", str(home / ("name-" * 30))]
+    agent.start()
+    wait_until("the agent to give up", lambda: not agent.running)
+    assert "Choose another --socket." in agent.log
+
+
 def test_the_agent_token_of_a_control_plane_on_this_machine(tmp_path: Path) -> None:
     home = {"XDG_STATE_HOME": str(tmp_path), "MODELDIST_STORE": str(tmp_path / "store")}
     with Cluster(tmp_path / "cluster", agents=0, environment={"MODELDIST_SOCKET": str(tmp_path / "s")}) as cluster:
