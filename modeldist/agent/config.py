@@ -57,5 +57,5 @@ class EngineConfig:
     origin_failures: int = 3
     rejections: int = 2
     measure_load: bool = True  # for phase 1, which weighs nodes by it
-    reports: bool = True  # tell the control plane what arrives; one that has no other node makes no use of it
+    alone: bool = False  # no other node takes part: nobody hears what arrives here, and small shards need no lease
     offer_held: bool = True  # tell the control plane about complete shards so that others may fetch them

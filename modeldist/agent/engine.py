@@ -25,15 +25,16 @@ from modeldist.agent.inbox import Inbox
 from modeldist.agent.lease_reads import LeaseReads
 from modeldist.agent.node import Loop, Node
 from modeldist.agent.offers import Offers
-from modeldist.agent.origin_reads import Readers
 from modeldist.agent.parents import Parents
 from modeldist.agent.peer_fetch import PeerFetches
+from modeldist.agent.reader_pool import ReaderPool, Readers
 from modeldist.agent.reporter import Meter, Reporter, Unmeasured
 from modeldist.agent.session_keeper import SessionKeeper
 from modeldist.agent.shard_fetch import ShardFetch
 from modeldist.agent.shards import Shards
 from modeldist.agent.store import Store
 from modeldist.agent.verify import Verifier
+from modeldist.agent.whole_reads import WholeReads
 from modeldist.artifact import Digest
 from modeldist.errors import Cancelled, ModeldistError
 from modeldist.scheduler.messages import JoinTasks, LeaseRequest, LeaveTasks, Priority
@@ -42,6 +43,7 @@ from modeldist.scheduler.phase2 import messages as p2
 from modeldist.session.link import ControlLink
 from modeldist.session.messages import PROTOCOL, FromControl, Hello, Inventory, Welcome
 from modeldist.transfer.base import PieceServer, Transport
+from modeldist.transfer.rate_limit import RateLimit
 
 TICK = 0.1  # seconds between phase 2's ticks
 SMALL_LEASES = 64  # read in a row; enough for a thread not to wait for the loop
@@ -95,12 +97,16 @@ class Engine:
         self._verifier = Verifier(self.config.verify_threads)
         self._parents = Parents(transport, store.node_id, self._loop.post, self._apply)
         self._peer_fetches = PeerFetches(self.node, self._parents, self._verifier, clock, fail=self._fail)
-        self.shards = Shards(self.node, self._parents, self._completed)
+        self._readers = ReaderPool(readers)
+        rate = RateLimit(self.config.download_rate, time.monotonic)
+        self._whole = WholeReads(self.node, self._readers, self.config.origin_streams, rate)
+        self.shards = Shards(self.node, self._parents, self._readers, self._whole, self._completed)
         self._leases = LeaseReads(
             self.node,
-            readers,
+            self._readers,
             self._verifier,
             self._parents,
+            rate,
             fail=self._fail,
             report_soon=self._report_soon.set,
             report_now=self._report_now.set,
@@ -116,7 +122,7 @@ class Engine:
         self._loop.spawn(self.session.run(), "session")
         self._loop.spawn(self._ticks(), "ticks")
         self._loop.spawn(self._renewals(), "renewals")
-        if self.config.reports:
+        if not self.config.alone:
             self._loop.spawn(self._reports(), "reports")
 
     async def close(self) -> None:
@@ -125,7 +131,9 @@ class Engine:
             await self.shards.end(fetch, Cancelled("The agent is stopping.", remedy="Pull again to resume."))
         await self._loop.close()
         await self._parents.close()
+        await asyncio.to_thread(self._whole.close)
         await asyncio.to_thread(self._leases.close)
+        self._readers.close()
         await asyncio.to_thread(self._verifier.close)
 
     # --- phase 2 ---
@@ -182,12 +190,13 @@ class Engine:
             await asyncio.sleep(TICK)
             self._apply(p2.Tick())
             self._leases.tick()
+            self._whole.tick()
 
     # --- shards that end ---
 
     def _completed(self, fetch: ShardFetch) -> None:
         self._offers.add(fetch.shard)
-        if self.config.reports:
+        if not self.config.alone:
             self._reporter.completed(fetch)
             self._report_soon.set()
 

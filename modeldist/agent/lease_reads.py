@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from functools import partial as bind
 
 from modeldist.agent.node import Node
-from modeldist.agent.origin_reads import LeaseCallbacks, LeaseRead, OriginReads, Readers
+from modeldist.agent.origin_reads import LeaseCallbacks, LeaseRead, OriginReads
 from modeldist.agent.parents import Parents
+from modeldist.agent.reader_pool import ReaderPool
 from modeldist.agent.shard_fetch import ShardFetch
 from modeldist.agent.verify import Verifier, check_piece
-from modeldist.artifact import Artifact, Digest
+from modeldist.agent.whole_reads import wrong_at_the_origin
+from modeldist.artifact import Digest
 from modeldist.errors import (
-    IntegrityError,
     ModeldistError,
     OriginProtocolError,
     OriginUnavailable,
@@ -38,9 +38,10 @@ class LeaseReads:
     def __init__(
         self,
         node: Node,
-        readers: Readers,
+        readers: ReaderPool,
         verifier: Verifier,
         parents: Parents,
+        rate: RateLimit,
         *,
         fail: Callable[[ShardFetch, ModeldistError], None],
         report_soon: Callable[[], None],
@@ -58,7 +59,7 @@ class LeaseReads:
             node.config.origin_streams,
             callbacks,
             enough=node.config.one_stream_enough,
-            rate=RateLimit(node.config.download_rate, time.monotonic),
+            rate=rate,
         )
 
     def start(self, fetch: ShardFetch, lease: int, start: int, count: int) -> None:
@@ -84,9 +85,6 @@ class LeaseReads:
         """task -> lease -> bytes read so far."""
         return self._reads.progress()
 
-    def forget(self, artifact: Artifact) -> None:
-        self._reads.forget(artifact)
-
     def close(self) -> None:
         """Blocks until the reading threads have stopped."""
         self._reads.close()
@@ -98,11 +96,7 @@ class LeaseReads:
         whole = fetch.shard.digest if fetch.self_proving else None
         found = check_piece(fetch.partial, piece, None, whole)
         if found is None:
-            read.error = IntegrityError(
-                f"{fetch.path} of {fetch.artifact.name}: the origin sent {fetch.shard.size} bytes whose digest is not "
-                f"{fetch.shard.digest}.",
-                remedy="The origin's copy is damaged or was replaced; push it again.",
-            )
+            read.error = wrong_at_the_origin(fetch.path, fetch.artifact, fetch.shard)
             return
         fetch.partial.add(piece, found)
         if read.small:

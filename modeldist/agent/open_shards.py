@@ -8,13 +8,23 @@ from collections.abc import Iterable
 
 MOST = 512  # shards; more would make nothing faster
 _EACH = 3  # descriptors of a shard: its file, its journal, its lock
+_TAKEN_IN = 64  # small shards that one thread takes into the store in one go: a descriptor each
 _OTHERS = 128  # descriptors of connections, pipes, and everything else
 
 
-def most_open() -> int:
-    """As many as this process's limit of descriptors allows."""
+def most_open(beside: int = 0) -> int:
+    """As many as this process's limit of descriptors allows, with so many others in use."""
+    return max(1, min(MOST, (_descriptors() - beside) // _EACH))
+
+
+def most_taken_in(threads: int) -> int:
+    """How many small shards each of so many threads may have open: a third of all descriptors for them."""
+    return max(1, min(_TAKEN_IN, _descriptors() // 3 // threads))
+
+
+def _descriptors() -> int:
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MOST if limit == resource.RLIM_INFINITY else max(1, min(MOST, (limit - _OTHERS) // _EACH))
+    return (MOST * _EACH + _TAKEN_IN * 64 if limit == resource.RLIM_INFINITY else limit) - _OTHERS
 
 
 class OpenShards:

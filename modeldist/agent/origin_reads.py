@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import Protocol
 
+from modeldist.agent.reader_pool import ReaderPool
 from modeldist.agent.shard_fetch import ShardFetch
 from modeldist.agent.small_reads import SmallReads
 from modeldist.agent.store.failures import disk_failure
 from modeldist.agent.verify import Verifier
-from modeldist.artifact import Artifact, Digest
+from modeldist.artifact import Digest
 from modeldist.errors import ModeldistError
 from modeldist.origins.base import RangeReader
 from modeldist.scheduler.messages import PieceDigest
@@ -25,12 +25,6 @@ from modeldist.transfer.rate_limit import RateLimit
 _CHECKED_AT_ONCE = 64 << 10  # bytes of a piece that are hashed sooner than handed to another thread
 _LAST_BLOCK = 0.002  # seconds between two looks whether a parent that was cut off has written its last
 _LOOKED_AT = 0.05  # seconds of one stream that tell how fast it is
-
-
-class Readers(Protocol):
-    """Opens readers for an artifact's shards; `origins.router.Origins` does."""
-
-    def reader(self, artifact: Artifact) -> RangeReader: ...
 
 
 class _Stopped(Exception):
@@ -62,8 +56,7 @@ class LeaseCallbacks:
 
 
 class OriginReads:
-    """Runs lease reads on `streams` threads, and up to as many for those of small shards; keeps connections to the
-    origin open between leases.
+    """Runs lease reads on `streams` threads, and up to as many for those of small shards.
 
     `enough`: bytes/s of a stream beside which no other is opened. From there on it is this machine that is busy, not
     the link: several streams wait for the lock of one file, and bring its bytes out of the order that its digest needs.
@@ -71,7 +64,7 @@ class OriginReads:
 
     def __init__(
         self,
-        readers: Readers,
+        readers: ReaderPool,
         verifier: Verifier,
         streams: int,
         callbacks: LeaseCallbacks,
@@ -84,7 +77,6 @@ class OriginReads:
         self._verifier = verifier
         self._callbacks = callbacks
         self._pool = ThreadPoolExecutor(2 * streams, thread_name_prefix="origin")
-        self._idle: dict[Digest, list[RangeReader]] = defaultdict(list)
         self._lock = threading.Lock()
         self._running: dict[tuple[Digest, int], LeaseRead] = {}
         self._enough = enough
@@ -162,21 +154,10 @@ class OriginReads:
                 found.setdefault(task, {})[lease] = read.bytes
         return found
 
-    def forget(self, artifact: Artifact) -> None:
-        """Close idle connections kept for this artifact."""
-        with self._lock:
-            idle = self._idle.pop(artifact.digest, [])
-        for reader in idle:
-            reader.close()
-
     def close(self) -> None:
         for read in list(self._running.values()):
             self._stop(read)
         self._pool.shutdown(wait=True, cancel_futures=True)
-        for readers in self._idle.values():
-            for reader in readers:
-                reader.close()
-        self._idle.clear()
 
     # --- in the reading thread ---
 
@@ -193,14 +174,9 @@ class OriginReads:
     def _read(self, read: LeaseRead) -> None:
         try:
             self._wait_for_others(read)
-            reader = self._acquire(read.fetch.artifact)
-            try:
+            with self._readers.lent(read.fetch.artifact) as reader:
                 for start, count in spans(read.pieces):
                     self._read_span(reader, read, start, count)
-            except BaseException:
-                reader.close()
-                raise
-            self._release(read.fetch.artifact, reader)
         except _Stopped:
             pass
         except ModeldistError as error:
@@ -253,16 +229,6 @@ class OriginReads:
             self._callbacks.on_piece(read, piece)
             return
         read.checks.append(self._verifier.submit(lambda: self._callbacks.on_piece(read, piece)))
-
-    def _acquire(self, artifact: Artifact) -> RangeReader:
-        with self._lock:
-            if idle := self._idle.get(artifact.digest):
-                return idle.pop()
-        return self._readers.reader(artifact)
-
-    def _release(self, artifact: Artifact, reader: RangeReader) -> None:
-        with self._lock:
-            self._idle[artifact.digest].append(reader)
 
 
 def spans(pieces: PieceSet) -> list[tuple[int, int]]:

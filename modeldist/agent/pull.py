@@ -223,8 +223,8 @@ class Pull:
             elif fetch:
                 rows.append(fetch.progress())
             else:
-                path = self.artifact.file_of(shard.digest).path
-                rows.append(ShardProgress(path, shard.digest, shard.size, 0, 0, 0, 0, complete=False))
+                path, read = self.artifact.file_of(shard.digest).path, self._engine.shards.bytes_read(shard.digest)
+                rows.append(ShardProgress(path, shard.digest, shard.size, read, read, 0, 0, complete=False))
         return tuple(rows)
 
     def _live(self) -> list[Digest]:

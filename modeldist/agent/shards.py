@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial as bind
 
 from msgspec.structs import replace
 
@@ -15,9 +16,11 @@ from modeldist.agent.open_shards import OpenShards, most_open
 from modeldist.agent.parents import Parents
 from modeldist.agent.progress import ShardProgress
 from modeldist.agent.publishing import Publisher
+from modeldist.agent.reader_pool import ReaderPool
 from modeldist.agent.shard_fetch import ShardFetch
-from modeldist.agent.store import Partial, Store
-from modeldist.artifact import Artifact, Shard
+from modeldist.agent.store import Partial, ShardLocked, Store
+from modeldist.agent.whole_reads import WholeReads
+from modeldist.artifact import Artifact, Digest, Shard
 from modeldist.errors import Cancelled, IntegrityError, ModeldistError
 from modeldist.scheduler.messages import (
     HeldLease,
@@ -40,9 +43,18 @@ ShardEnded = Callable[[ShardProgress, dict[str, int], list[str]], None]
 class Shards:
     """Loop thread only. `completed` is told of every shard that reached the store."""
 
-    def __init__(self, node: Node, parents: Parents, completed: Callable[[ShardFetch], None]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        parents: Parents,
+        readers: ReaderPool,
+        whole: WholeReads,
+        completed: Callable[[ShardFetch], None],
+    ) -> None:
         self._node = node
         self._parents = parents
+        self._readers = readers
+        self._whole = whole
         self._completed = completed
         self._watchers: dict[str, ShardEnded] = {}
         self._publisher = Publisher(node, self._quiesce_complete, self._published)
@@ -58,25 +70,59 @@ class Shards:
         """Fetch these into the store. Raises the first failure; other pulls of the same shards go on.
         Raises ShardLocked when another process fetches one of them."""
         wanted: list[ShardFetch] = []
+        ends: list[asyncio.Future[None]] = []
+        locked: list[ShardLocked] = []
+        whole, others = await self._sorted_out(shards)
         try:
+            opened = OpenShards(most_open(beside=self._whole.descriptors if whole else 0) + bool(whole))
+            if whole:
+                reading = self._read_whole(artifact, whole, pull, locked)
+                ends.append(asyncio.create_task(reading, name=f"small shards of {artifact.name}"))
+                opened.add(ends)
             # Large ones first: their bytes move in the kernel while the many small ones need the interpreter.
-            waiting = deque(sorted(shards, key=lambda shard: -shard.size))
-            opened = OpenShards(most_open())
+            waiting = deque(sorted(others, key=lambda shard: -shard.size))
             while waiting and await opened.has_room():
                 batch = [waiting.popleft() for _ in range(min(BATCH, opened.room, len(waiting)))]
                 before = len(wanted)
                 await self._begin(artifact, batch, priority, pull, wanted)
                 opened.add(fetch.done for fetch in wanted[before:])
                 self.join([fetch for fetch in wanted[before:] if not fetch.announced])
-            await _all_or_first_error([fetch.done for fetch in wanted])
+            await _all_or_first_error([*ends, *(fetch.done for fetch in wanted)])
+            if locked:
+                raise locked[0]
         finally:
+            for end in ends:
+                end.cancel()
+            await asyncio.gather(*ends, return_exceptions=True)
             for fetch in wanted:
                 if fetch.wanted_by == {pull} and not fetch.ended:
                     await self.end(fetch, Cancelled(f"The pull of {fetch.path} was stopped."))
                 fetch.wanted_by.discard(pull)
             # A shard that another pull began is read under its artifact, and that pull may have ended long ago.
             for read in {used.digest: used for used in (artifact, *(fetch.artifact for fetch in wanted))}.values():
-                self.leases.forget(read)
+                self._readers.forget(read)
+
+    async def _sorted_out(self, shards: Iterable[Shard]) -> tuple[list[Shard], list[Shard]]:
+        """(to be read whole, all others)."""
+        wanted = list(shards)
+        if not self._node.config.alone:
+            return [], wanted
+        suitable = await asyncio.to_thread(self._node.store.suitable, wanted) - self._node.fetches.keys()
+        whole = [shard for shard in wanted if shard.digest in suitable]
+        return whole, [shard for shard in wanted if shard.digest not in suitable]
+
+    async def _read_whole(
+        self, artifact: Artifact, shards: Sequence[Shard], pull: str, locked: list[ShardLocked]
+    ) -> None:
+        locked += await self._whole.fetch(artifact, shards, bind(self._taken_in, pull))
+
+    def _taken_in(self, pull: str, progress: ShardProgress, notes: list[str]) -> None:
+        if ended := self._watchers.get(pull):
+            ended(progress, {}, notes)
+
+    def bytes_read(self, shard: Digest) -> int:
+        """Of a small shard that is being read whole."""
+        return self._whole.bytes_read(shard)
 
     async def _begin(
         self, artifact: Artifact, shards: Sequence[Shard], priority: Priority, pull: str, begun: list[ShardFetch]

@@ -55,7 +55,7 @@ async def _pull(node: Node, reference: str, offline: bool, view: View, stopping:
 def _config() -> EngineConfig:
     """No other node could take over a failed lease, so one failure (after the reader's own retries) is the end."""
     enough = _ONE_STREAM if few_cores() else None
-    return EngineConfig(origin_failures=1, one_stream_enough=enough, measure_load=False, reports=False)
+    return EngineConfig(origin_failures=1, one_stream_enough=enough, measure_load=False, alone=True)
 
 
 def _keep_logs_from_the_terminal() -> None:

@@ -12,6 +12,7 @@ here blocks (asyncio callers use threads) and is safe between threads and betwee
     records.py      artifacts, references, pins            live.py, locks.py        leases and reservations of processes
     hub.py          snapshots in the Hugging Face layout   linking.py, unpacking.py, trees.py    what they are made of
     claims.py       disk for what is unpacked              sync_many.py             one wait for many files
+    taking_in.py    small shards that one reader brings whole
     collector.py    rm and gc                              withdrawal.py            taking snapshots out of a hub
     audit.py        reading again what is here
     atomic.py       files whole or not at all              failures.py              errors for users
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from modeldist.agent.store.partial import Partial, commit_all
     from modeldist.agent.store.records import StoredArtifact
     from modeldist.agent.store.store import Store
+    from modeldist.agent.store.taking_in import Taken, WrongContent
 
 __all__ = [
     "Audit",
@@ -41,6 +43,8 @@ __all__ = [
     "ShardLocked",
     "Store",
     "StoredArtifact",
+    "Taken",
+    "WrongContent",
     "commit_all",
 ]
 
@@ -54,6 +58,8 @@ _HOMES = {
     "ShardLocked": "failures",
     "Store": "store",
     "StoredArtifact": "records",
+    "Taken": "taking_in",
+    "WrongContent": "taking_in",
     "commit_all": "partial",
 }
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from modeldist.agent.store.allocation import Allocation, give_way
 from modeldist.agent.store.blobs import SMALL, Blobs
-from modeldist.agent.store.failures import ShardLocked, naming
+from modeldist.agent.store.failures import naming
 from modeldist.agent.store.follower import Follower, HashThreads
 from modeldist.agent.store.homes import Folder, Home, Nameless, leave, nameless_file
 from modeldist.agent.store.journal import Contents, Header, Journal, parse
@@ -21,8 +21,8 @@ from modeldist.agent.store.partial import Partial
 from modeldist.agent.store.places import Places
 from modeldist.agent.store.range_locks import RangeLocks
 from modeldist.agent.store.recheck import hash_pieces
+from modeldist.agent.store.taking_in import TakingIn, check_size, fetched_already
 from modeldist.artifact import Digest, Shard
-from modeldist.errors import IntegrityError
 from modeldist.scheduler.pieces import PieceLayout, PieceSet
 
 _PREALLOCATE = 1 << 20  # bytes; smaller files gain nothing from it
@@ -51,6 +51,7 @@ class Opener:
         self._threads = HashThreads()
         self._allocating = ThreadPoolExecutor(1, thread_name_prefix="allocate", initializer=give_way)
         self._small = RangeLocks(places.live / "small-shards")
+        self.taking_in = TakingIn(places, blobs, self._small, spend)
 
     def close(self) -> None:
         self._threads.close()
@@ -75,7 +76,7 @@ class Opener:
         with naming("begin a shard", folder):
             held = lock_folder(folder)
             if held is None:
-                raise _fetched_already(shard)
+                raise fetched_already(shard)
             try:
                 complete = self._blobs.path(shard.digest)
                 if complete is not None:  # the pull that held the lock before has finished it
@@ -92,7 +93,7 @@ class Opener:
         """In a file without a name; None where the filesystem has none."""
         held = self._small.try_lock(shard.digest)
         if held is None:
-            raise _fetched_already(shard)
+            raise fetched_already(shard)
         home = Nameless(self._places.tmp, held)
         try:
             complete = self._blobs.path(shard.digest)
@@ -131,8 +132,7 @@ class Opener:
     def _complete(self, shard: Shard, piece_size: int, path: Path, home: Home) -> Partial:
         """Of a shard that is a blob already."""
         size = path.stat().st_size
-        if size != shard.size:
-            raise IntegrityError(f"{shard.digest} has {size} bytes, not the {shard.size} the artifact says.")
+        check_size(shard, size)
         committed = self._blobs.sha256(shard.digest)
         home.close()
         return self._partial(shard, PieceLayout(size, piece_size), home, os.open(path, os.O_RDONLY), committed)
@@ -175,13 +175,6 @@ class Opener:
             raise
         self._spend(max(0, shard.size - before.st_blocks * 512))
         return fd, None
-
-
-def _fetched_already(shard: Shard) -> ShardLocked:
-    return ShardLocked(
-        f"{shard.digest} is being fetched already.",
-        remedy="Wait for the other pull to finish; this one then uses its result.",
-    )
 
 
 def lock_folder(folder: Path) -> FileLock | None:

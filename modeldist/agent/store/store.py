@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from modeldist.agent.store.opening import Opener
     from modeldist.agent.store.partial import Partial
     from modeldist.agent.store.piece_tables import PieceTables
+    from modeldist.agent.store.taking_in import ReadWhole, Taken
 
 _NODE_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -133,6 +134,20 @@ class Store:
         partial = opener.begin(shard, piece_size)
         directory.opened(partial)
         return partial
+
+    def suitable(self, shards: Iterable[Shard]) -> set[Digest]:
+        """Those that `take_in` takes: small ones, none of them begun in a way that lasts, where the filesystem has
+        files without a name."""
+        return self._fetching()[0].taking_in.suitable(shards)
+
+    def take_in(self, shards: Iterable[Shard], read: ReadWhole) -> list[Taken]:
+        """Have `read` bring suitable shards, each as soon as it is drawn from `shards`, and make those that are what
+        their digests say blobs, all with one wait for the disk: what became of each. One that another process has
+        meanwhile is not read.
+
+        What `read` raises, and ShardLocked, is of that shard alone. Raises StorageError when none can be published.
+        """
+        return self._fetching()[0].taking_in.take_in(shards, read)
 
     def keep_piece_digests(self, partial: Partial) -> None:
         """After commit(): remember the piece digests, for children of this node after its restart."""

@@ -11,6 +11,7 @@ from queue import SimpleQueue
 import pytest
 
 from modeldist.agent.origin_reads import LeaseCallbacks, LeaseRead, OriginReads
+from modeldist.agent.reader_pool import ReaderPool
 from modeldist.agent.shard_fetch import ShardFetch
 from modeldist.agent.store import Store
 from modeldist.agent.verify import Verifier
@@ -62,7 +63,9 @@ class Reads:
         done = asyncio.get_running_loop().create_future()
         self.fetch = ShardFetch(Shard(digest, SIZE), artifact, file.path, self.partial, Priority.PULL, done, 0)
         callbacks = LeaseCallbacks(lambda read, piece: None, self._ended)
-        self.reads = OriginReads(self.origin, self.verifier, 4, callbacks, enough=enough, clock=lambda: self.now)
+        self.reads = OriginReads(
+            ReaderPool(self.origin), self.verifier, 4, callbacks, enough=enough, clock=lambda: self.now
+        )
 
     def _ended(self, reads: Sequence[LeaseRead]) -> None:
         for read in reads:

@@ -1,0 +1,228 @@
+"""Small shards that no other node takes part in: read whole and taken into the store, a batch of them by one thread.
+
+Handing a shard of a few KiB from the loop to a reader, a hasher and a publisher costs several times what reading,
+hashing and publishing it do. So a thread takes as many as a wait for the disk is worth, does everything for each of
+them, and comes back once. One thread does that while the origin answers at once, several where it is waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial as bind
+
+from modeldist.agent.node import Node
+from modeldist.agent.open_shards import most_taken_in
+from modeldist.agent.progress import ShardProgress
+from modeldist.agent.reader_pool import ReaderPool
+from modeldist.agent.store import ShardLocked, Taken, WrongContent
+from modeldist.artifact import Artifact, Digest, Shard
+from modeldist.errors import Cancelled, IntegrityError, ModeldistError, StorageError
+from modeldist.logger import Logger
+from modeldist.transfer.rate_limit import RateLimit
+
+log = Logger(__name__)
+
+_TOGETHER = 0.25  # seconds; what was read in that time is published
+_LOOKED_AT = 0.05  # seconds that tell how fast reads are
+_SLOW = 0.01  # seconds a read; from there on it is the origin that is waited for
+
+Ended = Callable[[ShardProgress, list[str]], None]
+"""(final progress, notes) of a shard."""
+
+
+class _Stopped(Exception):
+    """Nobody wants it any more."""
+
+
+class _Run:
+    """The small shards of one pull. What `bytes_read` has is being read, or read and not told of yet."""
+
+    def __init__(self, artifact: Artifact, shards: Sequence[Shard], ended: Ended, over: asyncio.Future[None]) -> None:
+        self.artifact = artifact
+        self.waiting = deque(shards)
+        self.ended = ended
+        self.over = over
+        self.bytes_read: dict[Digest, int] = {}
+        self.width = 1
+        self.workers: set[int] = set()
+        self.stopped = False
+        self.error: ModeldistError | None = None
+        self.locked: list[ShardLocked] = []
+        self.looked_at = 0.0
+        self.waited_then = len(shards)
+
+    def path(self, shard: Shard) -> str:
+        return self.artifact.file_of(shard.digest).path
+
+    def failed(self, error: ModeldistError) -> None:
+        """The first failure is the pull's."""
+        self.error = self.error or error
+        self.stopped = True
+
+
+class WholeReads:
+    """Loop thread only, but for `_work` and what it calls. `threads`: at most so many read at a time."""
+
+    def __init__(
+        self,
+        node: Node,
+        readers: ReaderPool,
+        threads: int,
+        rate: RateLimit,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._node = node
+        self._readers = readers
+        self._threads = threads
+        self._rate = rate
+        self._clock = clock
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="whole")
+        self._runs: list[_Run] = []
+        self._batch = most_taken_in(threads)
+
+    @property
+    def descriptors(self) -> int:
+        """Of files, that may be in use at a time."""
+        return self._batch * self._threads
+
+    async def fetch(self, artifact: Artifact, shards: Sequence[Shard], ended: Ended) -> list[ShardLocked]:
+        """Take `Store.suitable` shards into the store; all but those that another pull fetches, for each of which there
+        is an error in what is returned. Raises the first failure when nothing is read any more; what was read until
+        then is kept."""
+        run = _Run(artifact, shards, ended, self._node.loop.future())
+        run.looked_at = self._clock()
+        self._runs.append(run)
+        self._employ(run)
+        try:
+            await asyncio.shield(run.over)
+        except asyncio.CancelledError:
+            run.stopped = True
+            await run.over
+            raise
+        finally:
+            self._runs.remove(run)
+        if run.error is not None:
+            raise run.error
+        return run.locked
+
+    def bytes_read(self, shard: Digest) -> int:
+        """Of a shard that is being read, so far."""
+        return sum(run.bytes_read.get(shard, 0) for run in self._runs)
+
+    def tick(self) -> None:
+        """Some time has passed: read by several threads where one waits for the origin, and by one where none does."""
+        now = self._clock()
+        for run in self._runs:
+            if (passed := now - run.looked_at) < _LOOKED_AT:
+                continue
+            read = run.waited_then - len(run.waiting)
+            slow = read * _SLOW < passed * len(run.workers)
+            run.width = self._threads if slow else 1
+            run.looked_at, run.waited_then = now, len(run.waiting)
+            self._employ(run)
+
+    def close(self) -> None:
+        """Blocks until the reading threads have stopped."""
+        for run in self._runs:
+            run.stopped = True
+        self._pool.shutdown(wait=True)
+
+    def _employ(self, run: _Run) -> None:
+        idle = [number for number in range(run.width) if number not in run.workers]
+        for number in idle[: len(run.waiting)]:
+            if not run.stopped:
+                run.workers.add(number)
+                self._pool.submit(self._work, run, number)
+        if not run.workers and not run.over.done():
+            run.over.set_result(None)
+
+    def _taken(self, run: _Run, batch: Sequence[Taken]) -> None:
+        for shard, error in batch:
+            origin = run.bytes_read.pop(shard.digest, 0)
+            if isinstance(error, ShardLocked):
+                run.locked.append(error)
+            if isinstance(error, ShardLocked) or (error is None and not origin and shard.size):
+                continue  # another pull's, which will be found in the store like what was there before
+            done = shard.size if error is None else 0
+            progress = ShardProgress(
+                run.path(shard), shard.digest, shard.size, done, origin, 0, 0, complete=error is None
+            )
+            run.ended(progress, [] if error is None else self._failed(run, shard, error))
+
+    def _failed(self, run: _Run, shard: Shard, error: ModeldistError) -> list[str]:
+        if isinstance(error, Cancelled) and run.stopped:
+            return []
+        path = run.path(shard)
+        if isinstance(error, WrongContent):
+            error = wrong_at_the_origin(path, run.artifact, shard)
+        run.failed(error.about(path))
+        if isinstance(error, StorageError):
+            return []
+        log.warning("origin read failed", shard=path, error=str(error))
+        return [f"Reading from the origin failed: {error}"]
+
+    def _left(self, run: _Run, number: int, error: ModeldistError | None) -> None:
+        run.workers.discard(number)
+        if error is not None:
+            run.failed(error)
+        self._employ(run)
+
+    # --- in the reading threads ---
+
+    def _work(self, run: _Run, number: int) -> None:
+        failed: ModeldistError | None = None
+        try:
+            while run.waiting and number < run.width and not run.stopped:
+                batch = self._node.store.take_in(self._some(run), bind(self._read, run))
+                self._node.loop.post(bind(self._taken, run, batch))
+        except ModeldistError as error:
+            failed = error
+        except Exception as error:
+            log.exception("taking in small shards failed")
+            failed = ModeldistError(f"Storing files of {run.artifact.name} failed: {error!r}.")
+        self._node.loop.post(bind(self._left, run, number, failed))
+
+    def _some(self, run: _Run) -> Iterator[Shard]:
+        """One after the other, for as long and as many as are worth a wait for the disk."""
+        until = self._clock() + _TOGETHER
+        for _ in range(self._batch):
+            try:
+                yield run.waiting.popleft()
+            except IndexError:
+                return
+            if run.stopped or self._clock() > until:
+                return
+
+    def _read(self, run: _Run, shard: Shard, fd: int) -> None:
+        if not shard.size:
+            return
+        run.bytes_read[shard.digest] = 0
+
+        def on_bytes(new: int) -> None:
+            run.bytes_read[shard.digest] += new
+            if (pause := self._rate.spent(new)) > 0:
+                time.sleep(pause)
+            if run.stopped:
+                raise _Stopped
+
+        try:
+            with self._readers.lent(run.artifact) as reader:
+                reader.read(shard.digest, 0, shard.size, fd, 0, on_bytes)
+        except _Stopped:
+            raise Cancelled(f"The pull of {run.path(shard)} was stopped.") from None
+        except (ModeldistError, OSError):
+            raise
+        except Exception as error:
+            raise ModeldistError(f"Reading {run.path(shard)} from the origin failed: {error!r}.") from error
+
+
+def wrong_at_the_origin(path: str, artifact: Artifact, shard: Shard) -> IntegrityError:
+    """What an origin sent itself is not what it said it has."""
+    return IntegrityError(
+        f"{path} of {artifact.name}: the origin sent {shard.size} bytes whose digest is not {shard.digest}.",
+        remedy="The origin's copy is damaged or was replaced; push it again.",
+    )
