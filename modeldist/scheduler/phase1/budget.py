@@ -54,11 +54,13 @@ class Turn:
 
 @dataclass(slots=True)
 class OriginBudget:
-    """`streams` and `reading` (bytes under active leases) are kept by the lease desk. `stream_rate`: bytes/s that a
+    """`streams`, `ending` (of these, at their last piece with no lease to follow) and `reading` (bytes under active
+    leases) are kept by the lease desk. `stream_rate`: bytes/s that a
     stream brings, the median of those who ask; 0 where too few do."""
 
     limits: OriginLimits
     streams: int = 0
+    ending: int = 0
     reading: int = 0
     stream_rate: float = 0.0
     tokens: float = 0.0
@@ -155,11 +157,18 @@ class OriginBudget:
             turn.began = now
         return limits.ramp + turn.read + int((now - turn.began) / _RAMP_SECONDS)
 
+    @property
+    def filled(self) -> bool:
+        """Whether as many streams are read as the origin's link needs. One that is at its last piece counts half: by
+        the time another node reads in its place it will have ended. Else, with more askers than streams and leases of a
+        piece or two, the link stands idle while they all wait for their next ones."""
+        return self.streams - self.ending // 2 >= self.limits.target_streams
+
     def has_stream(self) -> bool:
         limits = self.limits
         if self.streams >= limits.streams:
             return False
-        if self.streams < limits.target_streams:
+        if not self.filled:
             return True
         return self.reading < limits.small_bytes and self._small()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from modeldist.artifact import Digest
@@ -62,6 +62,12 @@ class LeaseBook:
 
     def of_origin(self, origin: str) -> Iterable[Lease]:
         return self._by_origin.get(origin, {}).values()
+
+    def ending(self, origin: str) -> Iterator[Lease]:
+        """Those being read of which one piece is left, and that none follows."""
+        for lease in self._by_origin.get(origin, {}).values():
+            if lease.active and not lease.next and not lease.unread & (lease.unread - 1):
+                yield lease
 
     def add(self, swarm: Swarm, node: str, start: int, count: int, now: float) -> Lease:
         """A new lease that may not be read yet."""

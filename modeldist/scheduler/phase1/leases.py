@@ -166,7 +166,7 @@ class LeaseDesk:
         return granted
 
     def _open_streams(self, name: str, budget: OriginBudget, now: float) -> Iterator[Lease]:
-        while budget.has_stream() and budget.allowance(now) > 0:
+        while self._has_stream(name, budget) and budget.allowance(now) > 0:
             popped = budget.pop()
             if popped is None:
                 return
@@ -195,6 +195,10 @@ class LeaseDesk:
             if member.asked:
                 budget.queue(asker, popped[0])
             yield lease
+
+    def _has_stream(self, name: str, budget: OriginBudget) -> bool:
+        budget.ending = sum(1 for _ in self.book.ending(name))
+        return budget.has_stream()
 
     def _may_read(self, swarm: Swarm, node: str, budget: OriginBudget, now: float) -> bool:
         """Not while it waits after failures, or is ahead of the others; and a node that serves slowly reads no more
@@ -227,7 +231,7 @@ class LeaseDesk:
             trees = len(swarm.trees.roots_at(node)) or bool(swarm.unproven)
             return min(self._config.stripe_streams * trees, most)
         quota = budget.node_quota()
-        if budget.streams >= limits.target_streams:  # small shards: more streams, evenly
+        if budget.filled:  # small shards: more streams, evenly
             quota = max(quota, -(-limits.streams // max(1, len(budget.asking))))
         return min(quota, most)
 
@@ -279,11 +283,7 @@ class LeaseDesk:
 
     def _follow(self, name: str, budget: OriginBudget, now: float) -> Iterator[Lease]:
         """Leases that follow those about to end, unless a node without any waits for its turn."""
-        ending = [
-            lease
-            for lease in self.book.of_origin(name)
-            if lease.active and not lease.next and lease.unread.bit_count() <= 1
-        ]
+        ending = list(self.book.ending(name))
         if not ending or budget.someone_idle():
             return
         for lease in ending:

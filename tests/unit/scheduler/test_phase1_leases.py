@@ -86,6 +86,25 @@ def test_the_streams_of_an_origin_are_never_exceeded_and_freed_ones_go_to_those_
     assert {member.node: member.bytes_origin for member in view.members}[waiting] > 0
 
 
+@pytest.mark.parametrize(("streams", "most"), [(64, 7), (5, 5)])
+def test_a_stream_at_its_last_piece_counts_half(streams: int, most: int) -> None:
+    """Those who wait begin before it is reported that others have ended, within the origin's limit."""
+    control = Control(limits(streams=streams, target_streams=4))
+    nodes = [f"n{index}" for index in range(20)]
+    for node in nodes:
+        control.join(node, size=4000 * PIECE)
+        control.ask(node, 4000)
+    active = []
+    for _ in range(120):
+        control.wait(0.01)
+        for node in nodes:
+            if mine := sorted(control.leased(node)):
+                control.verified(node, mine[0])
+        active.append(control.active())
+    assert max(active[:10]) == max(active) == most  # of one piece each, as the nodes' rates are not known
+    assert min(active[20:]) == 4  # of several
+
+
 def test_the_bytes_per_second_of_an_origin_are_never_exceeded() -> None:
     control = Control(limits(rate=2.0 * PIECE))
     control.join("a", size=100 * PIECE)
