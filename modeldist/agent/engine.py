@@ -21,6 +21,7 @@ from contextlib import suppress
 
 from modeldist import __version__
 from modeldist.agent.config import EngineConfig
+from modeldist.agent.giving_way import GivingWay
 from modeldist.agent.inbox import Inbox
 from modeldist.agent.lease_reads import LeaseReads
 from modeldist.agent.node import Loop, Node
@@ -99,6 +100,7 @@ class Engine:
         self._peer_fetches = PeerFetches(self.node, self._parents, self._verifier, clock, fail=self._fail)
         self._readers = ReaderPool(readers)
         rate = RateLimit(self.config.download_rate, time.monotonic)
+        self._way = GivingWay(self.config.one_stream_enough, clock)
         self._whole = WholeReads(self.node, self._readers, self.config.origin_streams, rate)
         self.shards = Shards(self.node, self._parents, self._readers, self._whole, self._completed)
         self._leases = LeaseReads(
@@ -109,7 +111,7 @@ class Engine:
             rate,
             fail=self._fail,
             report_soon=self._report_soon.set,
-            report_now=self._report_now.set,
+            at_rest=self._at_rest,
         )
         self.shards.leases = self._leases
         self.inbox = Inbox(self.node, self.shards)
@@ -190,7 +192,14 @@ class Engine:
             await asyncio.sleep(TICK)
             self._apply(p2.Tick())
             self._leases.tick()
-            self._whole.tick()
+            self._way.look(self._leases.bytes_read, reading=not self._leases.idle)
+            self._whole.tick(give_way=self._way.now)
+
+    def _at_rest(self) -> None:
+        """Nothing is read under a lease."""
+        self._report_now.set()
+        self._way.look(self._leases.bytes_read, reading=False)
+        self._whole.go_on()
 
     # --- shards that end ---
 

@@ -32,8 +32,8 @@ TRANSIENT = (OriginUnavailable, RateLimited, OriginProtocolError)
 
 
 class LeaseReads:
-    """`fail` ends a shard's fetch; `report_soon` asks for a report before its time, `report_now` for one that waits for
-    no more news: this node reads nothing until it is granted more."""
+    """`fail` ends a shard's fetch; `report_soon` asks for a report before its time; `at_rest`: this node reads nothing
+    until it is granted more."""
 
     def __init__(
         self,
@@ -45,13 +45,13 @@ class LeaseReads:
         *,
         fail: Callable[[ShardFetch, ModeldistError], None],
         report_soon: Callable[[], None],
-        report_now: Callable[[], None],
+        at_rest: Callable[[], None],
     ) -> None:
         self._node = node
         self._parents = parents
         self._fail = fail
         self._report_soon = report_soon
-        self._report_now = report_now
+        self._at_rest = at_rest
         callbacks = LeaseCallbacks(on_piece=self._piece, on_end=self._end)
         self._reads = OriginReads(
             readers,
@@ -84,6 +84,16 @@ class LeaseReads:
     def progress(self) -> dict[Digest, dict[int, int]]:
         """task -> lease -> bytes read so far."""
         return self._reads.progress()
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is being read."""
+        return self._reads.idle
+
+    @property
+    def bytes_read(self) -> int:
+        """Until now."""
+        return self._reads.bytes_read
 
     def close(self) -> None:
         """Blocks until the reading threads have stopped."""
@@ -129,7 +139,7 @@ class LeaseReads:
         fetch, task = read.fetch, read.fetch.shard.digest
         self._reads.ended(read)
         if self._reads.idle:
-            self._report_now()
+            self._at_rest()
         fetch.reads.discard(read)
         fetch.origin_bytes += read.bytes
         fetch.release()

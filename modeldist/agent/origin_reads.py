@@ -79,6 +79,7 @@ class OriginReads:
         self._pool = ThreadPoolExecutor(2 * streams, thread_name_prefix="origin")
         self._lock = threading.Lock()
         self._running: dict[tuple[Digest, int], LeaseRead] = {}
+        self._bytes_ended = 0
         self._enough = enough
         self._rate = rate or RateLimit(None, clock)
         self._clock = clock
@@ -142,9 +143,15 @@ class OriginReads:
         """No lease is being read or waits for a thread."""
         return not self._running
 
+    @property
+    def bytes_read(self) -> int:
+        """By all leases until now."""
+        return self._bytes_ended + sum(read.bytes for read in self._running.values())
+
     def ended(self, read: LeaseRead) -> None:
         """The engine has dealt with the end of this read."""
-        self._running.pop((read.fetch.shard.digest, read.lease), None)
+        if self._running.pop((read.fetch.shard.digest, read.lease), None) is not None:
+            self._bytes_ended += read.bytes
 
     def progress(self) -> dict[Digest, dict[int, int]]:
         """task -> lease -> bytes read, for the leases that are being read and brought some."""

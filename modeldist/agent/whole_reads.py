@@ -8,12 +8,14 @@ them, and comes back once. One thread does that while the origin answers at once
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial as bind
 
+from modeldist.agent.asleep import Asleep
 from modeldist.agent.node import Node
 from modeldist.agent.open_shards import most_taken_in
 from modeldist.agent.progress import ShardProgress
@@ -28,7 +30,8 @@ log = Logger(__name__)
 
 _TOGETHER = 0.25  # seconds; what was read in that time is published
 _LOOKED_AT = 0.05  # seconds that tell how fast reads are
-_SLOW = 0.01  # seconds a read; from there on it is the origin that is waited for
+_SLOW = 0.01  # seconds asleep a read; from there on it is the origin that is waited for
+_HELD_BACK = 1000  # shards; what is read while the digests of large ones come to their end
 
 Ended = Callable[[ShardProgress, list[str]], None]
 """(final progress, notes) of a shard."""
@@ -41,19 +44,33 @@ class _Stopped(Exception):
 class _Run:
     """The small shards of one pull. What `bytes_read` has is being read, or read and not told of yet."""
 
-    def __init__(self, artifact: Artifact, shards: Sequence[Shard], ended: Ended, over: asyncio.Future[None]) -> None:
+    def __init__(
+        self,
+        artifact: Artifact,
+        shards: Sequence[Shard],
+        ended: Ended,
+        over: asyncio.Future[None],
+        asleep: Asleep,
+    ) -> None:
         self.artifact = artifact
         self.waiting = deque(shards)
         self.ended = ended
         self.over = over
+        self.asleep = asleep
         self.bytes_read: dict[Digest, int] = {}
         self.width = 1
+        self.held = False
         self.workers: set[int] = set()
         self.stopped = False
         self.error: ModeldistError | None = None
         self.locked: list[ShardLocked] = []
         self.looked_at = 0.0
         self.waited_then = len(shards)
+
+    @property
+    def ready(self) -> bool:
+        """Whether more may be read now."""
+        return not self.stopped and len(self.waiting) > (_HELD_BACK if self.held else 0)
 
     def path(self, shard: Shard) -> str:
         return self.artifact.file_of(shard.digest).path
@@ -74,12 +91,14 @@ class WholeReads:
         threads: int,
         rate: RateLimit,
         clock: Callable[[], float] = time.monotonic,
+        asleep: Callable[[], Asleep] = Asleep,
     ) -> None:
         self._node = node
         self._readers = readers
         self._threads = threads
         self._rate = rate
         self._clock = clock
+        self._asleep = asleep
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="whole")
         self._runs: list[_Run] = []
         self._batch = most_taken_in(threads)
@@ -93,7 +112,7 @@ class WholeReads:
         """Take `Store.suitable` shards into the store; all but those that another pull fetches, for each of which there
         is an error in what is returned. Raises the first failure when nothing is read any more; what was read until
         then is kept."""
-        run = _Run(artifact, shards, ended, self._node.loop.future())
+        run = _Run(artifact, shards, ended, self._node.loop.future(), self._asleep())
         run.looked_at = self._clock()
         self._runs.append(run)
         self._employ(run)
@@ -101,6 +120,7 @@ class WholeReads:
             await asyncio.shield(run.over)
         except asyncio.CancelledError:
             run.stopped = True
+            self._employ(run)
             await run.over
             raise
         finally:
@@ -113,17 +133,26 @@ class WholeReads:
         """Of a shard that is being read, so far."""
         return sum(run.bytes_read.get(shard, 0) for run in self._runs)
 
-    def tick(self) -> None:
-        """Some time has passed: read by several threads where one waits for the origin, and by one where none does."""
+    def tick(self, *, give_way: bool) -> None:
+        """Some time has passed: read by several threads where one waits for the origin, and by one where none does.
+        `give_way`: the last ones that are read in no time can wait until they are told to `go_on`."""
         now = self._clock()
         for run in self._runs:
-            if (passed := now - run.looked_at) < _LOOKED_AT:
+            if now - run.looked_at < _LOOKED_AT:
                 continue
             read = run.waited_then - len(run.waiting)
-            slow = read * _SLOW < passed * len(run.workers)
+            slow = read * _SLOW < run.asleep.since()
             run.width = self._threads if slow else 1
+            run.held = give_way and not slow
             run.looked_at, run.waited_then = now, len(run.waiting)
             self._employ(run)
+
+    def go_on(self) -> None:
+        """There is nothing to give way to."""
+        for run in self._runs:
+            if run.held:
+                run.held, run.looked_at, run.waited_then = False, self._clock(), len(run.waiting)
+                self._employ(run)
 
     def close(self) -> None:
         """Blocks until the reading threads have stopped."""
@@ -134,10 +163,10 @@ class WholeReads:
     def _employ(self, run: _Run) -> None:
         idle = [number for number in range(run.width) if number not in run.workers]
         for number in idle[: len(run.waiting)]:
-            if not run.stopped:
+            if run.ready:
                 run.workers.add(number)
                 self._pool.submit(self._work, run, number)
-        if not run.workers and not run.over.done():
+        if not run.workers and (run.stopped or not run.waiting) and not run.over.done():
             run.over.set_result(None)
 
     def _taken(self, run: _Run, batch: Sequence[Taken]) -> None:
@@ -175,8 +204,10 @@ class WholeReads:
 
     def _work(self, run: _Run, number: int) -> None:
         failed: ModeldistError | None = None
+        thread = threading.get_native_id()
+        self._node.loop.post(bind(run.asleep.begun, thread))
         try:
-            while run.waiting and number < run.width and not run.stopped:
+            while run.ready and number < run.width:
                 batch = self._node.store.take_in(self._some(run), bind(self._read, run))
                 self._node.loop.post(bind(self._taken, run, batch))
         except ModeldistError as error:
@@ -184,6 +215,7 @@ class WholeReads:
         except Exception as error:
             log.exception("taking in small shards failed")
             failed = ModeldistError(f"Storing files of {run.artifact.name} failed: {error!r}.")
+        self._node.loop.post(bind(run.asleep.ended, thread))
         self._node.loop.post(bind(self._left, run, number, failed))
 
     def _some(self, run: _Run) -> Iterator[Shard]:
@@ -194,7 +226,7 @@ class WholeReads:
                 yield run.waiting.popleft()
             except IndexError:
                 return
-            if run.stopped or self._clock() > until:
+            if not run.ready or self._clock() > until:
                 return
 
     def _read(self, run: _Run, shard: Shard, fd: int) -> None:
