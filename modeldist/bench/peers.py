@@ -4,9 +4,9 @@ Agents and control plane are processes as a user runs them. CPU is that of both 
 pull, beside its parts measured alone in the same run: a bare `sendfile`→`splice` pair of processes into a new file (as
 the pull makes one; onto pages that are there already it costs less), BLAKE3 and sha256 of as many bytes in memory.
 
-A page that a virtual machine's host has to supply costs more than what is measured. The pair and the pull begin with
-the same free memory: none has a file to remove first, whose pages would come for nothing, and what the longer run needs
-later is kept from the host till then (`modeldist.bench.memory`).
+A page that a virtual machine's host has to supply costs more than what is measured. The pair and the pull get none of
+those: neither has a file to remove first, whose pages would come for nothing, and free memory is kept from the host
+till they need it (`modeldist.bench.memory`).
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def measure(directory: Path, size: int, repeat: int) -> dict[str, Sample]:
             "sha256": lambda: _hashed(hashlib.sha256, size),
             _PULL: pull,
         }
-        return in_turns(contenders, repeat, beside=directory, size=size)
+        return in_turns(contenders, repeat, size=size)
 
 
 def _hashed(algorithm: Callable[[], _Hash], size: int) -> Run:

@@ -7,7 +7,6 @@ import statistics
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from modeldist.bench.memory import kept_at_hand
 
@@ -45,17 +44,18 @@ class Sample:
         return (max(found) - min(found)) / self.seconds
 
 
-def in_turns(contenders: Mapping[str, Callable[[], Run]], repeat: int, *, beside: Path, size: int) -> dict[str, Sample]:
-    """`repeat` rounds over all contenders, which write `size` bytes each, to the filesystem of `beside`.
+def in_turns(contenders: Mapping[str, Callable[[], Run]], repeat: int, *, size: int) -> dict[str, Sample]:
+    """`repeat` rounds over all contenders, which write `size` bytes each.
 
     Before each run everything dirty goes to disk, and there is memory at hand that need not be had from a virtual
     machine's host (`modeldist.bench.memory`), which would cost more than much that is measured here.
     """
     runs: dict[str, list[Run]] = {name: [] for name in contenders}
-    for _ in range(repeat):
-        for name, run in contenders.items():
-            os.sync()
-            with kept_at_hand(size, beside):
+    with kept_at_hand(size) as make_memory:
+        for _ in range(repeat):
+            for name, run in contenders.items():
+                os.sync()
+                make_memory()
                 runs[name].append(run())
-            print(f"  {name}: {runs[name][-1].seconds:.2f} s", file=sys.stderr, flush=True)
+                print(f"  {name}: {runs[name][-1].seconds:.2f} s", file=sys.stderr, flush=True)
     return {name: Sample(tuple(found)) for name, found in runs.items()}

@@ -49,7 +49,7 @@ def measure(directory: Path, size: int, repeat: int) -> tuple[dict[str, Sample],
             modeldist("modeldist hf", f"hf://{REPOSITORY}", HF_ENDPOINT=nginx.url),
         ]
         runs = {program.name: program.into(directory) for program in programs if program.installed}
-        return in_turns(runs, repeat, beside=directory, size=size), missing(programs)
+        return in_turns(runs, repeat, size=size), missing(programs)
 
 
 def missing(programs: list[Program]) -> list[str]:

@@ -57,7 +57,7 @@ def measure(directory: Path, files: int, large: int, repeat: int, *, with_rivals
         if with_rivals:
             programs.append(hf_download(many))
         runs = {one.name: one.into(directory) for one in programs if one.installed}
-        return in_turns(runs, repeat, beside=directory, size=2 * large)
+        return in_turns(runs, repeat, size=2 * large)
 
 
 def _described(samples: dict[str, Sample]) -> str:

@@ -67,7 +67,7 @@ def measure(directory: Path, size: int, repeat: int, python: str) -> tuple[dict[
         else:
             contenders[name] = partial(_library, python, command, shard, directory)
     contenders[BARE]()  # the target's pages are allocated here, not in anybody's time
-    return in_turns(contenders, repeat, beside=directory, size=size), missing
+    return in_turns(contenders, repeat, size=size), missing
 
 
 def _run(move: Callable[[], tuple[float, float]]) -> Run:
