@@ -96,10 +96,15 @@ class OriginBudget:
         """Whether it was granted `slack` bytes more than the median of those that ask, while enough others read.
         Streams are not equally fast, but what a node reads it has to send to all others. The median, as a node that
         reads slowly shall hold up nobody: by the mean, the others would wait for it."""
-        if self.streams <= self.limits.target_streams // 2:
-            return False
+        return self.streams > self.limits.target_streams // 2 and self.room(node, slack) < 0
+
+    def room(self, node: str, slack: int) -> float:
+        """Bytes that may be granted to it until it is `slack` bytes ahead of that median; negative when it is."""
         levels = self._levels()
-        return bool(levels) and self.turn(node).level > statistics.median(levels) + slack
+        if not levels:
+            return float("inf")
+        turn = self.turn(node)
+        return (statistics.median(levels) + slack - turn.level) * turn.weight
 
     def queue(self, asker: Asker, priority: int) -> None:
         if asker in self._queued:

@@ -279,7 +279,11 @@ class LeaseDesk:
         in_time = int((node.lease_rate or 0.0) * self._config.lease_seconds) // layout.piece_size
         # Rates measured while few streams share the link are too high: sizes at most double from lease to lease.
         grown = 2 * node.lease_bytes // layout.piece_size
-        return min(fair, in_time, grown)
+        if swarm.trees is not None or len(budget.asking) == 1:
+            return min(fair, in_time, grown)
+        # Nor does a lease take a node far ahead of the others.
+        even = int(budget.room(node.name, _AHEAD * layout.piece_size)) // layout.piece_size
+        return min(fair, in_time, grown, even)
 
     def _follow(self, name: str, budget: OriginBudget, now: float) -> Iterator[Lease]:
         """Leases that follow those about to end, unless a node without any waits for its turn."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import replace
 
 import pytest
@@ -250,3 +251,24 @@ def test_a_slow_reader_holds_up_nobody() -> None:
                 control.verified(node, mine[0])
                 due[node] = control.now + pace
         assert control.active() >= 12 or control.now < 1
+
+
+def test_no_lease_takes_a_fast_reader_far_ahead_of_the_others() -> None:
+    """It would have more to pass on than the others while they have nothing to send."""
+    control = Control(limits(target_streams=16))
+    nodes = {"a": 0.5, "b": 0.5, "c": 0.5, "fast": 0.05}  # seconds per piece
+    due, granted = dict(nodes), dict.fromkeys(nodes, 0)
+    for node in nodes:
+        control.join(node, size=900 * PIECE)
+        control.ask(node, 900)
+    while control.now < 10:
+        control.wait(0.05)
+        for node, pace in nodes.items():
+            if control.now >= due[node] and (mine := sorted(control.leased(node))):
+                control.verified(node, mine[0])
+                due[node] = control.now + pace
+            for lease in control.heard(node, m.LeaseGranted):
+                assert isinstance(lease, m.LeaseGranted)
+                granted[node] += lease.count
+                assert lease.count == 1 or granted[node] <= statistics.median(granted.values()) + 4
+    assert granted["fast"] > granted["a"]
