@@ -15,6 +15,7 @@ from modeldist.scheduler.phase2.stripes import Stripes
 from modeldist.scheduler.pieces import PieceLayout, every, random_member
 
 _RARITY_SAMPLE = 3
+_LAST = 64  # pieces missing, but at most an eighth of all, from when on they are fetched in order
 _SHARES = 3  # of what only a slow parent has, its own and others'
 _SPARE = 2  # more would take the downlink from the parents that bring stripes and from the origin
 
@@ -113,7 +114,8 @@ class Fetch:
             yield every((index + step) % count, count, self.layout.count)
 
     def choose(self, open_: int, node: str, rng: random.Random, *, slow: bool) -> int:
-        """A member of `open_` to fetch from `node`: what is waited for, else the rarest among a few drawn at random.
+        """A member of `open_` to fetch from `node`: what is waited for, else the rarest among a few drawn at random. Of
+        the last ones the first: what comes behind a gap can be hashed only when all has come.
 
         From a `slow` parent one that nobody else has, of its own share first, and any one at random: children that get
         different pieces have something to exchange.
@@ -124,7 +126,9 @@ class Fetch:
         if not open_ & (open_ - 1):
             return open_.bit_length() - 1
         first_of_few = self.stripes is not None and self.stripes.brings(node)  # and others wait for it
-        if first_of_few or len(self.holders) == 1:  # or nobody to exchange with: in order, as the sha256 goes along
+        ending = not slow and self.missing.bit_count() <= min(_LAST, self.layout.count // 8)
+        # Or nobody to exchange with: in order, as the sha256 goes along.
+        if first_of_few or ending or len(self.holders) == 1:
             return (open_ & -open_).bit_length() - 1
         if slow:
             only_there = open_ & ~self.twice

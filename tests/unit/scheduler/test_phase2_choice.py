@@ -305,3 +305,20 @@ def test_an_empty_shard_is_complete_at_once() -> None:
     child = Child()
     child.task(0)
     assert child.said.count(p2.TaskComplete(TASK)) == 1
+
+
+def test_the_last_pieces_are_fetched_in_order() -> None:
+    """What comes behind a gap can be hashed only when the gap is closed, and then everybody waits for it."""
+    child = Child(Phase2Config(window=0.01))
+    child.task(64)
+    child.parents("a", "b")
+    order: list[int] = []
+    for node in "ab":
+        child.has(node, *range(64))
+    while child.open:
+        request = child.open[0]
+        order.append(request.piece)
+        child.answer(request, 0.01)
+    asked_before = 2 * 2  # while more than an eighth was missing
+    assert len(order) == 64 and order[: -8 + asked_before] != sorted(order[: -8 + asked_before])
+    assert order[-8 + asked_before :] == sorted(order[-8 + asked_before :])
