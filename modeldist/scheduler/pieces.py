@@ -132,15 +132,17 @@ def every(index: int, count: int, total: int) -> int:
     return sum(1 << piece for piece in range(index % count, total, count))
 
 
-def stripe_of(piece: int, count: int) -> int:
-    """Which of `count` stripes a piece belongs to: runs of a few pieces, so that one origin read brings several."""
-    return piece // STRIPE_RUN % count
+def stripe_of(piece: int, count: int, total: int) -> int:
+    """Which of `count` stripes a piece of a shard of `total` belongs to: runs of a few pieces, so that one origin read
+    brings several; but what is left over in the end goes round piece by piece, so that all stripes end together."""
+    whole = total - total % (STRIPE_RUN * count)
+    return piece // STRIPE_RUN % count if piece < whole else (piece - whole) % count
 
 
 @lru_cache(maxsize=1024)
 def stripe(index: int, count: int, total: int) -> int:
     """Bitmap of the pieces below `total` of one of `count` stripes."""
-    return sum(1 << piece for piece in range(total) if stripe_of(piece, count) == index)
+    return sum(1 << piece for piece in range(total) if stripe_of(piece, count, total) == index)
 
 
 def random_member(bits: int, rng: random.Random) -> int:

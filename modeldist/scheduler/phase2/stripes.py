@@ -19,6 +19,7 @@ class Stripes:
 
     def __init__(self, count: int, total: int, now: float) -> None:
         self.count = count
+        self._total = total
         self.masks = [stripe(index, count, total) for index in range(count)]
         self.loose = 0
         self._upstream: dict[int, str] = {}
@@ -51,7 +52,7 @@ class Stripes:
         return node in self._assigned
 
     def arrived(self, piece: int, now: float) -> None:
-        index = stripe_of(piece, self.count)
+        index = stripe_of(piece, self.count, self._total)
         self._progressed[index] = self._offered[index] = now
 
     def review(

@@ -44,9 +44,14 @@ class Node:
         return piece, node
 
 
-def test_stripes_are_runs_that_take_turns() -> None:
-    assert [stripe_of(piece, 3) for piece in range(14)] == [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 0, 0]
-    assert stripe(1, 3, 14) == 0b11110000
+def test_stripes_are_runs_that_take_turns_and_end_together() -> None:
+    stripes = [stripe_of(piece, 3, 18) for piece in range(18)]
+    assert stripes == [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 0, 1, 2, 0, 1, 2]
+    assert stripe(1, 3, 18) == 0b010010000011110000
+    for total in range(64, 90):
+        sizes = [stripe(index, 3, total).bit_count() for index in range(3)]
+        assert sum(sizes) == total
+        assert max(sizes) - min(sizes) <= 1
     assert stripe(0, 2, 48) ^ stripe(1, 2, 48) == LAYOUT.all.bits
 
 
@@ -54,7 +59,7 @@ def test_each_stripe_comes_from_its_parent_and_others_are_not_even_called() -> N
     node = Node(A, B, SPARE)
     while node.fetching:
         piece, parent = node.arrive()
-        assert parent == "ab"[stripe_of(piece, 2)]
+        assert parent == "ab"[stripe_of(piece, 2, 48)]
     assert sorted(node.connected) == ["a", "b"]
 
 
@@ -70,7 +75,7 @@ def test_a_parent_that_is_lost_is_replaced_by_anyone() -> None:
         if not node.fetching:
             break
         piece, parent = node.arrive()
-        came.add((stripe_of(piece, 2), parent))
+        came.add((stripe_of(piece, 2, 48), parent))
         node.tell(p2.Tick())
     assert (0, "c") in came
     assert (0, "a") not in came
@@ -91,4 +96,4 @@ def test_a_stripe_of_no_parent_may_come_from_anyone(own: int) -> None:
     other = Parent("o", "o:1", ALL, 2, 1 << (1 - own))
     node = Node(other, SPARE)
     assert sorted(node.connected) == ["c", "o"]
-    assert any(stripe_of(piece, 2) == own for piece, _ in node.fetching)
+    assert any(stripe_of(piece, 2, 48) == own for piece, _ in node.fetching)
