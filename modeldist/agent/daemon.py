@@ -196,7 +196,19 @@ class Gate:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn would re-raise the signal right after its own shutdown, before the agent's is complete."""
+    """uvicorn would re-raise the signal right after its own shutdown, before the agent's is complete; and it would wake
+    the node ten times a second to see whether it is to end."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._leaving = asyncio.Event()
+
+    def leave(self) -> None:
+        self.should_exit = True
+        self._leaving.set()
+
+    async def main_loop(self) -> None:
+        await self._leaving.wait()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -211,12 +223,14 @@ async def serve_local(path: Path, engine: Engine, pulls: Pulls) -> None:
         log_level="warning",
         lifespan="off",
         access_log=False,
+        date_header=False,  # uvicorn sets it in the loop that is not run
+        server_header=False,
         timeout_graceful_shutdown=LEAVE_WITHIN,
     )
     server = _Server(config)
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, lambda: setattr(server, "should_exit", True))
+        loop.add_signal_handler(signum, server.leave)
     try:
         await server.serve(sockets=[listener])
     finally:

@@ -21,7 +21,8 @@ swarms were as fast with a whole second."""
 
 
 class ServedShard:
-    """Opened by the thread that serves the child; `on_news` is called from whichever thread verified a piece.
+    """Opened by the thread that serves the child; `on_news` is called from whichever thread the directory
+    calls its watchers from.
 
     Nothing is opened or watched for a child whose capability does not hold. `on_news` is told whether others wait for
     the news: once for those that can wait, and once more when others do.

@@ -85,8 +85,10 @@ class Follower:
                 self._hashes = Hashes(self._digest, self._size)
 
     def up_to(self, start: int) -> Hashes | None:
-        """Of the bytes before `start`, which are verified, to go on with in hand; None where they are far behind."""
-        if not 0 <= start - self._position <= NEAR:
+        """Of the bytes before `start`, where those are verified, to go on with in hand; None where not all of
+        them are verified, or they are far behind."""
+        position = self._position
+        if not 0 <= start - position <= NEAR or min(start, self._limit) <= position < start:
             return None
         with self._taking_turn():
             self._hash(min(start, self._limit))

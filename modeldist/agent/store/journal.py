@@ -13,6 +13,7 @@ import struct
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from modeldist.agent.store.atomic import write_all
@@ -83,6 +84,7 @@ def _parse_header(data: bytes) -> Header | None:
     return Header(Digest(data[_HEAD.size : end].decode("ascii", "replace")), size, piece_size)
 
 
+@lru_cache(maxsize=16)  # one of these for every piece
 def _seed(header: Header) -> int:
     """Ties records to their header, so that stale blocks of an older journal never pass for records of this one."""
     return zlib.crc32(header.encode())
@@ -122,12 +124,16 @@ class Journal:
         if self._fd is None:
             self.rewrite(self.header, {piece: blake3})
             return
-        end = os.fstat(self._fd).st_size
         try:
             write_all(self._fd, encode_record(self.header, piece, blake3))
         except OSError:
-            os.ftruncate(self._fd, end)  # no half record in the way of the next one
+            self._drop_half_record(self._fd)
             raise
+
+    def _drop_half_record(self, fd: int) -> None:
+        """It would be in the way of the next one."""
+        end = os.fstat(fd).st_size
+        os.ftruncate(fd, end - (end - len(self.header.encode())) % RECORD_SIZE)
 
     def close(self) -> None:
         if self._fd is not None:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from modeldist.transfer import frames
-from modeldist.transfer.base import CheckCapability, ShardDirectory
+from modeldist.transfer.base import CheckCapability
 from modeldist.transfer.frame_reader import Event, FrameReader
 from modeldist.transfer.rate_limit import RateLimit
 from modeldist.transfer.served_account import ServedAccount
@@ -37,7 +37,6 @@ class Serving:
     """What all connections of a server share. `clock` in seconds."""
 
     node: str
-    directory: ShardDirectory
     check: CheckCapability
     account: ServedAccount
     rate: RateLimit
@@ -66,10 +65,10 @@ class ChildConnection(threading.Thread):
         self._wake_up = WakeUp(sock)
         self._subscriptions = Subscriptions(
             node,
-            serving.directory,
+            serving.herald,
             serving.check,
             clock=serving.clock,
-            on_news=lambda awaited: serving.herald.has_news(self, awaited=awaited),
+            on_news=lambda: serving.herald.has_news(self),
         )
         self._voice = threading.Lock()  # who has it speaks, and changes what is subscribed
         self._news_wait = False  # for the voice

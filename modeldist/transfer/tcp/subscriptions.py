@@ -18,8 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class Subscriptions:
-    """For one thread at a time; `on_news` is called from whichever thread verified a piece, and told whether others
-    wait for it."""
+    """For one thread at a time; `on_news` is called from whichever thread the directory calls its watchers from."""
 
     def __init__(
         self,
@@ -28,7 +27,7 @@ class Subscriptions:
         check: CheckCapability,
         *,
         clock: Callable[[], float],
-        on_news: Callable[[bool], None],
+        on_news: Callable[[], None],
     ) -> None:
         self._child = child
         self._directory = directory
@@ -99,10 +98,10 @@ class Subscriptions:
             self._child,
             directory=self._directory,
             check=self._check,
-            on_news=lambda awaited: self._heard(number, awaited),
+            on_news=lambda _: self._heard(number),
         )
 
-    def _heard(self, number: int, awaited: bool) -> None:
+    def _heard(self, number: int) -> None:
         with self._lock:
             self._with_news.add(number)
-        self._on_news(awaited)
+        self._on_news()
