@@ -53,7 +53,7 @@ class Scenario:
     latency: float = 0.0005
     session_latency: float = 0.005
     have_interval: float = 0.02  # this and the next as `modeldist.transfer.served_shard` has them
-    leisure: float = 0.4
+    leisure: float = 1.0
     origin_latency: float = 0.005
     verify_rate: float = 2e9
     report_interval: float = 1.0

@@ -15,9 +15,8 @@ log = logging.getLogger(__name__)
 PUSH_INTERVAL = 0.02
 """Seconds between two rounds of have-updates that somebody waits for. A piece waits at every hop down a tree: with 0.05
 R of sixty simulated striped nodes is 1.120, with this 1.105, as with none at all."""
-LEISURE = 0.4
-"""Seconds that news nobody waits for may take: a child can have such a piece where this node had it from. Simulated
-swarms were as fast with a whole second."""
+LEISURE = 1.0
+"""Seconds that news nobody waits for may take: a child can have such a piece where this node had it from."""
 
 
 class ServedShard:
