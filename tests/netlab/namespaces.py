@@ -64,6 +64,16 @@ def batch(namespace: str, lines: list[str], *, tool: str = "ip") -> None:
     run(tool, "-n", namespace, "-batch", "-", given="\n".join(lines) + "\n")
 
 
+def leave_bridges_alone(namespace: str) -> None:
+    """Where a machine shows its firewall what crosses bridges, as container engines have it do: not here."""
+    run(
+        *inside(namespace),
+        "sh",
+        "-c",
+        "for f in /proc/sys/net/bridge/bridge-nf-call-*; do [ ! -e $f ] || echo 0 > $f; done",
+    )
+
+
 def own(role: str) -> str:
     return f"netlab-{os.getpid()}-{role}"
 

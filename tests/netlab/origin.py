@@ -22,6 +22,8 @@ from tests.servers.registry import Registry
 
 _REGISTRY_PORT = 5000
 _PROGRAMS = Path(__file__).parent / "programs"
+_ON_ONE_CORE = ("env", "GOMAXPROCS=1")
+"""The nodes share this machine with the registry, whose runtime else keeps both cores looking for work."""
 
 
 class Origin:
@@ -31,7 +33,10 @@ class Origin:
         self._lab = lab
         self._home = home
         self.registry = Registry(
-            home / "registry", address=lab.address(ORIGIN), port=_REGISTRY_PORT, inside=lab.inside(ORIGIN)
+            home / "registry",
+            address=lab.address(ORIGIN),
+            port=_REGISTRY_PORT,
+            inside=[*lab.inside(ORIGIN), *_ON_ONE_CORE],
         )
         self._hub: subprocess.Popen[str] | None = None
         self._models = 0

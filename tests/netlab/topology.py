@@ -88,6 +88,7 @@ class Topology:
     def _build(self) -> None:
         scenario = self._scenario
         self._namespace(_FABRIC)
+        namespaces.leave_bridges_alone(own(_FABRIC))
         self._bridge("core")
         for rack in scenario.racks:
             self._bridge(f"b-{rack}")
