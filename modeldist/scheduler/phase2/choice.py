@@ -70,3 +70,10 @@ class Shares:
 def guess_goodput(links: Iterable[ParentLink]) -> float:
     """What to reckon with for a parent that was not measured yet: the best of the others, so that it is tried."""
     return max([link.goodput for link in links if link.goodput], default=_UNMEASURED)
+
+
+def usual_goodput(links: Iterable[ParentLink]) -> float:
+    """Beside which a parent is slow: the median of those measured, 0 where none is. Not the best: where measuring is
+    noisy, as on a busy machine, most are far below that."""
+    measured = sorted([link.goodput for link in links if link.goodput])
+    return measured[len(measured) // 2] if measured else 0.0

@@ -53,11 +53,11 @@ class ParentLink:
         """Seconds until `size` more bytes would have come; `guess` in bytes/s stands in for an unknown goodput."""
         return (self.outstanding + size) / (self.goodput or guess)
 
-    def slow(self, best: float) -> bool:
-        """Beside `best`, the goodput of the best parent."""
-        return self.goodput is not None and self.goodput < best / 2
+    def slow(self, usual: float) -> bool:
+        """Beside `usual`, the goodput of parents in general."""
+        return self.goodput is not None and self.goodput < usual / 2
 
-    def has_room(self, size: int, best: float) -> bool:
+    def has_room(self, size: int, usual: float) -> bool:
         """Whether one more request of `size` keeps to this parent's window.
 
         At least two, so that the parent has the next piece to send when one ends; but one where it is not measured yet,
@@ -66,7 +66,7 @@ class ParentLink:
         if self.goodput is None:
             return not self.requests
         limit = min(self.goodput * self.config.window, self.config.max_in_flight_per_parent)
-        return self.outstanding + size <= max(limit, size if self.slow(best) else 2 * size)
+        return self.outstanding + size <= max(limit, size if self.slow(usual) else 2 * size)
 
     def send(self, request: Request) -> None:
         if not self.requests:

@@ -10,7 +10,7 @@ import random
 
 from modeldist.artifact import Digest
 from modeldist.scheduler.phase2 import messages as m
-from modeldist.scheduler.phase2.choice import Shares, Window, guess_goodput
+from modeldist.scheduler.phase2.choice import Shares, Window, guess_goodput, usual_goodput
 from modeldist.scheduler.phase2.config import Phase2Config
 from modeldist.scheduler.phase2.fetch import Fetch
 from modeldist.scheduler.phase2.parent import ParentLink, Request
@@ -36,6 +36,7 @@ class Requests:
         self._shares = Shares(config.weights)
         self._open: dict[str, ParentLink] = {}  # links with tasks that may have something to fetch
         self._guess = 0.0  # 0: to be found anew, since some goodput was measured
+        self._usual = 0.0  # found with it
         self.stirred = False  # something happened since the last fill that may allow another request
         self.window = Window(config)
 
@@ -48,7 +49,7 @@ class Requests:
             self._open[link.node] = link
             # Without room, the answer that makes some will stir.
             size = fetch.layout.piece_size
-            self.stirred |= self.window.has_room(size) and link.has_room(size, self._guess or link.goodput or 0.0)
+            self.stirred |= self.window.has_room(size) and link.has_room(size, self._usual if self._guess else 0.0)
 
     def mark_all(self, fetch: Fetch) -> None:
         for node in fetch.holders:
@@ -68,13 +69,14 @@ class Requests:
             return
         if not self._guess:
             self._guess = guess_goodput(self._links.values())
+            self._usual = usual_goodput(self._links.values())
         guess = self._guess
         while self.window.in_flight < self._config.max_in_flight and self.window.within_limit(now):
             best = self._best(now, guess)
             if best is None:
                 return
             link, fetch, open_ = best
-            piece = fetch.choose(open_, link.node, self._rng, slow=link.slow(guess))
+            piece = fetch.choose(open_, link.node, self._rng, slow=link.slow(self._usual))
             # Tasks of one class take turns.
             ready = link.ready[fetch.priority_class]
             del ready[fetch.task]
@@ -97,12 +99,12 @@ class Requests:
             while (fetch := self._next_task(link)) is not None:
                 size = fetch.layout.piece_size
                 score = (link.outstanding + size) / (link.goodput or guess)
-                if score >= best_score or size >= roomless or not link.has_room(size, guess):
+                if score >= best_score or size >= roomless or not link.has_room(size, self._usual):
                     break
                 if not self.window.has_room(size):
                     roomless = size
                     break
-                if open_ := fetch.fetchable(link.node, now, self._config.patience, slow=link.slow(guess)):
+                if open_ := fetch.fetchable(link.node, now, self._config.patience, slow=link.slow(self._usual)):
                     best, best_score = (link, fetch, open_), score
                     break
                 del link.ready[fetch.priority_class][fetch.task]
@@ -127,7 +129,7 @@ class Requests:
         fetch.sent(request)
         self.window.in_flight += size
         self.window.pay(size, now)
-        awaited = fetch.awaited_from(link.node) or (link.slow(guess) and fetch.only_at_one(piece))
+        awaited = fetch.awaited_from(link.node) or (link.slow(self._usual) and fetch.only_at_one(piece))
         self._out.append(m.FetchFromPeer(fetch.task, piece, link.node, awaited))
 
     # --- answers and losses ----------------------------------------------------------------------------------------
@@ -163,11 +165,11 @@ class Requests:
     def look_for_trouble(self, now: float) -> None:
         """Connections that stand still are cut, to be opened anew after a while; late last pieces are asked of another
         parent as well."""
-        guess = guess_goodput(self._links.values())
+        guess, usual = guess_goodput(self._links.values()), usual_goodput(self._links.values())
         for link in stalled_links(self._links.values(), now):
             link.failed(now)
             link.connected = False
             self.write_off(link)
             self._out.append(m.Disconnect(link.node))
-        for request, link in late_requests(self._links, self._tasks, self._config, now, guess):
+        for request, link in late_requests(self._links, self._tasks, self._config, now, guess=guess, usual=usual):
             self._send(self._tasks[request.task], request.piece, link, now, guess)

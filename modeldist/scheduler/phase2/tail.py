@@ -15,7 +15,13 @@ def stalled_links(links: Iterable[ParentLink], now: float) -> list[ParentLink]:
 
 
 def late_requests(
-    links: dict[str, ParentLink], tasks: dict[Digest, Fetch], config: Phase2Config, now: float, guess: float
+    links: dict[str, ParentLink],
+    tasks: dict[Digest, Fetch],
+    config: Phase2Config,
+    now: float,
+    *,
+    guess: float,
+    usual: float,
 ) -> Iterator[tuple[Request, ParentLink]]:
     """Requests to send a second time, each with the parent to ask: only the last few pieces of a task, only when late
     against what was expected, never a third time, and only where it is expected sooner than it is late."""
@@ -27,12 +33,12 @@ def late_requests(
                 continue
             if fetch.missing.bit_count() > config.hedge_pieces:
                 continue
-            if other := _other_holder(request, fetch, links, now, guess):
+            if other := _other_holder(request, fetch, links, now, guess, usual):
                 yield request, other
 
 
 def _other_holder(
-    request: Request, fetch: Fetch, links: dict[str, ParentLink], now: float, guess: float
+    request: Request, fetch: Fetch, links: dict[str, ParentLink], now: float, guess: float, usual: float
 ) -> ParentLink | None:
     bit = 1 << request.piece
     others = [
@@ -41,6 +47,6 @@ def _other_holder(
         if node != request.node and held & bit and not fetch.excluded.get(node, 0) & bit
     ]
     usable = [
-        link for link in others if link.connected and link.not_before <= now and link.has_room(request.size, guess)
+        link for link in others if link.connected and link.not_before <= now and link.has_room(request.size, usual)
     ]
     return min(usable, key=lambda link: link.expected(request.size, guess), default=None)

@@ -322,3 +322,15 @@ def test_the_last_pieces_are_fetched_in_order() -> None:
     asked_before = 2 * 2  # while more than an eighth was missing
     assert len(order) == 64 and order[: -8 + asked_before] != sorted(order[: -8 + asked_before])
     assert order[-8 + asked_before :] == sorted(order[-8 + asked_before :])
+
+
+def test_one_parent_that_is_much_faster_makes_no_other_slow() -> None:
+    child = Child()
+    child.task(40)
+    child.parents("fast", "one", "other", share=(0, 4))
+    for piece, (node, seconds) in enumerate((("fast", 0.01), ("one", 3.0), ("other", 3.0))):
+        child.has(node, piece)
+        child.answer(child.open[0], seconds)
+    child.has("one", 11, 13)
+    assert sorted(request.piece for request in child.open) == [11, 13]  # both at once, of whosever share
+    assert not any(request.awaited for request in child.open)
