@@ -17,6 +17,7 @@ from modeldist.scheduler.pieces import PieceLayout, every, random_member
 _RARITY_SAMPLE = 3
 _LAST = 64  # pieces missing, but at most an eighth of all, from when on they are fetched in order
 _SHARES = 3  # of what only a slow parent has, its own and others'
+_CROWD = 1.25  # times as many nodes as one has parents; a list that lacks a node or two for a while makes none
 _SPARE = 2  # more would take the downlink from the parents that bring stripes and from the origin
 
 
@@ -81,8 +82,8 @@ class Fetch:
 
     def awaited_from(self, node: str) -> bool:
         """Whether others wait to have from here what `node` brings: it comes down a tree, over the rack's uplink, or
-        more nodes fetch the task than one of them has parents, and not all can go where this one went."""
-        crowd = self.share[1] > len(self.holders) + 1
+        far more nodes fetch the task than one of them has parents, and not many can go where this one went."""
+        crowd = self.share[1] > _CROWD * (len(self.holders) + 1)
         return crowd or self.stripes is not None or node in self.far
 
     def fetchable(self, node: str, now: float, patience: float, *, slow: bool = False) -> int:

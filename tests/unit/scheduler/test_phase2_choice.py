@@ -334,3 +334,16 @@ def test_one_parent_that_is_much_faster_makes_no_other_slow() -> None:
     child.has("one", 11, 13)
     assert sorted(request.piece for request in child.open) == [11, 13]  # both at once, of whosever share
     assert not any(request.awaited for request in child.open)
+
+
+def test_others_wait_for_a_piece_where_few_of_them_can_have_it_from_its_parent() -> None:
+    def awaited(nodes: int) -> bool:
+        child = Child()
+        child.task(40)
+        child.parents("a", "b", "c", share=(0, nodes))
+        child.has("a", 7)
+        (request,) = child.open
+        return request.awaited
+
+    assert awaited(12)
+    assert not awaited(5)  # a list lacks a node for a while
