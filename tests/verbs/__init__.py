@@ -1,0 +1,1 @@
+"""Real verbs: what runs where a device is, such as the virtual machine of `make test-rdma`."""

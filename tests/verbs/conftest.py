@@ -1,0 +1,17 @@
+"""These tests make and remove RDMA devices: they run where that harms nobody, in the machine of `make test-rdma`."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+collect_ignore_glob = [] if os.environ.get("MODELDIST_TEST_RDMA") == "1" else ["test_*.py"]
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Say at once what failed: the machine may not live to the end."""
+    if report.failed:
+        sys.stderr.write(f"\n{report.nodeid} ({report.when}) failed:\n{report.longreprtext[-1500:]}\n")
+        sys.stderr.flush()
