@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system demo test chaos bench check lint types arrows coverage clean
+.PHONY: help setup system demo test test-rdma chaos bench check lint types arrows coverage clean
 
 help:  ## what can be done
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,11 @@ test: setup check  ## linters, types, arrows, all tests with coverage
 bench: setup  ## pulls on shaped links beside other tools; writes docs/performance.md (root, a quiet machine, an hour)
 	@$(BIN)/pip install -q -e '.[bench]' || echo "bench: libtorrent or matplotlib could not be installed; what is missing is named"
 	@$(BIN)/python -m tests.netlab --save --charts .cache/charts
+
+test-rdma: setup  ## the RDMA tests on real verbs, in a virtual machine with Soft-RoCE (about five minutes)
+	@deploy/setup/rdma-packages.sh
+	@$(BIN)/pip install -q -e '.[vm]' || echo "test-rdma: virtme-ng could not be installed"
+	@$(BIN)/python -m tests.verbs.vm $(PYTEST_ARGS)
 
 chaos: setup  ## kill -9 of everything, at random, for MINUTES (10) minutes
 	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),10)
