@@ -37,7 +37,9 @@ from modeldist.session.messages import Welcome
 from modeldist.transfer.base import ServerLimits
 from modeldist.transfer.capability import CapabilityChecker
 from modeldist.transfer.tcp import TcpPieceServer, TcpTransport
+from modeldist.transfer.verbs import NodeRails
 from modelpack.oci.addresses import is_loopback
+from rdma.devices import SYSFS
 
 log = Logger(__name__)
 
@@ -58,7 +60,16 @@ async def run_agent(settings: AgentSettings) -> None:
 
 async def _run(settings: AgentSettings, store: Store) -> None:
     gate = Gate()
-    server = piece_server(settings, store, gate)
+    rails = await asyncio.to_thread(node_rails, settings)
+    try:
+        await _run_with(rails, settings, store, gate)
+    finally:
+        if rails is not None:
+            await asyncio.to_thread(rails.close)
+
+
+async def _run_with(rails: NodeRails | None, settings: AgentSettings, store: Store, gate: Gate) -> None:
+    server = piece_server(settings, store, gate, rails)
     if alone := serves_nobody(settings, server.address):
         log.warning("no other node can fetch from this one", why=alone)
     origins = Origins(origin_settings(settings))
@@ -66,7 +77,7 @@ async def _run(settings: AgentSettings, store: Store) -> None:
         store,
         WebSocketLink(settings.control, settings.secret()),
         origins,
-        _transport(),
+        _transport(rails),
         server=server,
         address=settings.advertise or server.address,
         config=EngineConfig(
@@ -83,7 +94,7 @@ async def _run(settings: AgentSettings, store: Store) -> None:
     try:
         await engine.start()
         log.info("agent started", node=store.node_id, pieces=server.address, socket=str(settings.socket))
-        await serve_local(settings.socket, engine, pulls)
+        await serve_local(settings.socket, engine, pulls, rails)
     finally:
         await pulls.close()
         await engine.close()
@@ -92,9 +103,22 @@ async def _run(settings: AgentSettings, store: Store) -> None:
         await origins.close()
 
 
-def _transport() -> TcpTransport:
+def node_rails(settings: AgentSettings) -> NodeRails | None:
+    """RDMA, where this machine has it; says what it found."""
+    if settings.rdma == "off":
+        log.info("RDMA is switched off: pieces move over TCP")
+        return None
+    if not SYSFS.is_dir():
+        log.info("no RDMA on this machine: pieces move over TCP")
+        return None
+    rails = NodeRails(only=settings.rdma_devices, memory=settings.rdma_memory)
+    log.info(rails.start())
+    return rails
+
+
+def _transport(rails: NodeRails | None) -> TcpTransport:
     """On a few cores all is hashed by who receives it: for the sum of all CPU it is the least, and no core is idle."""
-    return TcpTransport(hash_below=math.inf) if few_cores() else TcpTransport()
+    return TcpTransport(hash_below=math.inf, rails=rails) if few_cores() else TcpTransport(rails=rails)
 
 
 async def _prepare(origins: Origins) -> None:
@@ -141,7 +165,7 @@ def only_agent(store: Path) -> Iterator[None]:
         yield
 
 
-def piece_server(settings: AgentSettings, store: Store, gate: Gate) -> TcpPieceServer:
+def piece_server(settings: AgentSettings, store: Store, gate: Gate, rails: NodeRails | None = None) -> TcpPieceServer:
     """Listens at once. Raises AgentError when it cannot."""
     host, port = split_address(settings.listen)
     try:
@@ -152,6 +176,7 @@ def piece_server(settings: AgentSettings, store: Store, gate: Gate) -> TcpPieceS
             check=gate,
             limits=ServerLimits(upload_rate=settings.upload_rate),
             node=store.node_id,
+            rails=rails,
         )
     except OSError as error:
         raise AgentError(
@@ -215,11 +240,11 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve_local(path: Path, engine: Engine, pulls: Pulls) -> None:
+async def serve_local(path: Path, engine: Engine, pulls: Pulls, rails: NodeRails | None = None) -> None:
     """Serve the local API until a signal."""
     listener = listen_local(path)
     config = uvicorn.Config(
-        create_local_app(engine, pulls),
+        create_local_app(engine, pulls, rails),
         log_level="warning",
         lifespan="off",
         access_log=False,

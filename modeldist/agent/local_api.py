@@ -17,6 +17,7 @@ from modeldist.agent.progress import FINAL, PullSnapshot
 from modeldist.agent.pull import Pull, Pulls
 from modeldist.agent.store import GcReport
 from modeldist.errors import ModeldistError, NotFound, UsageError
+from modeldist.transfer.verbs import NodeRails
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -39,7 +40,7 @@ STATUS = {
 }
 
 
-def create_local_app(engine: Engine, pulls: Pulls) -> FastAPI:
+def create_local_app(engine: Engine, pulls: Pulls, rails: NodeRails | None = None) -> FastAPI:
     """Routes under /v1; bodies and answers are JSON of the structs above."""
     app = FastAPI(title="modeldist agent", version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
 
@@ -106,12 +107,12 @@ def create_local_app(engine: Engine, pulls: Pulls) -> FastAPI:
 
     @app.get("/v1/status")
     async def status() -> Response:
-        return _json(await asyncio.to_thread(_status, engine, pulls))
+        return _json(await asyncio.to_thread(_status, engine, pulls, rails))
 
     return app
 
 
-def _status(engine: Engine, pulls: Pulls) -> AgentStatus:
+def _status(engine: Engine, pulls: Pulls, rails: NodeRails | None) -> AgentStatus:
     error = engine.session.last_error
     return AgentStatus(
         version=__version__,
@@ -125,6 +126,9 @@ def _status(engine: Engine, pulls: Pulls) -> AgentStatus:
         pulls_running=len(pulls.running()),
         artifacts=len(engine.store.artifacts()),
         bytes_sent=engine.server.load().bytes_sent if engine.server else 0,
+        rdma=rails.summary() if rails else "",
+        rdma_bytes=rails.detours.bytes if rails else 0,
+        rdma_detours=rails.detours.reasons if rails else {},
     )
 
 

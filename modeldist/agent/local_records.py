@@ -29,7 +29,8 @@ class GcRequest(msgspec.Struct, frozen=True):
 
 
 class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """Answer of GET /v1/status. Sizes in bytes."""
+    """Answer of GET /v1/status. Sizes in bytes. `rdma` says which devices are used, or why none is, empty where the
+    machine has none; `rdma_bytes` came by it, `rdma_detours` are pieces that came over TCP instead, by reason."""
 
     version: str
     node: str
@@ -42,6 +43,9 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
     pulls_running: int
     artifacts: int
     bytes_sent: int
+    rdma: str = ""
+    rdma_bytes: int = 0
+    rdma_detours: dict[str, int] = {}
 
 
 class ArtifactRow(msgspec.Struct, frozen=True, kw_only=True):

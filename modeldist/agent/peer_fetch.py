@@ -176,6 +176,10 @@ class PeerFetches:
             if not fetch.ended:
                 self._apply(PieceRejected(task, request.piece, request.node))
             return
+        if received.transport == "rdma":
+            fetch.rdma_bytes += received.bytes
+        elif received.detour:
+            fetch.note_detour(request.node, received.detour)
         if request.scratch is not None:
             move = asyncio.create_task(self._move_into_place(request, good))
             self._moves.add(move)

@@ -26,7 +26,7 @@ def using_the_copy(reference: str, error: BaseException, where: str = "is here")
 
 class ShardProgress(msgspec.Struct, frozen=True):
     """One shard. `done` is what has arrived, and what is kept (verified pieces) once the pull has ended. `origin` grows
-    as bytes arrive."""
+    as bytes arrive. `rdma`: how many of `peers` came by RDMA."""
 
     path: str
     digest: Digest
@@ -36,6 +36,7 @@ class ShardProgress(msgspec.Struct, frozen=True):
     peers: int
     local: int
     complete: bool
+    rdma: int = 0
 
 
 class ParentShare(msgspec.Struct, frozen=True):
@@ -47,7 +48,8 @@ class ParentShare(msgspec.Struct, frozen=True):
 
 class PullSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """A pull at one moment. `notes` are sentences about what went wrong or was waited for, oldest first. `stale` says
-    why nobody could be asked whether the reference still means what was here; empty when somebody was."""
+    why nobody could be asked whether the reference still means what was here; empty when somebody was. `rdma` is the
+    part of `peers` that came by RDMA."""
 
     pull: str
     reference: str
@@ -60,6 +62,7 @@ class PullSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     origin: int = 0
     peers: int = 0
     local: int = 0
+    rdma: int = 0
     shards: tuple[ShardProgress, ...] = ()
     parents: tuple[ParentShare, ...] = ()
     notes: tuple[str, ...] = ()

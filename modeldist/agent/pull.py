@@ -204,6 +204,7 @@ class Pull:
             origin=sum(shard.origin for shard in shards),
             peers=sum(shard.peers for shard in shards),
             local=sum(shard.local for shard in shards),
+            rdma=sum(shard.rdma for shard in shards),
             shards=shards,
             parents=tuple(ParentShare(node, count) for node, count in sorted(self._all_parents().items())),
             notes=(*self._notes, *self._live_notes()),

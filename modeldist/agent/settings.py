@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from modeldist.agent.config import default_socket, default_store
 from modeldist.origins.listed import LISTED, LISTED_PATHS
+from modeldist.transfer.verbs.rails import MEMORY, SLOT
 
 
 class AgentSettings(BaseSettings):
@@ -32,6 +34,9 @@ class AgentSettings(BaseSettings):
     origin_streams: int = Field(default=4, ge=1, le=64)
     upload_rate: float | None = Field(default=None, gt=0, description="bytes/s")
     download_rate: float | None = Field(default=None, gt=0, description="bytes/s")
+    rdma: Literal["auto", "off"] = "auto"
+    rdma_devices: LISTED = ()  # all that can be used, when it is empty
+    rdma_memory: int = Field(default=MEMORY, ge=2 * SLOT, description="bytes pinned for each device")
     default_registry: str = "docker.io"
     plain_http: LISTED = ()  # registries spoken to without TLS
     hf_endpoint: str = ""

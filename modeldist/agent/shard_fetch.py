@@ -52,6 +52,7 @@ class ShardFetch:
     origin_bytes: int = 0  # of leases that have ended
     reads: set[LeaseRead] = field(default_factory=set)
     peer_bytes: Counter[str] = field(default_factory=Counter)
+    rdma_bytes: int = 0  # of them
     origin_failures: int = 0
     rejections: int = 0
     from_peers: bool = False  # a peer was asked for a piece of it
@@ -93,6 +94,12 @@ class ShardFetch:
         if not self.notes or self.notes[-1] != sentence:
             self.notes.append(sentence)
 
+    def note_detour(self, node: str, reason: str) -> None:
+        """A piece came over TCP where RDMA was meant to bring it; told once for each reason."""
+        sentence = f"Pieces of {self.path} from node {node} came over TCP instead of RDMA: {reason}"
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+
     def arrived(self, piece: int) -> None:
         """A piece came from a parent and is right. A control plane that was started again since its digest was known
         has to be told it: what nobody can verify would be read from the origin again."""
@@ -112,6 +119,7 @@ class ShardFetch:
         self.published.clear()
         self.verified.clear()
         self.peer_bytes.clear()
+        self.rdma_bytes = 0
         self.local_bytes = self.origin_bytes = 0
         self.have_changed = True
 
@@ -124,5 +132,13 @@ class ShardFetch:
         origin, peers = self.from_origin, self.peer_bytes.total()
         done = min(self.shard.size, self.local_bytes + origin + peers)
         return ShardProgress(
-            self.path, self.shard.digest, self.shard.size, done, origin, peers, self.local_bytes, complete=False
+            self.path,
+            self.shard.digest,
+            self.shard.size,
+            done,
+            origin,
+            peers,
+            self.local_bytes,
+            complete=False,
+            rdma=self.rdma_bytes,
         )

@@ -124,7 +124,8 @@ def _sources(now: PullSnapshot) -> list[str]:
     for name, count in (("origin", now.origin), ("peers", now.peers), ("here", now.local)):
         if count:
             rate = f" ({units.rate(count / now.seconds)})" if name != "here" and now.seconds else ""
-            lines.append(f"  {name:<9} {units.size(count)}{rate}")
+            by = f", {units.size(now.rdma)} by RDMA" if name == "peers" and now.rdma else ""
+            lines.append(f"  {name:<9} {units.size(count)}{rate}{by}")
     return lines
 
 

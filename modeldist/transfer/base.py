@@ -100,11 +100,14 @@ class Into:
 @dataclass(frozen=True)
 class Received:
     """The whole range is in the file (unverified). `seconds`: from request sent to last byte. `hashed`: the hash of
-    `Into` has seen exactly these bytes."""
+    `Into` has seen exactly these bytes. `transport` moved its last byte: "tcp" or "rdma". `detour`: why it did not
+    come by RDMA, where both sides have it."""
 
     bytes: int
     seconds: float
     hashed: bool = False
+    transport: str = "tcp"
+    detour: str = ""
 
 
 @dataclass(frozen=True)
@@ -146,10 +149,6 @@ OnClosed = Callable[[str], None]
 class PeerConnection(Protocol):
     """A child's connection to one parent, shared by all shards."""
 
-    @property
-    def transport(self) -> str:
-        """ "tcp" or "rdma", for counters."""
-
     def subscribe(self, shard: Digest, capability: bytes) -> None:
         """Ask to be told what the parent holds of `shard`, now and as it grows. Again, with a new capability, before
         the old one expires; everything held is told again then. A parent that refuses the capability tells of
@@ -159,8 +158,8 @@ class PeerConnection(Protocol):
 
     def fetch(self, shard: Digest, start: int, length: int, into: Into, on_outcome: OnOutcome) -> None:
         """Request a range of a subscribed shard; returns at once. Requests are pipelined and their bodies come in
-        order; Busy may overtake them. Exactly one outcome per fetch, and the file must stay open until it: nothing
-        touches it afterwards, nor anything outside [offset, offset + length) before."""
+        order, but what comes by RDMA; Busy may overtake them. Exactly one outcome per fetch, and the file must stay
+        open until it: nothing touches it afterwards, nor anything outside [offset, offset + length) before."""
 
     def close(self) -> None:
         """Returns at once. Outstanding fetches end as Lost, soon, from wherever callbacks come."""

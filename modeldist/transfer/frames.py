@@ -11,6 +11,12 @@ that peers of different versions can still tell each other why they part.
 
     child  → parent    Hello, Subscribe, Unsubscribe, Request, Ping, Goodbye
     parent → child     HelloOk | HelloRefused, Have, SubscribeRefused, Body, Busy, Refused, Pong, Goodbye
+
+Where both have RDMA, the same connection sets up lanes (`modeldist.transfer.verbs`) and says what may be read over
+them:
+
+    child  → parent    LanesWanted, Landed, LaneClosed
+    parent → child     LanesOpened, Exposed, LaneClosed
 """
 
 from __future__ import annotations
@@ -32,6 +38,8 @@ MAX_BLOCK = 4 * MIB
 MAX_PIECES = 1 << 21
 MAX_REQUEST = 1 << 30
 MAX_CAPABILITY = 4096
+MAX_LANES = 8
+LANES_VERSION = 1
 
 SHARD_PATTERN = r"^[a-z0-9-]{1,16}:[0-9a-f]{40,64}\Z"
 
@@ -54,10 +62,12 @@ class Hello(msgspec.Struct, frozen=True, array_like=True):
 
 
 class HelloOk(msgspec.Struct, frozen=True, array_like=True):
-    """The parent agrees; from here on the frames of `version` are spoken."""
+    """The parent agrees; from here on the frames of `version` are spoken. `lanes`: the version of lanes it opens, 0
+    when it has none."""
 
     version: Annotated[int, Meta(ge=0, le=65535)]
     node: NodeId
+    lanes: Annotated[int, Meta(ge=0, le=65535)] = 0
 
 
 class HelloRefused(msgspec.Struct, frozen=True, array_like=True):
@@ -105,12 +115,14 @@ class Have(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Request(msgspec.Struct, frozen=True, array_like=True):
-    """Send me `length` bytes from `start`. The child numbers its requests; a number is used once per connection."""
+    """Send me `length` bytes from `start`, or expose them on a lane (-1: send them). The child numbers its requests; a
+    number is used once per connection."""
 
     request: Number
     subscription: Subscription
     start: Number
     length: Annotated[int, Meta(ge=1, le=MAX_REQUEST)]
+    lane: Annotated[int, Meta(ge=-1, lt=MAX_LANES)] = -1
 
 
 class Busy(msgspec.Struct, frozen=True, array_like=True):
@@ -141,6 +153,54 @@ class Goodbye(msgspec.Struct, frozen=True, array_like=True):
     reason: Reason
 
 
+class LaneEnd(msgspec.Struct, frozen=True, array_like=True):
+    """One end of a lane: `rdma.interface.Endpoint` on the wire, which checks it further."""
+
+    number: Annotated[int, Meta(ge=0)]
+    gid: Annotated[bytes, Meta(min_length=16, max_length=16)]
+    lid: Annotated[int, Meta(ge=0)]
+    packet: Annotated[int, Meta(ge=0)]
+    mtu: Annotated[int, Meta(ge=0)]
+    reads: Annotated[int, Meta(ge=0)]
+
+
+class LanesWanted(msgspec.Struct, frozen=True, array_like=True):
+    """Connect these. A child asks only after a subscription whose capability holds, and again after a lane failed."""
+
+    ends: Annotated[list[LaneEnd], Meta(min_length=1, max_length=MAX_LANES)]
+
+
+class LanesOpened(msgspec.Struct, frozen=True, array_like=True):
+    """The other end of each, None where there is none; `reason` then says why."""
+
+    ends: Annotated[list[LaneEnd | None], Meta(max_length=MAX_LANES)]
+    reason: Reason = ""
+
+
+class Exposed(msgspec.Struct, frozen=True, array_like=True):
+    """The bytes of `request` from its byte `done` on may be read at `address`, with `key`, over the lane asked for,
+    until they have landed or the parent's patience ends. Parts come in order."""
+
+    request: Number
+    done: Annotated[int, Meta(ge=0, lt=MAX_REQUEST)]
+    address: Annotated[int, Meta(ge=0)]
+    length: Annotated[int, Meta(ge=1, le=MAX_REQUEST)]
+    key: Annotated[int, Meta(ge=0)]
+
+
+class Landed(msgspec.Struct, frozen=True, array_like=True):
+    """The oldest part of `request` that is exposed was read; nothing of it is needed any more."""
+
+    request: Number
+
+
+class LaneClosed(msgspec.Struct, frozen=True, array_like=True):
+    """A lane is of no more use, and with it all that is exposed on it."""
+
+    lane: Annotated[int, Meta(ge=0, lt=MAX_LANES)]
+    reason: Reason
+
+
 class Body(msgspec.Struct, frozen=True):
     """The header of a block: `length` raw bytes of `request` follow; no more come after it when `last`."""
 
@@ -163,6 +223,11 @@ Control = (
     | Ping
     | Pong
     | Goodbye
+    | LanesWanted
+    | LanesOpened
+    | Exposed
+    | Landed
+    | LaneClosed
 )
 
 BODY_TYPE = 16
@@ -182,6 +247,11 @@ CONTROL_TYPES: dict[int, tuple[type[Control], int]] = {
     11: (Ping, 1024),
     12: (Pong, 1024),
     13: (Goodbye, 4096),
+    17: (LanesWanted, 4096),
+    18: (LanesOpened, 8192),
+    19: (Exposed, 1024),
+    20: (Landed, 1024),
+    21: (LaneClosed, 4096),
 }
 _TYPE_OF = {frame: code for code, (frame, _) in CONTROL_TYPES.items()}
 _encoder = msgspec.msgpack.Encoder()

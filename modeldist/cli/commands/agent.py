@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 @click.option("--origin-streams", type=int, metavar="N", help="Concurrent origin reads of this node. [default: 4]")
 @click.option("--upload-rate", metavar="SIZE", help="Bytes per second served to others: 1GB. [unlimited]")
 @click.option("--download-rate", metavar="SIZE", help="Bytes per second fetched from anywhere. [unlimited]")
+@click.option("--rdma", type=click.Choice(["auto", "off"]), help="Pieces by RDMA where both nodes have it. [auto]")
+@click.option("--rdma-device", multiple=True, metavar="NAME", help="Use this RDMA device (repeatable). [all]")
+@click.option("--rdma-memory", metavar="SIZE", help="Memory pinned for each RDMA device. [128 MiB]")
 @options.registry
 @options.plain_http
 @options.hf_endpoint
@@ -48,6 +51,8 @@ def agent(
     label: tuple[str, ...],
     upload_rate: str | None,
     download_rate: str | None,
+    rdma_device: tuple[str, ...],
+    rdma_memory: str | None,
     registry: str | None,
     plain_http: tuple[str, ...],
     file_root: tuple[Path, ...],
@@ -72,6 +77,8 @@ def agent(
         labels=key_values(label, "--label") if label else None,
         upload_rate=None if upload_rate is None else float(units.parse_size(upload_rate)),
         download_rate=None if download_rate is None else float(units.parse_size(download_rate)),
+        rdma_devices=rdma_device or None,
+        rdma_memory=None if rdma_memory is None else units.parse_size(rdma_memory),
         default_registry=registry,
         plain_http=plain_http or None,
         file_roots=file_root or None,

@@ -65,13 +65,18 @@ def agent_lines(about: dict[str, Any]) -> list[str]:
     else:
         session = f"not connected: {about['control_error']}" if about["control_error"] else "not connected"
     serves = f"{about['address'] or 'nobody'} ({units.size(about['bytes_sent'])} sent)"
-    return [
+    lines = [
         f"Agent {about['name']} ({about['node']}), version {about['version']}",
         f"  control plane  {session}",
         f"  serves pieces  {serves}",
         f"  store          {about['store']} ({units.counted(about['artifacts'], 'model')})",
         f"  running pulls  {about['pulls_running']}",
     ]
+    if about.get("rdma"):
+        lines.append(f"  RDMA           {about['rdma']} {units.size(about['rdma_bytes'])} received")
+        for reason, pieces in sorted(about["rdma_detours"].items()):
+            lines.append(f"  TCP instead    {units.counted(pieces, 'piece')}: {reason}")
+    return lines
 
 
 def pull_row(pull: PullSnapshot) -> tuple[str, ...]:

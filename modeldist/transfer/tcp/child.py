@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import socket
 import threading
@@ -26,15 +27,20 @@ from modeldist.transfer.tcp.send_pace import SendPace
 from modeldist.transfer.tcp.server_timeouts import ServerTimeouts
 from modeldist.transfer.tcp.subscriptions import Subscriptions
 from modeldist.transfer.tcp.wake_up import WakeUp
+from modeldist.transfer.verbs.parent_lanes import ParentLanes
+from modeldist.transfer.verbs.rails import NodeRails
+from rdma.pool import Slot
 
 _READ = 64 * 1024
+_SLOT_WAIT = 1.0  # seconds for memory to expose a piece from; then it is sent
+_SLOT_LOOK = 0.02  # seconds
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Serving:
-    """What all connections of a server share. `clock` in seconds."""
+    """What all connections of a server share. `rails` is None without RDMA; `clock` in seconds."""
 
     node: str
     check: CheckCapability
@@ -42,6 +48,7 @@ class Serving:
     rate: RateLimit
     timeouts: ServerTimeouts
     herald: Herald
+    rails: NodeRails | None
     clock: Callable[[], float]
 
 
@@ -74,6 +81,7 @@ class ChildConnection(threading.Thread):
         self._news_wait = False  # for the voice
         self._unsaid = b""  # what the kernel did not take from the herald
         self._pace = SendPace(sock)
+        self._lanes = ParentLanes(serving.rails, serving.clock)
         self._requests: deque[frames.Request] = deque()
         self._in_service = 0
         self._unsent = 0  # of the request being sent
@@ -166,6 +174,8 @@ class ChildConnection(threading.Thread):
             wait = self._heard_at + timeouts.silent - now
             if wait <= 0:
                 raise _Ended("The child went silent.")
+            if (deadline := self._lanes.next_deadline) is not None:
+                wait = max(0.0, min(wait, deadline - now))
             if not self._subscriptions:
                 wait = min(wait, self._used_at + timeouts.idle - now)
                 if wait <= 0:
@@ -185,6 +195,9 @@ class ChildConnection(threading.Thread):
                 raise _Ended
             self._heard_at = self._serving.clock()
             self._take_all(self._reader.receive(data))
+        for closed in self._lanes.overdue():
+            with self._voice:
+                self._tell(closed)
         while self._news_wait:
             with self._voice:
                 self._news_wait = False
@@ -212,6 +225,12 @@ class ChildConnection(threading.Thread):
                 self._tell(self._subscriptions.add(event))
             case frames.Unsubscribe(subscription=number):
                 self._subscriptions.remove(number)
+            case frames.LanesWanted():
+                self._tell(self._lanes.open(event))
+            case frames.Landed():
+                self._lanes.landed(event)
+            case frames.LaneClosed():
+                self._lanes.drop(event)
             case frames.Goodbye():
                 raise _Ended
             case _:
@@ -227,12 +246,46 @@ class ChildConnection(threading.Thread):
             if isinstance(opened, str):
                 with self._voice:
                     self._tell(frames.Refused(request.request, frames.brief(opened)))
-            else:
+            elif not self._expose_range(request, opened.fd):
                 self._send_range(request, opened.fd)
         finally:
             self._serving.account.finished(self._unsent)
             self._in_service -= 1
             self._used_at = self._serving.clock()
+
+    def _expose_range(self, request: frames.Request, fd: int) -> bool:
+        """Part by part on the lane that was asked for; False when it has to be sent. A lane that ends on the way takes
+        the request with it: the child asks for the rest anew."""
+        if not self._lanes.is_open(request.lane):
+            return False
+        patience = self._serving.clock() + _SLOT_WAIT
+        while self._unsent:
+            done = request.length - self._unsent
+            slot = self._await_slot(request.lane, patience if not done else math.inf)
+            if slot is None:
+                return bool(done) or not self._lanes.is_open(request.lane)
+            length = min(self._unsent, slot.length)
+            frame = self._lanes.expose(request.lane, request, done, slot, fd, length)
+            with self._voice:
+                self._tell(frame)
+            if isinstance(frame, frames.LaneClosed):
+                return True
+            self._serving.account.sent(length)
+            self._unsent -= length
+            self._await_turn(self._serving.rate.reserve(length))
+            self._attend()
+        return True
+
+    def _await_slot(self, lane: int, until: float) -> Slot | None:
+        """Memory to expose a part from; None when there is none in time, or the lane has ended."""
+        while self._lanes.is_open(lane):
+            if (slot := self._lanes.slot(lane)) is not None:
+                return slot
+            if self._serving.clock() >= until:
+                return None
+            self._wake_up.wait(_SLOT_LOOK)
+            self._attend()
+        return None
 
     def _send_range(self, request: frames.Request, fd: int) -> None:
         while self._unsent:
@@ -286,6 +339,7 @@ class ChildConnection(threading.Thread):
         for request in self._requests:
             self._serving.account.finished(request.length)
         self._requests.clear()
+        self._lanes.close()
         with self._voice:
             self._subscriptions.close()
         self._wake_up.close()

@@ -15,6 +15,7 @@ import threading
 import time
 from collections import deque
 
+from modeldist.transfer import frames
 from modeldist.transfer.base import ServerLimits
 from modeldist.transfer.frame_reader import Event
 from modeldist.transfer.tcp.child import ChildConnection, Serving
@@ -110,7 +111,8 @@ class Desk(threading.Thread):
             return
         if len(self._guests) >= self._limits.connections + _MORE_GUESTS:
             self._show_out(next(iter(self._guests)), "Others wait here too, and no subscription was accepted yet.")
-        introduction = Introduction(self._serving.node, self._serving.check)
+        lanes = frames.LANES_VERSION if self._serving.rails is not None else 0
+        introduction = Introduction(self._serving.node, self._serving.check, lanes=lanes)
         guest = Guest(sock, introduction, self._serving.clock() + self._serving.timeouts.hello)
         self._guests[guest] = None
         self._selector.register(sock, selectors.EVENT_READ, guest)

@@ -28,14 +28,16 @@ class Answer:
 
 
 class Introduction:
-    """`node` is this node's id, `check` decides on capabilities."""
+    """`node` is this node's id, `check` decides on capabilities; `lanes` is the version of RDMA lanes spoken here, 0
+    for none."""
 
-    def __init__(self, node: str, check: CheckCapability) -> None:
+    def __init__(self, node: str, check: CheckCapability, *, lanes: int = 0) -> None:
         self.reader = FrameReader()
         self.child = ""
         """The id of the other side, once it has said hello."""
         self._node = node
         self._check = check
+        self._lanes = lanes
         self._refusals = 0
 
     def hear(self, data: bytes) -> Answer:
@@ -93,7 +95,7 @@ class Introduction:
                 )
             )
         self.child = hello.node
-        return frames.MAGIC + frames.encode(frames.HelloOk(frames.VERSION, self._node))
+        return frames.MAGIC + frames.encode(frames.HelloOk(frames.VERSION, self._node, self._lanes))
 
     def _refuse(self, subscription: int) -> bytes:
         self._refusals += 1

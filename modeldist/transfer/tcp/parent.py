@@ -18,17 +18,27 @@ from modeldist.scheduler.pieces import PieceSet
 from modeldist.transfer import base, frames
 from modeldist.transfer.frame_reader import Event, FrameReader
 from modeldist.transfer.tcp.incoming import Incoming, Range
+from modeldist.transfer.verbs.child_lanes import ChildLanes
+from modeldist.transfer.verbs.detours import Detours
+from modeldist.transfer.verbs.lane_fetch import LaneFetch
+from modeldist.transfer.verbs.rails import NodeRails
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class _Fetch:
-    """A request on its way."""
+    """A request on its way. `range` is what is left of it to come over the connection; with `over_lane` it comes over a
+    lane. `detour`: why it does not."""
 
+    shard: Digest
+    start: int
     range: Range
     on_outcome: base.OnOutcome
     sent_at: float
+    length: int
+    over_lane: LaneFetch | None = None
+    detour: str = ""
 
 
 @dataclass
@@ -45,8 +55,6 @@ class TcpPeerConnection:
     """Made by `TcpTransport.connect`. Every callback comes from the reader thread, except the outcome of a fetch that
     cannot even be sent, which comes from within `fetch`."""
 
-    transport = "tcp"
-
     def __init__(
         self,
         sock: socket.socket,
@@ -57,6 +65,7 @@ class TcpPeerConnection:
         on_closed: base.OnClosed,
         stall: float,
         hash_below: float,
+        rails: NodeRails | None,
         clock: Callable[[], float],
     ) -> None:
         self._sock = sock
@@ -70,6 +79,12 @@ class TcpPeerConnection:
             sock, tick=stall / 8, hash_below=hash_below, clock=clock, on_silence=self._nothing_came
         )
         self._pinged_at = 0.0
+        self._lanes = (
+            ChildLanes(rails, parent, post=self._tell_parent, on_closed=self._lane_closed, clock=clock)
+            if rails
+            else None
+        )
+        self._detours = rails.detours if rails else Detours()
         # shared between the reader thread and callers
         self._lock = threading.Lock()
         self._outbox = bytearray()
@@ -79,10 +94,17 @@ class TcpPeerConnection:
         self._last_number = 0
         self._ended: str | None = None
         self._closed_here = False
+        self._given_up: set[int] = set()  # requests over lanes that failed: what still comes of them is not wanted
+        self._lane_ended = threading.Condition(self._lock)
         self._thread = threading.Thread(target=self._run, name=f"fetch {parent}", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
+
+    @property
+    def lanes(self) -> int:
+        """RDMA lanes to this parent that can be used now."""
+        return self._lanes.open if self._lanes is not None else 0
 
     # --- the caller's side ---
 
@@ -111,25 +133,44 @@ class TcpPeerConnection:
         """Request a range; returns at once. Raises ValueError for a length the protocol cannot carry."""
         if not 0 < length <= frames.MAX_REQUEST:
             raise ValueError(f"a range of {length} bytes cannot be requested")
-        outcome = self._request(
-            shard, start, _Fetch(Range(into.fd, into.offset, length, into.hash), on_outcome, self._clock())
-        )
-        if outcome is not None:
-            on_outcome(outcome)
+        where = Range(into.fd, into.offset, length, into.hash)
+        self._ask(_Fetch(shard, start, where, on_outcome, self._clock(), length))
 
-    def _request(self, shard: Digest, start: int, fetch: _Fetch) -> base.Outcome | None:
+    def _ask(self, fetch: _Fetch) -> None:
+        """Over a lane, if there is one and it did not fail there."""
+        lane = -1
+        if self._lanes is not None and not fetch.detour:
+            choice = self._lanes.choose(fetch.length, lambda: self._ask(fetch))
+            if choice is None:
+                return
+            lane, fetch.detour = choice
+        if fetch.detour:
+            self._detours.add(fetch.detour)
+        outcome = self._request(fetch, lane)
+        if outcome is not None:
+            if lane >= 0 and self._lanes is not None:
+                self._lanes.declined(lane, fetch.length)
+            fetch.on_outcome(outcome)
+
+    def _request(self, fetch: _Fetch, lane: int) -> base.Outcome | None:
         """Ask for it; an outcome when that is pointless."""
         with self._lock:
             if self._ended is not None or self._closed_here:
                 return base.Lost(self._ended or "The connection was closed.")
-            subscription = self._subscriptions.get(shard)
+            subscription = self._subscriptions.get(fetch.shard)
             if subscription is None:
                 return base.Refused("Not subscribed to this shard.")
             if subscription.refusal:
                 return base.Refused(subscription.refusal)
             number = self._next_number()
+            where = fetch.range
+            if lane >= 0:
+                fetch.over_lane = LaneFetch(
+                    where.fd, where.offset, where.length, where.hash, self._lane_fetch_ended, lane, number
+                )
             self._fetches[number] = fetch
-            self._post(frames.Request(number, subscription.number, start, fetch.range.length))
+            start = fetch.start + fetch.length - where.length
+            self._post(frames.Request(number, subscription.number, start, where.length, lane))
         return None
 
     def close(self) -> None:
@@ -212,6 +253,12 @@ class TcpPeerConnection:
                 self._settle(request, base.Refused(reason))
             case frames.Pong():
                 pass
+            case frames.LanesOpened() if self._lanes is not None:
+                self._lanes.opened(event)
+            case frames.Exposed() if self._lanes is not None:
+                self._exposed(event, self._lanes)
+            case frames.LaneClosed() if self._lanes is not None:
+                self._lanes.closed(event)
             case frames.Goodbye(reason=reason):
                 raise _ConnectionEnded(f"The parent at {self._parent} ended the connection: {reason}")
             case _:
@@ -220,7 +267,13 @@ class TcpPeerConnection:
     def _take_body(self, body: frames.Body) -> None:
         fetch = self._fetches.get(body.request)
         if fetch is None:
-            raise frames.ProtocolError(f"The parent sent a range nobody asked for (request {body.request}).")
+            if body.request not in self._given_up:
+                raise frames.ProtocolError(f"The parent sent a range nobody asked for (request {body.request}).")
+            self._incoming.take_block(Range(-1, 0, body.length, None, failed=OSError()), body.length)
+            self._reader.body_moved(body.length)
+            return
+        if fetch.over_lane is not None:
+            self._sent_instead(fetch, fetch.over_lane)
         mine = fetch.range
         if mine.done + body.length > mine.length or body.last != (mine.done + body.length == mine.length):
             raise frames.ProtocolError(f"The parent sent more or less than the {mine.length} bytes asked for.")
@@ -230,16 +283,84 @@ class TcpPeerConnection:
             self._settle(body.request, base.NotWritten(mine.failed))
         elif body.last:
             seconds = self._incoming.heard_at - fetch.sent_at
-            self._settle(body.request, base.Received(mine.length, seconds, hashed=mine.hash is not None))
+            hashed = mine.hash is not None
+            self._settle(body.request, base.Received(fetch.length, seconds, hashed, "tcp", fetch.detour))
 
     def _settle(self, request: int, outcome: base.Outcome) -> None:
         with self._lock:
             fetch = self._fetches.pop(request, None)
+            if fetch is None and request in self._given_up:
+                return
         if fetch is None:
             raise frames.ProtocolError(f"The parent answered a request that was never made ({request}).")
+        if fetch.over_lane is not None and self._lanes is not None:
+            if fetch.over_lane.promised:
+                raise frames.ProtocolError("The parent exposed a range and then declined to.")
+            self._lanes.declined(fetch.over_lane.lane, fetch.length)
         _call(lambda: fetch.on_outcome(outcome))
 
+    # --- lanes ---
+
+    def _exposed(self, frame: frames.Exposed, lanes: ChildLanes) -> None:
+        with self._lock:
+            fetch = self._fetches.get(frame.request)
+            given_up = frame.request in self._given_up
+        if fetch is not None and fetch.over_lane is not None:
+            lanes.read(frame, fetch.over_lane)
+        elif not given_up:
+            raise frames.ProtocolError("The parent exposed a range nobody asked for.")
+
+    def _sent_instead(self, fetch: _Fetch, over_lane: LaneFetch) -> None:
+        """The parent sends what it was to expose."""
+        if over_lane.promised:
+            raise frames.ProtocolError("The parent exposed a range and then sent it.")
+        if self._lanes is not None:
+            self._lanes.declined(over_lane.lane, fetch.length)
+        fetch.over_lane = None
+        fetch.detour = "The parent had no registered memory free."
+        self._detours.add(fetch.detour)
+
+    def _tell_parent(self, frame: frames.Control) -> None:
+        with self._lock:
+            self._post(frame)
+
+    def _lane_closed(self, lane: int, reason: str) -> None:
+        with self._lock:
+            there = [fetch.over_lane for fetch in self._fetches.values() if fetch.over_lane]
+        for over_lane in there:
+            if over_lane.lane == lane and self._lanes is not None:
+                self._lanes.give_up(over_lane, reason)
+
+    def _lane_fetch_ended(self, over_lane: LaneFetch, failure: str) -> None:
+        """From whichever thread touched its file last."""
+        with self._lock:
+            fetch = self._fetches.pop(over_lane.request)
+            if failure:
+                self._given_up.add(over_lane.request)
+        try:
+            if over_lane.failed is not None:
+                fetch.on_outcome(base.NotWritten(over_lane.failed))
+            elif failure:
+                self._ask_for_the_rest(fetch, over_lane, failure)
+            else:
+                seconds = self._clock() - fetch.sent_at
+                fetch.on_outcome(base.Received(fetch.length, seconds, over_lane.hash is not None, "rdma"))
+        except Exception:
+            log.exception("a transfer callback failed")
+        finally:
+            with self._lock:
+                self._lane_ended.notify_all()
+
+    def _ask_for_the_rest(self, fetch: _Fetch, over_lane: LaneFetch, reason: str) -> None:
+        """Over the connection. The hash has seen what landed, and goes on with what comes."""
+        done = over_lane.done
+        fetch.range = Range(over_lane.fd, over_lane.offset + done, over_lane.length - done, over_lane.hash)
+        fetch.over_lane, fetch.detour = None, reason
+        self._ask(fetch)
+
     def _tell(self, number: int, pieces: PieceSet) -> None:
+        if self._lanes is not None:
+            self._lanes.prepare()
         with self._lock:
             shard = self._shard_of.get(number)
         if shard is not None:  # else it was unsubscribed meanwhile
@@ -259,13 +380,26 @@ class TcpPeerConnection:
             if self._closed_here:
                 reason = "The connection was closed."
             self._ended = reason
-            fetches, self._fetches = list(self._fetches.values()), {}
+            fetches = [fetch for fetch in self._fetches.values() if fetch.over_lane is None]
+            self._fetches = {number: fetch for number, fetch in self._fetches.items() if fetch.over_lane is not None}
             self._sock.close()
         self._incoming.close()
+        if self._lanes is not None:
+            self._end_lanes(self._lanes, reason)
         for fetch in fetches:
             _call(lambda fetch=fetch: fetch.on_outcome(base.Lost(reason)))  # type: ignore[misc]
         if not self._closed_here:
             _call(lambda: self._on_closed(reason))
+
+    def _end_lanes(self, lanes: ChildLanes, reason: str) -> None:
+        """Return when nothing comes over them any more and every fetch has its outcome."""
+        lanes.close()
+        with self._lock:
+            there = [fetch.over_lane for fetch in self._fetches.values() if fetch.over_lane]
+        for over_lane in there:
+            lanes.give_up(over_lane, reason)
+        with self._lock:
+            self._lane_ended.wait_for(lambda: not self._fetches)
 
 
 def _call(callback: Callable[[], None]) -> None:

@@ -15,13 +15,15 @@ from modeldist.transfer.tcp.child import Serving
 from modeldist.transfer.tcp.desk import Desk
 from modeldist.transfer.tcp.herald import Herald
 from modeldist.transfer.tcp.server_timeouts import ServerTimeouts
+from modeldist.transfer.verbs.rails import NodeRails
 
 
 class TcpPieceServer:
     """Serves the pieces of `directory` from the moment it is made until `close`.
 
     `host` an IP address or name to listen on, `port` 0 for any free one; `node` this node's id; `check` decides which
-    child may read which shard; `clock` in seconds, monotonic. Raises OSError when it cannot listen.
+    child may read which shard; `rails`: children that have RDMA may read by it; `clock` in seconds, monotonic. Raises
+    OSError when it cannot listen.
     """
 
     def __init__(
@@ -34,13 +36,14 @@ class TcpPieceServer:
         limits: ServerLimits = ServerLimits(),  # noqa: B008 - frozen
         node: str,
         timeouts: ServerTimeouts = ServerTimeouts(),  # noqa: B008 - frozen
+        rails: NodeRails | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._account = ServedAccount(limits.requests_in_service, clock)
         rate = RateLimit(limits.upload_rate, clock)
         listener = _listen(host, port)
         self._herald = Herald(directory)
-        serving = Serving(node, check, self._account, rate, timeouts, self._herald, clock)
+        serving = Serving(node, check, self._account, rate, timeouts, self._herald, rails, clock)
         self._address = join_address(*listener.getsockname()[:2])
         self._desk = Desk(listener, serving, limits)
         self._desk.start()

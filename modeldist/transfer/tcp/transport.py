@@ -13,12 +13,14 @@ from modeldist.transfer.frame_reader import Event, FrameReader
 from modeldist.transfer.tcp.addresses import split_address
 from modeldist.transfer.tcp.parent import TcpPeerConnection
 from modeldist.transfer.tcp.socket_tuning import tune, tune_receiver
+from modeldist.transfer.verbs.rails import NodeRails
 
 
 class TcpTransport:
     """`connect_timeout`: seconds to a finished hello. `stall`: seconds without a byte from the parent after which the
     connection is lost (a live parent answers pings). `hash_below`: bytes/s from one parent up to which the thread that
-    receives a range also hashes it; from a faster one it only moves bytes. `clock` in seconds, monotonic."""
+    receives a range also hashes it; from a faster one it only moves bytes. `rails`: RDMA is asked for where a parent
+    has it. `clock` in seconds, monotonic."""
 
     def __init__(
         self,
@@ -26,11 +28,13 @@ class TcpTransport:
         connect_timeout: float = 5.0,
         stall: float = 15.0,
         hash_below: float = 200e6,
+        rails: NodeRails | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._connect_timeout = connect_timeout
         self._stall = stall
         self._hash_below = hash_below
+        self._rails = rails
         self._clock = clock
 
     async def connect(self, address: str, *, child: str, on_have: OnHave, on_closed: OnClosed) -> TcpPeerConnection:
@@ -40,7 +44,7 @@ class TcpTransport:
         try:
             async with asyncio.timeout(self._connect_timeout):
                 sock = await _open(host, port)
-                reader = await _say_hello(sock, address, child)
+                reader, lanes = await _say_hello(sock, address, child)
         except TimeoutError:
             _close(sock)
             raise OSError(f"The parent at {address} did not answer within {self._connect_timeout:g} s.") from None
@@ -63,6 +67,7 @@ class TcpTransport:
             on_closed=on_closed,
             stall=self._stall,
             hash_below=self._hash_below,
+            rails=self._rails if lanes == frames.LANES_VERSION else None,
             clock=self._clock,
         )
         connection.start()
@@ -93,8 +98,8 @@ async def _open(host: str, port: int) -> socket.socket:
     raise failure or OSError(f"{host} has no address.")
 
 
-async def _say_hello(sock: socket.socket, address: str, child: str) -> FrameReader:
-    """The reader, right after the parent's HelloOk."""
+async def _say_hello(sock: socket.socket, address: str, child: str) -> tuple[FrameReader, int]:
+    """The reader, right after the parent's HelloOk, and the version of lanes that the parent opens."""
     loop = asyncio.get_running_loop()
     await loop.sock_sendall(sock, frames.MAGIC + frames.encode(frames.Hello(frames.VERSION, child)))
     reader = FrameReader()
@@ -108,8 +113,8 @@ async def _say_hello(sock: socket.socket, address: str, child: str) -> FrameRead
         except frames.ProtocolError:
             raise OSError(f"What listens at {address} is no piece server.") from None
     match events[0]:
-        case frames.HelloOk(version=frames.VERSION):
-            return reader
+        case frames.HelloOk(version=frames.VERSION, lanes=lanes):
+            return reader, lanes
         case frames.HelloRefused(reason=reason):
             raise OSError(f"The parent at {address} refused the connection: {reason}")
         case _:

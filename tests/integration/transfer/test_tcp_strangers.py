@@ -13,47 +13,14 @@ import pytest
 from modeldist.scheduler.pieces import PieceSet
 from modeldist.transfer import frames
 from modeldist.transfer.base import Received, ServerLimits
-from modeldist.transfer.frame_reader import BodyData, Event, FrameReader
+from modeldist.transfer.frame_reader import BodyData, Event
 from modeldist.transfer.tcp import ServerTimeouts, TcpPieceServer, TcpTransport
+from tests.unit.transfer.raw_child import RawChild
 from tests.unit.transfer.shelf import GOOD, Child, Shelf, good_capability
 
 PATIENT = ServerTimeouts()
 UNLIMITED = ServerLimits()
 HASTY = ServerTimeouts(hello=0.1, idle=0.2, silent=0.2, stall=0.3)
-
-
-class RawChild:
-    """A child written by hand, for saying what a proper one never says."""
-
-    def __init__(self, server: TcpPieceServer) -> None:
-        host, _, port = server.address.rpartition(":")
-        self.sock = socket.create_connection((host, int(port)), timeout=20)
-        self.reader = FrameReader()
-        self.events: list[Event] = []
-
-    def say(self, *items: frames.Control | bytes) -> RawChild:
-        self.sock.sendall(b"".join(item if isinstance(item, bytes) else frames.encode(item) for item in items))
-        return self
-
-    def hello(self, version: int = frames.VERSION) -> RawChild:
-        return self.say(frames.MAGIC, frames.Hello(version, "raw"))
-
-    def next(self) -> Event:
-        while not self.events:
-            data = self.sock.recv(self.reader.wants)
-            assert data, "the server closed"
-            self.events += self.reader.receive(data)
-        return self.events.pop(0)
-
-    def rest(self) -> bytes:
-        """Everything until the server closes."""
-        found = b""
-        try:
-            while data := self.sock.recv(65536):
-                found += data
-        except ConnectionResetError:
-            pass
-        return found
 
 
 @pytest.fixture

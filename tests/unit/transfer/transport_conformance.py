@@ -76,6 +76,8 @@ class World:
 
 
 class TransportConformance:
+    in_order = True  # bodies come in the order they were asked for
+
     @pytest.fixture
     async def world(self, tmp_path: Path) -> AsyncIterator[World]:
         raise NotImplementedError
@@ -208,7 +210,7 @@ class TransportConformance:
         asked = [child.ask(shard, piece * 8192, 8192) for piece in reversed(range(100))]
         await child.all_settled()
         assert len(child.received) == 100
-        assert child.order == asked
+        assert child.order == asked if self.in_order else sorted(child.order) == sorted(asked)
         assert child.target.read_bytes() == content
 
     async def test_two_shards_share_a_connection(self, world: World) -> None:

@@ -1,0 +1,40 @@
+"""What came over lanes, and why the rest did not."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+
+_MOST = 100  # reasons told apart
+
+
+class Detours:
+    """Of a node. Any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._reasons: Counter[str] = Counter()
+        self._bytes = 0
+
+    def landed(self, count: int) -> None:
+        """`count` bytes came over a lane."""
+        with self._lock:
+            self._bytes += count
+
+    def add(self, reason: str) -> None:
+        """A piece that was asked for over a lane came over TCP instead."""
+        with self._lock:
+            if reason not in self._reasons and len(self._reasons) >= _MOST:
+                reason = "other reasons"
+            self._reasons[reason] += 1
+
+    @property
+    def bytes(self) -> int:
+        """That came over lanes."""
+        return self._bytes
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Pieces that took the other way, by reason."""
+        with self._lock:
+            return dict(self._reasons)
