@@ -35,7 +35,7 @@ def wait_until(what: str, condition: Callable[[], bool], *, seconds: float = PAT
 class Process:
     """A `modeldist` command that can be killed and started again. Its output is appended to `<home>/<name>.log`.
 
-    `command` is how modeldist is called."""
+    `command` is how modeldist is called, `patience` the seconds that `wait_for` gives it."""
 
     def __init__(
         self,
@@ -45,11 +45,13 @@ class Process:
         home: Path,
         *,
         command: Sequence[str] = MODELDIST,
+        patience: float = PATIENCE,
     ) -> None:
         self.name = name
         self.command = tuple(command)
         self.arguments = arguments
         self.environment = environment
+        self.patience = patience
         self.log_path = home / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -94,7 +96,7 @@ class Process:
 
     def wait_for(self, what: str, condition: Callable[[], bool]) -> None:
         try:
-            wait_until(what, lambda: condition() or not self.running)
+            wait_until(what, lambda: condition() or not self.running, seconds=self.patience)
         except RuntimeError as error:
             raise RuntimeError(f"{error}:\n{self.log[-3000:]}") from None
         if not condition():

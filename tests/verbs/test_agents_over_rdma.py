@@ -20,6 +20,7 @@ from tests.verbs.waiting import wait_until
 MIB = 1 << 20
 SIZE = 64 * MIB
 MTU = 4096
+PATIENCE = 240.0  # seconds for a process to come up on an emulated machine
 MODELDIST = [sys.executable, "-m", "modeldist"]
 
 
@@ -32,12 +33,9 @@ class Pair:
         self.registry = registry
         self.environment = dict(os.environ)
         plain = ["--plain-http", registry.host]
-        self.server = Process(
-            "server",
-            ["server", "--host", HERE, "--port", "7420", "--state-dir", str(home / "control"), "--allow-plain-http"],
-            self.environment,
-            home,
-        )
+        serving = ["server", "--host", HERE, "--port", "7420", "--state-dir", str(home / "control")]
+        serving += ["--allow-plain-http", *plain]
+        self.server = Process("server", serving, self.environment, home, patience=PATIENCE)
         self.agents = [self._agent(host, plain) for host in hosts]
         self.clients = [LocalAgent(home / f"{host.namespace}.sock") for host in hosts]
 
@@ -47,7 +45,8 @@ class Pair:
         arguments += ["--store", str(self.home / f"{host.namespace}-store")]
         arguments += ["--socket", str(self.home / f"{host.namespace}.sock")]
         arguments += ["--listen", f"{host.address}:7421", "--rdma-device", host.device, *plain]
-        return Process(host.namespace, arguments, self.environment, self.home, command=[*host.inside(), *MODELDIST])
+        command = [*host.inside(), *MODELDIST]
+        return Process(host.namespace, arguments, self.environment, self.home, command=command, patience=PATIENCE)
 
     def start(self) -> None:
         self.server.start()
