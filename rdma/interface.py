@@ -121,7 +121,7 @@ class QueuePair(Protocol):
         """End it. What is outstanding ends as QueuePairBroken before this returns."""
 
 
-class Device(Protocol):
+class OpenDevice(Protocol):
     """One port of one device, opened."""
 
     @property

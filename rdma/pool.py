@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from rdma.interface import Device, Memory
+from rdma.interface import Memory, OpenDevice
 
 
 class Slot:
@@ -36,7 +36,7 @@ class Slot:
 class Pool:
     """`slots` slots of `slot` bytes each. Raises RegistrationRefused when so much cannot be pinned."""
 
-    def __init__(self, device: Device, *, slot: int, slots: int) -> None:
+    def __init__(self, device: OpenDevice, *, slot: int, slots: int) -> None:
         self.memory = device.allocate(slot * slots)
         self._free = deque(Slot(self, number * slot, slot) for number in range(slots))
         self._out: set[Slot] = set()

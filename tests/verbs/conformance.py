@@ -10,13 +10,13 @@ from collections.abc import Callable
 import pytest
 
 from rdma import AccessRefused, DeviceGone, QueuePairBroken, RdmaError, Unreachable
-from rdma.interface import Device, Endpoint, Memory, QueuePair, RemoteRange
+from rdma.interface import Endpoint, Memory, OpenDevice, QueuePair, RemoteRange
 from rdma.pool import Pool
 
 MIB = 1 << 20
 PATIENCE = 60.0  # seconds; emulated devices are slow
 
-Ends = tuple[Device, Device]
+Ends = tuple[OpenDevice, OpenDevice]
 
 
 class Reading:
@@ -45,7 +45,7 @@ def connect(ends: Ends) -> tuple[QueuePair, QueuePair]:
     return parent, child
 
 
-def filled(device: Device, length: int) -> tuple[Memory, bytes]:
+def filled(device: OpenDevice, length: int) -> tuple[Memory, bytes]:
     memory, data = device.allocate(length), os.urandom(length)
     assert memory.view is not None
     memory.view[:] = data

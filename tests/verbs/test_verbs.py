@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from rdma import DeviceGone, QueuePairBroken, Rail, RdmaError, Unreachable
-from rdma.interface import Endpoint, RemoteRange
+from rdma.interface import Endpoint, Memory, QueuePair, RemoteRange
 from rdma.verbs import VerbsDevice
 from tests.verbs.conformance import MIB, Conformance, Ends, Reading, connect, content, filled, read
 from tests.verbs.links import add_device, command, held, rail, soft_device
@@ -38,6 +38,18 @@ def ends(soft: Rail) -> Iterator[Ends]:
     yield devices
     for device in devices:
         device.close()
+
+
+def read_on(child: QueuePair, remote: RemoteRange, into: Memory, ended: list[RdmaError]) -> None:
+    """Read again and again until a read fails; how is in `ended` then."""
+
+    def again(failure: RdmaError | None) -> None:
+        if failure is None:
+            child.read(remote, into, 0, again)
+        else:
+            ended.append(failure)
+
+    again(None)
 
 
 class TestVerbs(Conformance):
@@ -111,16 +123,9 @@ def test_a_device_removed_in_mid_transfer() -> None:
             into = device.allocate(64 * MIB)
             remote = parent.expose(source, 0, 64 * MIB).remote
             ended: list[RdmaError] = []
-
-            def again(failure: RdmaError | None) -> None:
-                if failure is None:
-                    child.read(remote, into, 0, again)
-                else:
-                    ended.append(failure)
-
             device.when_gone(gone.append)
             for _ in range(4):
-                child.read(remote, into, 0, again)
+                read_on(child, remote, into, ended)
             removal = subprocess.Popen(["rdma", "link", "delete", "rxe7"])
             wait_until("the reads to end", lambda: len(ended) == 4)
             wait_until("the news", lambda: len(gone) == 1)
@@ -149,7 +154,7 @@ def test_a_port_that_goes_down() -> None:
 PARENT = """
     import sys
     from rdma import discover, rail_at
-    from rdma.interface import Endpoint, RemoteRange
+    from rdma.interface import Endpoint, Memory, QueuePair, RemoteRange
     from rdma.verbs import VerbsDevice
     import ipaddress, json
     device = VerbsDevice(rail_at(discover(), ipaddress.ip_address(sys.argv[1])))
@@ -177,14 +182,7 @@ def test_a_parent_killed_in_mid_read(soft: Rail, ends: Ends) -> None:
         remote = RemoteRange(**json.loads(process.stdout.readline()))
         into = ends[1].allocate(64 * MIB)
         ended: list[RdmaError] = []
-
-        def again(failure: RdmaError | None) -> None:
-            if failure is None:
-                child.read(remote, into, 0, again)
-            else:
-                ended.append(failure)
-
-        child.read(remote, into, 0, again)
+        read_on(child, remote, into, ended)
         process.send_signal(signal.SIGKILL)
         process.wait()
         wait_until("the reads to end", lambda: bool(ended))

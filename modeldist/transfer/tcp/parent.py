@@ -53,7 +53,7 @@ class _ConnectionEnded(Exception):
 
 class TcpPeerConnection:
     """Made by `TcpTransport.connect`. Every callback comes from the reader thread, except the outcome of a fetch that
-    cannot even be sent, which comes from within `fetch`."""
+    cannot even be sent, which comes from within `fetch`, and of what comes by RDMA, which a landing thread tells."""
 
     def __init__(
         self,
@@ -149,7 +149,7 @@ class TcpPeerConnection:
         outcome = self._request(fetch, lane)
         if outcome is not None:
             if lane >= 0 and self._lanes is not None:
-                self._lanes.declined(lane, fetch.length)
+                self._lanes.unused(lane, fetch.length)
             fetch.on_outcome(outcome)
 
     def _request(self, fetch: _Fetch, lane: int) -> base.Outcome | None:
@@ -265,15 +265,14 @@ class TcpPeerConnection:
                 raise frames.ProtocolError(f"A parent does not send {type(event).__name__} here.")
 
     def _take_body(self, body: frames.Body) -> None:
-        fetch = self._fetches.get(body.request)
-        if fetch is None:
-            if body.request not in self._given_up:
+        with self._lock:
+            fetch = self._fetches.get(body.request)
+            if fetch is None and body.request not in self._given_up:
                 raise frames.ProtocolError(f"The parent sent a range nobody asked for (request {body.request}).")
+        if fetch is None or not self._comes_here(fetch):
             self._incoming.take_block(Range(-1, 0, body.length, None, failed=OSError()), body.length)
             self._reader.body_moved(body.length)
             return
-        if fetch.over_lane is not None:
-            self._sent_instead(fetch, fetch.over_lane)
         mine = fetch.range
         if mine.done + body.length > mine.length or body.last != (mine.done + body.length == mine.length):
             raise frames.ProtocolError(f"The parent sent more or less than the {mine.length} bytes asked for.")
@@ -288,15 +287,15 @@ class TcpPeerConnection:
 
     def _settle(self, request: int, outcome: base.Outcome) -> None:
         with self._lock:
-            fetch = self._fetches.pop(request, None)
+            fetch = self._fetches.get(request)
             if fetch is None and request in self._given_up:
                 return
         if fetch is None:
             raise frames.ProtocolError(f"The parent answered a request that was never made ({request}).")
-        if fetch.over_lane is not None and self._lanes is not None:
-            if fetch.over_lane.promised:
-                raise frames.ProtocolError("The parent exposed a range and then declined to.")
-            self._lanes.declined(fetch.over_lane.lane, fetch.length)
+        if fetch.over_lane is not None and self._lanes is not None and not self._lanes.declined(fetch.over_lane):
+            return
+        with self._lock:
+            del self._fetches[request]
         _call(lambda: fetch.on_outcome(outcome))
 
     # --- lanes ---
@@ -310,15 +309,16 @@ class TcpPeerConnection:
         elif not given_up:
             raise frames.ProtocolError("The parent exposed a range nobody asked for.")
 
-    def _sent_instead(self, fetch: _Fetch, over_lane: LaneFetch) -> None:
-        """The parent sends what it was to expose."""
-        if over_lane.promised:
-            raise frames.ProtocolError("The parent exposed a range and then sent it.")
-        if self._lanes is not None:
-            self._lanes.declined(over_lane.lane, fetch.length)
+    def _comes_here(self, fetch: _Fetch) -> bool:
+        """Whether what the parent sends is wanted: not of a request over a lane that was given up at this moment."""
+        if fetch.over_lane is None or self._lanes is None:
+            return True
+        if not self._lanes.declined(fetch.over_lane):
+            return False
         fetch.over_lane = None
         fetch.detour = "The parent had no registered memory free."
         self._detours.add(fetch.detour)
+        return True
 
     def _tell_parent(self, frame: frames.Control) -> None:
         with self._lock:

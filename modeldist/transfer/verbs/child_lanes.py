@@ -104,11 +104,24 @@ class ChildLanes:
         """Lanes that can be used now."""
         return sum(lane.open for lane in self._lanes)
 
-    def declined(self, lane: int, length: int) -> None:
-        """A request did not, or will not, come over its lane."""
+    def unused(self, lane: int, length: int) -> None:
+        """A request that a lane was chosen for was not made."""
         with self._lock:
             if found := self._lane(lane):
                 found.in_flight -= length
+
+    def declined(self, fetch: LaneFetch) -> bool:
+        """The parent answers a request otherwise than over its lane. False when it has been given up here meanwhile,
+        and the answer is not wanted. Raises ProtocolError when part of it was exposed."""
+        with self._lock:
+            if fetch.ended or fetch.failure:
+                return False
+            if fetch.promised:
+                raise frames.ProtocolError("The parent exposed a range and then answered otherwise.")
+            fetch.ended = True
+            if lane := self._lane(fetch.lane):
+                lane.in_flight -= fetch.length
+            return True
 
     def _run(self, work: Callable[[], None]) -> None:
         try:

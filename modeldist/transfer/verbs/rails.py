@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from modeldist.scheduler.pieces import MIB
 from modeldist.transfer.verbs.detours import Detours
 from rdma import Rail, RdmaError, discover, rails
-from rdma.interface import Device
+from rdma.interface import OpenDevice
 from rdma.pool import Pool
 
 SLOT = 4 * MIB  # a part of a piece: four operations, enough to hide a round trip of 0.3 ms at 100 Gb/s
@@ -31,7 +31,7 @@ class OpenRail:
     """An open device and its memory."""
 
     rail: Rail
-    device: Device
+    device: OpenDevice
     serving: Pool
     receiving: Pool
 
@@ -41,7 +41,7 @@ def find_rails() -> tuple[Rail, ...]:
     return rails(discover())
 
 
-def open_verbs(rail: Rail) -> Device:
+def open_verbs(rail: Rail) -> OpenDevice:
     """The real device. Imports pyverbs. Raises RdmaError."""
     from rdma.verbs import VerbsDevice
 
@@ -59,7 +59,7 @@ class NodeRails:
         *,
         only: Collection[str] = (),
         find: Callable[[], tuple[Rail, ...]] = find_rails,
-        open_device: Callable[[Rail], Device] = open_verbs,
+        open_device: Callable[[Rail], OpenDevice] = open_verbs,
         memory: int = MEMORY,
         slot: int = SLOT,
         look_every: float = _LOOK_EVERY,
