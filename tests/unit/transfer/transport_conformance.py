@@ -284,7 +284,8 @@ class TransportConformance:
 
     async def test_busy_beyond_the_limit_but_never_for_a_newcomer(self, world: World) -> None:
         shard = world.shelf.add(os.urandom(MIB), 65536)
-        server = world.serve(requests_in_service=2, upload_rate=4.0 * MIB)
+        # A piece takes a quarter of a second, and what may be sent at once is less than one: nobody asks as slowly.
+        server = world.serve(requests_in_service=2, upload_rate=0.25 * MIB)
         greedy = await world.child(server, "greedy")
         await greedy.subscribe(shard)
         for piece in range(8):
