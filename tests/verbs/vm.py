@@ -15,9 +15,16 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+from tests.verbs import models
+
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / ".cache" / "rdma"
-_PROGRAMS = {"vng": "virtme-ng (pip)", "qemu-system-x86_64": "qemu-system-x86", "rdma": "iproute2"}
+_PROGRAMS = {
+    "vng": "virtme-ng (pip)",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "rdma": "iproute2",
+    "docker-registry": "docker-registry",
+}
 _MEMORY, _CPUS, _MINUTES = "3G", "2", 25
 
 
@@ -51,13 +58,16 @@ def run(arguments: list[str], *, measure: bool) -> Path:
     junit = RESULTS / "junit.xml"
     junit.unlink(missing_ok=True)
     script = RESULTS / "in-vm.sh"
+    models.publish(RESULTS / "models")
     tests = shlex.join(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--junitxml={junit}", "-q", *arguments]
     )
     reads = f"{shlex.quote(sys.executable)} -m tests.verbs.reads"
     script.write_text(
         "modprobe rdma_rxe || exit 1\nip link set lo up\nmount -t tmpfs tmpfs /dev/shm 2>/dev/null\n"
-        f"cd {shlex.quote(str(ROOT))}\nMODELDIST_TEST_RDMA=1 {tests}\n" + (f"{reads}\n" if measure else "")
+        f"cd {shlex.quote(str(ROOT))}\n"
+        f"MODELDIST_TEST_RDMA=1 MODELDIST_TEST_MODELS={shlex.quote(str(RESULTS / 'models'))} {tests}\n"
+        + (f"{reads}\n" if measure else "")
     )
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
     machine = ["vng", "--disable-kvm", "--disable-microvm", "--force-9p", "-r", str(image)]

@@ -139,7 +139,9 @@ class TcpPeerConnection:
     def _ask(self, fetch: _Fetch) -> None:
         """Over a lane, if there is one and it did not fail there."""
         lane = -1
-        if self._lanes is not None and not fetch.detour:
+        with self._lock:
+            pointless = self._pointless(fetch)
+        if self._lanes is not None and not fetch.detour and pointless is None:
             choice = self._lanes.choose(fetch.length, lambda: self._ask(fetch))
             if choice is None:
                 return
@@ -155,13 +157,9 @@ class TcpPeerConnection:
     def _request(self, fetch: _Fetch, lane: int) -> base.Outcome | None:
         """Ask for it; an outcome when that is pointless."""
         with self._lock:
-            if self._ended is not None or self._closed_here:
-                return base.Lost(self._ended or "The connection was closed.")
-            subscription = self._subscriptions.get(fetch.shard)
-            if subscription is None:
-                return base.Refused("Not subscribed to this shard.")
-            if subscription.refusal:
-                return base.Refused(subscription.refusal)
+            if (pointless := self._pointless(fetch)) is not None:
+                return pointless
+            subscription = self._subscriptions[fetch.shard]
             number = self._next_number()
             where = fetch.range
             if lane >= 0:
@@ -172,6 +170,15 @@ class TcpPeerConnection:
             start = fetch.start + fetch.length - where.length
             self._post(frames.Request(number, subscription.number, start, where.length, lane))
         return None
+
+    def _pointless(self, fetch: _Fetch) -> base.Outcome | None:
+        """What comes of a request without making it. Holds the lock."""
+        if self._ended is not None or self._closed_here:
+            return base.Lost(self._ended or "The connection was closed.")
+        subscription = self._subscriptions.get(fetch.shard)
+        if subscription is None:
+            return base.Refused("Not subscribed to this shard.")
+        return base.Refused(subscription.refusal) if subscription.refusal else None
 
     def close(self) -> None:
         """Returns at once; what is outstanding ends as Lost, from the reader thread."""
@@ -367,6 +374,8 @@ class TcpPeerConnection:
             _call(lambda: self._on_have(shard, pieces))
 
     def _subscribe_refused(self, number: int, reason: str) -> None:
+        if self._lanes is not None:
+            self._lanes.refused()
         with self._lock:
             shard = self._shard_of.get(number)
             if shard is None:

@@ -56,7 +56,7 @@ class ChildLanes:
         self._lanes: list[_Lane] = []
         self._problem = ""  # why there is none, after one failed
         self._accepted = False
-        self._awaiting_first = False
+        self._awaiting_first = bool(rails.rails)  # the parent's answers to a subscription and to the question
         self._parked: list[Callable[[], None]] = []
         self._over = False
 
@@ -64,8 +64,8 @@ class ChildLanes:
 
     def choose(self, length: int, later: Callable[[], None]) -> tuple[int, str] | None:
         """The lane for a request of `length` bytes: the one with the least on its way. (-1, why) for none; then lanes
-        are asked for if it is time. None while the parent's first answer is awaited, which is a matter of a round trip:
-        `later` is called once when it has come."""
+        are asked for if it is time. None while the parent's first answers are awaited, which is a matter of two round
+        trips: `later` is called once when they have come."""
         with self._lock:
             usable = [lane for lane in self._lanes if lane.open]
             if usable:
@@ -98,6 +98,13 @@ class ChildLanes:
             self._awaiting_first |= ask and first
         if ask:
             self._run(self._ask)
+        elif first:
+            self._answered()
+
+    def refused(self) -> None:
+        """The parent has refused a subscription: what waits for the answer to the first is not kept any longer."""
+        if not self._accepted:
+            self._answered()
 
     @property
     def open(self) -> int:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from modeldist.transfer.base import Received
+from modeldist.transfer.base import Received, Refused
 from rdma.double import MemoryFabric
 from tests.unit.transfer.lanes_world import LanesWorld, Node, lanes_world
-from tests.unit.transfer.shelf import Child, Digest, until
+from tests.unit.transfer.shelf import GOOD, Child, Digest, until
 from tests.unit.transfer.transport_conformance import MIB, TransportConformance
 
 CONTENT = os.urandom(8 * MIB + 4321)
@@ -77,6 +77,26 @@ async def test_everything_comes_over_lanes_from_the_first_byte_on(world: LanesWo
     assert world.node.rails.detours.bytes == len(CONTENT)
     assert world.node.rails.detours.reasons == {}
     assert child.connection.lanes == 2  # type: ignore[attr-defined]
+
+
+async def test_what_is_asked_before_the_parent_has_accepted_comes_over_a_lane_too(world: LanesWorld) -> None:
+    shard = world.shelf.add(CONTENT, MIB)
+    child = Child(world.folder / "target")
+    world.children.append(child)
+    child.hashing = True
+    await child.connect(world.transport, world.serve().address)
+    child.connection.subscribe(shard, GOOD)
+    received = await fetch_all(child, shard)
+    assert {outcome.transport for outcome in received} == {"rdma"}
+
+
+async def test_what_is_asked_before_the_parent_has_refused_is_refused(world: LanesWorld) -> None:
+    shard = world.shelf.add(CONTENT, MIB)
+    child = Child(world.folder / "target")
+    world.children.append(child)
+    await child.connect(world.transport, world.serve().address)
+    child.connection.subscribe(shard, b"a wrong capability")
+    assert isinstance(await child.fetch(shard, 0, MIB), Refused)
 
 
 async def test_a_parent_without_rdma(tmp_path: Path, fabric: MemoryFabric) -> None:
