@@ -124,7 +124,7 @@ def test_a_device_removed_at_half_time_and_back_again(pair: Pair) -> None:
     detours = child.status()["rdma_detours"]
     assert any(host.device in reason for reason in detours), detours
     add_device(host.device, host.link)
-    wait_until("the device", lambda: host.device in child.status()["rdma"])
+    wait_until("the device", lambda: f"RDMA by {host.device}" in child.status()["rdma"])
     pulled = pair.pull(1, pair.reference("third"))
     assert same_content("third", pulled)
     assert pulled.rdma > 0, pulled.notes

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rdma import discover, rails
 from tests.servers import faults
 from tests.servers.cluster import Cluster, finish, wait_until
 from tests.servers.oci_faults import FaultyRegistry
@@ -49,6 +50,11 @@ def test_two_agents_read_the_registry_once(cluster: Cluster, faulty: FaultyRegis
     )
     assert cluster.run(0, "ls", "--json").returncode == 0
     assert cluster.run(0, "status").returncode == 0
+
+
+def test_an_agent_says_in_one_line_whether_it_has_rdma(cluster: Cluster) -> None:
+    (said,) = [line for line in cluster.agents[0].log.splitlines() if "RDMA" in line]
+    assert ("pieces move over TCP" in said) == (not rails(discover()))
 
 
 @pytest.mark.parametrize("away", ["gone", "limiting"])
