@@ -4,12 +4,13 @@ can be removed and separated. Held to the same conformance suite as the real one
 from __future__ import annotations
 
 import itertools
+import mmap
 import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rdma.errors import AccessRefused, DeviceGone, QueuePairBroken, RdmaError, Unreachable
+from rdma.errors import AccessRefused, DeviceGone, QueuePairBroken, RdmaError, RegistrationRefused, Unreachable
 from rdma.interface import Endpoint, Memory, OnRead, RemoteRange
 
 _MTU, _READS = 4096, 16
@@ -38,12 +39,13 @@ class MemoryFabric:
 
 
 class MemoryRegion:
-    """Registered memory of the double."""
+    """Registered memory of the double. `data` is what the device moves; a dma-buf's is not in view of the process."""
 
-    def __init__(self, device: MemoryDevice, view: memoryview | None, length: int) -> None:
+    def __init__(self, device: MemoryDevice, data: memoryview, *, in_view: bool = True) -> None:
         self.address = next(device.fabric.addresses)
-        self.view = view
-        self.length = length
+        self.data = data
+        self.view = data if in_view else None
+        self.length = len(data)
 
     def close(self) -> None:
         """Nothing is pinned here."""
@@ -74,13 +76,17 @@ class MemoryDevice:
 
     def register(self, buffer: memoryview) -> MemoryRegion:
         self._check()
-        view = buffer.cast("B")
-        return MemoryRegion(self, view, view.nbytes)
+        return MemoryRegion(self, buffer.cast("B"))
 
     def register_dmabuf(self, fd: int, offset: int, length: int) -> MemoryRegion:
-        """A dma-buf that nobody can look into."""
+        """Any file that can be mapped stands in for a dma-buf."""
         self._check()
-        return MemoryRegion(self, None, length)
+        start = offset % mmap.ALLOCATIONGRANULARITY
+        try:
+            pages = mmap.mmap(fd, start + length, offset=offset - start)
+        except (OSError, ValueError) as error:
+            raise RegistrationRefused(f"{self.name} would not register {length} bytes: {error}.") from error
+        return MemoryRegion(self, memoryview(pages)[start:], in_view=False)
 
     def queue_pair(self) -> MemoryQueuePair:
         self._check()
@@ -200,8 +206,7 @@ class MemoryQueuePair:
         if exposed is None or not _covers(exposed[1], read.source):
             return AccessRefused("The other side refused a read: its key was revoked or is wrong.")
         memory, at = exposed[0], read.source.address - exposed[0].address
-        if memory.view is not None and read.into.view is not None:
-            read.into.view[read.offset : read.offset + read.source.length] = memory.view[at : at + read.source.length]
+        read.into.data[read.offset : read.offset + read.source.length] = memory.data[at : at + read.source.length]
         return None
 
     def fail(self, failure: RdmaError) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from rdma import AccessRefused, DeviceGone, QueuePairBroken, RdmaError, Unreachable
+from rdma import AccessRefused, DeviceGone, QueuePairBroken, RdmaError, RegistrationRefused, Unreachable
 from rdma.interface import Endpoint, Memory, OpenDevice, QueuePair, RemoteRange
 from rdma.pool import Pool
 
@@ -197,6 +197,20 @@ class Conformance:
             with pytest.raises(ValueError, match="not within"):
                 child.read(remote, into, offset, Reading())
         assert read(child, remote, into) is None
+
+    def test_what_is_no_dma_buf_is_refused(self, ends: Ends) -> None:
+        ours, theirs = os.pipe()
+        try:
+            with pytest.raises(RegistrationRefused):
+                ends[1].register_dmabuf(ours, 0, 4096)
+        finally:
+            os.close(ours)
+            os.close(theirs)
+        parent, child = connect(ends)  # and the device is as good as before
+        source, data = filled(ends[0], 4096)
+        into = ends[1].allocate(4096)
+        assert read(child, parent.expose(source, 0, 4096).remote, into) is None
+        assert content(into) == data
 
     def test_a_pool_hands_out_its_slots(self, ends: Ends) -> None:
         parent, child = connect(ends)

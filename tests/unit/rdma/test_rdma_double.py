@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -31,3 +32,15 @@ class TestDouble(Conformance):
         remote = parent.expose(source, 0, 4096).remote
         fabric.separate("one", "other")
         assert isinstance(read(child, remote, ends[1].allocate(4096)), Unreachable)
+
+    def test_a_dma_buf_is_a_destination(self, ends: Ends, tmp_path: Path) -> None:
+        parent, child = connect(ends)
+        source, data = filled(ends[0], 8192)
+        place = tmp_path / "pages"
+        place.write_bytes(bytes(3 * 8192))
+        with place.open("r+b") as pages:
+            into = ends[1].register_dmabuf(pages.fileno(), 8192, 8192)
+        assert into.view is None
+        assert into.length == 8192
+        assert read(child, parent.expose(source, 0, 8192).remote, into) is None
+        assert place.read_bytes() == bytes(8192) + data + bytes(8192)
