@@ -35,7 +35,7 @@ bench: setup  ## pulls on shaped links beside other tools; writes docs/performan
 	@$(BIN)/pip install -q -e '.[bench]' || echo "bench: libtorrent or matplotlib could not be installed; what is missing is named"
 	@$(BIN)/python -m tests.netlab --save --charts .cache/charts
 
-test-rdma: setup  ## the RDMA tests on real verbs, in a virtual machine with Soft-RoCE (about five minutes)
+test-rdma: setup  ## the RDMA tests on real verbs, in a virtual machine with Soft-RoCE (about seven minutes)
 	@deploy/setup/rdma-packages.sh
 	@$(BIN)/pip install -q -e '.[vm]' || echo "test-rdma: virtme-ng could not be installed"
 	@$(BIN)/python -m tests.verbs.vm $(PYTEST_ARGS)

@@ -19,6 +19,9 @@ from rdma.errors import NoVerbs
 
 _DEBIAN = "/usr/lib/python3/dist-packages"
 _REMEDY = "Install Debian's python3-pyverbs, or `pip install pyverbs` (it builds rdma-core)."
+_MISMATCH = (
+    "pyverbs loads only beside a libibverbs of its own version: Debian's python3-pyverbs fits Debian's libibverbs1."
+)
 
 
 class Library:
@@ -65,7 +68,7 @@ def library() -> Library:
             raise NoVerbs("pyverbs, the Python binding of the verbs library, is not installed.", remedy=_REMEDY)
         return Library()
     except ImportError as error:
-        raise NoVerbs(f"pyverbs does not load: {error}.", remedy=_REMEDY) from error
+        raise NoVerbs(f"pyverbs does not load: {error}.", remedy=_MISMATCH) from error
 
 
 def _borrow() -> ModuleType | None:

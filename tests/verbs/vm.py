@@ -1,6 +1,7 @@
 """`make test-rdma`: the tests on real verbs, in a virtual machine of its own kernel with Soft-RoCE.
 
-The machine sees this file system, so what it runs is this checkout; it leaves a junit file behind.
+The machine sees this file system, so what it runs is this checkout; it leaves a junit file behind. PYTHONPATH and
+LD_LIBRARY_PATH hold in there, too: by them the tests run with another pyverbs.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ _PROGRAMS = {
     "rdma": "iproute2",
     "docker-registry": "docker-registry",
 }
+_PATHS = ("PYTHONPATH", "LD_LIBRARY_PATH")
 _MEMORY, _CPUS, _MINUTES = "3G", "2", 25
 
 
@@ -63,9 +65,10 @@ def run(arguments: list[str], *, measure: bool) -> Path:
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--junitxml={junit}", "-q", *arguments]
     )
     reads = f"{shlex.quote(sys.executable)} -m tests.verbs.reads"
+    paths = [f"export {name}={shlex.quote(os.environ[name])}\n" for name in _PATHS if name in os.environ]
     script.write_text(
         "modprobe rdma_rxe || exit 1\nip link set lo up\nmount -t tmpfs tmpfs /dev/shm 2>/dev/null\n"
-        f"cd {shlex.quote(str(ROOT))}\n"
+        f"cd {shlex.quote(str(ROOT))}\n{''.join(paths)}"
         f"MODELDIST_TEST_RDMA=1 MODELDIST_TEST_MODELS={shlex.quote(str(RESULTS / 'models'))} {tests}\n"
         + (f"{reads}\n" if measure else "")
     )
