@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial as bind
 
 from modeldist.agent.asleep import Asleep
@@ -24,6 +25,7 @@ from modeldist.agent.store import ShardLocked, Taken, WrongContent
 from modeldist.artifact import Artifact, Digest, Shard
 from modeldist.errors import Cancelled, IntegrityError, ModeldistError, StorageError
 from modeldist.logger import Logger
+from modeldist.origins.base import RangeReader
 from modeldist.transfer.rate_limit import RateLimit
 
 log = Logger(__name__)
@@ -31,6 +33,7 @@ log = Logger(__name__)
 _TOGETHER = 0.25  # seconds; what was read in that time is published
 _LOOKED_AT = 0.05  # seconds that tell how fast reads are
 _SLOW = 0.01  # seconds asleep a read; from there on it is the origin that is waited for
+_ASKED_AHEAD = 64 << 10  # bytes; a larger one's time is not that of its request, nor is it lost for nothing
 _HELD_BACK = 1000  # shards; what is read while the digests of large ones come to their end
 
 Ended = Callable[[ShardProgress, list[str]], None]
@@ -79,6 +82,31 @@ class _Run:
         """The first failure is the pull's."""
         self.error = self.error or error
         self.stopped = True
+
+
+class _Batch:
+    """Waiting shards, one after the other, for as long and as many as are worth a wait for the disk. For one thread."""
+
+    def __init__(self, run: _Run, most: int, clock: Callable[[], float]) -> None:
+        self._run = run
+        self._left = most
+        self._clock = clock
+        self._until = clock() + _TOGETHER
+        self.following: Shard | None = None
+        """What comes after the one that was drawn last. Nobody else gets it."""
+
+    def __iter__(self) -> Iterator[Shard]:
+        self._follow()
+        while (shard := self.following) is not None and not self._run.stopped:
+            self._left -= 1
+            self._follow()
+            yield shard
+
+    def _follow(self) -> None:
+        self.following = None
+        if self._left and self._run.ready and self._clock() <= self._until:
+            with suppress(IndexError):
+                self.following = self._run.waiting.popleft()
 
 
 class WholeReads:
@@ -208,8 +236,10 @@ class WholeReads:
         self._node.loop.post(bind(run.asleep.begun, thread))
         try:
             while run.ready and number < run.width:
-                batch = self._node.store.take_in(self._some(run), bind(self._read, run))
-                self._node.loop.post(bind(self._taken, run, batch))
+                batch = _Batch(run, self._batch, self._clock)
+                with self._readers.lent(run.artifact) as reader:
+                    taken = self._node.store.take_in(batch, bind(self._read, run, batch, reader))
+                self._node.loop.post(bind(self._taken, run, taken))
         except ModeldistError as error:
             failed = error
         except Exception as error:
@@ -218,18 +248,7 @@ class WholeReads:
         self._node.loop.post(bind(run.asleep.ended, thread))
         self._node.loop.post(bind(self._left, run, number, failed))
 
-    def _some(self, run: _Run) -> Iterator[Shard]:
-        """One after the other, for as long and as many as are worth a wait for the disk."""
-        until = self._clock() + _TOGETHER
-        for _ in range(self._batch):
-            try:
-                yield run.waiting.popleft()
-            except IndexError:
-                return
-            if not run.ready or self._clock() > until:
-                return
-
-    def _read(self, run: _Run, shard: Shard, fd: int) -> None:
+    def _read(self, run: _Run, batch: _Batch, reader: RangeReader, shard: Shard, fd: int) -> None:
         if not shard.size:
             return
         run.bytes_read[shard.digest] = 0
@@ -242,13 +261,17 @@ class WholeReads:
                 raise _Stopped
 
         try:
-            with self._readers.lent(run.artifact) as reader:
-                reader.read(shard.digest, 0, shard.size, fd, 0, on_bytes)
+            if run.width == 1 and (following := batch.following) and 0 < following.size <= _ASKED_AHEAD:
+                reader.ahead(following.digest, 0, following.size)
+            reader.read(shard.digest, 0, shard.size, fd, 0, on_bytes)
         except _Stopped:
+            reader.close()
             raise Cancelled(f"The pull of {run.path(shard)} was stopped.") from None
         except (ModeldistError, OSError):
+            reader.close()
             raise
         except Exception as error:
+            reader.close()
             raise ModeldistError(f"Reading {run.path(shard)} from the origin failed: {error!r}.") from error
 
 

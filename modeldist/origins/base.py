@@ -28,7 +28,12 @@ class RangeReader(Protocol):
         Raises an OriginError subclass that names the thing; IntegrityError if the content changed at the origin.
         """
 
-    def close(self) -> None: ...
+    def ahead(self, shard: Digest, start: int, length: int) -> None:
+        """After the next read comes this one: where that saves time, ask the origin already. Blocks no longer than
+        sending a request takes; what fails is left to the read."""
+
+    def close(self) -> None:
+        """Let go of the connections; a later read makes new ones."""
 
 
 class Origin(Protocol):

@@ -95,6 +95,9 @@ class FileReader:
             if _pin(os.fstat(source)) != shard:
                 raise changed(str(path))
 
+    def ahead(self, shard: Digest, start: int, length: int) -> None:
+        """Nobody is waited for."""
+
     def close(self) -> None:
         """Files are opened for each range."""
 

@@ -140,6 +140,9 @@ class HttpReader:
         source = self._source_of(shard)
         self._http.read(lambda _: source, start, length, fd, offset, on_bytes)
 
+    def ahead(self, shard: Digest, start: int, length: int) -> None:
+        self._http.ahead(self._source_of(shard), start, length)
+
     def close(self) -> None:
         self._http.close()
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Generator, Mapping
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 from urllib.parse import quote, urlsplit
 
 from modeldist.errors import OriginProtocolError, OriginUnavailable
@@ -26,6 +27,19 @@ _IDLE_CONNECTIONS = 4  # a registry, its token service and a CDN or two
 _URL_SAFE = "%/:=&?~#+!$,;'@()*[]"
 _LINE = re.compile(r"[\t -~\x80-\xff]+")
 USER_AGENT = "modeldist"
+
+
+class _Request(NamedTuple):
+    method: str
+    url: str
+    headers: Mapping[str, str]
+
+
+class _Asked(NamedTuple):
+    """A request whose answer comes by this connection."""
+
+    request: _Request
+    connection: Connection
 
 
 class Answer:
@@ -88,11 +102,12 @@ class HttpSession:
     def __init__(self, dialer: Dialer) -> None:
         self._dialer = dialer
         self._idle: dict[tuple[Endpoint, Zone | None], Connection] = {}
+        self._ahead: deque[_Asked] = deque()
         self.buffer = memoryview(bytearray(BUFFER_SIZE))
 
     def request(self, method: str, url: str, headers: Mapping[str, str], *, follow: bool = True) -> Answer:
         """Send it and follow up to five redirects, or none. The caller closes the answer."""
-        sent: Mapping[str, str] = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
+        sent = _complete(headers)
         allowed: frozenset[Zone] | None = None
         seen = {url}
         for _ in range(MAX_REDIRECTS + 1):
@@ -113,23 +128,57 @@ class HttpSession:
             remedy="Ask who runs the origin.",
         )
 
+    def ahead(self, method: str, url: str, headers: Mapping[str, str]) -> None:
+        """This request comes after the next one: send it now, on a connection of its own, so that the origin answers
+        meanwhile. Where it cannot be sent, or its connection breaks, it is sent when it comes."""
+        while len(self._ahead) > 1:
+            self._ahead.popleft().connection.close()  # it never came
+        asked = _Request(method, url, _complete(headers))
+        endpoint = Endpoint.of(url)
+        try:
+            connection = self._take(endpoint, None)
+        except TryAgain:
+            return
+        try:
+            _send(connection, endpoint, asked)
+        except OSError:
+            connection.close()
+        except BaseException:
+            connection.close()
+            raise
+        else:
+            self._ahead.append(_Asked(asked, connection))
+
     def close(self) -> None:
-        for connection in self._idle.values():
+        for connection in (*self._idle.values(), *(asked.connection for asked in self._ahead)):
             connection.close()
         self._idle.clear()
+        self._ahead.clear()
+
+    def _asked_already(self, request: _Request) -> Connection | None:
+        """The connection that its answer comes by."""
+        found = next((asked for asked in self._ahead if asked.request == request), None)
+        if found is None:
+            return None
+        self._ahead.remove(found)
+        return found.connection
 
     def _once(self, method: str, url: str, headers: Mapping[str, str], allowed: frozenset[Zone] | None) -> Answer:
         endpoint = Endpoint.of(url)
-        connection = self._take(endpoint, allowed)
+        request = _Request(method, url, headers)
+        asked = self._asked_already(request)
+        connection = asked or self._take(endpoint, allowed)
         while True:
             try:
-                response = _exchange(connection, endpoint, method, url, headers)
+                if connection is not asked:
+                    _send(connection, endpoint, request)
+                response = PromptResponse(connection.sock, method)
                 break
             except OSError as error:
-                reused = connection.used
+                again = connection.used or connection is asked
                 connection.close()
                 # The origin may close an idle connection at any moment; that is no failure of the request.
-                if reused and not isinstance(error, TimeoutError):
+                if again and not isinstance(error, TimeoutError):
                     connection = self._dial(endpoint, allowed)
                     continue
                 raise _broken(endpoint, error) from error
@@ -162,20 +211,22 @@ class HttpSession:
         self._idle[key] = connection
 
 
-def _exchange(
-    connection: Connection, endpoint: Endpoint, method: str, url: str, headers: Mapping[str, str]
-) -> PromptResponse:
-    split = urlsplit(url)
+def _complete(headers: Mapping[str, str]) -> Mapping[str, str]:
+    return {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
+
+
+def _send(connection: Connection, endpoint: Endpoint, request: _Request) -> None:
+    split = urlsplit(request.url)
     path = quote(split.path or "/", safe=_URL_SAFE) + (f"?{quote(split.query, safe=_URL_SAFE)}" if split.query else "")
-    sent = {"Host": endpoint.authority, **connection.proxy_headers, **headers}
-    lines = [f"{method} {connection.prefix}{path} HTTP/1.1", *(f"{name}: {value}" for name, value in sent.items())]
+    sent = {"Host": endpoint.authority, **connection.proxy_headers, **request.headers}
+    first = f"{request.method} {connection.prefix}{path} HTTP/1.1"
+    lines = [first, *(f"{name}: {value}" for name, value in sent.items())]
     if not all(map(_LINE.fullmatch, lines)):
         raise OriginProtocolError(
             f"{endpoint.authority}: a header of the request would have characters that no header may have.",
             remedy="Check the token and the proxy settings for line breaks.",
         )
     connection.sock.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
-    return PromptResponse(connection.sock, method)
 
 
 def _broken(endpoint: Endpoint, error: Exception) -> TryAgain:

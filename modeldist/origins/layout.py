@@ -101,6 +101,9 @@ class LayoutReader:
                 )
             copy_range(source, start, length, fd, offset, on_bytes, label)
 
+    def ahead(self, shard: Digest, start: int, length: int) -> None:
+        """Nobody is waited for."""
+
     def close(self) -> None:
         """Blobs are opened for each range."""
 

@@ -173,5 +173,8 @@ class OciReader:
 
         self._http.read(locate, start, length, fd, offset, on_bytes)
 
+    def ahead(self, shard: Digest, start: int, length: int) -> None:
+        """The registry may have to be asked first where the blob is, which would be waited for."""
+
     def close(self) -> None:
         self._http.close()

@@ -60,6 +60,11 @@ class RangedHttp:
                 failures = 1 if read.done - before >= _PROGRESS else failures + 1
                 self._wait(again, failures, on_bytes)
 
+    def ahead(self, source: Source, start: int, length: int) -> None:
+        """See `RangeReader.ahead`."""
+        url, headers, _ = self._asking(source, start, length)
+        self._session.ahead("GET", url, headers)
+
     def head(self, source: Source) -> Answer:
         """A HEAD with the same redirects, retries and errors; the caller closes the answer (there is no body)."""
         return self._patiently(lambda: self._success("HEAD", source, source.headers))
@@ -112,13 +117,11 @@ class RangedHttp:
     def _open(self, read: _Read, start: int, length: int) -> Answer:
         while True:
             source = read.source
-            landed = self._landing(source)
-            url, headers = landed or (source.url, source.headers)
-            sent = {**headers, "Range": f"bytes={start}-{start + length - 1}", **_conditions(source)}
+            url, sent, landed = self._asking(source, start, length)
             answer = self._session.request("GET", url, sent)
             if answer.status in (200, 206):
                 if answer.url != source.url:
-                    bare = {k: v for k, v in answer.headers.items() if k in headers}
+                    bare = {k: v for k, v in answer.headers.items() if k in source.headers}
                     self._landed.setdefault(source.url, (answer.url, bare, self._clock() + _LANDED_FOR))
                 return answer
             with answer:
@@ -129,6 +132,13 @@ class RangedHttp:
                 continue
             else:
                 raise error
+
+    def _asking(self, source: Source, start: int, length: int) -> tuple[str, dict[str, str], bool]:
+        """(URL, headers, whether that is where a redirect led) of a request for these bytes."""
+        landed = self._landing(source)
+        url, headers = landed or (source.url, source.headers)
+        sent = {**headers, "Range": f"bytes={start}-{start + length - 1}", **_conditions(source)}
+        return url, sent, landed is not None
 
     def _landing(self, source: Source) -> tuple[str, Mapping[str, str]] | None:
         url, headers, until = self._landed.get(source.url, ("", {}, 0.0))

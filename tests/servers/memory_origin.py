@@ -121,6 +121,9 @@ class _Reader:
             origin.bytes_read[shard] += len(chunk)
             on_bytes(len(chunk))
 
+    def ahead(self, shard: Digest, start: int, length: int) -> None:
+        return
+
     def close(self) -> None:
         return
 

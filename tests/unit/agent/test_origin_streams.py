@@ -41,6 +41,9 @@ class Origin:
         assert self.go.acquire(timeout=PATIENCE)
         on_bytes(length)
 
+    def ahead(self, shard: Digest, start: int, length: int) -> None:
+        pass
+
     def close(self) -> None:
         pass
 

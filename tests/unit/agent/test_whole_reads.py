@@ -44,6 +44,8 @@ class Origin:
     def __init__(self) -> None:
         self.read_so_far = 0
         self.at_once = 0
+        self.asked_ahead: list[Digest] = []
+        self.read_in_turn: list[Digest] = []
         self.go = threading.Semaphore(0)
         self._lock = threading.Lock()
 
@@ -57,8 +59,12 @@ class Origin:
         with self._lock:
             self.at_once -= 1
             self.read_so_far += 1
+            self.read_in_turn.append(shard)
         os.pwrite(fd, BODIES[shard], 0)
         on_bytes(length)
+
+    def ahead(self, shard: Digest, start: int, length: int) -> None:
+        self.asked_ahead.append(shard)
 
     def close(self) -> None:
         pass
@@ -134,8 +140,8 @@ async def test_they_go_on_when_large_shards_come_slowly(store: Store) -> None:
     reads = Reads(store, 100)
     await reads.read(10)
     reads.tick(give_way=True)
-    reads.origin.go.release(1)
-    await until(lambda: len(reads.told) == 11)
+    reads.origin.go.release(2)
+    await until(lambda: len(reads.told) == 12)
     reads.tick(give_way=False)
     await reads.close()
     assert len(reads.told) == 100
@@ -154,13 +160,32 @@ async def test_a_pull_that_stops_while_they_wait(store: Store) -> None:
     reads = Reads(store, 100)
     await reads.read(10)
     reads.tick(give_way=True)
-    reads.origin.go.release(1)
-    await until(lambda: len(reads.told) == 11)
+    reads.origin.go.release(2)
+    await until(lambda: len(reads.told) == 12)
     reads.task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reads.task
     await asyncio.to_thread(reads.reads.close)
-    assert reads.origin.read_so_far == 11
+    assert reads.origin.read_so_far == 12
+
+
+async def test_what_is_asked_ahead_is_read_next(store: Store) -> None:
+    reads = Reads(store, 100)
+    await reads.close()
+    asked = set(reads.origin.asked_ahead)
+    assert len(asked) == len(reads.origin.asked_ahead) > 90
+    assert [shard for shard in reads.origin.read_in_turn if shard in asked] == reads.origin.asked_ahead
+
+
+async def test_several_threads_ask_for_no_more_than_each_reads(store: Store) -> None:
+    reads = Reads(store, 200, seconds=5.0)
+    await reads.read(10)
+    reads.tick(give_way=False)
+    await until(lambda: reads.origin.at_once == 4)
+    before = len(reads.origin.asked_ahead)
+    await reads.close()
+    assert len(reads.told) == 200
+    assert len(reads.origin.asked_ahead) == before
 
 
 def test_a_thread_that_waits_is_asleep() -> None:

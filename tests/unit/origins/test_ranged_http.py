@@ -321,6 +321,63 @@ def test_a_descriptor_that_cannot_be_written(files: FaultyFiles, reading: Readin
     os.close(fd)
 
 
+# --- asked ahead ---------------------------------------------------------------------------------------------------
+
+
+def asked_in_turn(files: FaultyFiles, reading: Reading, count: int) -> None:
+    """Reads 10 bytes at a time, each range asked for before the one ahead of it is read."""
+    for start in range(0, count * 10, 10):
+        if start + 10 < count * 10:
+            reading.http.ahead(source(files), start + 10, 10)
+        assert reading.read(source(files), start, 10) == BODY[start : start + 10]
+
+
+def test_what_is_asked_ahead_is_asked_once_on_two_connections(files: FaultyFiles, reading: Reading) -> None:
+    asked_in_turn(files, reading, 8)
+    assert sorted(request.range or () for request in files.requests) == [(s, s + 9) for s in range(0, 80, 10)]
+    assert files.connections == 2
+    assert reading.slept == []
+
+
+def test_what_was_asked_ahead_and_lost_is_asked_again(files: FaultyFiles, reading: Reading) -> None:
+    reading.http.ahead(source(files), 10, 10)
+    assert reading.read(source(files), 0, 10) == BODY[:10]
+    files.drop_connections()
+    assert reading.read(source(files), 10, 10) == BODY[10:20]
+    assert reading.slept == []
+
+
+def test_what_was_asked_ahead_and_never_read_is_forgotten(files: FaultyFiles, reading: Reading) -> None:
+    for start in range(100, 200, 10):
+        reading.http.ahead(source(files), start, 10)
+    assert reading.read(source(files), 0, 10) == BODY[:10]
+    asked_in_turn(files, reading, 3)
+
+
+def test_what_was_asked_ahead_and_refused_is_tried_again(files: FaultyFiles, reading: Reading) -> None:
+    files.fail(Fault(status=503))
+    reading.http.ahead(source(files), 0, 10)
+    assert reading.read(source(files), 0, 10) == BODY[:10]
+    assert len(files.requests) == 2
+
+
+def test_asking_ahead_follows_no_redirect_and_the_read_does(files: FaultyFiles, reading: Reading) -> None:
+    with FaultyFiles() as front:
+        front.redirects["a.bin"] = f"{files.url}/a.bin"
+        asked = Source(f"{front.url}/a.bin", "a.bin", len(BODY))
+        reading.http.ahead(asked, 10, 10)
+        reading.http.ahead(asked, 20, 10)
+        assert reading.read(asked, 10, 10) == BODY[10:20]
+        assert [len(front.requests), len(files.requests)] == [2, 1]
+
+
+def test_nobody_is_there_to_be_asked_ahead(files: FaultyFiles, reading: Reading) -> None:
+    files.close()
+    reading.http.ahead(source(files), 0, 10)
+    with pytest.raises(OriginUnavailable):
+        reading.read(source(files), 0, 10)
+
+
 # --- redirects -----------------------------------------------------------------------------------------------------
 
 
