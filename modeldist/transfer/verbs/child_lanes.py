@@ -208,12 +208,11 @@ class ChildLanes:
         except ValueError as error:
             raise frames.ProtocolError(f"The parent exposed what cannot be: {error}.") from None
         with self._lock:
+            lane = self._lane(fetch.lane)
+            if lane is not None and frame.length > lane.rail.receiving.slot:
+                raise frames.ProtocolError("The parent exposed more at once than it may.")
             fetch.promised += frame.length
             fetch.parts += 1
-            lane = self._lane(fetch.lane)
-            longest = lane.rail.receiving.slot if lane else frame.length
-        if frame.length > longest:
-            raise frames.ProtocolError("The parent exposed more at once than it may.")
         if lane is None:
             self._part_failed(fetch, "The lane was closed.")
         else:

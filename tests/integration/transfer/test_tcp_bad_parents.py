@@ -5,9 +5,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,65 +15,17 @@ from modeldist.artifact import Digest
 from modeldist.scheduler.pieces import PieceSet
 from modeldist.transfer import frames
 from modeldist.transfer.base import Into, Lost, NotWritten, Received
-from modeldist.transfer.frame_reader import FrameReader
 from modeldist.transfer.tcp import TcpPieceServer, TcpTransport
+from tests.unit.transfer.bad_parent import BadParent, Parents, Script, bad_parents
 from tests.unit.transfer.shelf import GOOD, Child, Shelf, good_capability, until
 
 SHARD = Digest("sha256:" + "5" * 64)
 HELLO_OK = frames.MAGIC + frames.encode(frames.HelloOk(frames.VERSION, "bad parent"))
 
-Script = Callable[["BadParent"], None]
-
-
-class BadParent:
-    """Runs a script with the first connection it gets."""
-
-    def __init__(self, script: Script) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._script = script
-        self.done = threading.Event()
-        self.reader = FrameReader()
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self._listener.getsockname()[1]}"
-
-    def _run(self) -> None:
-        self.sock, _ = self._listener.accept()
-        with self.sock:
-            self._script(self)
-
-    def say(self, data: bytes) -> None:
-        self.sock.sendall(data)
-
-    def hear(self, kind: type) -> None:
-        """Wait for a frame of this kind."""
-        while True:
-            data = self.sock.recv(self.reader.wants)
-            if not data or any(isinstance(event, kind) for event in self.reader.receive(data)):
-                return
-
-    def close(self) -> None:
-        self.done.set()
-        with socket.socket() as knock:  # in case nobody ever connected
-            knock.connect_ex(self._listener.getsockname())
-        self._thread.join()
-        self._listener.close()
-
 
 @pytest.fixture
-def parents() -> Iterator[Callable[[Script], BadParent]]:
-    made: list[BadParent] = []
-
-    def make(script: Script) -> BadParent:
-        made.append(BadParent(script))
-        return made[-1]
-
-    yield make
-    for parent in made:
-        parent.close()
+def parents() -> Iterator[Parents]:
+    yield from bad_parents()
 
 
 @pytest.fixture
@@ -124,7 +75,7 @@ def _block(request: int, data: bytes, *, last: bool) -> bytes:
 )
 @pytest.mark.parametrize("hashing", [False, True])
 async def test_what_a_parent_must_not_answer(
-    parents: Callable[[Script], BadParent], child: Child, answer: bytes, reason: str, hashing: bool
+    parents: Parents, child: Child, answer: bytes, reason: str, hashing: bool
 ) -> None:
     child.hashing = hashing
     parent = parents(_answer(answer))
@@ -143,9 +94,7 @@ async def test_what_a_parent_must_not_answer(
 
 
 @pytest.mark.parametrize("hashing", [False, True])
-async def test_a_parent_that_falls_silent_in_mid_body(
-    parents: Callable[[Script], BadParent], child: Child, hashing: bool
-) -> None:
+async def test_a_parent_that_falls_silent_in_mid_body(parents: Parents, child: Child, hashing: bool) -> None:
     child.hashing = hashing
     parent = parents(_answer(_block(2, b"x" * 50, last=False)))
     await child.connect(TcpTransport(stall=0.2), parent.address)
@@ -156,9 +105,7 @@ async def test_a_parent_that_falls_silent_in_mid_body(
 
 
 @pytest.mark.parametrize("hashing", [False, True])
-async def test_a_parent_that_closes_in_mid_body(
-    parents: Callable[[Script], BadParent], child: Child, hashing: bool
-) -> None:
+async def test_a_parent_that_closes_in_mid_body(parents: Parents, child: Child, hashing: bool) -> None:
     child.hashing = hashing
 
     def script(parent: BadParent) -> None:
@@ -176,9 +123,7 @@ async def test_a_parent_that_closes_in_mid_body(
     assert "closed the connection" in outcome.reason
 
 
-async def test_news_of_an_unknown_subscription_are_nobodys(
-    parents: Callable[[Script], BadParent], child: Child
-) -> None:
+async def test_news_of_an_unknown_subscription_are_nobodys(parents: Parents, child: Child) -> None:
     parent = parents(
         _answer(
             frames.encode(frames.Have.of(99, PieceSet.full(4)))
@@ -194,7 +139,7 @@ async def test_news_of_an_unknown_subscription_are_nobodys(
 
 
 async def test_a_body_that_trickles_keeps_the_connection_alive_and_the_hash_right(
-    parents: Callable[[Script], BadParent], child: Child
+    parents: Parents, child: Child
 ) -> None:
     """For longer than the stall time, in parts that end anywhere, headers too."""
     content = os.urandom(400_000)
@@ -243,13 +188,13 @@ def _only_say(data: bytes) -> Script:
     ],
 )
 async def test_who_does_not_greet_properly_is_no_parent(
-    parents: Callable[[Script], BadParent], child: Child, greeting: bytes, sentence: str
+    parents: Parents, child: Child, greeting: bytes, sentence: str
 ) -> None:
     with pytest.raises(OSError, match=sentence):
         await child.connect(TcpTransport(), parents(_only_say(greeting)).address)
 
 
-async def test_who_never_answers_the_hello(parents: Callable[[Script], BadParent], child: Child) -> None:
+async def test_who_never_answers_the_hello(parents: Parents, child: Child) -> None:
     parent = parents(lambda parent: parent.done.wait() and None)
     with pytest.raises(OSError, match=r"did not answer within 0\.1 s"):
         await child.connect(TcpTransport(connect_timeout=0.1), parent.address)
