@@ -20,15 +20,22 @@ from modeldist.session.messages import FromAgent
 log = Logger(__name__)
 
 
-class Loop:
-    """The engine's asyncio loop: background work on it, calls onto it from threads."""
+TOGETHER = 0.02  # seconds; a wake-up takes the interpreter from threads that move hundreds of MB/s
 
-    def __init__(self) -> None:
+
+class Loop:
+    """The engine's asyncio loop: background work on it, calls onto it from threads. `together` in seconds."""
+
+    def __init__(self, together: float = TOGETHER) -> None:
+        self._together = together
         self._loop: asyncio.AbstractEventLoop | None = None
         self._background: set[asyncio.Task[None]] = set()
         self._closing = False
         self._calls: deque[Callable[[], None]] = deque()
         self._lock = threading.Lock()
+        self._woken = False  # for what is in `_calls`
+        self._unhurried = False  # some of it
+        self._looks_again: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -37,13 +44,16 @@ class Loop:
         assert self._loop is not None
         return self._loop.create_future()
 
-    def post(self, call: Callable[[], None]) -> None:
-        """Run on the loop thread, from any thread, in order; dropped once the loop is gone."""
+    def post(self, call: Callable[[], None], *, at_leisure: bool = False) -> None:
+        """Run on the loop thread, from any thread, in order; dropped once the loop is gone. What comes `at_leisure`
+        after another such call waits for more, `together` at most."""
         assert self._loop is not None
         with self._lock:
             self._calls.append(call)
-            if len(self._calls) > 1:
-                return  # the loop was woken for an earlier one and will find this one too
+            self._unhurried |= at_leisure
+            if self._woken or (at_leisure and self._looks_again is not None):
+                return  # the loop will find this one too
+            self._woken = True
         try:
             self._loop.call_soon_threadsafe(self._run_calls)
         except RuntimeError:
@@ -51,8 +61,13 @@ class Loop:
                 raise
 
     def _run_calls(self) -> None:
+        assert self._loop is not None
         with self._lock:
             calls, self._calls = self._calls, deque()
+            unhurried, self._unhurried, self._woken = self._unhurried, False, False
+            if self._looks_again is not None:
+                self._looks_again.cancel()
+            self._looks_again = self._loop.call_later(self._together, self._run_calls) if unhurried else None
         for call in calls:
             try:
                 call()
