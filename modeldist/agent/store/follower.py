@@ -140,6 +140,8 @@ class Follower:
             self._threads.wake(self)
 
     def _hash(self, end: int, background: bool = False) -> None:
+        if end <= self._position:
+            return  # without borrowing memory, which is done once a piece
         for chunk in chunks(self._fd, self._position, end - self._position):
             if self._stopped or (background and self._wanted):
                 return
