@@ -4,6 +4,7 @@ can be removed and separated. Held to the same conformance suite as the real one
 from __future__ import annotations
 
 import itertools
+import math
 import mmap
 import queue
 import threading
@@ -41,23 +42,31 @@ class MemoryFabric:
 class MemoryRegion:
     """Registered memory of the double. `data` is what the device moves; a dma-buf's is not in view of the process."""
 
-    def __init__(self, device: MemoryDevice, data: memoryview, *, in_view: bool = True) -> None:
+    def __init__(
+        self, device: MemoryDevice, data: memoryview, *, in_view: bool = True, readable_only: bool = False
+    ) -> None:
         self.address = next(device.fabric.addresses)
         self.data = data
         self.view = data if in_view else None
         self.length = len(data)
+        self.readable_only = readable_only
+        self._device = device
 
     def close(self) -> None:
-        """Nothing is pinned here."""
+        with self._device.fabric.lock:
+            self._device.registered.discard(self)
 
 
 class MemoryDevice:
-    """Made by `MemoryFabric.device`. `remove` is the fault."""
+    """Made by `MemoryFabric.device`. `remove` is a fault; another are `lockable` bytes, of which no more can be
+    `registered` at a time."""
 
     def __init__(self, fabric: MemoryFabric, name: str) -> None:
         self.fabric = fabric
         self.name = name
         self.gone: RdmaError | None = None
+        self.lockable: float = math.inf
+        self.registered: set[MemoryRegion] = set()
         self._when_gone: list[Callable[[RdmaError], None]] = []
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=f"rdma {name}", daemon=True)
@@ -74,19 +83,31 @@ class MemoryDevice:
     def allocate(self, length: int) -> MemoryRegion:
         return self.register(memoryview(bytearray(length)))
 
-    def register(self, buffer: memoryview) -> MemoryRegion:
-        self._check()
-        return MemoryRegion(self, buffer.cast("B"))
+    def register(self, buffer: memoryview, *, readable_only: bool = False) -> MemoryRegion:
+        return self._registered(MemoryRegion(self, buffer.cast("B"), readable_only=readable_only))
 
     def register_dmabuf(self, fd: int, offset: int, length: int) -> MemoryRegion:
         """Any file that can be mapped stands in for a dma-buf."""
-        self._check()
         start = offset % mmap.ALLOCATIONGRANULARITY
         try:
             pages = mmap.mmap(fd, start + length, offset=offset - start)
         except (OSError, ValueError) as error:
             raise RegistrationRefused(f"{self.name} would not register {length} bytes: {error}.") from error
-        return MemoryRegion(self, memoryview(pages)[start:], in_view=False)
+        return self._registered(MemoryRegion(self, memoryview(pages)[start:], in_view=False))
+
+    def _registered(self, region: MemoryRegion) -> MemoryRegion:
+        with self.fabric.lock:
+            self._check()
+            if self.locked + region.length > self.lockable:
+                raise RegistrationRefused(f"{self.name} would not register {region.length} bytes.")
+            self.registered.add(region)
+            return region
+
+    @property
+    def locked(self) -> int:
+        """Bytes registered now."""
+        with self.fabric.lock:
+            return sum(region.length for region in self.registered)
 
     def queue_pair(self) -> MemoryQueuePair:
         self._check()
@@ -109,6 +130,8 @@ class MemoryDevice:
 
     def close(self) -> None:
         self._lose(DeviceGone(f"{self.name} was closed."))
+        for region in list(self.registered):
+            region.close()
         self._work.put(None)
         if threading.current_thread() is not self._thread:
             self._thread.join()
@@ -205,6 +228,8 @@ class MemoryQueuePair:
         exposed = parent._exposed.get(read.source.key) if parent.other == self.endpoint else None
         if exposed is None or not _covers(exposed[1], read.source):
             return AccessRefused("The other side refused a read: its key was revoked or is wrong.")
+        if read.into.readable_only:
+            return QueuePairBroken(f"An operation failed on {self.device.name}: a protection error.")
         memory, at = exposed[0], read.source.address - exposed[0].address
         read.into.data[read.offset : read.offset + read.source.length] = memory.data[at : at + read.source.length]
         return None

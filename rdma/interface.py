@@ -133,9 +133,13 @@ class OpenDevice(Protocol):
     def allocate(self, length: int) -> Memory:
         """Registered memory of its own, in huge pages where there are any. Raises RegistrationRefused, DeviceGone."""
 
-    def register(self, buffer: memoryview) -> Memory:
+    def register(self, buffer: memoryview, *, readable_only: bool = False) -> Memory:
         """Register writable memory of the caller's: anonymous, or of a file on tmpfs or hugetlbfs (pages of other files
-        cannot be kept where they are). Raises RegistrationRefused, DeviceGone."""
+        cannot be kept where they are). `readable_only`: it can be exposed, and the device never writes to it: a read
+        into it fails, and breaks its queue pair. The mapping must be writable all the same, since the kernel takes
+        memory that windows can be bound to as written to (`ib_access_writable`).
+
+        Raises RegistrationRefused, DeviceGone."""
 
     def register_dmabuf(self, fd: int, offset: int, length: int) -> Memory:
         """Register a range of a dma-buf, such as a GPU's memory, as a destination. Raises RegistrationRefused,

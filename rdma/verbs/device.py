@@ -41,6 +41,7 @@ class VerbsDevice:
         self.gid_index = rail.gid.index
         self.gid = rail.gid.address.packed
         self._lock = threading.Lock()
+        self._making = threading.Lock()  # what is made of the device, while it is open
         self._gone: RdmaError | None = None
         self._when_gone: list[Callable[[RdmaError], None]] = []
         self._pairs: set[VerbsQueuePair] = set()
@@ -86,11 +87,13 @@ class VerbsDevice:
     def allocate(self, length: int) -> VerbsMemory:
         return self.register(memoryview(anonymous(length)))
 
-    def register(self, buffer: memoryview) -> VerbsMemory:
+    def register(self, buffer: memoryview, *, readable_only: bool = False) -> VerbsMemory:
         view = buffer.cast("B")
         address = address_of(view)
         flags = library().enums
-        access = flags.IBV_ACCESS_LOCAL_WRITE | (flags.IBV_ACCESS_MW_BIND if self.windows else 0)
+        access = (0 if readable_only else flags.IBV_ACCESS_LOCAL_WRITE) | (
+            flags.IBV_ACCESS_MW_BIND if self.windows else 0
+        )
         return self._registered(
             view.nbytes,
             lambda: library().MR(self.domain, view.nbytes, access, address=address),
@@ -105,23 +108,25 @@ class VerbsDevice:
         )
 
     def _registered(self, length: int, make: Callable[[], Any], address: int, view: memoryview | None) -> VerbsMemory:
-        self._check()
-        try:
-            region = make()
-        except library().Error as error:
-            remedy = _MEMLOCK if error_number(error) in (errno.ENOMEM, errno.EPERM) else ""
-            raise RegistrationRefused(
-                f"{self.name} would not register {length} bytes: {error}.", remedy=remedy
-            ) from error
-        memory = VerbsMemory(region, address, length, view, on_close=lambda: self._memory.discard(memory))
-        self._memory.add(memory)
-        return memory
+        with self._making:
+            self._check()
+            try:
+                region = make()
+            except library().Error as error:
+                remedy = _MEMLOCK if error_number(error) in (errno.ENOMEM, errno.EPERM) else ""
+                raise RegistrationRefused(
+                    f"{self.name} would not register {length} bytes: {error}.", remedy=remedy
+                ) from error
+            memory = VerbsMemory(region, address, length, view, on_close=self._memory.discard)
+            self._memory.add(memory)
+            return memory
 
     # --- queue pairs ---
 
     def queue_pair(self) -> VerbsQueuePair:
-        self._check()
-        pair = VerbsQueuePair(self)
+        with self._making:
+            self._check()
+            pair = VerbsQueuePair(self)
         with self._lock:
             self._pairs.add(pair)
             gone = self._gone
@@ -181,11 +186,12 @@ class VerbsDevice:
             self._closed = True
         self._lose(DeviceGone(f"{self.name} was closed."))
         self.events.stop()
-        for memory in list(self._memory):
+        with self._making:
+            for memory in list(self._memory):
+                with contextlib.suppress(library().Error):
+                    memory.close()
             with contextlib.suppress(library().Error):
-                memory.close()
-        with contextlib.suppress(library().Error):
-            self._destroy.close()
+                self._destroy.close()
 
 
 def _verbs_node(device: str) -> Path | None:

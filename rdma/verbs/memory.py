@@ -15,7 +15,7 @@ class VerbsMemory:
     """`region` is pyverbs' MR or DmaBufMR; `address` is what work requests call its first byte."""
 
     def __init__(
-        self, region: Any, address: int, length: int, view: memoryview | None, on_close: Callable[[], None]
+        self, region: Any, address: int, length: int, view: memoryview | None, on_close: Callable[[VerbsMemory], None]
     ) -> None:
         self.region = region
         self.address = address
@@ -29,7 +29,7 @@ class VerbsMemory:
         if self._open:
             self._open = False
             self.region.close()
-            self._on_close()
+            self._on_close(self)
 
 
 def anonymous(length: int) -> mmap.mmap:

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import threading
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -231,6 +233,37 @@ class Conformance:
         again = pool.take()
         assert again is not None
         assert bytes(again.view) == b"2" * MIB
+
+    def test_a_file_in_memory_is_exposed_where_it_lies(self, ends: Ends) -> None:
+        parent, child = connect(ends)
+        before, after = os.urandom(3 * 65536), os.urandom(65536)
+        fd = os.memfd_create("shard")
+        try:
+            os.write(fd, before)
+            pages = mmap.mmap(fd, 2 * 65536, offset=65536)
+        finally:
+            os.close(fd)
+        memory = ends[0].register(memoryview(pages), readable_only=True)
+        into = ends[1].allocate(65536)
+        exposure = parent.expose(memory, 65536, 65536)
+        assert read(child, exposure.remote, into) is None
+        assert content(into) == before[2 * 65536 :]
+        pages[65536:] = after  # no copy was made of it
+        assert read(child, exposure.remote, into) is None
+        assert content(into) == after
+        exposure.revoke()
+        memory.close()
+        mapped = weakref.ref(pages)
+        del memory, pages
+        assert mapped() is None  # at once: a deleted file in memory is kept by its last mapping
+
+    def test_nothing_is_read_into_what_is_only_readable(self, ends: Ends) -> None:
+        parent, child = connect(ends)
+        source, _ = filled(ends[0], 4096)
+        pages = mmap.mmap(-1, 4096)
+        into = ends[1].register(memoryview(pages), readable_only=True)
+        assert isinstance(read(child, parent.expose(source, 0, 4096).remote, into), QueuePairBroken)
+        assert not any(pages[:])
 
     def test_fifty_connections_opened_and_closed(self, ends: Ends) -> None:
         source, data = filled(ends[0], 65536)
