@@ -37,7 +37,7 @@ from modeldist.session.messages import Welcome
 from modeldist.transfer.base import ServerLimits
 from modeldist.transfer.capability import CapabilityChecker
 from modeldist.transfer.tcp import TcpPieceServer, TcpTransport
-from modeldist.transfer.verbs import NodeRails
+from modeldist.transfer.verbs import NodeRails, in_memory
 from modelpack.oci.addresses import is_loopback
 from rdma.devices import SYSFS
 
@@ -111,7 +111,7 @@ def node_rails(settings: AgentSettings) -> NodeRails | None:
     if not SYSFS.is_dir():
         log.info("no RDMA on this machine: pieces move over TCP")
         return None
-    rails = NodeRails(only=settings.rdma_devices, memory=settings.rdma_memory)
+    rails = NodeRails(only=settings.rdma_devices, memory=settings.rdma_memory, in_memory=in_memory(settings.store))
     log.info(rails.start())
     return rails
 

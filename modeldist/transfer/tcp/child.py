@@ -27,9 +27,8 @@ from modeldist.transfer.tcp.send_pace import SendPace
 from modeldist.transfer.tcp.server_timeouts import ServerTimeouts
 from modeldist.transfer.tcp.subscriptions import Subscriptions
 from modeldist.transfer.tcp.wake_up import WakeUp
-from modeldist.transfer.verbs.parent_lanes import ParentLanes
+from modeldist.transfer.verbs.parent_lanes import ParentLanes, Place
 from modeldist.transfer.verbs.rails import NodeRails
-from rdma.pool import Slot
 
 _READ = 64 * 1024
 _SLOT_WAIT = 1.0  # seconds for memory to expose a piece from; then it is sent
@@ -261,11 +260,11 @@ class ChildConnection(threading.Thread):
         patience = self._serving.clock() + _SLOT_WAIT
         while self._unsent:
             done = request.length - self._unsent
-            slot = self._await_slot(request.lane, patience if not done else math.inf)
-            if slot is None:
+            place = self._await_place(request, fd, patience if not done else math.inf)
+            if place is None:
                 return bool(done) or not self._lanes.is_open(request.lane)
-            length = min(self._unsent, slot.length)
-            frame = self._lanes.expose(request.lane, request, done, slot, fd, length)
+            length = min(self._unsent, place.length)
+            frame = self._lanes.expose(request.lane, request, done, place, fd, length)
             with self._voice:
                 self._tell(frame)
             if isinstance(frame, frames.LaneClosed):
@@ -276,11 +275,12 @@ class ChildConnection(threading.Thread):
             self._attend()
         return True
 
-    def _await_slot(self, lane: int, until: float) -> Slot | None:
-        """Memory to expose a part from; None when there is none in time, or the lane has ended."""
-        while self._lanes.is_open(lane):
-            if (slot := self._lanes.slot(lane)) is not None:
-                return slot
+    def _await_place(self, request: frames.Request, fd: int, until: float) -> Place | None:
+        """Memory to expose the next part from; None when there is none in time, or the lane has ended."""
+        start = request.start + request.length - self._unsent
+        while self._lanes.is_open(request.lane):
+            if (place := self._lanes.place(request.lane, fd, start, self._unsent)) is not None:
+                return place
             if self._serving.clock() >= until:
                 return None
             self._wake_up.wait(_SLOT_LOOK)

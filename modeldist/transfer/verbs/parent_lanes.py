@@ -1,7 +1,7 @@
 """The parent's ends of one child's lanes: what is exposed on them, for how long.
 
-A part of a shard is copied into a slot, the slot is exposed to this child alone, and both end when the child says that
-it has the bytes, or when the parent's patience does. A key never outlives its slot's use.
+A part of a shard is copied into a slot, or lies in memory that was registered where it is; it is exposed to this child
+alone until the child says that it has the bytes, or the parent's patience ends. A key never outlives its place's use.
 """
 
 from __future__ import annotations
@@ -11,21 +11,26 @@ import os
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from modeldist.transfer import frames
 from modeldist.transfer.verbs.lane_ends import from_the_wire, on_the_wire, rail_towards
 from modeldist.transfer.verbs.rails import NodeRails, OpenRail
+from modeldist.transfer.verbs.shard_pages import NotInPlace, PagesPart
 from rdma import RdmaError
 from rdma.interface import Exposure, QueuePair
 from rdma.pool import Slot
 
 PATIENCE = 20.0  # seconds that a part stays exposed: a child that reads needs milliseconds
 
+Place: TypeAlias = Slot | PagesPart
+"""Where a part of a shard is exposed: its holder's until it is released."""
+
 
 @dataclass
 class _Part:
     request: int
-    slot: Slot
+    place: Place
     exposure: Exposure
     until: float
 
@@ -65,30 +70,34 @@ class ParentLanes:
                 reason = frames.brief(str(error))
         return frames.LanesOpened(ends, reason)
 
-    def slot(self, lane: int) -> Slot | None:
-        """A free one; None while there is none. The lane is open."""
-        return self._lanes[lane].rail.serving.take()
+    def place(self, lane: int, fd: int, start: int, length: int) -> Place | None:
+        """For the shard's bytes from `start`, `length` of them or fewer; None while there is none. The lane is open."""
+        rail = self._lanes[lane].rail
+        if rail.pages is not None:
+            with contextlib.suppress(NotInPlace):
+                return rail.pages.take(fd, start, length)
+        return rail.serving.take()
 
     def is_open(self, lane: int) -> bool:
         return lane in self._lanes
 
     def expose(
-        self, lane: int, request: frames.Request, done: int, slot: Slot, fd: int, length: int
+        self, lane: int, request: frames.Request, done: int, place: Place, fd: int, length: int
     ) -> frames.Exposed | frames.LaneClosed:
-        """Read bytes [done, done + length) of the request's range into the slot and expose them. Raises OSError when
-        the shard cannot be read; the slot is given back then."""
+        """Expose bytes [done, done + length) of the request's range, for which the place was taken; a slot is filled
+        with them first. Raises OSError when the shard cannot be read; the place is given back then."""
         here = self._lanes[lane]
         try:
-            _fill(slot.view[:length], fd, request.start + done)
-        except BaseException:
-            slot.release()
-            raise
-        try:
-            exposure = here.pair.expose(slot.memory, slot.offset, length)
+            if isinstance(place, Slot):
+                _fill(place.view[:length], fd, request.start + done)
+            exposure = here.pair.expose(place.memory, place.offset, length)
         except RdmaError as error:
-            slot.release()
+            place.release()
             return self._close_lane(lane, str(error))
-        here.parts.append(_Part(request.request, slot, exposure, self._clock() + PATIENCE))
+        except BaseException:
+            place.release()
+            raise
+        here.parts.append(_Part(request.request, place, exposure, self._clock() + PATIENCE))
         remote = exposure.remote
         return frames.Exposed(request.request, done, remote.address, remote.length, remote.key)
 
@@ -119,7 +128,7 @@ class ParentLanes:
 
     def _close_lane(self, number: int, reason: str) -> frames.LaneClosed:
         lane = self._lanes.pop(number)
-        lane.pair.close()  # before its slots are others'
+        lane.pair.close()  # before its places are others'
         for part in lane.parts:
             _conceal(part)
         return frames.LaneClosed(number, frames.brief(reason))
@@ -143,7 +152,7 @@ def _connect(end: frames.LaneEnd, rail: OpenRail) -> _Lane:
 def _conceal(part: _Part) -> None:
     with contextlib.suppress(RdmaError):
         part.exposure.revoke()
-    part.slot.release()
+    part.place.release()
 
 
 def _fill(view: memoryview, fd: int, offset: int) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from modeldist.scheduler.pieces import MIB
 from modeldist.transfer.verbs.detours import Detours
+from modeldist.transfer.verbs.shard_pages import ShardPages
 from rdma import Rail, RdmaError, discover, rails
 from rdma.interface import OpenDevice
 from rdma.pool import Pool
@@ -34,6 +35,13 @@ class OpenRail:
     device: OpenDevice
     serving: Pool
     receiving: Pool
+    pages: ShardPages | None  # where the store lies in memory
+
+    def close(self) -> None:
+        """What moves over it ends first."""
+        self.device.close()
+        if self.pages is not None:
+            self.pages.close()
 
 
 def find_rails() -> tuple[Rail, ...]:
@@ -49,8 +57,9 @@ def open_verbs(rail: Rail) -> OpenDevice:
 
 
 class NodeRails:
-    """`only` these devices, all when it is empty; `memory` in bytes per rail; `find` and `open_device` are for tests,
-    `look_every` in seconds.
+    """`only` these devices, all when it is empty; `memory` in bytes per rail: half of it to receive into, half to serve
+    from. With `in_memory` the store lies there too: then three quarters of what is to serve from are for its own pages.
+    `find` and `open_device` are for tests, `look_every` in seconds.
 
     `landing` runs what a device's own thread must not wait for."""
 
@@ -61,6 +70,7 @@ class NodeRails:
         find: Callable[[], tuple[Rail, ...]] = find_rails,
         open_device: Callable[[Rail], OpenDevice] = open_verbs,
         memory: int = MEMORY,
+        in_memory: bool = False,
         slot: int = SLOT,
         look_every: float = _LOOK_EVERY,
     ) -> None:
@@ -68,6 +78,7 @@ class NodeRails:
         self._find = find
         self._open_device = open_device
         self._slots = max(1, memory // 2 // slot)
+        self._serving = max(1, self._slots // 4) if in_memory else self._slots
         self._slot = slot
         self._look_every = look_every
         self._open: dict[tuple[str, int], OpenRail] = {}
@@ -110,7 +121,7 @@ class NodeRails:
         with self._lock:
             opened, self._open = list(self._open.values()), {}
         for rail in opened:
-            rail.device.close()
+            rail.close()
         self.landing.shutdown()
 
     def _open_all(self) -> None:
@@ -129,8 +140,11 @@ class NodeRails:
         device = None
         try:
             device = self._open_device(rail)
-            serving = Pool(device, slot=self._slot, slots=self._slots)
-            opened = OpenRail(rail, device, serving, Pool(device, slot=self._slot, slots=self._slots))
+            serving = Pool(device, slot=self._slot, slots=self._serving)
+            receiving = Pool(device, slot=self._slot, slots=self._slots)
+            left = self._slots - self._serving
+            pages = ShardPages(device, memory=left * self._slot, slot=self._slot) if left else None
+            opened = OpenRail(rail, device, serving, receiving, pages)
         except RdmaError as error:
             if device is not None:
                 device.close()
@@ -162,8 +176,11 @@ class NodeRails:
             with self._lock:
                 lost, self._lost = self._lost, []
             for rail in lost:
-                rail.device.close()
+                rail.close()
                 with self._lock:
                     self._open.pop((rail.rail.device, rail.rail.port), None)
+            for rail in self.rails:
+                if rail.pages is not None:
+                    rail.pages.let_go_of_unused()
             if not lost and not self._closing:  # what was lost just now is not there yet
                 self._open_all()

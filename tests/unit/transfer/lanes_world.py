@@ -23,7 +23,9 @@ def rail(name: str, number: int = 1) -> Rail:
 class Node:
     """A node's rails, and its devices by name as they are opened."""
 
-    def __init__(self, fabric: MemoryFabric, *names: str, slots: int = 16, slot: int = 65536) -> None:
+    def __init__(
+        self, fabric: MemoryFabric, *names: str, slots: int = 16, slot: int = 65536, in_memory: bool = False
+    ) -> None:
         self.devices: dict[str, MemoryDevice] = {}
         self.found = tuple(rail(name, number) for number, name in enumerate(names))
 
@@ -33,7 +35,12 @@ class Node:
             return device
 
         self.rails = NodeRails(
-            find=lambda: self.found, open_device=open_device, memory=2 * slots * slot, slot=slot, look_every=0.02
+            find=lambda: self.found,
+            open_device=open_device,
+            memory=2 * slots * slot,
+            in_memory=in_memory,
+            slot=slot,
+            look_every=0.02,
         )
         self.rails.start()
 
