@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from modeldist.transfer.verbs.shard_pages import ShardPages
 from rdma import DeviceGone, QueuePairBroken, Rail, RdmaError, Unreachable
 from rdma.interface import Endpoint, Memory, QueuePair, RemoteRange
 from rdma.verbs import VerbsDevice
@@ -200,6 +202,28 @@ MEMLOCK = """
         print(error.remedy)
     device.close()
 """
+
+
+def test_a_shard_in_memory_is_read_where_it_lies(soft: Rail, ends: Ends) -> None:
+    data, slot = os.urandom(3 * MIB + 100), MIB // 4
+    fd = os.memfd_create("shard")  # on tmpfs, whatever is mounted
+    os.write(fd, data)
+    parent, child = connect(ends)
+    into = ends[1].allocate(slot)
+    pages = ShardPages(ends[0], memory=2 * MIB, slot=slot, parts=8)
+    before = held("mr", soft.device)
+    for start in range(0, len(data), slot):
+        part = pages.take(fd, start, min(slot, len(data) - start))
+        assert part is not None
+        exposure = parent.expose(part.memory, part.offset, part.length)
+        assert read(child, exposure.remote, into) is None
+        assert content(into)[: part.length] == data[start : start + part.length]
+        exposure.revoke()
+        part.release()
+        assert held("mr", soft.device) <= before + 2  # two chunks of 1 MiB
+    os.close(fd)
+    pages.close()
+    assert held("mr", soft.device) == before
 
 
 def test_registration_refused(soft: Rail) -> None:

@@ -3,6 +3,7 @@
     rails           the node's devices, opened, with memory to serve from and to receive into
     parent_lanes    the parent's ends of one child's lanes, and what is exposed on them
     shard_pages     the parent's shards on tmpfs, exposed where they lie
+    filesystems     which files lie in memory
     chunk_ledger    which chunks of them stay registered
     child_lanes     the child's ends of its lanes to one parent, and what is read over them
     lane_policy     when to ask for lanes, and when again after a failure

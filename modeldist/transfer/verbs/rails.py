@@ -58,8 +58,8 @@ def open_verbs(rail: Rail) -> OpenDevice:
 
 class NodeRails:
     """`only` these devices, all when it is empty; `memory` in bytes per rail: half of it to receive into, half to serve
-    from. With `in_memory` the store lies there too: then three quarters of what is to serve from are for its own pages.
-    `find` and `open_device` are for tests, `look_every` in seconds.
+    from. With `in_memory` the store lies there too: then three quarters of what is to serve from are for its own pages,
+    and all beyond `MEMORY`. `find` and `open_device` are for tests, `look_every` in seconds.
 
     `landing` runs what a device's own thread must not wait for."""
 
@@ -77,8 +77,9 @@ class NodeRails:
         self._only = frozenset(only)
         self._find = find
         self._open_device = open_device
-        self._slots = max(1, memory // 2 // slot)
+        self._slots = max(1, (min(memory, MEMORY) if in_memory else memory) // 2 // slot)
         self._serving = max(1, self._slots // 4) if in_memory else self._slots
+        self._pages = memory - (self._slots + self._serving) * slot if in_memory else 0  # bytes
         self._slot = slot
         self._look_every = look_every
         self._open: dict[tuple[str, int], OpenRail] = {}
@@ -142,9 +143,7 @@ class NodeRails:
             device = self._open_device(rail)
             serving = Pool(device, slot=self._slot, slots=self._serving)
             receiving = Pool(device, slot=self._slot, slots=self._slots)
-            left = self._slots - self._serving
-            pages = ShardPages(device, memory=left * self._slot, slot=self._slot) if left else None
-            opened = OpenRail(rail, device, serving, receiving, pages)
+            opened = OpenRail(rail, device, serving, receiving, self._pages_of(device))
         except RdmaError as error:
             if device is not None:
                 device.close()
@@ -155,6 +154,10 @@ class NodeRails:
             self._open[rail.device, rail.port] = opened
         log.info("RDMA by %s, %s", rail.device, rail.gid.ip)
         device.when_gone(lambda reason: self._has_gone(opened, reason))
+
+    def _pages_of(self, device: OpenDevice) -> ShardPages | None:
+        parts = self._slots - self._serving
+        return ShardPages(device, memory=self._pages, slot=self._slot, parts=parts) if parts else None
 
     def _problem(self, device: str, text: str) -> None:
         if self._problems.get(device) != text:

@@ -51,8 +51,8 @@ class PagesPart:
 
 
 class ShardPages:
-    """Of one device. `memory` in bytes: registered at most; `slot` in bytes: the longest part. As many parts are
-    exposed at a time as slots would fit into the memory. `keep` in seconds, of `clock`. Any thread."""
+    """Of one device. `memory` in bytes: registered at most; `slot` in bytes: the longest part; `parts`: exposed at a
+    time. `keep` in seconds, of `clock`. Any thread."""
 
     def __init__(
         self,
@@ -60,13 +60,14 @@ class ShardPages:
         *,
         memory: int,
         slot: int,
+        parts: int,
         keep: float = KEEP,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._device = device
         self._slot = slot
-        self._credit = memory // slot
-        self._chunk = slot * min(self._credit, max(_PARTS_PER_CHUNK, self._credit // _MOST_CHUNKS))
+        self._credit = parts
+        self._chunk = slot * min(memory // slot, max(_PARTS_PER_CHUNK, memory // slot // _MOST_CHUNKS))
         self._clock = clock
         self._lock = threading.Lock()
         self._ledger: ChunkLedger[_Chunk] = ChunkLedger(memory, keep=keep)

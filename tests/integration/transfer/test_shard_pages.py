@@ -50,7 +50,7 @@ class Pages:
         self.fabric = MemoryFabric()
         self.device = self.fabric.device("parent0")
         self.now = 0.0
-        self.pages = ShardPages(self.device, memory=chunks * CHUNK, slot=SLOT, clock=lambda: self.now)
+        self.pages = ShardPages(self.device, memory=chunks * CHUNK, slot=SLOT, parts=8, clock=lambda: self.now)
         self.path = folder / "shard"
         self.path.write_bytes(CONTENT)
         self.fd = os.open(self.path, os.O_RDONLY)
