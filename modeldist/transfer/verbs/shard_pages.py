@@ -20,7 +20,7 @@ from modeldist.transfer.verbs.filesystems import in_memory
 from rdma import RdmaError, RegistrationRefused
 from rdma.interface import Memory, OpenDevice
 
-KEEP = 30.0  # seconds that an unused chunk stays locked, and with it the memory of a shard that was deleted
+KEEP = 10.0  # seconds that an unused chunk stays locked, and with it the memory of a shard that was deleted
 _PARTS_PER_CHUNK = 4  # at least: registering holds the interpreter, some milliseconds for 16 MiB
 _MOST_CHUNKS = 256  # each holds a descriptor
 

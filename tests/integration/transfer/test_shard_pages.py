@@ -3,6 +3,7 @@ is used; what cannot be registered is copied as before."""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import tempfile
@@ -11,11 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from modeldist.transfer.base import Received
+from modeldist.agent.store import Store
+from modeldist.scheduler.pieces import PieceSet
+from modeldist.transfer.base import OpenShard, Received
 from modeldist.transfer.verbs import in_memory
 from modeldist.transfer.verbs.shard_pages import KEEP, NotInPlace, PagesPart, ShardPages
 from rdma import AccessRefused
 from rdma.double import MemoryDevice, MemoryFabric
+from tests.integration.store.made_models import receive, shard_of
 from tests.unit.transfer.lanes_world import LanesWorld, Node, lanes_world
 from tests.unit.transfer.shelf import Child, until
 from tests.unit.transfer.transport_conformance import MIB
@@ -158,6 +162,50 @@ def test_a_partial_shard_is_seen_as_it_comes(memory: Path, pages: Pages) -> None
     os.close(fd)
     assert second is not None
     assert pages.bytes_of(first) + pages.bytes_of(second) == CONTENT[: 2 * SLOT]
+
+
+def test_a_shard_of_the_store_as_it_is_pulled_and_published(memory: Path, pages: Pages) -> None:
+    shard = shard_of(CONTENT)
+
+    def parts(opened: OpenShard, pieces: PieceSet) -> bool:
+        """Whether the pieces are right where they lie."""
+        for piece in pieces:
+            start, length = opened.layout.offset(piece), opened.layout.length(piece)
+            part = pages.pages.take(opened.fd, start, length)
+            assert part is not None
+            right = part.length == length and pages.bytes_of(part) == CONTENT[start : start + length]
+            part.release()
+            if not right:
+                return False
+        return True
+
+    store = Store.open(memory / "store")
+    partial = store.begin(shard, SLOT)
+    receive(partial, CONTENT, [0, 2, 5])
+    opened = store.directory().open(shard.digest)
+    assert opened is not None
+    assert parts(opened, opened.have())
+    receive(partial, CONTENT)
+    assert parts(opened, opened.have())
+    partial.commit()
+    partial.close()
+    again = store.directory().open(shard.digest)
+    assert again is not None
+    assert parts(again, again.layout.all)
+    for each in (opened, again):
+        each.close()
+    store.close()
+
+
+def test_a_file_that_may_not_be_written_to_is_copied(pages: Pages) -> None:
+    sealed = os.memfd_create("sealed", os.MFD_ALLOW_SEALING)
+    os.write(sealed, CONTENT)
+    fcntl.fcntl(sealed, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
+    for _ in range(9):  # more often than there is credit
+        with pytest.raises(NotInPlace):
+            pages.pages.take(sealed, 0, SLOT)
+    os.close(sealed)
+    pages.take(0)  # others are not
 
 
 def test_a_file_on_a_disk_is_copied(tmp_path: Path) -> None:
