@@ -41,6 +41,7 @@ class Pool:
         self._free = deque(Slot(self, number * slot, slot) for number in range(slots))
         self._out: set[Slot] = set()
         self._waiting: deque[Callable[[Slot], None]] = deque()
+        self._handing_out = False
         self._lock = threading.Lock()
         self.slot = slot
         self.slots = slots
@@ -59,27 +60,40 @@ class Pool:
             return slot
 
     def when_free(self, callback: Callable[[Slot], None]) -> None:
-        """Hand a slot to `callback`: now, or when one comes free, first come first served. It may come from whichever
-        thread gives a slot back, and must return at once."""
-        slot = self.take()
-        if slot is None:
-            with self._lock:
-                if not self._free:
-                    self._waiting.append(callback)
-                    return
-                slot = self._free.popleft()
-                self._out.add(slot)
-        callback(slot)
+        """Hand a slot to `callback`: now, or when one comes free. It may come from whichever thread gives a slot back,
+        and must return at once. Callbacks are called one after the other, in the order in which they were given: what
+        reads into slots in order relies on that."""
+        with self._lock:
+            self._waiting.append(callback)
+        self._hand_out()
 
     def _take_back(self, slot: Slot) -> None:
         with self._lock:
             self._out.remove(slot)  # a slot given back twice would be two holders' at once
-            if not self._waiting:
-                self._free.append(slot)
+            self._free.append(slot)
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        """One thread at a time, and not from within a callback that gives its slot back at once: that is a loop here,
+        not a recursion, however many wait."""
+        with self._lock:
+            if self._handing_out:
                 return
-            self._out.add(slot)
-            callback = self._waiting.popleft()
-        callback(slot)
+            self._handing_out = True
+        while True:
+            with self._lock:
+                if not (self._free and self._waiting):
+                    self._handing_out = False
+                    return
+                slot = self._free.popleft()
+                self._out.add(slot)
+                callback = self._waiting.popleft()
+            try:
+                callback(slot)
+            except BaseException:
+                with self._lock:
+                    self._handing_out = False
+                raise
 
     def close(self) -> None:
         """Unpin it. What reads or is read of it must have ended."""
