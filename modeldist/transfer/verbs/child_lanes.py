@@ -58,6 +58,7 @@ class ChildLanes:
         self._accepted = False
         self._awaiting_first = bool(rails.rails)  # the parent's answers to a subscription and to the question
         self._parked: list[Callable[[], None]] = []
+        self._asked = False  # and not answered
         self._over = False
 
     # --- asking ---
@@ -86,7 +87,7 @@ class ChildLanes:
             self._awaiting_first = False
             parked, self._parked = self._parked, []
         for later in parked:
-            later()
+            _logged(later)
 
     def prepare(self) -> None:
         """Ask for lanes if it is time. The parent has accepted a subscription: nobody else may ask."""
@@ -132,8 +133,16 @@ class ChildLanes:
 
     def _run(self, work: Callable[[], None]) -> None:
         try:
-            self._rails.landing.submit(_logged, work)
+            self._rails.landing.submit(self._or_none, work)
         except RuntimeError:  # the node is closing
+            self._answered()
+
+    def _or_none(self, work: Callable[[], None]) -> None:
+        """What waits for lanes does not wait for what failed in a way nobody thought of."""
+        try:
+            work()
+        except Exception:
+            log.exception("RDMA to %s failed", self._parent)
             self._answered()
 
     def _ask(self) -> None:
@@ -149,6 +158,7 @@ class ChildLanes:
             over = self._over
             if lanes and not over:
                 self._lanes = lanes
+                self._asked = True
         if over:
             _close_all(lanes)
         elif lanes:
@@ -160,8 +170,9 @@ class ChildLanes:
         """From the reader thread. Raises ProtocolError when nobody asked for so many."""
         with self._lock:
             lanes = self._lanes
-            if len(frame.ends) != len(lanes) or any(lane.open for lane in lanes):
+            if not self._asked or len(frame.ends) != len(lanes):
                 raise frames.ProtocolError("The parent opened lanes that nobody asked for.")
+            self._asked = False
         self._run(lambda: self._connect(lanes, frame))
 
     def _connect(self, lanes: list[_Lane], frame: frames.LanesOpened) -> None:
@@ -170,6 +181,8 @@ class ChildLanes:
         for lane, end in zip(lanes, frame.ends, strict=True):
             try:
                 if end is not None:
+                    if not end.reads:  # reads would wait for ever
+                        raise ValueError("The parent's device answers no reads.")
                     lane.pair.connect(from_the_wire(end))
                     good.append(lane)
                     continue
@@ -180,13 +193,14 @@ class ChildLanes:
             over = self._over
             for lane in good:
                 lane.open = not lane.closed and not over
-            if any(lane.open for lane in good):
+            any_open = any(lane.open for lane in good)
+            if any_open:
                 self._policy.opened()
                 self._problem = ""
-        if not good:
-            self._none_opened(problem)
-        elif over:
+        if over:
             _close_all(good)
+        elif not any_open:
+            self._none_opened(problem)
         self._answered()
 
     def _none_opened(self, problem: str) -> None:
@@ -303,10 +317,11 @@ class ChildLanes:
     # --- the end of a lane ---
 
     def closed(self, frame: frames.LaneClosed) -> None:
-        """The parent has closed one. From the reader thread. News of one that was given up here meanwhile are old."""
+        """The parent has closed one. From the reader thread. Before it has answered the question for lanes, it speaks
+        of one that was given up here meanwhile."""
         with self._lock:
-            lane = self._lane(frame.lane)
-        if lane is not None and lane.open:
+            lane = None if self._asked else self._lane(frame.lane)
+        if lane is not None:
             self._fail(lane, frame.reason or "The parent closed the lane.", tell=False)
 
     def _fail(self, lane: _Lane, reason: str, *, tell: bool = True) -> None:

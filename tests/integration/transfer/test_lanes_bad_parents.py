@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from modeldist.artifact import Digest
@@ -201,3 +202,61 @@ async def test_a_parent_that_goes_with_a_part_exposed(parents: Parents, child: C
     await asked(child, node, parent)
     await child.all_settled()
     assert isinstance(child.outcomes[0][0], Lost)
+
+
+async def lanes_answered_by(
+    parents: Parents, child: Child, node: Node, lane: Lane, answers: Callable[[frames.LaneEnd], list[frames.Control]]
+) -> Received:
+    """What comes of a request to a parent that answers the question for lanes like this, and sends what is asked."""
+
+    def script(parent: BadParent) -> None:
+        parent.say(HELLO_OK)
+        parent.hear(frames.Subscribe)
+        parent.say(frames.encode(frames.Have.of(1, PieceSet.full(2))))
+        lane.pair.connect(from_the_wire(parent.hear(frames.LanesWanted).ends[0]))
+        parent.say(b"".join(map(frames.encode, answers(on_the_wire(lane.pair.endpoint)))))
+        while True:
+            parent.say(block(parent.hear(frames.Request), CONTENT))
+
+    parent = parents(script)
+    await asked(child, node, parent)
+    await child.all_settled()
+    (received,) = child.outcomes[0]
+    assert isinstance(received, Received), received
+    assert child.target.read_bytes() == CONTENT
+    return received
+
+
+async def test_a_lane_that_answers_no_reads_is_not_used(parents: Parents, child: Child, node: Node, lane: Lane) -> None:
+    """A real device would wait for ever with the first read."""
+    received = await lanes_answered_by(
+        parents, child, node, lane, lambda end: [frames.LanesOpened([msgspec.structs.replace(end, reads=0)])]
+    )
+    assert received.detour == "The parent's device answers no reads."
+
+
+async def test_a_lane_that_the_parent_closes_at_once_is_not_used(
+    parents: Parents, child: Child, node: Node, lane: Lane
+) -> None:
+    await lanes_answered_by(
+        parents, child, node, lane, lambda end: [frames.LanesOpened([end]), frames.LaneClosed(0, "its device went")]
+    )
+    await until(lambda: not child.connection.lanes)  # type: ignore[attr-defined]
+
+
+async def test_a_parent_may_answer_once(parents: Parents, child: Child, node: Node, lane: Lane) -> None:
+    """Also when both answers come before the first is acted on."""
+
+    def script(parent: BadParent) -> None:
+        parent.say(HELLO_OK)
+        parent.hear(frames.Subscribe)
+        parent.say(frames.encode(frames.Have.of(1, PieceSet.full(2))))
+        parent.hear(frames.LanesWanted)
+        parent.say(2 * frames.encode(frames.LanesOpened([on_the_wire(lane.pair.endpoint)])))
+        parent.done.wait()
+
+    parent = parents(script)
+    await asked(child, node, parent)
+    await child.all_settled()
+    (lost,) = child.lost
+    assert "opened lanes that nobody asked for" in lost.reason
