@@ -10,7 +10,6 @@ LONGEST = 64 << 10  # bytes of a head; servers send a few hundred, and signed re
 _STATUS = rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [\t -~\x80-\xff]*)?\r?\n"
 _FIELD = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*\r?\n"
 _HEAD = re.compile(_STATUS + rb"((?:" + _FIELD + rb")*)\r?\n")
-_FIELDS = re.compile(r"([^:]+):[\t ]*(.*?)[\t ]*\r?\n")  # of what has matched
 _END = re.compile(rb"\r?\n\r?\n")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t -~\x80-\xff]*)?")
 _NO_BODY = frozenset({204, 304})
@@ -45,8 +44,9 @@ def parse_head(data: bytes, method: str) -> Head:
         raise BadAnswer(f"no HTTP answer: {data[:80]!r}")
     status = int(found[2])
     fields: dict[str, str] = {}
-    for given, value in _FIELDS.findall(found[3].decode("latin-1")):
-        name = given.lower()
+    for line in found[3].decode("latin-1").split("\n")[:-1]:
+        given, _, value = line.partition(":")
+        name, value = given.lower(), value.strip("\t \r")
         fields[name] = f"{fields[name]}, {value}" if name in fields else value
     chunked = _is_chunked(fields)
     bodiless = method == "HEAD" or status < 200 or status in _NO_BODY

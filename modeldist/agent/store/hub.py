@@ -26,9 +26,10 @@ from modeldist.agent.store.failures import naming
 from modeldist.agent.store.linking import link, link_new
 from modeldist.agent.store.live import Reservation
 from modeldist.agent.store.locks import FileLock, lock
-from modeldist.agent.store.unpacking import check_names, linked, unpack
+from modeldist.agent.store.unpacking import check_names, check_tag, linked, unpack
 from modeldist.artifact import Artifact, Digest, algorithm
 from modeldist.errors import IntegrityError, StorageError, UnsafeArtifact
+from modelpack.names import NameSet
 
 _REPO_ID = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?", re.ASCII)
 _REVISION = re.compile(r"[0-9a-f]{40}")
@@ -93,13 +94,13 @@ class Hub:
         """
         repository = Repository(self.root, artifact.repo_id)
         folder = repository.snapshot(artifact.revision)
-        check_names(artifact)
+        names = check_names(artifact)
         self._check_sizes(artifact)
         with naming("make a snapshot", folder):
             self._prepare(repository)
             with repository.lock_snapshot(artifact.revision):
                 if self.complete(artifact) is None:
-                    self._make(artifact, repository, folder)
+                    self._make(artifact, names, repository, folder)
                 self._write_ref(artifact, repository)
         return folder
 
@@ -133,7 +134,7 @@ class Hub:
                 self._write_ref(artifact, repository)
 
     def _ref(self, artifact: Artifact) -> Path:
-        check_names(artifact, artifact.tag)
+        check_tag(artifact)
         return Repository(self.root, artifact.repo_id).refs / artifact.tag
 
     def _prepare(self, repository: Repository) -> None:
@@ -143,7 +144,7 @@ class Hub:
         if not tag.exists():
             write_atomically(tag, _CACHEDIR_TAG, tmp=repository.building, mode=0o644)
 
-    def _make(self, artifact: Artifact, repository: Repository, folder: Path) -> None:
+    def _make(self, artifact: Artifact, names: NameSet, repository: Repository, folder: Path) -> None:
         for left in repository.building.glob(f"{artifact.revision}.*"):
             shutil.rmtree(left, ignore_errors=True)  # of a process that died: we hold the lock
         scratch = repository.building / f"{artifact.revision}.{unique()}"
@@ -152,7 +153,7 @@ class Hub:
         try:
             contents = scratch / "files"
             with Claims(self._reserve) as claims:
-                unpacked = unpack(artifact, self._blobs, contents, claims.claim)
+                unpacked = unpack(artifact, names, self._blobs, contents, claims.claim)
             tree = unpacked.files
             for file in artifact.files:
                 if file.encoding == "raw":

@@ -7,7 +7,8 @@ of an archive stay links: symlinks that lead to nothing outside the snapshot, ha
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,18 +20,28 @@ from modelpack.errors import InvalidTar, UnsafeName
 from modelpack.names import NameSet, check_name
 
 
-def check_names(artifact: Artifact, *others: str) -> NameSet:
-    """The set of the artifact's plain file names. Raises UnsafeArtifact, also when one of `others` is unsafe."""
+def check_names(artifact: Artifact) -> NameSet:
+    """The set of the artifact's plain file names. Raises UnsafeArtifact."""
     names = NameSet()
-    try:
+    with _safe(artifact):
         for file in artifact.files:
             if file.encoding == "raw":
                 names.add_file(file.path)
-        for other in others:
-            check_name(other)
+    return names
+
+
+def check_tag(artifact: Artifact) -> None:
+    """That its tag can be a path. Raises UnsafeArtifact."""
+    with _safe(artifact):
+        check_name(artifact.tag)
+
+
+@contextmanager
+def _safe(artifact: Artifact) -> Iterator[None]:
+    try:
+        yield
     except UnsafeName as error:
         raise UnsafeArtifact(f"{artifact.reference}: {error.message}", remedy=error.remedy) from error
-    return names
 
 
 def unpacked_bytes(artifact: Artifact) -> int:
@@ -46,14 +57,13 @@ class Unpacked:
     links: tuple[str, ...]
 
 
-def unpack(artifact: Artifact, blobs: Blobs, folder: Path, claim: Callable[[int], None]) -> Unpacked:
-    """Unpack the artifact's archives below `folder`, made even when there are none. `claim` is told the bytes of each
-    file before it is made.
+def unpack(artifact: Artifact, names: NameSet, blobs: Blobs, folder: Path, claim: Callable[[int], None]) -> Unpacked:
+    """Unpack the artifact's archives below `folder`, made even when there are none. `names` are those of
+    `check_names`, and grow. `claim` is told the bytes of each file before it is made.
 
     Raises UnsafeArtifact, StorageError, and what `claim` raises.
     """
     folder.mkdir()
-    names = check_names(artifact)
     found: dict[str, trees.TreeFile] = {}
     links: list[str] = []
     archives = [file for file in artifact.files if file.encoding != "raw"]
