@@ -57,10 +57,6 @@ class ChunkLedger(Generic[K]):
         chunk.until = now + self._keep
         self.uses -= 1
 
-    def forget(self, key: K) -> None:
-        """It could not be registered: its first use has not begun."""
-        self.uses -= self._chunks.pop(key).uses
-
     def expired(self, now: float) -> list[K]:
         """Those that nobody has used for too long: to be let go of, and forgotten already."""
         old = [key for key, chunk in self._chunks.items() if not chunk.uses and chunk.until <= now]

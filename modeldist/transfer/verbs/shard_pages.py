@@ -12,16 +12,16 @@ import mmap
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from modeldist.transfer.verbs.chunk_ledger import ChunkLedger
-from modeldist.transfer.verbs.filesystems import in_memory
+from modeldist.transfer.verbs.memory_files import in_memory, mapped
 from rdma import RdmaError, RegistrationRefused
 from rdma.interface import Memory, OpenDevice
 
 KEEP = 10.0  # seconds that an unused chunk stays locked, and with it the memory of a shard that was deleted
-_PARTS_PER_CHUNK = 4  # at least: registering holds the interpreter, some milliseconds for 16 MiB
+_PARTS_PER_CHUNK = 4  # at least: registering holds the interpreter
 _MOST_CHUNKS = 256  # each holds a descriptor
 
 log = logging.getLogger(__name__)
@@ -80,46 +80,57 @@ class ShardPages:
         are exposed. Raises NotInPlace when they must be copied: the file is not in memory, or may not be mapped, or is
         shorter; the device registers none; all chunks that there is memory for are in use."""
         path = f"/proc/self/fd/{fd}"
+        if self._device.gone or not self._chunk or not in_memory(path):
+            raise NotInPlace
+        found = os.fstat(fd)
+        offset = start % self._chunk
+        length = min(most, self._slot, self._chunk - offset)
+        whole = min(self._chunk, found.st_size - (start - offset))
+        if offset + length > whole:
+            raise NotInPlace
+        chunk = _Chunk(found.st_dev, found.st_ino, start - offset, whole)
         with self._lock:
-            if self._refused or self._closed or self._device.gone or not self._chunk or not in_memory(path):
-                raise NotInPlace
-            found = os.fstat(fd)
-            offset = start % self._chunk
-            length = min(most, self._slot, self._chunk - offset)
-            whole = min(self._chunk, found.st_size - (start - offset))
-            if offset + length > whole:
+            if self._refused or self._closed:
                 raise NotInPlace
             if self._ledger.uses >= self._credit:
                 return None
-            chunk = _Chunk(found.st_dev, found.st_ino, start - offset, whole)
             dropped = self._ledger.begin(chunk, whole)
             if dropped is None:
                 raise NotInPlace
-            for old in dropped:
-                self._registered.pop(old).close()
-            if chunk not in self._registered:
-                try:
-                    self._registered[chunk] = self._register(path, chunk)
-                except BaseException:
-                    self._ledger.forget(chunk)
-                    raise
-            return PagesPart(self._registered[chunk], offset, length, lambda: self._give_back(chunk))
+            self._close(dropped)
+            memory = self._registered.get(chunk)
+        if memory is None:
+            try:
+                memory = self._register(path, chunk)
+            except BaseException:
+                self._give_back(chunk)
+                raise
+        return PagesPart(memory, offset, length, lambda: self._give_back(chunk))
 
     def _register(self, path: str, chunk: _Chunk) -> Memory:
-        """With the lock. The mapping has to be writable, though nobody writes: see `OpenDevice.register`."""
+        """A chunk in use; another thread may be about it too. The mapping has to be writable, though nobody writes: see
+        `OpenDevice.register`."""
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-            try:
-                pages = mmap.mmap(fd, chunk.length, offset=chunk.start)
-            finally:
-                os.close(fd)
-            return self._device.register(memoryview(pages), readable_only=True)
+            pages = mapped(path, chunk.start, chunk.length)
+            with self._lock:
+                if self._closed:
+                    raise NotInPlace
+                if chunk not in self._registered:
+                    self._registered[chunk] = self._device.register(memoryview(pages), readable_only=True)
+                return self._registered[chunk]
         except RegistrationRefused as refused:
-            self._refused = True
-            log.warning("shards in memory are copied to be read by RDMA: %s %s", refused, refused.remedy)
+            if not self._refused:
+                self._refused = True
+                log.warning("shards in memory are copied to be read by RDMA: %s %s", refused, refused.remedy)
             raise NotInPlace from refused
         except (OSError, ValueError, RdmaError) as error:
             raise NotInPlace from error
+
+    def _close(self, chunks: Iterable[_Chunk]) -> None:
+        """With the lock. One that could not be registered is only in the ledger."""
+        for chunk in chunks:
+            if memory := self._registered.pop(chunk, None):
+                memory.close()
 
     def _give_back(self, chunk: _Chunk) -> None:
         with self._lock:
@@ -129,13 +140,10 @@ class ShardPages:
     def let_go_of_unused(self) -> None:
         """To be called now and then."""
         with self._lock:
-            for chunk in self._ledger.expired(self._clock()):
-                self._registered.pop(chunk).close()
+            self._close(self._ledger.expired(self._clock()))
 
     def close(self) -> None:
         """The device is closed: nobody reads any more."""
         with self._lock:
             self._closed = True
-            for memory in self._registered.values():
-                memory.close()
-            self._registered.clear()
+            self._close(list(self._registered))

@@ -8,6 +8,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,17 @@ def test_a_chunk_is_registered_once(pages: Pages) -> None:
     parts = [pages.take(number * SLOT) for number in range(4)]
     assert len({id(part.memory) for part in parts}) == 1
     assert pages.device.locked == CHUNK
+
+
+def test_threads_that_come_to_a_chunk_at_once(pages: Pages) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        for start in range(0, len(CONTENT) - CHUNK, CHUNK):
+            parts = list(threads.map(lambda _, start=start: pages.take(start), range(8)))
+            assert {pages.bytes_of(part) for part in parts} == {CONTENT[start : start + SLOT]}
+            assert len({id(part.memory) for part in parts}) == 1
+            for part in parts:
+                part.release()
+            assert pages.device.locked <= 2 * CHUNK
 
 
 def test_chunks_in_use_stay(pages: Pages) -> None:

@@ -58,13 +58,6 @@ def test_unused_ones_expire(ledger: ChunkLedger[str]) -> None:
     assert ledger.expired(110.0) == ["b"]
 
 
-def test_what_could_not_be_registered_takes_no_room(ledger: ChunkLedger[str]) -> None:
-    ledger.begin("a", 100)
-    ledger.forget("a")
-    assert ledger.uses == 0
-    assert ledger.begin("b", 100) == []
-
-
 def test_a_use_ends_once(ledger: ChunkLedger[str]) -> None:
     ledger.begin("a", 100)
     ledger.end("a", 0.0)
