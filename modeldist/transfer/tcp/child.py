@@ -84,6 +84,7 @@ class ChildConnection(threading.Thread):
         self._requests: deque[frames.Request] = deque()
         self._in_service = 0
         self._unsent = 0  # of the request being sent
+        self._exposing = -1  # the lane of the request being exposed
         self._stop_reason: str | None = None
         self._heard_at = self._used_at = serving.clock()
         self._early: Sequence[Event] = ()
@@ -197,6 +198,7 @@ class ChildConnection(threading.Thread):
         for closed in self._lanes.overdue():
             with self._voice:
                 self._tell(closed)
+            self._drop_requests(closed.lane)
         while self._news_wait:
             with self._voice:
                 self._news_wait = False
@@ -230,11 +232,23 @@ class ChildConnection(threading.Thread):
                 self._lanes.landed(event)
             case frames.LaneClosed():
                 self._lanes.drop(event)
+                self._drop_requests(event.lane)
             case frames.Goodbye():
                 raise _Ended
             case _:
                 raise frames.ProtocolError(f"A child does not send {type(event).__name__} here.")
         self._used_at = self._serving.clock()
+
+    def _drop_requests(self, lane: int) -> None:
+        """With the end of a lane the child gives up what it had asked for over it, and asks for it anew: that is not
+        sent for nothing, nor exposed on the lane's successor of the same number."""
+        if lane == self._exposing:
+            self._exposing = -1
+        given_up = [request for request in self._requests if request.lane == lane]
+        self._requests = deque(request for request in self._requests if request.lane != lane)
+        for request in given_up:
+            self._serving.account.finished(request.length)
+            self._in_service -= 1
 
     # --- bodies ---
 
@@ -257,17 +271,19 @@ class ChildConnection(threading.Thread):
         the request with it: the child asks for the rest anew."""
         if not self._lanes.is_open(request.lane):
             return False
+        self._exposing = request.lane
         patience = self._serving.clock() + _SLOT_WAIT
         while self._unsent:
             done = request.length - self._unsent
             place = self._await_place(request, fd, patience if not done else math.inf)
             if place is None:
-                return bool(done) or not self._lanes.is_open(request.lane)
+                return bool(done) or not self._goes_on(request.lane)
             length = min(self._unsent, place.length)
             frame = self._lanes.expose(request.lane, request, done, place, fd, length)
             with self._voice:
                 self._tell(frame)
             if isinstance(frame, frames.LaneClosed):
+                self._drop_requests(frame.lane)
                 return True
             self._serving.account.sent(length)
             self._unsent -= length
@@ -275,10 +291,13 @@ class ChildConnection(threading.Thread):
             self._attend()
         return True
 
+    def _goes_on(self, lane: int) -> bool:
+        return lane == self._exposing and self._lanes.is_open(lane)
+
     def _await_place(self, request: frames.Request, fd: int, until: float) -> Place | None:
         """Memory to expose the next part from; None when there is none in time, or the lane has ended."""
         start = request.start + request.length - self._unsent
-        while self._lanes.is_open(request.lane):
+        while self._goes_on(request.lane):
             if (place := self._lanes.place(request.lane, fd, start, self._unsent)) is not None:
                 return place
             if self._serving.clock() >= until:

@@ -162,3 +162,27 @@ async def test_a_stranger_gets_no_lane(credit: Credit) -> None:
     goodbye = stranger.next()
     assert isinstance(goodbye, frames.Goodbye)
     stranger.sock.close()
+
+
+async def test_what_waits_for_a_lane_that_is_given_up_is_not_sent(credit: Credit) -> None:
+    """The child asks for it anew; and the lane's successor has the same number."""
+    requests = [frames.Request(number, 1, 0, 4 * SLOT, 0) for number in (7, 8, 9)]
+    credit.child.say(*requests)
+    for _ in range(2):
+        assert credit.expect(frames.Exposed).request == 7
+    again = [frames.LanesWanted([on_the_wire(credit.device.queue_pair().endpoint)])]
+    credit.child.say(frames.LaneClosed(0, "it broke"), *again, frames.Request(10, 1, SLOT, SLOT, 0))
+    credit.expect(frames.LanesOpened)
+    assert credit.expect(frames.Exposed).request == 10
+
+
+async def test_what_waits_for_a_lane_that_the_parent_closes_is_not_sent(credit: Credit) -> None:
+    credit.child.say(*[frames.Request(number, 1, 0, 4 * SLOT, 0) for number in (7, 8, 9)])
+    for _ in range(2):
+        credit.expect(frames.Exposed)
+    credit.now += PATIENCE + 1
+    credit.child.say(frames.Ping(1))
+    assert {type(credit.child.next()), type(credit.child.next())} == {frames.LaneClosed, frames.Pong}
+    credit.child.say(frames.Request(10, 1, SLOT, SLOT))
+    assert credit.expect(frames.Body).request == 10
+    await until(lambda: credit.server.load().requests == credit.server.load().bytes_queued == 0)
