@@ -1,4 +1,5 @@
-"""A fluid network: flows share the links on their way max-min fairly, as long-lived TCP connections roughly do.
+"""A fluid network: flows share the links on their way max-min fairly, after their weights, as long-lived TCP
+connections roughly do.
 
 A flow is one connection; what is queued on it is sent in order. Rates are worked out anew at most every `quantum`
 seconds, so that a large network costs by time and not by the number of changes.
@@ -27,10 +28,12 @@ class Link:
 
 @dataclass(slots=True, eq=False)
 class Flow:
-    """One connection along `links`. `cap` bounds its rate whatever the links have left."""
+    """One connection along `links`. `cap` bounds its rate whatever the links have left; of each link it gets `weight`
+    times what a flow of weight 1 gets there."""
 
     links: tuple[Link, ...]
     cap: float = float("inf")
+    weight: float = 1.0
     queue: deque[tuple[int, Callable[[], None]]] = field(default_factory=deque)
     left: float = 0.0
     rate: float = 0.0
@@ -104,38 +107,46 @@ class Network:
         """Progressive filling: the link with the least to give each of its flows fixes their rate, and so on."""
         self._planned = False
         flows_on: dict[Link, dict[Flow, None]] = {}
+        weights: dict[Link, float] = {}  # of the flows on each link that have no rate yet, together
         for flow in self._active:
             for link in flow.links:
                 flows_on.setdefault(link, {})[flow] = None
+                weights[link] = weights.get(link, 0.0) + flow.weight
         left = {link: link.rate for link in flows_on}
-        heap = [(left[link] / len(flows), order, link) for order, (link, flows) in enumerate(flows_on.items())]
+        heap = [(left[link] / weights[link], order, link) for order, link in enumerate(flows_on)]
         heapq.heapify(heap)
         rates: dict[Flow, float] = {}
-        capped = sorted((flow for flow in self._active if flow.cap != float("inf")), key=lambda flow: flow.cap)
+        capped = [flow for flow in self._active if flow.cap != float("inf")]
+        capped.sort(key=lambda flow: flow.cap / flow.weight)
         order = len(heap)
+
+        def share_of(link: Link) -> float:
+            """What a flow of weight 1 gets of what is left."""
+            return max(left[link], 0.0) / weights[link]
 
         def fix(flow: Flow, rate: float) -> None:
             nonlocal order
             rates[flow] = rate
             for link in flow.links:
                 left[link] -= rate
+                weights[link] -= flow.weight
                 flows_on[link].pop(flow, None)
                 if flows_on[link]:
                     order += 1
-                    heapq.heappush(heap, (max(left[link], 0.0) / len(flows_on[link]), order, link))
+                    heapq.heappush(heap, (share_of(link), order, link))
 
         while heap:
             share, _, link = heapq.heappop(heap)
             flows = flows_on[link]
-            if not flows or share < max(left[link], 0.0) / len(flows) * (1 - 1e-12):
+            if not flows or share < share_of(link) * (1 - 1e-12):
                 continue  # stale: a later entry says more
-            while capped and capped[0].cap <= share:
+            while capped and capped[0].cap <= share * capped[0].weight:
                 flow = capped.pop(0)
                 if flow not in rates:
                     fix(flow, flow.cap)
-            share = max(left[link], 0.0) / len(flows) if flows else share
+            share = share_of(link) if flows else share
             for flow in list(flows):
-                fix(flow, min(share, flow.cap))
+                fix(flow, min(share * flow.weight, flow.cap))
         for flow in self._active:
             rate = rates[flow]
             if rate != flow.rate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -59,6 +60,8 @@ class SimulatedNode:
         self._readers: dict[tuple[Digest, int], Reader] = {}
         self._seq = 0
         self._jitter = rng.random()
+        spread = world.scenario.stream_spread
+        self.stream_weight = math.exp(rng.gauss(0.0, spread)) if spread else 1.0
 
     # --- life ------------------------------------------------------------------------------------------------------
 

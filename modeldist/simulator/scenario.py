@@ -40,6 +40,8 @@ class Scenario:
     time to handle a message; `origin_latency`: from a range request to its first byte. `have_interval`: least time
     between two rounds in which a node tells its children what it has; `leisure`: what news of a piece that nobody waits
     for may take. `verify_rate`: bytes/s of digest checking. `stream_rate`: what one origin stream can bring at most.
+    `stream_spread`: how unequal nodes' origin streams are beside other flows, as the standard deviation of the
+    logarithm of their weights (`network` only): in TCP a node's streams may get a third of what those of another get.
     `quantum`: see `network`; `step`: if it is not 0, `array_network` with this step takes its place. `tick`,
     `control_tick`: how often nodes and the control plane act upon time alone.
     """
@@ -50,6 +52,7 @@ class Scenario:
     origin_rate: float
     rack_rate: Mapping[str, float] = field(default_factory=dict)
     stream_rate: float = float("inf")
+    stream_spread: float = 0.0
     latency: float = 0.0005
     session_latency: float = 0.005
     have_interval: float = 0.02  # this and the next as `modeldist.transfer.served_shard` has them

@@ -70,7 +70,7 @@ class World:
         """A new stream from the origin."""
         rack = self.rack_in.get(node.spec.rack)
         links = (self.origin_link, *([rack] if rack is not None else []), node.down)
-        return Flow(links, cap=self.scenario.stream_rate)
+        return Flow(links, cap=self.scenario.stream_rate, weight=node.stream_weight)
 
     def cut(self, name: str) -> None:
         """All connections from and to a node are gone."""

@@ -47,6 +47,14 @@ def test_what_is_queued_on_a_flow_comes_in_order_and_a_capped_flow_keeps_to_its_
     assert times([(first, 10), (first, 10), (Flow((link,)), 90)], clock, network) == pytest.approx([1.0, 2.0, 1.0])
 
 
+def test_flows_share_a_link_after_their_weights_and_a_light_one_keeps_to_its_cap() -> None:
+    clock = Clock()
+    network = Network(clock, 0.0)
+    link = Link("link", 100.0)
+    flows = [(Flow((link,), weight=0.5), 20), (Flow((link,)), 40), (Flow((link,), weight=2.0, cap=40.0), 40)]
+    assert times(flows, clock, network) == pytest.approx([1.0, 1.0, 1.0])
+
+
 def test_a_stopped_flow_brings_nothing_more() -> None:
     clock = Clock()
     network = Network(clock, 0.0)

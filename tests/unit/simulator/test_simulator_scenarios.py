@@ -97,6 +97,14 @@ def test_a_slow_stream_rate_is_made_up_by_several_streams() -> None:
     assert result.r <= 1.15
 
 
+def test_nodes_whose_streams_are_slow_beside_others_read_less() -> None:
+    result = simulate(replace(PRESETS["cold-8"](), stream_spread=0.5))
+    assert result.complete
+    assert result.a == 1.0
+    assert result.r <= 1.15
+    assert min(node.from_origin for node in result.nodes) < 0.5 * max(node.from_origin for node in result.nodes)
+
+
 def test_nodes_that_want_different_shards() -> None:
     nodes = tuple(NodeSpec(f"n{index}", RATE, RATE, wants=(index, 4)) for index in range(4))
     result = simulate(Scenario("mixed", tuple(16 * MIB for _ in range(5)), nodes, origin_rate=RATE))
