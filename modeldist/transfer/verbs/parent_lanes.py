@@ -21,6 +21,7 @@ from rdma import RdmaError
 from rdma.interface import Exposure, QueuePair
 from rdma.pool import Slot
 
+_SHARE = 2  # a child may hold this many times what is left for others: alone two thirds, and never all while it sleeps
 PATIENCE = 20.0  # seconds that a part stays exposed: a child that reads needs milliseconds
 
 Place: TypeAlias = Slot | PagesPart
@@ -71,12 +72,14 @@ class ParentLanes:
         return frames.LanesOpened(ends, reason)
 
     def place(self, lane: int, fd: int, start: int, length: int) -> Place | None:
-        """For the shard's bytes from `start`, `length` of them or fewer; None while there is none. The lane is open."""
+        """For the shard's bytes from `start`, `length` of them or fewer; None while there is none, or
+        this child holds its share. The lane is open."""
         rail = self._lanes[lane].rail
-        if rail.pages is not None:
+        held = sum(len(lane.parts) for lane in self._lanes.values() if lane.rail is rail)
+        if rail.pages is not None and held < _SHARE * rail.pages.free:
             with contextlib.suppress(NotInPlace):
                 return rail.pages.take(fd, start, length)
-        return rail.serving.take()
+        return rail.serving.take() if held < _SHARE * rail.serving.free else None
 
     def is_open(self, lane: int) -> bool:
         return lane in self._lanes

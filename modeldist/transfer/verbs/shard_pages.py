@@ -75,6 +75,11 @@ class ShardPages:
         self._refused = self._chunk % mmap.ALLOCATIONGRANULARITY != 0
         self._closed = False
 
+    @property
+    def free(self) -> int:
+        """Parts that may be exposed beside those that are."""
+        return self._credit - self._ledger.uses
+
     def take(self, fd: int, start: int, most: int) -> PagesPart | None:
         """The file's bytes from `start`, `most` of them or as many as there are in one part; None while too many parts
         are exposed. Raises NotInPlace when they must be copied: the file is not in memory, or may not be mapped, or is

@@ -28,12 +28,12 @@ CONTENT = os.urandom(4 * SLOT)
 
 
 class Credit:
-    """A parent with two slots, and a child written by hand with a lane to it."""
+    """A parent with `slots` slots, and a child written by hand with a lane to it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, slots: int = 2) -> None:
         fabric = MemoryFabric()
         self.now = 100.0
-        self.parent = Node(fabric, "parent0", slots=2, slot=SLOT)
+        self.parent = Node(fabric, "parent0", slots=slots, slot=SLOT)
         self.device = fabric.device("child0")
         self.shelf = Shelf(folder)
         self.shard: Digest = self.shelf.add(CONTENT, SLOT)
@@ -186,3 +186,22 @@ async def test_what_waits_for_a_lane_that_the_parent_closes_is_not_sent(credit: 
     credit.child.say(frames.Request(10, 1, SLOT, SLOT))
     assert credit.expect(frames.Body).request == 10
     await until(lambda: credit.server.load().requests == credit.server.load().bytes_queued == 0)
+
+
+async def test_a_child_that_lands_nothing_leaves_memory_for_others(tmp_path: Path) -> None:
+    """However many lanes it has."""
+    credit = Credit(tmp_path / "shelf", slots=8)
+    pairs = [credit.device.queue_pair() for _ in range(frames.MAX_LANES)]
+    credit.child.say(frames.LanesWanted([on_the_wire(pair.endpoint) for pair in pairs]))
+    credit.expect(frames.LanesOpened)
+    credit.child.say(*[frames.Request(7 + lane, 1, 0, SLOT, lane) for lane in range(8)])
+    for _ in range(6):
+        credit.expect(frames.Exposed)
+    event: object = None
+    while not isinstance(event, frames.Body):  # until the parent's patience with its own memory ends
+        assert event is None or isinstance(event, frames.Pong)
+        credit.now += 0.5
+        credit.child.say(frames.Ping(1))
+        event = credit.child.next()
+    assert credit.free == 2
+    credit.close()
