@@ -23,8 +23,8 @@ def main(arguments: list[str] | None = None) -> int:
     benchmark = commands.add_parser("bench")
     benchmark.add_argument("parent", help="the device that is read from")
     benchmark.add_argument("child", help="the device that reads; may be the same")
-    benchmark.add_argument("--size", type=int, default=256, help="MiB per run")
-    benchmark.add_argument("--repeat", type=int, default=3)
+    benchmark.add_argument("--size", type=_at_least_one, default=256, help="MiB per run")
+    benchmark.add_argument("--repeat", type=_at_least_one, default=3)
     parent = commands.add_parser("bench-parent")  # the other process of bench
     parent.add_argument("device")
     parent.add_argument("size", type=int)
@@ -40,6 +40,12 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"rdma: {error} {error.remedy}".rstrip() + "\n")
         return 1
     return 0
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text} is no whole number from 1 on")
+    return int(text)
 
 
 def probe() -> None:

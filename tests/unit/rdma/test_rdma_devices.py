@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 from pathlib import Path
 
+import pytest
+
 from rdma import discover
 from rdma.__main__ import describe, main
 
@@ -73,3 +75,11 @@ def test_the_probe_describes_each_device(tmp_path: Path) -> None:
 
 def test_the_probe_command_runs_on_any_machine() -> None:
     assert main(["probe"]) == 0
+
+
+@pytest.mark.parametrize("option", ["--size", "--repeat"])
+@pytest.mark.parametrize("value", ["0", "-1", "many"])
+def test_bench_wants_numbers_it_can_use(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["bench", "mlx5_0", "mlx5_1", f"{option}={value}"])
+    assert f"argument {option}: {value} is no whole number from 1 on" in capsys.readouterr().err
