@@ -81,7 +81,11 @@ class MemoryDevice:
         self._work.put(work)
 
     def allocate(self, length: int) -> MemoryRegion:
-        return self.register(memoryview(bytearray(length)))
+        try:
+            data = bytearray(length)
+        except (MemoryError, OverflowError) as error:
+            raise RegistrationRefused(f"The system gives no {length} bytes to register for {self.name}.") from error
+        return self.register(memoryview(data))
 
     def register(self, buffer: memoryview, *, readable_only: bool = False) -> MemoryRegion:
         return self._registered(MemoryRegion(self, buffer.cast("B"), readable_only=readable_only))

@@ -85,7 +85,13 @@ class VerbsDevice:
     # --- memory ---
 
     def allocate(self, length: int) -> VerbsMemory:
-        return self.register(memoryview(anonymous(length)))
+        try:
+            pages = anonymous(length)
+        except (OSError, OverflowError) as error:
+            raise RegistrationRefused(
+                f"The system gives no {length} bytes to register for {self.name}: {error}."
+            ) from error
+        return self.register(memoryview(pages))
 
     def register(self, buffer: memoryview, *, readable_only: bool = False) -> VerbsMemory:
         view = buffer.cast("B")

@@ -214,6 +214,11 @@ class Conformance:
         assert read(child, parent.expose(source, 0, 4096).remote, into) is None
         assert content(into) == data
 
+    @pytest.mark.parametrize("length", [1 << 60, 1 << 70])
+    def test_more_memory_than_any_machine_has_is_refused(self, ends: Ends, length: int) -> None:
+        with pytest.raises(RegistrationRefused, match=f"{length} bytes"):
+            ends[0].allocate(length)
+
     def test_a_pool_hands_out_its_slots(self, ends: Ends) -> None:
         parent, child = connect(ends)
         pool = Pool(ends[0], slot=MIB, slots=2)
