@@ -176,14 +176,21 @@ class NodeRails:
         while not self._closing:
             self._wake.wait(self._look_every)
             self._wake.clear()
+            try:
+                self._look_after()
+            except Exception:  # a device whose removal waits for us must not wait for ever
+                log.exception("the RDMA devices could not be looked after")
+
+    def _look_after(self) -> None:
+        """Close what was lost, let go of what nobody uses, open what is back."""
+        with self._lock:
+            lost, self._lost = self._lost, []
+        for rail in lost:
             with self._lock:
-                lost, self._lost = self._lost, []
-            for rail in lost:
-                rail.close()
-                with self._lock:
-                    self._open.pop((rail.rail.device, rail.rail.port), None)
-            for rail in self.rails:
-                if rail.pages is not None:
-                    rail.pages.let_go_of_unused()
-            if not lost and not self._closing:  # what was lost just now is not there yet
-                self._open_all()
+                self._open.pop((rail.rail.device, rail.rail.port), None)
+            rail.close()
+        for rail in self.rails:
+            if rail.pages is not None:
+                rail.pages.let_go_of_unused()
+        if not lost and not self._closing:  # what was lost just now is not there yet
+            self._open_all()

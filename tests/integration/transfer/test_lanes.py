@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from modeldist.transfer.base import Received, Refused
+from modeldist.transfer.verbs import NodeRails
+from rdma import Rail
 from rdma.double import MemoryFabric
-from tests.unit.transfer.lanes_world import LanesWorld, Node, lanes_world
+from tests.unit.transfer.lanes_world import LanesWorld, Node, lanes_world, rail
 from tests.unit.transfer.shelf import GOOD, Child, Digest, until
 from tests.unit.transfer.transport_conformance import MIB, TransportConformance
 
@@ -139,6 +141,23 @@ async def test_a_device_removed_in_mid_transfer_and_back_again(world: LanesWorld
     while not await again():
         pass
     assert {outcome.transport for outcome in await fetch_all(child, shard)} == {"rdma"}
+
+
+async def test_a_look_for_devices_that_fails_is_not_the_last(fabric: MemoryFabric) -> None:
+    found: list[Callable[[], tuple[Rail, ...]]] = [tuple]
+
+    def find() -> tuple[Rail, ...]:
+        return found[-1]()
+
+    def broken() -> tuple[Rail, ...]:
+        found.append(lambda: (rail("late"),))
+        raise RuntimeError("of the test")
+
+    rails = NodeRails(find=find, open_device=lambda there: fabric.device(there.device), look_every=0.02)
+    rails.start()
+    found.append(broken)
+    await until(lambda: [there.rail.device for there in rails.rails] == ["late"])
+    rails.close()
 
 
 async def test_one_of_two_rails_lost(world: LanesWorld) -> None:
