@@ -223,6 +223,8 @@ class TcpPeerConnection:
                 if self._outbox:
                     with self._lock:
                         self._flush()
+                if self._lanes is not None:
+                    self._lanes.lose_patience()
         except (frames.ProtocolError, _ConnectionEnded) as error:
             reason = str(error)
         except EOFError:
@@ -237,6 +239,8 @@ class TcpPeerConnection:
     def _nothing_came(self) -> None:
         """For a fraction of the stall time. Raises _ConnectionEnded when it is used up."""
         now = self._clock()
+        if self._lanes is not None:
+            self._lanes.lose_patience()
         if now - self._incoming.heard_at >= self._stall:
             raise _ConnectionEnded(f"Nothing came from {self._parent} for {self._stall:g} s.")
         with self._lock:

@@ -20,6 +20,8 @@ from rdma import RdmaError
 from rdma.interface import QueuePair, RemoteRange
 from rdma.pool import Slot
 
+_PATIENCE = 10.0  # seconds for answers that take two round trips and two queue pairs
+
 log = logging.getLogger(__name__)
 
 
@@ -58,6 +60,7 @@ class ChildLanes:
         self._accepted = False
         self._awaiting_first = bool(rails.rails)  # the parent's answers to a subscription and to the question
         self._parked: list[Callable[[], None]] = []
+        self._parked_since = 0.0
         self._asked = False  # and not answered
         self._over = False
 
@@ -74,6 +77,8 @@ class ChildLanes:
                 lane.in_flight += length
                 return lane.number, ""
             if self._awaiting_first:
+                if not self._parked:
+                    self._parked_since = self._clock()
                 self._parked.append(later)
                 return None
             problem, accepted = self._problem, self._accepted
@@ -105,6 +110,16 @@ class ChildLanes:
     def refused(self) -> None:
         """The parent has refused a subscription: what waits for the answer to the first is not kept any longer."""
         if not self._accepted:
+            self._answered()
+
+    def lose_patience(self) -> None:
+        """To be called now and then: what waits for an answer for too long is not kept any longer. An answer that comes
+        later is as good."""
+        if self._parked and self._clock() - self._parked_since > _PATIENCE:
+            with self._lock:
+                self._problem = (
+                    self._problem or f"The parent did not say within {_PATIENCE:g} s whether it opens lanes."
+                )
             self._answered()
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -225,6 +226,27 @@ async def lanes_answered_by(
     assert isinstance(received, Received), received
     assert child.target.read_bytes() == CONTENT
     return received
+
+
+async def test_a_parent_that_never_answers_the_question_for_lanes(parents: Parents, child: Child, node: Node) -> None:
+    def script(parent: BadParent) -> None:
+        parent.say(HELLO_OK)
+        parent.hear(frames.Subscribe)
+        parent.say(frames.encode(frames.Have.of(1, PieceSet.full(2))))
+        while True:
+            match parent.hear(object):
+                case frames.Ping(token=token):
+                    parent.say(frames.encode(frames.Pong(token)))
+                case frames.Request() as request:
+                    parent.say(block(request, CONTENT))
+
+    fast = TcpTransport(rails=node.rails, clock=lambda: 6 * time.monotonic())
+    await child.connect(fast, parents(script).address)
+    child.connection.subscribe(SHARD, GOOD)
+    received = await child.fetch(SHARD, 0, len(CONTENT))
+    assert isinstance(received, Received)
+    assert "did not say" in received.detour
+    assert child.target.read_bytes() == CONTENT
 
 
 async def test_a_lane_that_answers_no_reads_is_not_used(parents: Parents, child: Child, node: Node, lane: Lane) -> None:
