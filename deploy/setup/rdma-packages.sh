@@ -5,6 +5,7 @@ missing=()
 needs() { PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1 || missing+=("$2"); }
 needs qemu-system-x86_64 qemu-system-x86
 needs rdma iproute2
+needs file file  # virtme-ng asks it for the version of a kernel
 needs setpriv util-linux
 needs modprobe kmod
 needs busybox busybox-static

@@ -24,6 +24,7 @@ _PROGRAMS = {
     "vng": "virtme-ng (pip)",
     "qemu-system-x86_64": "qemu-system-x86",
     "rdma": "iproute2",
+    "file": "file",
     "docker-registry": "docker-registry",
 }
 _PATHS = ("PYTHONPATH", "LD_LIBRARY_PATH")
