@@ -156,7 +156,7 @@ def test_a_port_that_goes_down() -> None:
 PARENT = """
     import sys
     from rdma import discover, rail_at
-    from rdma.interface import Endpoint, Memory, QueuePair, RemoteRange
+    from rdma.interface import Endpoint
     from rdma.verbs import VerbsDevice
     import ipaddress, json
     device = VerbsDevice(rail_at(discover(), ipaddress.ip_address(sys.argv[1])))

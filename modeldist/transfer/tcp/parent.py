@@ -139,13 +139,14 @@ class TcpPeerConnection:
     def _ask(self, fetch: _Fetch) -> None:
         """Over a lane, if there is one and it did not fail there."""
         lane = -1
-        with self._lock:
-            pointless = self._pointless(fetch)
-        if self._lanes is not None and not fetch.detour and pointless is None:
-            choice = self._lanes.choose(fetch.length, lambda: self._ask(fetch))
-            if choice is None:
-                return
-            lane, fetch.detour = choice
+        if self._lanes is not None and not fetch.detour:
+            with self._lock:
+                pointless = self._pointless(fetch)  # what is does not wait for lanes
+            if pointless is None:
+                choice = self._lanes.choose(fetch.length, lambda: self._ask(fetch))
+                if choice is None:
+                    return
+                lane, fetch.detour = choice
         if fetch.detour:
             self._detours.add(fetch.detour)
         outcome = self._request(fetch, lane)

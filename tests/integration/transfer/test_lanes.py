@@ -51,6 +51,16 @@ async def connected(world: LanesWorld) -> tuple[Child, Digest]:
     return child, shard
 
 
+async def stranger(world: LanesWorld) -> tuple[Child, Digest]:
+    """A child that has not asked for anything, nor for lanes."""
+    shard = world.shelf.add(CONTENT, MIB)
+    child = Child(world.folder / "target")
+    world.children.append(child)
+    child.hashing = True
+    await child.connect(world.transport, world.serve().address)
+    return child, shard
+
+
 async def fetch_all(child: Child, shard: Digest) -> list[Received]:
     """Every piece, all at once; what came must be right."""
     numbers = [child.ask(shard, start, min(MIB, len(CONTENT) - start)) for start in range(0, len(CONTENT), MIB)]
@@ -68,11 +78,7 @@ async def fetch_all(child: Child, shard: Digest) -> list[Received]:
 
 
 async def test_everything_comes_over_lanes_from_the_first_byte_on(world: LanesWorld) -> None:
-    shard = world.shelf.add(CONTENT, MIB)
-    child = Child(world.folder / "target")
-    world.children.append(child)
-    child.hashing = True
-    await child.connect(world.transport, world.serve().address)
+    child, shard = await stranger(world)
     await child.subscribe(shard)
     received = await fetch_all(child, shard)
     assert {outcome.transport for outcome in received} == {"rdma"}
@@ -82,32 +88,21 @@ async def test_everything_comes_over_lanes_from_the_first_byte_on(world: LanesWo
 
 
 async def test_what_is_asked_before_the_parent_has_accepted_comes_over_a_lane_too(world: LanesWorld) -> None:
-    shard = world.shelf.add(CONTENT, MIB)
-    child = Child(world.folder / "target")
-    world.children.append(child)
-    child.hashing = True
-    await child.connect(world.transport, world.serve().address)
+    child, shard = await stranger(world)
     child.connection.subscribe(shard, GOOD)
     received = await fetch_all(child, shard)
     assert {outcome.transport for outcome in received} == {"rdma"}
 
 
 async def test_what_is_asked_before_the_parent_has_refused_is_refused(world: LanesWorld) -> None:
-    shard = world.shelf.add(CONTENT, MIB)
-    child = Child(world.folder / "target")
-    world.children.append(child)
-    await child.connect(world.transport, world.serve().address)
+    child, shard = await stranger(world)
     child.connection.subscribe(shard, b"a wrong capability")
     assert isinstance(await child.fetch(shard, 0, MIB), Refused)
 
 
 async def test_a_parent_without_rdma(tmp_path: Path, fabric: MemoryFabric) -> None:
     world = lanes_world(tmp_path, Node(fabric), Node(fabric, "child0"))
-    shard = world.shelf.add(CONTENT, MIB)
-    child = Child(tmp_path / "target")
-    world.children.append(child)
-    await child.connect(world.transport, world.serve().address)
-    child.hashing = True
+    child, shard = await stranger(world)
     await child.subscribe(shard)
     while not world.node.rails.detours.reasons:  # until the parent has answered
         await fetch_all(child, shard)
