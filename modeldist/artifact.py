@@ -6,7 +6,9 @@ Pure data, frozen, msgpack- and JSON-able with msgspec. Imports only `modeldist.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import cached_property
+from itertools import chain
 from typing import Literal, NewType
 
 import msgspec
@@ -55,6 +57,9 @@ class ArtifactFile(msgspec.Struct, frozen=True, omit_defaults=True):
     path for file; empty for oci and layout, which address blobs by digest.
     `subtree`: of a container image's layer, the directory that alone counts (see `modelpack.imagelayers`).
     `unpacked`: bytes an archive unpacks to, as its publisher says (0: nothing said). It proves nothing.
+    `ranges`: which bytes of it this node wants, half-open, ascending and apart from each other; empty: the whole file.
+    It says what somebody selected, not what the artifact is: a resolved artifact has none, and neither `Shard` nor the
+    artifact's digest depends on it. Only a raw file can have some.
     """
 
     path: str
@@ -66,6 +71,7 @@ class ArtifactFile(msgspec.Struct, frozen=True, omit_defaults=True):
     executable: bool = False
     unpacked: int = 0
     subtree: str = ""
+    ranges: tuple[tuple[int, int], ...] = ()
 
 
 class Artifact(msgspec.Struct, frozen=True, omit_defaults=True, dict=True):
@@ -116,6 +122,34 @@ class Artifact(msgspec.Struct, frozen=True, omit_defaults=True, dict=True):
             found.setdefault(file.digest, file)
         return found
 
+    def ranges_of(self, shard: Digest) -> tuple[tuple[int, int], ...]:
+        """The bytes of a shard that its files want together, half-open, ascending; empty: all. Raises KeyError."""
+        return self._ranges_by_digest[shard]
+
+    @cached_property
+    def _ranges_by_digest(self) -> dict[Digest, tuple[tuple[int, int], ...]]:
+        found: dict[Digest, tuple[tuple[int, int], ...]] = {}
+        for file in self.files:
+            before = found.get(file.digest)
+            if before is None:
+                found[file.digest] = file.ranges
+            elif before:
+                found[file.digest] = united(before, file.ranges) if file.ranges else ()
+        return found
+
     def locator(self, shard: Digest) -> str:
         """Where the origin keeps `shard`."""
         return self.file_of(shard).locator
+
+
+def united(*ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Half-open ranges as ascending ones that neither overlap nor touch; empty ones are left out."""
+    whole: list[tuple[int, int]] = []
+    for start, stop in sorted(chain.from_iterable(ranges)):
+        if start >= stop:
+            continue
+        if whole and start <= whole[-1][1]:
+            whole[-1] = (whole[-1][0], max(whole[-1][1], stop))
+        else:
+            whole.append((start, stop))
+    return tuple(whole)

@@ -50,6 +50,29 @@ class PieceLayout:
     def all(self) -> PieceSet:
         return PieceSet.full(self.count)
 
+    def touching(self, ranges: Iterable[tuple[int, int]]) -> PieceSet:
+        """The pieces that have a byte in one of the half-open `ranges`. What lies outside the shard counts for none."""
+        bits = 0
+        for start, stop in ranges:
+            if max(start, 0) < min(stop, self.size):
+                first, last = max(start, 0) // self.piece_size, (min(stop, self.size) - 1) // self.piece_size
+                bits |= ((1 << last - first + 1) - 1) << first
+        return PieceSet(bits)
+
+    def ranges(self, pieces: PieceSet) -> tuple[tuple[int, int], ...]:
+        """The bytes of a set of pieces as half-open ranges, ascending, as few as there can be."""
+        found: list[tuple[int, int]] = []
+        bits, base = pieces.bits, 0
+        while bits:
+            skip = (bits & -bits).bit_length() - 1
+            bits >>= skip
+            run = (~bits & bits + 1).bit_length() - 1
+            start = (base + skip) * self.piece_size
+            found.append((start, min(start + run * self.piece_size, self.size)))
+            bits >>= run
+            base += skip + run
+        return tuple(found)
+
     def bytes_of(self, pieces: PieceSet) -> int:
         """Total bytes of a set of pieces."""
         total = len(pieces) * self.piece_size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -61,3 +62,22 @@ def test_members_come_and_go() -> None:
 @given(sets.filter(bool), st.integers())
 def test_a_random_member_is_a_member(members: set[int], seed: int) -> None:
     assert random_member(PieceSet.of(members).bits, random.Random(seed)) in members
+
+
+@given(st.integers(1, 500), st.integers(1, 60), st.lists(st.tuples(st.integers(-20, 520), st.integers(-20, 520))))
+def test_ranges_touch_the_pieces_that_have_their_bytes(
+    size: int, piece_size: int, ranges: list[tuple[int, int]]
+) -> None:
+    layout = PieceLayout(size, piece_size)
+    wanted = {byte // piece_size for start, stop in ranges for byte in range(max(start, 0), min(stop, size))}
+    assert set(layout.touching(ranges)) == wanted
+
+
+@given(st.integers(0, 500), st.integers(1, 60), sets)
+def test_pieces_and_their_ranges_say_the_same(size: int, piece_size: int, members: set[int]) -> None:
+    layout = PieceLayout(size, piece_size)
+    pieces = PieceSet.of(members) & layout.all
+    ranges = layout.ranges(pieces)
+    assert layout.touching(ranges) == pieces
+    assert sum(stop - start for start, stop in ranges) == layout.bytes_of(pieces)
+    assert all(stop < start for (_, stop), (start, _) in pairwise(ranges))  # none could be joined
