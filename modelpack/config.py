@@ -93,11 +93,11 @@ def parse_config(raw: bytes, *, strict: bool, old_version: bool = False) -> Pars
     document = read_object(raw, limit=MAX_CONFIG_BYTES, what="model config", error=InvalidConfig)
     deviations = Deviations("strict" if strict else "lenient")
     document, sentences = old_names(document)
-    for sentence in sentences:
+    for sentence, pointer in sentences:
         if old_version:
-            deviations.note("old-name", sentence)
+            deviations.note("old-name", sentence, pointer)
         else:
-            deviations.error("old-name", sentence, InvalidConfig)
+            deviations.error("old-name", sentence, InvalidConfig, pointer)
     cleaned = check_document(document, deviations)
     return ParsedConfig(msgspec.convert(cleaned, ModelConfig), deviations.found())
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from modelpack.deviations import Deviations
+from modelpack.deviations import CONFIG_BLOB, Deviations, pointer_to
 from modelpack.digests import digest_problem
 from modelpack.errors import InvalidConfig
 from modelpack.timestamps import is_rfc3339
@@ -110,9 +110,10 @@ _OLD_NAMES: Mapping[str, Mapping[str, str]] = {
 }
 
 
-def old_names(document: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The document with the member names of older versions brought up to date, and a sentence for each of them."""
-    renamed, said = dict(document), list[str]()
+def old_names(document: dict[str, Any]) -> tuple[dict[str, Any], tuple[tuple[str, str], ...]]:
+    """The document with the member names of older versions brought up to date; for each of them a sentence and where
+    it was."""
+    renamed, said = dict(document), list[tuple[str, str]]()
     for where, names in _OLD_NAMES.items():
         parent, _, name = where.rpartition(".")
         holder = renamed[parent] if parent and isinstance(renamed.get(parent), dict) else renamed
@@ -120,7 +121,8 @@ def old_names(document: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]
         if isinstance(members, dict):
             holder[name] = members = dict(members)
             for old in [old for old in names if old in members]:
-                said.append(f"The model config's {where}.{old} is called {names[old]} since version 0.0.7.")
+                sentence = f"The model config's {where}.{old} is called {names[old]} since version 0.0.7."
+                said.append((sentence, CONFIG_BLOB + pointer_to(*where.split("."), old)))
                 value = members.pop(old)
                 members.setdefault(names[old], short_count(value) if _is_count(value) else value)
     return renamed, tuple(said)
@@ -132,23 +134,27 @@ def check_document(document: dict[str, Any], deviations: Deviations) -> dict[str
     Every member left out is an error deviation; in strict mode the first raises InvalidConfig.
     """
     for name in sorted(document.keys() - {"descriptor", "config", "modelfs"}):
-        _error(deviations, "unknown-member", name, "the specification does not know it")
+        _error(deviations, "unknown-member", (name,), "the specification does not know it")
     descriptor = _members(document, "descriptor", _DESCRIPTOR, deviations)
     config = _members(document, "config", _CONFIG, deviations)
     if "capabilities" in config:
-        config["capabilities"] = _members(config, "capabilities", _CAPABILITIES, deviations, inside="config.")
+        config["capabilities"] = _members(config, "capabilities", _CAPABILITIES, deviations, inside=("config",))
     modelfs = _members(document, "modelfs", _MODELFS, deviations)
     for name in sorted(_MODELFS.keys() - modelfs.keys()):
         if isinstance(document.get("modelfs"), dict):
-            _error(deviations, "missing-member", f"modelfs.{name}", "it is missing")
+            _error(deviations, "missing-member", ("modelfs", name), "it is missing")
     _look_closer(config, modelfs, deviations)
     return {"descriptor": descriptor, "config": config, "modelfs": modelfs}
 
 
 def _members(
-    parent: dict[str, Any], name: str, checks: Mapping[str, Check], deviations: Deviations, inside: str = ""
+    parent: dict[str, Any],
+    name: str,
+    checks: Mapping[str, Check],
+    deviations: Deviations,
+    inside: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    where = inside + name
+    where = (*inside, name)
     found = parent.get(name)
     if not isinstance(found, dict):
         problem = "it is not an object" if name in parent else "it is missing"
@@ -157,10 +163,10 @@ def _members(
     members = dict(found)
     for key in sorted(members):
         if key not in checks:
-            _error(deviations, "unknown-member", f"{where}.{key}", "the specification does not know it")
+            _error(deviations, "unknown-member", (*where, key), "the specification does not know it")
             del members[key]
         elif problem := checks[key](members[key]):
-            _error(deviations, "wrong-value", f"{where}.{key}", problem)
+            _error(deviations, "wrong-value", (*where, key), problem)
             del members[key]
     return members
 
@@ -172,17 +178,20 @@ def _is_count(value: Any) -> bool:
 def _look_closer(config: dict[str, Any], modelfs: dict[str, Any], deviations: Deviations) -> None:
     """What the schema leaves open and the specification's prose does not."""
     if "embedding" in config.get("capabilities", {}):
-        deviations.warn("capabilities-embedding", "config.capabilities.embedding exists in version 0.0.7 only.")
+        where = CONFIG_BLOB + "/config/capabilities/embedding"
+        deviations.warn("capabilities-embedding", "config.capabilities.embedding exists in version 0.0.7 only.", where)
     size = config.get("paramSize", "")
     if size and not _PARAM_SIZE.fullmatch(size):
-        deviations.warn("param-size", f"config.paramSize {size[:40]!r} is not a number and one of K, M, B, T, Q.")
-    for diff_id in modelfs.get("diffIds", []):
+        message = f"config.paramSize {size[:40]!r} is not a number and one of K, M, B, T, Q."
+        deviations.warn("param-size", message, CONFIG_BLOB + "/config/paramSize")
+    for number, diff_id in enumerate(modelfs.get("diffIds", [])):
         if problem := digest_problem(diff_id):
-            _error(deviations, "diff-id", f"modelfs.diffIds {diff_id[:80]!r}", problem)
+            _error(deviations, "diff-id", ("modelfs", "diffIds", number), f"{diff_id[:80]!r}: {problem}")
 
 
-def _error(deviations: Deviations, code: str, where: str, problem: str) -> None:
-    deviations.error(code, f"The model config's {where[:200]} is not valid: {problem}.", InvalidConfig)
+def _error(deviations: Deviations, code: str, where: tuple[str | int, ...], problem: str) -> None:
+    message = f"The model config's {'.'.join(map(str, where))[:200]} is not valid: {problem}."
+    deviations.error(code, message, InvalidConfig, CONFIG_BLOB + pointer_to(*where)[:400])
 
 
 def short_count(count: int) -> str:

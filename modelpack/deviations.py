@@ -16,13 +16,27 @@ from modelpack.errors import ModelPackError
 Severity = Literal["note", "warning", "error"]
 Mode = Literal["strict", "lenient"]
 
+CONFIG_BLOB = "config-blob#"
+"""In front of a pointer into the model config, as against one into the manifest."""
 
-class Deviation(msgspec.Struct, frozen=True):
-    """One difference. `code` is stable; `message` is a sentence that names the thing."""
+
+class Deviation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One difference. `code` is stable; `message` is a sentence that names the thing.
+
+    `pointer` (RFC 6901) leads to the member it is about: of the manifest, or of the model config where it starts with
+    `CONFIG_BLOB`. `layer` counts from 0. Both are left out where they would not help.
+    """
 
     code: str
     message: str
     severity: Severity
+    pointer: str = ""
+    layer: int | None = None
+
+
+def pointer_to(*members: str | int) -> str:
+    """A JSON pointer (RFC 6901): `pointer_to("layers", 0, "a/b")` is /layers/0/a~1b."""
+    return "".join(f"/{str(member).replace('~', '~0').replace('/', '~1')}" for member in members)
 
 
 class Deviations:
@@ -32,17 +46,19 @@ class Deviations:
         self.mode: Mode = mode
         self._found: list[Deviation] = []
 
-    def note(self, code: str, message: str) -> None:
-        self._found.append(Deviation(code, message, "note"))
+    def note(self, code: str, message: str, pointer: str = "", layer: int | None = None) -> None:
+        self._found.append(Deviation(code, message, "note", pointer, layer))
 
-    def warn(self, code: str, message: str) -> None:
-        self._found.append(Deviation(code, message, "warning"))
+    def warn(self, code: str, message: str, pointer: str = "", layer: int | None = None) -> None:
+        self._found.append(Deviation(code, message, "warning", pointer, layer))
 
-    def error(self, code: str, message: str, error: type[ModelPackError]) -> None:
+    def error(
+        self, code: str, message: str, error: type[ModelPackError], pointer: str = "", layer: int | None = None
+    ) -> None:
         """Raises `error` in strict mode."""
         if self.mode == "strict":
             raise error(message, remedy="Read it in lenient mode if you trust the publisher.")
-        self._found.append(Deviation(code, message, "error"))
+        self._found.append(Deviation(code, message, "error", pointer, layer))
 
     def extend(self, others: tuple[Deviation, ...]) -> None:
         self._found.extend(others)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -28,7 +29,11 @@ class Platform(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Descriptor(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel", kw_only=True):
-    """A typed pointer to a blob or manifest. `size` in bytes."""
+    """A typed pointer to a blob or manifest. `size` in bytes.
+
+    `name` and `model_metadata` are none of image-spec's: Ollama names some layers so, KitOps labels the variants in an
+    index.
+    """
 
     media_type: str
     digest: str
@@ -38,6 +43,8 @@ class Descriptor(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"
     data: str = ""  # base64
     artifact_type: str = ""
     platform: Platform | None = None
+    name: str = ""
+    model_metadata: dict[str, Any] = {}
 
 
 class Manifest(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel", kw_only=True):
@@ -73,7 +80,7 @@ def parse_manifest(raw: bytes, media_type: str | None = None) -> Manifest | Inde
     kind = _media_type(document, media_type)
     if document.get("schemaVersion") != 2:
         raise _invalid(f"its schemaVersion is {str(document.get('schemaVersion'))[:40]!r}, not 2")
-    document = without_nulls(document) | {"mediaType": kind}
+    document = _without_strangers(without_nulls(document)) | {"mediaType": kind}
     try:
         if kind in mediatypes.INDEXES:
             index = msgspec.convert({"manifests": [], **document}, Index)
@@ -91,32 +98,73 @@ def encode_manifest(manifest: Manifest | Index) -> bytes:
     return msgspec.json.encode(manifest, order="deterministic")
 
 
-def choose_manifest(index: Index) -> Descriptor:
+def choose_manifest(index: Index, labels: Mapping[str, str] = {}) -> Descriptor:
     """The model in an index that may also hold container images; where there are only those, the one for this kind of
     machine, which may carry a model.
 
-    Raises UnsupportedArtifact when there is none, or several between which the index does not decide.
+    `labels` choose among several: an entry must have each, as a label of KitOps (`quantization`), an annotation, or
+    `os` and `architecture` of its platform. Without them, models for several kinds of machine are chosen between by
+    this machine's. Raises UnsupportedArtifact when there is none, or several between which nothing decides; it names
+    them all.
     """
-    models = [entry for entry in index.manifests if entry.artifact_type in mediatypes.MODEL_ARTIFACTS]
+    models = [entry for entry in index.manifests if entry.artifact_type in mediatypes.INDEXED_MODELS]
     if not models:
         models = [entry for entry in index.manifests if _may_be_model(entry)]
-    if not models:
+    if not models and not labels:
         models = _images(index)[:1]
+    models = list({entry.digest: entry for entry in models or _images(index) if _has(entry, labels)}.values())
+    if len(models) > 1 and not labels:
+        models = [entry for entry in models if entry.platform and _is_for_here(entry.platform)] or models
+    if len(models) == 1:
+        return models[0]
+    wanted = f" with {', '.join(f'{key}={value}' for key, value in sorted(labels.items()))}" if labels else ""
     if not models:
-        raise UnsupportedArtifact("The index holds no model.", remedy="Check the reference and its tag.")
-    if len({entry.digest for entry in models}) > 1:
-        listed = ", ".join(entry.digest for entry in models[:8])
+        known = "; ".join(map(_described, index.manifests[:_MOST_NAMED])) if labels else ""
         raise UnsupportedArtifact(
-            f"The index holds {len(models)} models: {listed}.", remedy="Name one of them as repository@digest."
+            f"The index holds no model{wanted}.",
+            remedy=f"It holds {known}." if known else "Check the reference and its tag.",
         )
-    return models[0]
+    more = f"; and {len(models) - _MOST_NAMED} more" if len(models) > _MOST_NAMED else ""
+    listed = "; ".join(map(_described, models[:_MOST_NAMED])) + more
+    raise UnsupportedArtifact(
+        f"The index holds {len(models)} models{wanted}: {listed}.", remedy="Name one of them as repository@digest."
+    )
+
+
+def labels_of(entry: Descriptor) -> dict[str, str]:
+    """What tells an entry of an index from the others: KitOps' labels, its platform, and its annotations."""
+    platform = entry.platform or Platform()
+    parts = {"os": platform.os, "architecture": platform.architecture, "variant": platform.variant}
+    metadata = {
+        key: value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        for key, value in entry.model_metadata.items()
+    }
+    return {**entry.annotations, **{key: value for key, value in parts.items() if value}, **metadata}
+
+
+_MOST_NAMED = 8  # of an index's entries in one sentence
+
+
+def _has(entry: Descriptor, labels: Mapping[str, str]) -> bool:
+    own = labels_of(entry) if labels else {}
+    return all(own.get(key) == value for key, value in labels.items())
+
+
+def _described(entry: Descriptor) -> str:
+    """`sha256:… (quantization=q4_0, …)`"""
+    told = ", ".join(f"{key.rpartition('.')[2]}={value}"[:80] for key, value in sorted(labels_of(entry).items())[:6])
+    return f"{entry.digest} ({told})" if told else entry.digest
+
+
+def _is_for_here(platform: Platform) -> bool:
+    here = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
+    return (platform.os, platform.architecture) == ("linux", here)
 
 
 def _images(index: Index) -> list[Descriptor]:
     """Container images, those for this machine's architecture first."""
-    here = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
     images = [
-        (entry.platform.architecture != here, entry.platform.os != "linux", entry)
+        (not _is_for_here(entry.platform), entry.platform.os != "linux", entry)
         for entry in index.manifests
         if entry.media_type in mediatypes.MANIFESTS and entry.platform and entry.platform.os not in ("", "unknown")
     ]
@@ -150,6 +198,20 @@ def _media_type(document: dict[str, Any], told: str | None) -> str:
     if (own in mediatypes.INDEXES) != (deduced == mediatypes.OCI_INDEX):
         raise _invalid(f"its members are not those of its mediaType {own!r}")
     return str(own)
+
+
+def _without_strangers(document: dict[str, Any]) -> dict[str, Any]:
+    """Members that image-spec does not know may be anything; those that are read only as what their tools write."""
+    wanted = {"name": str, "modelMetadata": dict}
+
+    def known(entry: Any) -> Any:
+        if not isinstance(entry, dict) or all(isinstance(entry.get(key, kind()), kind) for key, kind in wanted.items()):
+            return entry
+        return {key: value for key, value in entry.items() if isinstance(value, wanted.get(key, object))}
+
+    lists = {key: document[key] for key in ("layers", "manifests") if isinstance(document.get(key), list)}
+    single = {key: known(document[key]) for key in ("config", "subject") if key in document}
+    return document | single | {key: [known(entry) for entry in entries] for key, entries in lists.items()}
 
 
 def _check(descriptors: tuple[Descriptor, ...], subject: Descriptor | None) -> None:

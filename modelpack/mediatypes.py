@@ -14,6 +14,7 @@ OCI_EMPTY = "application/vnd.oci.empty.v1+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_MANIFEST_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_IMAGE_CONFIG = "application/vnd.docker.container.image.v1+json"
+OCI_IMAGE_CONFIG = "application/vnd.oci.image.config.v1+json"
 
 MANIFESTS = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 INDEXES = frozenset({OCI_INDEX, DOCKER_MANIFEST_LIST})
@@ -33,11 +34,15 @@ ENCODINGS: tuple[Encoding, ...] = ("raw", "tar", "tar+gzip", "tar+zstd")
 
 # Docker Model Runner, KitOps and Ollama.
 DOCKER_AI_CONFIGS = {
+    "application/vnd.docker.ai.model.config.v1+json": "docker-v0.1",  # before its versions began with 0
     "application/vnd.docker.ai.model.config.v0.1+json": "docker-v0.1",
     "application/vnd.docker.ai.model.config.v0.2+json": "docker-v0.2",
 }
 DOCKER_AI = "application/vnd.docker.ai."
 KITOPS_CONFIG = "application/vnd.kitops.modelkit.config.v1+json"
+KITOPS_ARTIFACT = "application/vnd.kitops.modelkit.manifest.v1+json"
+INDEXED_MODELS = MODEL_ARTIFACTS | {KITOPS_ARTIFACT}
+"""Artifact types by which an index tells a model from the images beside it."""
 KITOPS_LAYER = "application/vnd.kitops.modelkit."
 OLLAMA_LAYER = "application/vnd.ollama.image."
 

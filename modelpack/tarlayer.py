@@ -75,7 +75,7 @@ def tar_entries(
     Raises InvalidTar, UnsafeName.
     """
     with open_tar(source, encoding, limits) as plain:
-        entries = tuple(_checked(TarStream(plain), limits, links, names, select))
+        entries = tuple(checked_entries(TarStream(plain), limits, links, names, select))
         return TarListing(entries, plain.diff_id, plain.size)
 
 
@@ -101,7 +101,7 @@ def extract_tar(
     symlinks: list[tuple[str, str]] = []
     with open_tar(source, encoding, limits) as plain, closing(_Tree(destination)) as tree:
         stream = TarStream(plain)
-        for entry in _checked(stream, limits, links, names, select):
+        for entry in checked_entries(stream, limits, links, names, select):
             if entry.type == "directory":
                 tree.make_directory(entry.name)
             elif entry.type == "symlink":
@@ -118,7 +118,7 @@ def extract_tar(
         return ExtractedTar(tuple(files.values()), tuple(symlinks), plain.diff_id, plain.size)
 
 
-def _checked(
+def checked_entries(
     stream: TarStream, limits: TarLimits, links: bool, names: NameSet | None, select: Select
 ) -> Iterator[TarEntry]:
     """The entries under clean names. The archive's own top directory (`./`) is left out."""

@@ -35,6 +35,8 @@ _TYPES: dict[bytes, EntryType] = {
 
 
 class Readable(Protocol):
+    """May have a method `skip(size)` that raises InvalidTar where there are fewer bytes."""
+
     def read(self, size: int, /) -> bytes: ...
 
 
@@ -58,6 +60,8 @@ class TarStream:
         self._padding = 0
         self._extensions = 0  # bytes of extension headers so far
         self._records = 0
+        self.header = b""  # of the entry given last, for those who want to know more of it …
+        self.keywords: frozenset[str] = frozenset()  # … and the keys of its pax header
 
     def __iter__(self) -> Iterator[TarEntry]:
         extended: dict[str, str] = {}
@@ -68,11 +72,11 @@ class TarStream:
                 continue
             entry = _entry(header, extended)
             extended = {}
+            self.header = header
             self._expect(entry.size)
             yield entry
-            for _ in self.body():
-                pass
-            self._exactly(self._padding)
+            self._pass_over()
+            self.keywords = frozenset()
 
     def body(self) -> Iterator[bytes]:
         """The rest of the current file in pieces of at most 1 MiB."""
@@ -82,6 +86,16 @@ class TarStream:
                 raise InvalidTar("The archive ends in the middle of a file.")
             self._left -= len(piece)
             yield piece
+
+    def _pass_over(self) -> None:
+        """What is left of the body, and its padding; a source that can skip does."""
+        if skip := getattr(self._source, "skip", None):
+            skip(self._left + self._padding)
+            self._left = 0
+            return
+        for _ in self.body():
+            pass
+        self._exactly(self._padding)
 
     def _expect(self, size: int) -> None:
         self._left = size
@@ -129,6 +143,8 @@ class TarStream:
         if kind in (b"L", b"K"):
             return {"path" if kind == b"L" else "linkpath": _text(data)}
         records = self._pax_records(data)
+        if kind == b"x":
+            self.keywords |= records.keys()
         if any(key.startswith("GNU.sparse") for key in records):
             raise InvalidTar("The archive holds a sparse file.")
         known = {key: value for key, value in records.items() if key in ("path", "linkpath", "size")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from modelpack.artifact import ModelArtifact, ModelFile, read_artifact
-from modelpack.deviations import Deviations, Mode
+from modelpack.deviations import CONFIG_BLOB, Deviations, Mode, pointer_to
 from modelpack.errors import DigestMismatch
 from modelpack.imagelayers import Select, unpacking_order
 from modelpack.layout import OciLayout
@@ -53,7 +53,9 @@ def _check_diff_id(
     promised = artifact.config.modelfs.diff_ids if artifact.config else ()
     if file.encoding == "tar" or len(promised) != len(manifest.layers):
         return
-    expected = promised[manifest.layers.index(file.descriptor)]
+    number = manifest.layers.index(file.descriptor)
+    expected = promised[number]
     if expected.startswith("sha256:") and expected != diff_id:
         message = f"The layer {file.descriptor.digest} unpacks to {diff_id} and the model config says {expected}."
-        deviations.error("diff-id-mismatch", message, DigestMismatch)
+        where = CONFIG_BLOB + pointer_to("modelfs", "diffIds", number)
+        deviations.error("diff-id-mismatch", message, DigestMismatch, where, number)

@@ -35,7 +35,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     kinds: dict[str, int] = {}
     files: tuple[FileSummary, ...] = ()
     config: ModelConfig | None = None
-    deviations: tuple[dict[str, str], ...] = ()
+    deviations: tuple[dict[str, Any], ...] = ()
     warnings: tuple[str, ...] = ()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelpack.config import MAX_CONFIG_BYTES
-from modelpack.deviations import Deviations
+from modelpack.deviations import CONFIG_BLOB, Deviations
 from modelpack.digests import digest_problem
 from modelpack.document import read_object
 from modelpack.errors import InvalidConfig
@@ -18,7 +18,7 @@ def config_document(raw: bytes, deviations: Deviations) -> dict[str, Any]:
     try:
         return read_object(raw, limit=MAX_CONFIG_BYTES, what="model config", error=InvalidConfig)
     except InvalidConfig as problem:
-        deviations.warn("config-unreadable", problem.message)
+        deviations.warn("config-unreadable", problem.message, CONFIG_BLOB)
         return {}
 
 

@@ -283,3 +283,109 @@ def test_the_summary_counts_each_blob_once():
     assert (summary.size, summary.kinds) == (10, {"doc": 6, "weight": 4})
     assert [(file.path, file.size) for file in summary.files] == [("a.bin", 4), ("b.bin", 4), ("README.md", 6)]
     assert (summary.digest, summary.dialect) == (pointer.digest, "cncf")
+
+
+def test_deviations_say_where():
+    old = layer("application/vnd.cncf.model.weight.v1.gguf", b"1", path="a/b.gguf")
+    stray = layer("application/x", b"2", path="x")
+    artifact = read(old, stray, config=spec_config(old, stray) | {"extra": {}}, mode="lenient")
+    assert [(found.code, found.pointer, found.layer) for found in artifact.deviations] == [
+        ("unknown-member", "config-blob#/extra", None),
+        ("layer-type-old", "/layers/0/mediaType", 0),
+        ("layer-type", "/layers/1/mediaType", 1),
+    ]
+
+
+def test_weights_of_older_docker_model_runners_without_a_name():
+    gguf, safetensors = (f"application/vnd.cncf.model.weight.{kind}" for kind in ("v1.gguf", "safetensors"))
+    artifact = read(layer(gguf, b"1"), layer(safetensors, b"2"), layer(safetensors, b"3"))
+    assert paths(artifact) == ["model.gguf", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    assert set(codes(artifact)) == {"layer-type-old"}
+
+
+def test_the_first_modctl_told_layers_apart_by_annotations():
+    def early(content: bytes, path: str, flag: str) -> Descriptor:
+        return Descriptor(
+            media_type="application/vnd.oci.image.layer.v1.tar",
+            artifact_type="application/vnd.cnai.model.layer.v1.tar",
+            digest=sha256_digest(content),
+            size=len(content),
+            annotations={mediatypes.CNAI_FILEPATH: path, f"org.cnai.model.{flag}": "true"},
+        )
+
+    layers = (early(b"1", "LICENSE", "license"), early(b"2", "foo/bar.json", "config"), early(b"3", "m.bin", "model"))
+    manifest = Manifest(
+        schema_version=2,
+        media_type=mediatypes.OCI_MANIFEST,
+        artifact_type=mediatypes.CNAI_ARTIFACT,
+        config=Descriptor(media_type=mediatypes.OCI_IMAGE_CONFIG, digest=sha256_digest(b"{}"), size=2),
+        layers=layers,
+        annotations={"org.cnai.model.name": "Qwen2.5-0.5B", "org.cnai.model.param.size": "0.49B"},
+    )
+    artifact = read_artifact(manifest, b"{}", mode="strict")
+    assert artifact.dialect == "cnai"
+    assert [(file.path, file.kind, file.encoding) for file in artifact.files] == [
+        ("LICENSE", "doc", "tar"),
+        ("foo/bar.json", "weight.config", "tar"),
+        ("m.bin", "weight", "tar"),
+    ]
+    assert {found.severity for found in artifact.deviations} == {"note"}
+    assert artifact.config is not None
+    assert (artifact.config.descriptor.name, artifact.config.config.param_size) == ("Qwen2.5-0.5B", "0.49B")
+
+
+def test_kitops_files_are_named_by_the_kitfile():
+    kit = mediatypes.KITOPS_LAYER
+    model, part = layer(kit + "model.v1.raw", b"1"), layer(kit + "modelpart.v1.tar+zstd", b"2")
+    diff_id = sha256_digest(b"uncompressed")
+    kitfile = {
+        "model": {
+            "path": "./model.safetensors",
+            "layerInfo": {"digest": model.digest, "diffId": model.digest},
+            "parts": [{"path": "lora", "layerInfo": {"digest": part.digest, "diffId": diff_id}}, "nonsense"],
+        },
+        "docs": [{"path": "README.md"}],
+    }
+    artifact = read(model, part, config=kitfile, config_type=mediatypes.KITOPS_CONFIG, artifact_type="")
+    assert paths(artifact) == ["model.safetensors", "weight-1"]
+    assert artifact.config is not None
+    assert artifact.config.modelfs.diff_ids == (model.digest, diff_id)
+
+
+def test_ollama_layers_that_have_names():
+    def ollama(short: str, content: bytes, name: str = "") -> Descriptor:
+        return Descriptor(
+            media_type=mediatypes.OLLAMA_LAYER + short, digest=sha256_digest(content), size=len(content), name=name
+        )
+
+    artifact = read(
+        ollama("tensor", b"1", "text_encoder/model.embed.weight"),
+        ollama("json", b"2", "text_encoder/config.json"),
+        ollama("prompt", b"3"),
+        ollama("messages", b"4"),
+        ollama("template; name=chatml", b"5"),
+        ollama("embed", b"6"),
+        ollama("tensor", b"7"),
+        config={},
+        config_type=mediatypes.DOCKER_IMAGE_CONFIG,
+        artifact_type="",
+        media_type=mediatypes.DOCKER_MANIFEST,
+    )
+    assert paths(artifact) == [
+        "text_encoder/model.embed.weight.safetensors",
+        "text_encoder/config.json",
+        "template",
+        "messages.json",
+        "template-2",
+    ]
+    assert [(found.severity, found.layer) for found in artifact.deviations] == [("note", 5), ("warning", 6)]
+
+
+def test_the_first_docker_models():
+    artifact = read(
+        docker("model.file.v1+gguf", b"1"),
+        config={"config": {"format": "gguf"}},
+        config_type="application/vnd.docker.ai.model.config.v1+json",
+        artifact_type="",
+    )
+    assert (artifact.dialect, paths(artifact)) == ("docker-v0.1", ["model.gguf"])

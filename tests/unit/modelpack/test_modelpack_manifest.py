@@ -177,3 +177,50 @@ def test_layer_types():
     assert mediatypes.encoding_by_suffix("application/vnd.docker.image.rootfs.diff.tar.gzip") == "tar+gzip"
     assert mediatypes.encoding_by_suffix("x.tar+zstd") == "tar+zstd"
     assert mediatypes.encoding_by_suffix("application/octet-stream") == "raw"
+
+
+def test_variants_in_an_index_are_named_and_chosen_by_label():
+    """As KitOps 1.17 writes them."""
+
+    def variant(content: bytes, quantization: str) -> dict[str, object]:
+        return {
+            "mediaType": mediatypes.OCI_MANIFEST,
+            "digest": sha256_digest(content),
+            "size": len(content),
+            "modelMetadata": {"quantization": quantization, "gpus": ["a", "b"]},
+            "annotations": {"ml.kitops.modelkit.original-tag": quantization},
+        }
+
+    raw = json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": mediatypes.OCI_INDEX,
+            "artifactType": "application/vnd.kitops.modelkit.index.v1+json",
+            "manifests": [variant(b"1", "q4_0"), variant(b"2", "q8_0")],
+        }
+    ).encode()
+    found = parse_manifest(raw)
+    assert isinstance(found, Index)
+    with pytest.raises(UnsupportedArtifact) as refused:
+        choose_manifest(found)
+    for words in ("2 models", sha256_digest(b"1"), sha256_digest(b"2"), "quantization=q8_0", "original-tag=q4_0"):
+        assert words in refused.value.message
+    assert choose_manifest(found, {"quantization": "q8_0"}).digest == sha256_digest(b"2")
+    assert choose_manifest(found, {"gpus": '["a","b"]', "quantization": "q4_0"}).digest == sha256_digest(b"1")
+    with pytest.raises(UnsupportedArtifact, match=r"no model with quantization=q2_k.*It holds .*q4_0"):
+        choose_manifest(found, {"quantization": "q2_k"})
+
+
+def test_models_for_several_kinds_of_machine():
+    here = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
+    ours = entry(b"1", artifact_type=mediatypes.CNCF_ARTIFACT, platform=Platform(architecture=here, os="linux"))
+    other = entry(b"2", artifact_type=mediatypes.CNCF_ARTIFACT, platform=Platform(architecture="s390x", os="linux"))
+    assert choose_manifest(index(other, ours)) == ours
+    assert choose_manifest(index(other, ours), {"architecture": "s390x"}) == other
+
+
+def test_strange_members_of_descriptors_are_not_read():
+    strange = {"name": 7, "modelMetadata": [], "digest": LAYER["digest"], "size": 1, "mediaType": LAYER["mediaType"]}
+    found = parse_manifest(encoded(layers=[strange], subject={**CONFIG, "name": {}}))
+    assert isinstance(found, Manifest)
+    assert (found.layers[0].name, found.layers[0].model_metadata) == ("", {})
