@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from modelpack.artifact import ModelArtifact, ModelFile, read_artifact
     from modelpack.build import BuiltArtifact
+    from modelpack.chunk_table import BlobChunks, ChunkTable, encode_table, parse_table
     from modelpack.config import ModelConfig, ModelDescriptor, parse_config
     from modelpack.errors import ModelPackError
     from modelpack.inspect import ArtifactSummary, describe
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ArtifactSummary": "inspect",
+    "BlobChunks": "chunk_table",
     "BuiltArtifact": "build",
+    "ChunkTable": "chunk_table",
     "Descriptor": "manifest",
     "Index": "manifest",
     "Manifest": "manifest",
@@ -36,9 +39,11 @@ _HOMES = {
     "Reference": "reference",
     "choose_manifest": "manifest",
     "describe": "inspect",
+    "encode_table": "chunk_table",
     "extract_tar": "tarlayer",
     "parse_config": "config",
     "parse_manifest": "manifest",
+    "parse_table": "chunk_table",
     "read_artifact": "artifact",
     "tar_entries": "tarlayer",
     "verify_layout": "verify",
@@ -46,7 +51,9 @@ _HOMES = {
 
 __all__ = [
     "ArtifactSummary",
+    "BlobChunks",
     "BuiltArtifact",
+    "ChunkTable",
     "Descriptor",
     "Index",
     "Manifest",
@@ -59,9 +66,11 @@ __all__ = [
     "Reference",
     "choose_manifest",
     "describe",
+    "encode_table",
     "extract_tar",
     "parse_config",
     "parse_manifest",
+    "parse_table",
     "read_artifact",
     "tar_entries",
     "verify_layout",

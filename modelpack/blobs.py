@@ -55,12 +55,10 @@ class BlobDirectory:
             )
         return file
 
-    def read(self, descriptor: Descriptor, what: str = "blob") -> bytes:
-        """A small blob, checked. Raises LayoutError, SizeMismatch, DigestMismatch."""
-        if descriptor.size > MAX_SMALL_BLOB:
-            raise LayoutError(
-                f"The {what} {descriptor.digest} has {descriptor.size} bytes; at most {MAX_SMALL_BLOB} are read."
-            )
+    def read(self, descriptor: Descriptor, what: str = "blob", *, limit: int = MAX_SMALL_BLOB) -> bytes:
+        """A small blob, of at most `limit` bytes, checked. Raises LayoutError, SizeMismatch, DigestMismatch."""
+        if descriptor.size > limit:
+            raise LayoutError(f"The {what} {descriptor.digest} has {descriptor.size} bytes; at most {limit} are read.")
         with self.open(descriptor, what) as file:
             data = file.read()
         check_bytes(data, descriptor, what)

@@ -8,6 +8,7 @@
     ├── UnsupportedArtifact      well formed, but no model this library can read
     ├── DigestMismatch           bytes are not what their digest says
     ├── SizeMismatch             a blob is longer or shorter than its descriptor says
+    ├── InvalidChunkTable        a chunk table that breaks its format or contradicts the model's manifest
     ├── InvalidTar               an archive that is damaged, hostile or too large
     ├── InvalidSafetensors       a safetensors header that breaks the format
     ├── BuildError               a directory that cannot become a ModelPack
@@ -64,6 +65,10 @@ class DigestMismatch(ModelPackError):
 
 class SizeMismatch(ModelPackError):
     """A blob longer or shorter than its descriptor says."""
+
+
+class InvalidChunkTable(ModelPackError):
+    """A chunk table that breaks its format, its limits, or contradicts the manifest of the model it is of."""
 
 
 class InvalidTar(ModelPackError):

@@ -9,7 +9,7 @@ import fcntl
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
@@ -17,6 +17,9 @@ from modelpack import mediatypes
 from modelpack.blobs import BlobDirectory, replace_file
 from modelpack.errors import InvalidManifest, LayoutError, ModelPackError
 from modelpack.manifest import Descriptor, Index, Manifest, choose_manifest, encode_manifest, parse_manifest
+
+if TYPE_CHECKING:
+    from modelpack.referrers import Attachment
 
 _VERSION = b'{"imageLayoutVersion":"1.0.0"}'
 _EMPTY = Index(schema_version=2, media_type=mediatypes.OCI_INDEX, manifests=())
@@ -79,7 +82,7 @@ class OciLayout:
 
     def resolve(self, ref: str = "") -> Descriptor:
         """The manifest called `ref`: a name, a digest, the tag of a name that is a whole reference, or nothing when the
-        layout holds just one.
+        layout holds just one; manifests that refer to another (a chunk table, a signature) are not counted then.
 
         Raises LayoutError listing the names there are.
         """
@@ -87,6 +90,8 @@ class OciLayout:
         found = {entry.digest: entry for entry in entries if not ref or ref in (entry.digest, _name(entry))}
         if not found:
             found = {entry.digest: entry for entry in entries if _name(entry).endswith(f":{ref}")}
+        if not ref and len(found) > 1:
+            found = {digest: entry for digest, entry in found.items() if _name(entry) or not self._subject(entry)}
         if len(found) == 1:
             return next(iter(found.values()))
         called = f" called {ref!r}" if ref else ""
@@ -126,16 +131,46 @@ class OciLayout:
         self._update(enter)
         return descriptor
 
+    def add_referrer(self, what: Attachment) -> Descriptor:
+        """Store a small artifact that refers to a manifest, so that `referrers` finds it. Raises InvalidManifest."""
+        with self.adding():
+            for descriptor, data in what.blobs:
+                self.blobs.add(data, descriptor.media_type)
+            return self.add_manifest(what.raw)
+
+    def referrers(self, digest: str, artifact_type: str = "") -> Entries:
+        """The manifests whose subject is `digest` (signatures, chunk tables), of one artifact type unless empty.
+        Those that cannot be read refer to nothing. Raises LayoutError, InvalidManifest."""
+        found = {entry.digest: entry for entry in self.index().manifests if self._subject(entry) == digest}
+        return tuple(entry for entry in found.values() if artifact_type in ("", entry.artifact_type))
+
+    def _subject(self, entry: Descriptor) -> str:
+        """The digest of the manifest that this one refers to; empty when it refers to none."""
+        with suppress(ModelPackError):
+            subject = parse_manifest(self.blobs.read(entry, "manifest"), entry.media_type).subject
+            return subject.digest if subject else ""
+        return ""
+
     def remove(self, ref: str) -> None:
-        """Forget a name, or all entries of a digest; blobs stay. Raises LayoutError when there is none."""
+        """Forget a name, or all entries of a digest; with the last one, what refers to it. Blobs stay.
+        Raises LayoutError when there is none."""
         gone = {ref, _name(self.resolve(ref)) or ref}
-        self._update(lambda entries: tuple(entry for entry in entries if gone.isdisjoint((entry.digest, _name(entry)))))
+
+        def forget(entries: Entries) -> Entries:
+            kept = tuple(entry for entry in entries if gone.isdisjoint((entry.digest, _name(entry))))
+            lost = {entry.digest for entry in entries} - {entry.digest for entry in kept}
+            while about := [entry for entry in kept if not _name(entry) and self._subject(entry) in lost]:
+                lost = {entry.digest for entry in about}
+                kept = tuple(entry for entry in kept if entry not in about)
+            return kept
+
+        self._update(forget)
 
     def discard(self, ref: str) -> int:
         """Forget a name, or all entries of a digest, with the blobs that nothing else here leads to. Returns the bytes
         of disk that frees, and waits for those who are `adding`. Raises LayoutError when there is none."""
         with self._holding(".adding", fcntl.LOCK_EX):
-            below = self._digests_below((self.resolve(ref),))
+            below = self._digests_below(self.index().manifests)
             self.remove(ref)
             freed = 0
             for digest in below - self._digests_below(self.index().manifests):

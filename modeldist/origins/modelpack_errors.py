@@ -13,6 +13,7 @@ _CLASSES: dict[type[theirs.ModelPackError], type[ours.ModeldistError]] = {
     theirs.InvalidManifest: ours.OriginProtocolError,
     theirs.InvalidConfig: ours.OriginProtocolError,
     theirs.UnsafeName: ours.UnsafeArtifact,
+    theirs.InvalidChunkTable: ours.IntegrityError,
     theirs.InvalidTar: ours.UnsafeArtifact,
     theirs.UnsupportedArtifact: ours.Unsupported,
     theirs.BuildError: ours.Unsupported,

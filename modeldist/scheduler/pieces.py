@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
+from modelpack.chunk_table import chunk_size_for
+
 MIB = 1 << 20
 _LINE_SECONDS = 0.02
 STRIPE_RUN = 4  # agents and control plane have to agree on it
@@ -23,10 +25,11 @@ def piece_size_for(size: int, line_rate: float | None = None) -> int:
     Small enough that the last piece of a swarm is a small part of the whole (R grows by about one piece time per
     hop), large enough that requests stay few. See docs/adr/0004-piece-size.md.
     """
-    wanted = max(1, size // 1000)
-    power = 1 << (wanted - 1).bit_length()
-    most = max(16 * MIB, 1 << (max(1, int(_LINE_SECONDS * (line_rate or 0.0))) - 1).bit_length())
-    return min(max(power, MIB // 4), most)
+    chunk = chunk_size_for(size)
+    if line_rate is None or chunk < 16 * MIB:
+        return chunk
+    power = 1 << (max(1, size // 1000) - 1).bit_length()
+    return max(chunk, min(power, 1 << (max(1, int(_LINE_SECONDS * line_rate)) - 1).bit_length()))
 
 
 @dataclass(frozen=True, slots=True)

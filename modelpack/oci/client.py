@@ -8,6 +8,7 @@ Every failure is a RegistryError (or DigestMismatch) that names the thing and sa
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncGenerator
@@ -34,6 +35,7 @@ from modelpack.reference import Reference
 if TYPE_CHECKING:
     from modelpack.oci.blobs import BlobLocation
     from modelpack.oci.uploads import OnBytes
+    from modelpack.referrers import Attachment
 
 USER_AGENT = "modelpack"
 TIMEOUT = httpx2.Timeout(60.0, connect=10.0, pool=None)  # seconds without any progress
@@ -65,6 +67,7 @@ class RegistryClient:
         answer: float = ANSWER,
     ) -> None:
         self._chunk = chunk
+        self._attaching = asyncio.Lock()  # a fall-back index is read, changed and written
         self._connection = Connection(
             credentials=credentials,
             plain_http=plain_http,
@@ -186,10 +189,30 @@ class RegistryClient:
 
         Registries without the referrers API are asked for the fall-back tag `sha256-<hex>`.
         """
-        from modelpack.oci import catalogue
+        from modelpack.oci import referrers
 
         digest = ref.digest or (await self.head_manifest(ref)).digest
-        return await catalogue.referrers(self._connection, ref, digest, artifact_type)
+        return await referrers.find(self._connection, ref, digest, artifact_type)
+
+    async def put_referrer(self, ref: Reference, raw: bytes, media_type: str) -> str:
+        """Store a manifest that has a `subject` in the repository of `ref`, so that `referrers` finds it there.
+
+        A registry that does not say (by the header OCI-Subject) that it keeps account of referrers gets the index under
+        the fall-back tag `sha256-<hex>` as well; of several processes that do that for one subject at the same moment,
+        one may lose its entry, as registries know no compare-and-set. Its blobs have to be there. Returns the digest.
+        Raises InvalidManifest when it has no subject, RegistryError.
+        """
+        from modelpack.oci import referrers
+
+        async with self._attaching:
+            return await referrers.put(self._connection, ref, raw, media_type)
+
+    async def attach(self, ref: Reference, what: Attachment) -> str:
+        """Upload a small artifact that refers to another one and store its manifest: see `put_referrer`."""
+        for descriptor, data in what.blobs:
+            if not await self.has_blob(ref, descriptor.digest):
+                await self.upload_blob(ref, data, descriptor.digest, descriptor.size)
+        return await self.put_referrer(ref, what.raw, what.manifest.media_type)
 
 
 def _blob(ref: Reference, digest: str) -> Ask:

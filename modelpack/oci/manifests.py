@@ -74,7 +74,13 @@ async def get(connection: Connection, ref: Reference) -> FetchedManifest:
 
 async def put(connection: Connection, ref: Reference, raw: bytes, media_type: str) -> str:
     """See `RegistryClient.put_manifest`."""
-    digest = digest_of(raw, ref.digest) if ref.digest else sha256_digest(raw)
+    await store(connection, ref, raw, media_type)
+    return _digest_for(ref, raw)
+
+
+async def store(connection: Connection, ref: Reference, raw: bytes, media_type: str) -> Response:
+    """Put a manifest; the registry's answer, whose headers say what it made of it. Raises as `put`."""
+    digest = _digest_for(ref, raw)
     if ref.digest and ref.digest != digest:
         raise _mismatch(ref, ref.digest, digest)
 
@@ -94,7 +100,11 @@ async def put(connection: Connection, ref: Reference, raw: bytes, media_type: st
     stored = response.headers.get(_DIGEST_HEADER, digest)
     if not digest_problem(stored) and digest_of(raw, stored) != stored:
         raise _mismatch(ref, digest, stored)
-    return digest
+    return response
+
+
+def _digest_for(ref: Reference, raw: bytes) -> str:
+    return digest_of(raw, ref.digest) if ref.digest else sha256_digest(raw)
 
 
 def _ask(method: str, ref: Reference) -> Ask:

@@ -6,20 +6,23 @@ Blobs go at most four at once; the manifest goes last, so that a tag never names
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
-from modelpack.errors import InvalidManifest
+from modelpack.errors import InvalidManifest, ModelPackError, RegistryError
 from modelpack.layout import OciLayout
 from modelpack.manifest import Descriptor, Manifest, choose_manifest, parse_manifest
 from modelpack.oci.client import RegistryClient
 from modelpack.oci.manifests import FetchedManifest
 from modelpack.oci.partial_blob import PartialBlob
 from modelpack.reference import Reference
+from modelpack.referrers import PROOFS
 
 PARALLEL = 4  # blobs
 _MAX_NESTING = 4  # indexes within indexes
+_MAX_PROOFS = 2  # a table, and a signature of that table
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +50,13 @@ async def push(
     *,
     mount_from: Iterable[str] = (),
     parallel: int = PARALLEL,
+    proofs: Collection[str] = PROOFS,
 ) -> str:
     """Push the manifest called `ref` in the layout to `target` and move its tag there. Returns the manifest's digest.
 
-    `mount_from` names repositories of the same registry that may hold blobs already. Raises RegistryError, LayoutError,
-    DigestMismatch, InvalidManifest.
+    Manifests of the artifact types `proofs` that refer to it go with it, before the tag is moved. `mount_from` names
+    repositories of the same registry that may hold blobs already. Raises RegistryError, LayoutError, DigestMismatch,
+    InvalidManifest.
     """
     sources = tuple(repository for repository in mount_from if repository != target.repository)
     tell = on_progress or _ignore
@@ -73,13 +78,24 @@ async def push(
         parsed = parse_manifest(raw, descriptor.media_type)
         if isinstance(parsed, Manifest):
             await _all(send, _blobs_of(parsed), parallel)
+            await send_referrers(descriptor)
         elif depth == 0:
             raise InvalidManifest(f"The indexes in {layout.path} are nested too deeply.")
         else:
             for child in parsed.manifests:
                 inner = Reference(target.registry, target.repository, digest=child.digest)
                 await send_manifest(child, inner, depth - 1)
+            await send_referrers(descriptor)
         return await client.put_manifest(place, raw, parsed.media_type)
+
+    async def send_referrers(subject: Descriptor, depth: int = _MAX_PROOFS) -> None:
+        for entry in layout.referrers(subject.digest) if depth and proofs else ():
+            raw = layout.blobs.read(entry, "manifest")
+            parsed = parse_manifest(raw, entry.media_type)
+            if entry.artifact_type in proofs and isinstance(parsed, Manifest):
+                await _all(send, _blobs_of(parsed), parallel)
+                await client.put_referrer(target, raw, parsed.media_type)
+                await send_referrers(entry, depth - 1)
 
     return await send_manifest(layout.resolve(ref), target, _MAX_NESTING)
 
@@ -92,12 +108,14 @@ async def pull_layout(
     *,
     name: str | None = None,
     parallel: int = PARALLEL,
+    proofs: Collection[str] = PROOFS,
 ) -> Descriptor:
     """Pull the model `ref` into the layout as `name` (by default its tag). Returns the manifest's descriptor.
 
-    In an index, the one model among other images is taken. Blobs the layout holds are not fetched; a broken pull
-    leaves finished blobs and the beginnings of others, and the next one goes on from there. Every blob is verified
-    before it has its name. Raises RegistryError, DigestMismatch, SizeMismatch, InvalidManifest, UnsupportedArtifact.
+    Manifests of the artifact types `proofs` that refer to it come with it, as far as the registry has them. In an
+    index, the one model among other images is taken. Blobs the layout holds are not fetched; a broken pull leaves
+    finished blobs and the beginnings of others, and the next one goes on from there. Every blob is verified before it
+    has its name. Raises RegistryError, DigestMismatch, SizeMismatch, InvalidManifest, UnsupportedArtifact.
     """
     fetched, manifest = await fetch_model(ref, client)
     tell = on_progress or _ignore
@@ -109,10 +127,28 @@ async def pull_layout(
         partial = PartialBlob(blob, layout.blobs.path_of(blob.digest))
         await partial.receive(ref, client, lambda how, done: tell(Progress(blob, how, done)))
 
+    async def receive_referrers(digest: str, depth: int = _MAX_PROOFS) -> None:
+        found: tuple[Descriptor, ...] = ()
+        with suppress(RegistryError):  # a registry that cannot list what refers to a model still has the model
+            found = await client.referrers(ref.with_digest(digest)) if depth and proofs else ()
+        for entry in (entry for entry in found if entry.artifact_type in proofs):
+            with suppress(ModelPackError):  # and one that lost it, too
+                await receive_referrer(entry.digest, digest, depth)
+
+    async def receive_referrer(digest: str, subject: str, depth: int) -> None:
+        about = await client.get_manifest(ref.with_digest(digest))
+        parsed = parse_manifest(about.raw, about.media_type)
+        if isinstance(parsed, Manifest) and parsed.subject and parsed.subject.digest == subject:
+            await _all(receive, _blobs_of(parsed), parallel)
+            layout.add_manifest(about.raw, media_type=about.media_type)
+            await receive_referrers(digest, depth - 1)
+
     with layout.adding():
         await _all(receive, _blobs_of(manifest), parallel)
         called = (ref.tag or "") if name is None else name
-        return layout.add_manifest(fetched.raw, called, media_type=fetched.media_type)
+        descriptor = layout.add_manifest(fetched.raw, called, media_type=fetched.media_type)
+        await receive_referrers(fetched.digest)
+        return descriptor
 
 
 async def fetch_model(ref: Reference, client: RegistryClient) -> tuple[FetchedManifest, Manifest]:

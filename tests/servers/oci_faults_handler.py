@@ -104,7 +104,10 @@ class Handler(BaseHTTPRequestHandler):
             tag = None if version.startswith("sha256:") else version
             media_type = exchange.headers.get("content-type", "")
             digest = registry.add_manifest(repository, tag, exchange.received, media_type)
-            return Answer(201, (("Location", exchange.path), ("Docker-Content-Digest", digest)))
+            headers = [("Location", exchange.path), ("Docker-Content-Digest", digest)]
+            if registry.referrers and (subject := json.loads(exchange.received).get("subject")):
+                headers.append(("OCI-Subject", subject["digest"]))
+            return Answer(201, tuple(headers))
         raw, media_type = registry.manifests.get((repository, version), (b"", ""))
         if not raw:
             return _error(404, "MANIFEST_UNKNOWN")
