@@ -172,10 +172,10 @@ def _images(index: Index) -> list[Descriptor]:
 
 
 def _may_be_model(entry: Descriptor) -> bool:
-    """A manifest for no particular machine, and no attestation about another one."""
+    """A manifest (or index of some) for no particular machine, and no attestation about another one."""
     for_machine = entry.platform is not None and entry.platform.os not in ("", "unknown")
     return (
-        entry.media_type in mediatypes.MANIFESTS
+        entry.media_type in mediatypes.MANIFESTS | mediatypes.INDEXES
         and not for_machine
         and mediatypes.DOCKER_REFERENCE_TYPE not in entry.annotations
     )
