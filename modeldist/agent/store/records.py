@@ -112,7 +112,7 @@ class Records:
         """`reference` means `artifact` now. Raises StorageError."""
         with naming("record an artifact", self._places.root), self._editing():
             old = self.get(artifact.digest)
-            if old is None or old.artifact.files != artifact.files:
+            if old is None or (old.artifact.files, old.artifact.chunks) != (artifact.files, artifact.chunks):
                 self._write(Record(artifact, old.snapshots if old else ()))
             self._touch(self._places.artifact(artifact.digest))
             path = self._places.reference(reference)
