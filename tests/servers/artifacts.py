@@ -54,26 +54,30 @@ class Layer:
         return {**known, **({"annotations": dict(self.annotations)} if self.annotations else {}), **self.members}
 
 
-def raw(path: str, data: bytes, kind: str = "weight", **members: Any) -> Layer:
-    """As a careful builder writes it. `members` go into the descriptor."""
+def _notes(path: str, size: int) -> dict[str, str]:
     metadata = {
         "name": path.rpartition("/")[2],
         "mode": 0o644,
         "uid": 0,
         "gid": 0,
-        "size": len(data),
+        "size": size,
         "mtime": "2025-01-01T00:00:00Z",
         "typeflag": 0,
     }
-    notes = {FILEPATH: path, TITLE: path, METADATA: json.dumps(metadata)}
-    return Layer(f"application/vnd.cncf.model.{kind}.v1.raw", data, notes, members)
+    return {FILEPATH: path, TITLE: path, METADATA: json.dumps(metadata)}
+
+
+def raw(path: str, content: bytes, kind: str = "weight", **members: Any) -> Layer:
+    """As a careful builder writes it. `members` go into the descriptor."""
+    media_type = f"application/vnd.cncf.model.{kind}.v1.raw"
+    return Layer(media_type, content, _notes(path, len(content)), members)
 
 
 def packed(label: str, archive: bytes, kind: str = "weight", encoding: str = "tar") -> Layer:
     """An archive, compressed here."""
     data = {"tar": archive, "tar+gzip": zipped(archive), "tar+zstd": zstandard.compress(archive)}[encoding]
-    notes = {FILEPATH: label, TITLE: label, METADATA: json.dumps({"name": label})}
-    return Layer(f"application/vnd.cncf.model.{kind}.v1.{encoding}", data, notes, diff_id=sha256(archive))
+    media_type = f"application/vnd.cncf.model.{kind}.v1.{encoding}"
+    return Layer(media_type, data, _notes(label, len(archive)), diff_id=sha256(archive))
 
 
 def zipped(data: bytes) -> bytes:
