@@ -191,13 +191,13 @@ def _media_type(document: dict[str, Any], told: str | None) -> str:
     deduced = mediatypes.OCI_INDEX if "manifests" in document else mediatypes.OCI_MANIFEST
     if own is None:
         own = told if told in known else deduced
-    if own not in known:
+    if not isinstance(own, str) or own not in known:
         raise _invalid(f"its mediaType is {str(own)[:120]!r}")
     if told in known and told != own:
         raise _invalid(f"the registry calls it {told!r} and it calls itself {own!r}")
     if (own in mediatypes.INDEXES) != (deduced == mediatypes.OCI_INDEX):
         raise _invalid(f"its members are not those of its mediaType {own!r}")
-    return str(own)
+    return own
 
 
 def _without_strangers(document: dict[str, Any]) -> dict[str, Any]:
