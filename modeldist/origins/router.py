@@ -29,7 +29,6 @@ _SCHEMES: Mapping[str, OriginKind] = {
 
 
 _READING_A_REGISTRY = (
-    "modeldist.origins.chunk_tables",
     "modeldist.origins.oci",
     "modeldist.origins.models",
     "modeldist.origins.ranged_http",

@@ -11,37 +11,51 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from modelpack.oci.blobs import BlobLocation
     from modelpack.oci.client import RegistryClient
+    from modelpack.oci.copy import CopyReport, copy_artifact
     from modelpack.oci.credentials import Credential, Credentials, DockerCredentials, FixedCredentials
+    from modelpack.oci.ends import LayoutSource, LayoutTarget, RegistrySource, RegistryTarget
     from modelpack.oci.manifests import FetchedManifest, ManifestHead
     from modelpack.oci.retry import RetryPolicy
     from modelpack.oci.transfer import Progress, pull_layout, push
 
 _HOMES = {
     "BlobLocation": "blobs",
+    "CopyReport": "copy",
     "Credential": "credentials",
     "Credentials": "credentials",
     "DockerCredentials": "credentials",
     "FetchedManifest": "manifests",
     "FixedCredentials": "credentials",
+    "LayoutSource": "ends",
+    "LayoutTarget": "ends",
     "ManifestHead": "manifests",
     "Progress": "transfer",
     "RegistryClient": "client",
+    "RegistrySource": "ends",
+    "RegistryTarget": "ends",
     "RetryPolicy": "retry",
+    "copy_artifact": "copy",
     "pull_layout": "transfer",
     "push": "transfer",
 }
 
 __all__ = [
     "BlobLocation",
+    "CopyReport",
     "Credential",
     "Credentials",
     "DockerCredentials",
     "FetchedManifest",
     "FixedCredentials",
+    "LayoutSource",
+    "LayoutTarget",
     "ManifestHead",
     "Progress",
     "RegistryClient",
+    "RegistrySource",
+    "RegistryTarget",
     "RetryPolicy",
+    "copy_artifact",
     "pull_layout",
     "push",
 ]

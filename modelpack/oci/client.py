@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Self
 
 import httpx2
 
-from modelpack.errors import InvalidChunkTable, RegistryError
+from modelpack.errors import RegistryError
 from modelpack.manifest import Descriptor
 from modelpack.oci import manifests
 from modelpack.oci.addresses import Resolve, resolve_by_system
@@ -33,10 +33,9 @@ from modelpack.oci.retry import RetryPolicy
 from modelpack.reference import Reference
 
 if TYPE_CHECKING:
-    from modelpack.chunk_table import ChunkTable
-    from modelpack.manifest import Manifest
+    from modelpack.oci.blob_sources import BlobSource
     from modelpack.oci.blobs import BlobLocation
-    from modelpack.oci.uploads import OnBytes
+    from modelpack.oci.uploads import OnBytes, Record
     from modelpack.referrers import Attachment
 
 USER_AGENT = "modelpack"
@@ -155,27 +154,6 @@ class RegistryClient:
 
         return await blobs.locate(self._connection, _blob(ref, digest))
 
-    async def chunk_table(self, ref: Reference, manifest: Manifest) -> ChunkTable | None:
-        """The chunk table that a model's manifest names, checked; None when it names none.
-
-        Raises DigestMismatch and InvalidChunkTable when it is not what the manifest says or contradicts it,
-        RegistryNotFound when the repository does not have it, RegistryError.
-        """
-        from modelpack.chunk_table import MAX_TABLE_BYTES, table_digest, table_of
-
-        if not (digest := table_digest(manifest)):
-            return None
-        raw = bytearray()
-        async with contextlib.aclosing(self.stream_blob(ref, digest)) as pieces:
-            async for piece in pieces:
-                raw += piece
-                if len(raw) > MAX_TABLE_BYTES:
-                    raise InvalidChunkTable(
-                        f"The chunk table {digest} has more than {MAX_TABLE_BYTES} bytes.",
-                        remedy="Ask its publisher to cut large blobs into larger chunks.",
-                    )
-        return table_of(manifest, bytes(raw), digest)
-
     async def mount_blob(self, target: Reference, digest: str, from_repository: str) -> bool:
         """Have the registry take a blob over from another of its repositories; False when it will not."""
         subject = Subject(target, "blob", digest)
@@ -187,17 +165,32 @@ class RegistryClient:
         return False
 
     async def upload_blob(
-        self, ref: Reference, source: Path | bytes, digest: str, size: int, on_bytes: OnBytes | None = None
-    ) -> None:
-        """Store a blob of `size` bytes from a file or from memory; the registry verifies the digest.
+        self,
+        ref: Reference,
+        source: Path | bytes | BlobSource,
+        digest: str,
+        size: int,
+        on_bytes: OnBytes | None = None,
+        *,
+        record: Record | None = None,
+    ) -> int:
+        """Store a blob of `size` bytes from a file, from memory or from elsewhere; the registry verifies the digest.
 
-        A broken upload goes on from what the registry has. Raises RegistryError; DigestMismatch when the source's
-        bytes are others than promised.
+        A broken upload goes on from what the registry has; with a `record`, also one that an earlier process began.
+        Returns the bytes that such a one had sent; `on_bytes` is told of them too. Raises RegistryError;
+        DigestMismatch when the source's bytes are others than promised; what the source raises.
         """
+        from modelpack.oci.blob_sources import BytesBlob, FileBlob
         from modelpack.oci.uploads import Upload
 
         ask = Ask("POST", _uploads(ref), Subject(ref, "blob", digest), _push(ref))
-        await Upload(self._connection, ask, source, digest, size, self._chunk, on_bytes).run()
+        if isinstance(source, bytes):
+            source = BytesBlob(source)
+        elif isinstance(source, Path):
+            source = FileBlob(source, size)
+        upload = Upload(self._connection, ask, source, digest, size, self._chunk, on_bytes, record)
+        await upload.run()
+        return upload.resumed
 
     # listings
 

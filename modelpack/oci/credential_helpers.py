@@ -35,10 +35,9 @@ class CredentialHelper:
         try:
             answer = json.loads(output)
             username, secret = answer["Username"], answer["Secret"]
-            (username + secret).encode()  # texts, and whole characters
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError):
             raise self._failed("answered something that is not credentials") from None
-        return (username, secret) if username or secret else None
+        return (str(username), str(secret)) if username or secret else None
 
     async def store(self, server: str, username: str, secret: str) -> None:
         entry = json.dumps({"ServerURL": server, "Username": username, "Secret": secret})

@@ -77,7 +77,7 @@ async def push(
         raw = layout.blobs.read(descriptor, "manifest")
         parsed = parse_manifest(raw, descriptor.media_type)
         if isinstance(parsed, Manifest):
-            await _all(send, _blobs_of(parsed), parallel)
+            await all_of(send, blobs_of(parsed), parallel)
             await send_referrers(descriptor)
         elif depth == 0:
             raise InvalidManifest(f"The indexes in {layout.path} are nested too deeply.")
@@ -93,7 +93,7 @@ async def push(
             raw = layout.blobs.read(entry, "manifest")
             parsed = parse_manifest(raw, entry.media_type)
             if entry.artifact_type in proofs and isinstance(parsed, Manifest):
-                await _all(send, _blobs_of(parsed), parallel)
+                await all_of(send, blobs_of(parsed), parallel)
                 await client.put_referrer(target, raw, parsed.media_type)
                 await send_referrers(entry, depth - 1)
 
@@ -139,12 +139,12 @@ async def pull_layout(
         about = await client.get_manifest(ref.with_digest(digest))
         parsed = parse_manifest(about.raw, about.media_type)
         if isinstance(parsed, Manifest) and parsed.subject and parsed.subject.digest == subject:
-            await _all(receive, _blobs_of(parsed), parallel)
+            await all_of(receive, blobs_of(parsed), parallel)
             layout.add_manifest(about.raw, media_type=about.media_type)
             await receive_referrers(digest, depth - 1)
 
     with layout.adding():
-        await _all(receive, _blobs_of(manifest), parallel)
+        await all_of(receive, blobs_of(manifest), parallel)
         called = (ref.tag or "") if name is None else name
         descriptor = layout.add_manifest(fetched.raw, called, media_type=fetched.media_type)
         await receive_referrers(fetched.digest)
@@ -162,13 +162,13 @@ async def fetch_model(ref: Reference, client: RegistryClient) -> tuple[FetchedMa
     raise InvalidManifest(f"The indexes that lead to {ref} are nested too deeply.")
 
 
-def _blobs_of(manifest: Manifest) -> list[Descriptor]:
+def blobs_of(manifest: Manifest) -> list[Descriptor]:
     """Each blob once, the largest first: the last ones to finish should be short."""
     unique = {blob.digest: blob for blob in (manifest.config, *manifest.layers)}
     return sorted(unique.values(), key=lambda blob: -blob.size)
 
 
-async def _all(work: Callable[[Descriptor], Awaitable[None]], blobs: Iterable[Descriptor], parallel: int) -> None:
+async def all_of(work: Callable[[Descriptor], Awaitable[None]], blobs: Iterable[Descriptor], parallel: int) -> None:
     """Work on all blobs, `parallel` at once; the first failure stops the others."""
     free = asyncio.Semaphore(parallel)
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
+from typing import Protocol
 
 import httpx2
 
@@ -18,17 +18,16 @@ from modelpack.errors import (
     RegistryProtocolError,
 )
 from modelpack.oci.answers import error_codes, may_pass
+from modelpack.oci.blob_sources import BlobSource
 from modelpack.oci.connection import Ask, Body, Connection, Response, drain
-from modelpack.oci.local_files import opened
 from modelpack.oci.redirects import REDIRECTS
 
 OnBytes = Callable[[int], None]
 """Told how many more bytes of the blob have been sent; bytes sent again after a failure are not counted twice."""
 
 SMALL_CHUNK = 4 * 1024 * 1024  # bytes; GHCR takes no larger ones (rust-oci-client issue 35)
-_BLOCK = 1024 * 1024  # bytes read at once
 _CHUNK_REFUSED = (400, 404, 405, 413, 415, 416, 501)
-_RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,19})")
+_RANGE = re.compile(r"(?:bytes=)?0-(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,25 +39,51 @@ class Place:
     least: int = 0
 
 
+class Record(Protocol):
+    """Remembers where an upload goes on (`modelpack.oci.upload_records`); `keep` may raise UploadPaused."""
+
+    def recall(self) -> str: ...
+
+    def keep(self, url: str) -> None: ...
+
+    def forget(self) -> None: ...
+
+
+class UploadPaused(Exception):
+    """The record wants no more; it knows where the upload goes on."""
+
+
 class _ChunksRefused(Exception):
     """The registry takes no PATCH of this size, or none at all."""
 
 
 @dataclass
 class Upload:
-    """One blob on its way. `ask` names the place of the uploads; `source` is a file or the bytes themselves."""
+    """One blob on its way. `ask` names the place of the uploads. `resumed`: bytes that an earlier process had sent."""
 
     connection: Connection
     ask: Ask
-    source: Path | bytes
+    source: BlobSource
     digest: str
     size: int
     chunk: int
     on_bytes: OnBytes | None = None
+    record: Record | None = None
+    resumed: int = 0
     _reported: int = 0
 
     async def run(self) -> None:
-        """Raises RegistryError; DigestMismatch when the source is not what it was said to be."""
+        """Raises RegistryError; DigestMismatch when the source is not what it was said to be; SourceFailed."""
+        try:
+            await self._run()
+        except (RegistryError, DigestMismatch) as error:
+            if not self.resumed or (isinstance(error, RegistryError) and may_pass(error)):
+                raise
+            self._forget()  # what was sent before may be to blame: once more, from the beginning
+            self.resumed = 0
+            await self._run()
+
+    async def _run(self) -> None:
         for chunk in dict.fromkeys((self.chunk, min(self.chunk, SMALL_CHUNK))):
             if self.size <= chunk:
                 break
@@ -68,6 +93,20 @@ class Upload:
                 continue
             return
         await self.connection.retry.run(self._whole, may_pass)
+
+    async def _take_up(self) -> Place:
+        """Where an earlier process left it, or a new session."""
+        url = self.record.recall() if self.record else ""
+        if not url:
+            return await self.connection.retry.run(self._begin, may_pass)
+        place = await self.connection.retry.run(partial(self._status, url), may_pass)
+        self.resumed = place.reached
+        self._report(place.reached)
+        return place
+
+    def _forget(self) -> None:
+        if self.record:
+            self.record.forget()
 
     async def _begin(self) -> Place:
         """Open a session. One that is given up later is an orphan, which the registry purges."""
@@ -81,11 +120,13 @@ class Upload:
         await self._put(place.url, 0, self.size)
 
     async def _chunked(self, chunk: int) -> None:
-        place = await self.connection.retry.run(self._begin, may_pass)
-        chunk, furthest, failures = max(chunk, place.least), 0, 0
+        place = await self._take_up()
+        chunk, furthest, failures = max(chunk, place.least), place.reached, 0
         while (before := place.reached) < self.size:
             try:
                 place = await self._patch(place, min(chunk, self.size - before))
+                if self.record:
+                    self.record.keep(place.url)
                 error: RegistryError = self._stuck(place.reached)
             except RegistryError as problem:
                 if not may_pass(problem):
@@ -109,6 +150,7 @@ class Upload:
         """Send one chunk; where the upload is then."""
         offset = place.reached
         headers = {"Content-Range": f"{offset}-{offset + length - 1}"}
+        await self.source.prepare(offset, length)
         ask = self._asking("PATCH", place.url, 202, *_CHUNK_REFUSED, body=(offset, length), headers=headers)
         async with self.connection.open(ask) as response:
             status = response.status_code
@@ -135,6 +177,7 @@ class Upload:
 
     async def _put(self, url: str, offset: int, length: int) -> None:
         """Close the session with bytes [offset, offset+length), the rest or none, and the digest."""
+        await self.source.prepare(offset, length)
         url = str(httpx2.URL(url).copy_merge_params({"digest": self.digest}))
         try:
             async with self.connection.open(self._asking("PUT", url, 201, 204, 400, body=(offset, length))) as response:
@@ -192,23 +235,11 @@ class Upload:
 
     def _body(self, offset: int, length: int) -> Body:
         async def pieces() -> AsyncIterator[bytes]:
-            at, end = offset, offset + length
-            if isinstance(self.source, bytes):
-                while at < end:
-                    piece = self.source[at : min(at + _BLOCK, end)]
-                    at += len(piece)
-                    yield piece
-                    self._report(at)
-                return
-            with opened(self.source, "rb") as file:
-                await file.seek(offset)
-                while at < end:
-                    piece = await file.read(min(_BLOCK, end - at))
-                    if not piece:
-                        raise self._shrunk(at)
-                    at += len(piece)
-                    yield piece
-                    self._report(at)
+            at = offset
+            async for piece in self.source.pieces(offset, length):
+                at += len(piece)
+                yield piece
+                self._report(at)
 
         return pieces
 
@@ -234,12 +265,6 @@ class Upload:
             f"{thing} and refused it ({', '.join(sorted(codes)) or 'without a reason'}).", remedy="Push again."
         )
 
-    def _shrunk(self, at: int) -> ModelPackError:
-        return DigestMismatch(
-            f"{self.source!s} ends at byte {at} and should have {self.size}.",
-            remedy="It changed: build and push again.",
-        )
-
 
 def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
+    return int(text) if text.isascii() and text.isdigit() else 0

@@ -1,0 +1,44 @@
+"""Where an artifact is, as commands are told: a registry's reference or `oci-layout:DIR[:TAG|@DIGEST]`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modeldist.cli.node import default_registry
+from modeldist.errors import InvalidReference
+
+if TYPE_CHECKING:
+    from modelpack.reference import Reference
+
+SCHEME = "oci-layout:"
+_LAYOUT = re.compile(r"oci-layout:(?P<path>[^@]+?)(?::(?P<tag>[^:/@]+)|@(?P<digest>sha(?:256|512):[0-9a-f]+))?")
+
+
+@dataclass(frozen=True)
+class LayoutPlace:
+    """A layout's directory, and what the artifact is called there: a name, a digest, or nothing."""
+
+    path: Path
+    ref: str = ""
+
+    def __str__(self) -> str:
+        joint = "@" if ":" in self.ref else ":" if self.ref else ""
+        return f"{SCHEME}{self.path}{joint}{self.ref}"
+
+
+def place(text: str, registry: str | None) -> LayoutPlace | Reference:
+    """What `text` names. Raises InvalidReference, and modelpack's."""
+    from modelpack.reference import Reference
+
+    if not text.startswith(SCHEME):
+        return Reference.parse(text, default_registry(registry))
+    found = _LAYOUT.fullmatch(text)
+    if found is None or "\0" in text:
+        raise InvalidReference(
+            f"{text[:200]!r} is no OCI layout.",
+            remedy="Write oci-layout:DIR, oci-layout:DIR:tag or oci-layout:DIR@digest.",
+        )
+    return LayoutPlace(Path(found["path"]).expanduser().absolute(), found["tag"] or found["digest"] or "")

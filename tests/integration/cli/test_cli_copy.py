@@ -1,0 +1,109 @@
+"""`modeldist copy` as a person runs it, and as it is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from modelpack.layout import OciLayout
+from tests.servers.registry import Registry
+from tests.servers.shell import Shell
+
+CHUNK = 16 * 1024 * 1024
+
+
+@pytest.fixture
+def second(tmp_path: Path) -> Iterator[Registry]:
+    with Registry(tmp_path / "second") as running:
+        yield running
+
+
+def published(shell: Shell, registry: Registry, folder: Path, size: int) -> str:
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "weights.bin").write_bytes((os.urandom(1 << 20) * (size >> 20))[:-4321])
+    reference = f"{registry.host}/org/model:v1"
+    assert shell.run("build", str(folder), "-t", reference).returncode == 0
+    assert shell.run("push", reference).returncode == 0
+    registry.clear_log()
+    return reference
+
+
+def test_copy_between_registries_and_layouts(
+    shell: Shell, registry: Registry, second: Registry, tmp_path: Path
+) -> None:
+    reference = published(shell, registry, tmp_path / "model", 2 << 20)
+    done = shell.run("copy", "--json", reference, f"{second.host}/mirror/model")
+    assert done.returncode == 0, done.stderr
+    copied = json.loads(done.stdout)
+    assert copied["bytes_sent"] > 2_000_000
+    assert copied["reference"] == f"{second.host}/mirror/model@{copied['digest']}"
+    assert (shell.pull(f"{second.host}/mirror/model:v1") / "weights.bin").read_bytes() == (
+        tmp_path / "model" / "weights.bin"
+    ).read_bytes()
+    away = tmp_path / "layout"
+    assert shell.run("copy", f"{second.host}/mirror/model:v1", f"oci-layout:{away}").returncode == 0
+    OciLayout.open(away).verify()
+    again = shell.run("copy", f"oci-layout:{away}:v1", f"{registry.host}/org/again:v2", "--json")
+    assert json.loads(again.stdout)["digest"] == copied["digest"]
+
+
+def test_copy_says_what_is_wrong(shell: Shell, registry: Registry, tmp_path: Path) -> None:
+    there = f"{registry.host}/org/model"
+    assert "tag v9" in shell.fails(4, "copy", f"{there}:v9", f"{there}:v8")
+    assert "no OCI image layout" in shell.fails(4, "copy", f"oci-layout:{tmp_path / 'none'}:v1", there)
+    assert "--platform" in shell.fails(2, "copy", "--platform", "linux/arm64", "--model", f"{there}:v9", there)
+
+
+def test_a_copy_that_is_killed_goes_on_in_mid_blob(
+    shell: Shell, registry: Registry, second: Registry, tmp_path: Path
+) -> None:
+    size = 4 * CHUNK
+    reference = published(shell, registry, tmp_path / "model", size)
+    target = f"{second.host}/org/model:v1"
+    running = shell.start("copy", reference, target)
+    log = tmp_path / "second" / "stdout.log"
+    deadline = time.monotonic() + 60
+    while not log.read_text().count('"PATCH '):
+        assert time.monotonic() < deadline and running.poll() is None
+        time.sleep(0.002)
+    os.kill(running.pid, signal.SIGKILL)
+    running.communicate()
+    done = shell.run("copy", "--json", reference, target)
+    assert done.returncode == 0, done.stderr
+    read = registry.blob_bytes()
+    assert read < size + 2 * CHUNK  # nothing was read twice but what the first had read ahead
+    copied = json.loads(done.stdout)
+    assert copied["bytes_present"] >= CHUNK
+    assert copied["bytes_sent"] < size
+    assert (shell.pull(target) / "weights.bin").read_bytes() == (tmp_path / "model" / "weights.bin").read_bytes()
+    chunks = [access for access in second.access_log() if access.method == "PATCH"]
+    assert len(chunks) == 4  # no chunk was sent twice
+    assert {access.status for access in chunks} == {202}
+    assert not any((shell.store / "uploads").iterdir())
+
+
+def test_a_copy_that_is_stopped_says_so_and_goes_on(
+    shell: Shell, registry: Registry, second: Registry, tmp_path: Path
+) -> None:
+    reference = published(shell, registry, tmp_path / "model", 4 * CHUNK)
+    target = f"{second.host}/org/model:v1"
+    running = shell.start("copy", reference, target)
+    log = tmp_path / "second" / "stdout.log"
+    deadline = time.monotonic() + 60
+    while not log.read_text().count('"PATCH '):
+        assert time.monotonic() < deadline and running.poll() is None
+        time.sleep(0.002)
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate()
+    assert running.returncode == 130
+    assert "copy again to go on" in said
+    done = shell.run("copy", "--json", reference, target)
+    assert json.loads(done.stdout)["bytes_present"] >= CHUNK
+    assert len([access for access in second.access_log() if access.method == "PATCH"]) == 4
