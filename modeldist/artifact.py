@@ -74,6 +74,26 @@ class ArtifactFile(msgspec.Struct, frozen=True, omit_defaults=True):
     ranges: tuple[tuple[int, int], ...] = ()
 
 
+class ShardChunks(msgspec.Struct, frozen=True, array_like=True):
+    """The shard's part of the artifact's chunk table (`modelpack.chunk_table`): 32 bytes of BLAKE3 for each
+    `chunk_size` bytes of it, one after the other. Whoever vouches for the artifact's digest vouches for them."""
+
+    digest: Digest
+    chunk_size: int
+    digests: bytes
+
+    @property
+    def count(self) -> int:
+        return len(self.digests) // 32
+
+    def of(self, chunk: int) -> bytes:
+        return self.digests[chunk * 32 : chunk * 32 + 32]
+
+    def all(self) -> dict[int, bytes]:
+        """Digests by the number of the chunk."""
+        return {chunk: self.of(chunk) for chunk in range(self.count)}
+
+
 class Artifact(msgspec.Struct, frozen=True, omit_defaults=True, dict=True):
     """A reference resolved once.
 
@@ -84,6 +104,7 @@ class Artifact(msgspec.Struct, frozen=True, omit_defaults=True, dict=True):
     `repo_id` is the Hugging Face style `namespace/name` under which snapshots are laid out.
     `endpoint` is the origin's base: `https://registry.example`, `https://huggingface.co`, or a directory.
     `repository` is the name within the endpoint.
+    `chunks`: digests of parts of shards, of those shards that its chunk table has.
     """
 
     reference: str
@@ -97,6 +118,7 @@ class Artifact(msgspec.Struct, frozen=True, omit_defaults=True, dict=True):
     repository: str
     files: tuple[ArtifactFile, ...]
     warnings: tuple[str, ...] = ()
+    chunks: tuple[ShardChunks, ...] = ()
 
     @cached_property
     def shards(self) -> tuple[Shard, ...]:
@@ -121,6 +143,14 @@ class Artifact(msgspec.Struct, frozen=True, omit_defaults=True, dict=True):
         for file in self.files:
             found.setdefault(file.digest, file)
         return found
+
+    def chunks_of(self, shard: Digest) -> ShardChunks | None:
+        """What proves parts of this shard before it is whole."""
+        return self._chunks_by_digest.get(shard)
+
+    @cached_property
+    def _chunks_by_digest(self) -> dict[Digest, ShardChunks]:
+        return {chunks.digest: chunks for chunks in self.chunks}
 
     def ranges_of(self, shard: Digest) -> tuple[tuple[int, int], ...]:
         """The bytes of a shard that its files want together, half-open, ascending; empty: all. Raises KeyError."""

@@ -13,12 +13,11 @@ import binascii
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from blake3 import blake3
 
-from modelpack.digests import digest_problem
+from modelpack.digests import digest_problem, sha256_digest
 from modelpack.document import read_object
 from modelpack.errors import DigestMismatch, InvalidChunkTable
 
@@ -37,6 +36,9 @@ MAX_BLOB_SIZE = 2**63 - 1  # bytes; image-spec: int64
 _SMALLEST = 256 * 1024
 _LARGEST = 16 * 1024 * 1024
 _REMEDY = "No part of the model can be proven by it; ask its publisher to build the table again."
+
+if TYPE_CHECKING:
+    from modelpack.manifest import Manifest
 
 ReadRange = Callable[[int, int], bytes]
 """(start, stop) in bytes -> exactly those bytes of the blob."""
@@ -107,6 +109,8 @@ class BlobChunks:
 
     def check(self, index: int, data: bytes | bytearray | memoryview) -> None:
         """Compare a whole chunk. Raises DigestMismatch naming the blob and the bytes; IndexError."""
+        from blake3 import blake3
+
         start, stop = self.span(index)
         if len(data) == stop - start and blake3(data).digest() == self.of(index):
             return
@@ -168,6 +172,8 @@ class ChunkTable:
 
 def chunk_digests(data: bytes | memoryview, chunk_size: int) -> bytes:
     """The BLAKE3 digests of the chunks of bytes in memory, one after the other."""
+    from blake3 import blake3
+
     view = memoryview(data)
     return b"".join(blake3(view[start : start + chunk_size]).digest() for start in range(0, len(view), chunk_size))
 
@@ -205,6 +211,28 @@ def parse_table(raw: bytes) -> ChunkTable:
     if not isinstance(blobs, list) or len(blobs) > MAX_BLOBS:
         raise _invalid(f"its blobs are no list of at most {MAX_BLOBS}")
     return ChunkTable(tuple(_blob(entry) for entry in blobs))
+
+
+def table_digest(manifest: Manifest) -> str:
+    """The digest of the chunk table that a model's manifest names; empty when it names none.
+    Raises InvalidChunkTable when what it names is no sha256 digest."""
+    digest = manifest.annotations.get(CHUNK_TABLE_ANNOTATION, "")
+    if digest and (digest_problem(digest) or not digest.startswith("sha256:")):
+        raise InvalidChunkTable(f"The manifest names the chunk table {digest[:100]!r}, which is no sha256 digest.")
+    return digest
+
+
+def table_of(manifest: Manifest, raw: bytes, digest: str) -> ChunkTable:
+    """The table `digest` of this model, from its bytes. Raises DigestMismatch when they are others, InvalidChunkTable
+    when they are no table or contradict the manifest."""
+    if (actual := sha256_digest(raw)) != digest:
+        raise DigestMismatch(
+            f"The chunk table that was served has the digest {actual}; the manifest names {digest}.",
+            remedy="Nothing of the model was used. Pull again; if it repeats, do not trust where it came from.",
+        )
+    table = parse_table(raw)
+    table.check_against((layer.digest, layer.size) for layer in manifest.layers)
+    return table
 
 
 def _blob(entry: Any) -> BlobChunks:

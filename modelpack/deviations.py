@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from modelpack.errors import ModelPackError
+from modelpack.quoting import printable
 
 Severity = Literal["note", "warning", "error"]
 Mode = Literal["strict", "lenient"]
@@ -47,10 +48,10 @@ class Deviations:
         self._found: list[Deviation] = []
 
     def note(self, code: str, message: str, pointer: str = "", layer: int | None = None) -> None:
-        self._found.append(Deviation(code, message, "note", pointer, layer))
+        self._found.append(Deviation(code, printable(message), "note", pointer, layer))
 
     def warn(self, code: str, message: str, pointer: str = "", layer: int | None = None) -> None:
-        self._found.append(Deviation(code, message, "warning", pointer, layer))
+        self._found.append(Deviation(code, printable(message), "warning", pointer, layer))
 
     def error(
         self, code: str, message: str, error: type[ModelPackError], pointer: str = "", layer: int | None = None
@@ -58,7 +59,7 @@ class Deviations:
         """Raises `error` in strict mode."""
         if self.mode == "strict":
             raise error(message, remedy="Read it in lenient mode if you trust the publisher.")
-        self._found.append(Deviation(code, message, "error", pointer, layer))
+        self._found.append(Deviation(code, printable(message), "error", pointer, layer))
 
     def extend(self, others: tuple[Deviation, ...]) -> None:
         self._found.extend(others)

@@ -21,10 +21,13 @@
         ├── RegistryUnavailable      no connection, or 5xx, after all retries
         └── RegistryProtocolError    truncated body, wrong length, redirect loop, malformed answer
 
-`message` names the thing; `remedy` is one sentence that says what to do about it.
+`message` names the thing; `remedy` is one sentence that says what to do about it. Both can be shown on a terminal as
+they are: names in them come from strangers, so what does not print is escaped and what is too long is cut.
 """
 
 from __future__ import annotations
+
+from modelpack.quoting import printable
 
 
 class ModelPackError(Exception):
@@ -32,8 +35,8 @@ class ModelPackError(Exception):
 
     def __init__(self, message: str, *, remedy: str = "") -> None:
         super().__init__(message)
-        self.message = message
-        self.remedy = remedy
+        self.message = printable(message)
+        self.remedy = printable(remedy)
 
     def __str__(self) -> str:
         return f"{self.message} {self.remedy}".rstrip()

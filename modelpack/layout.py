@@ -19,6 +19,7 @@ from modelpack.errors import InvalidManifest, LayoutError, ModelPackError
 from modelpack.manifest import Descriptor, Index, Manifest, choose_manifest, encode_manifest, parse_manifest
 
 if TYPE_CHECKING:
+    from modelpack.chunk_table import ChunkTable
     from modelpack.referrers import Attachment
 
 _VERSION = b'{"imageLayoutVersion":"1.0.0"}'
@@ -143,6 +144,21 @@ class OciLayout:
         Those that cannot be read refer to nothing. Raises LayoutError, InvalidManifest."""
         found = {entry.digest: entry for entry in self.index().manifests if self._subject(entry) == digest}
         return tuple(entry for entry in found.values() if artifact_type in ("", entry.artifact_type))
+
+    def chunk_table(self, manifest: Manifest) -> ChunkTable | None:
+        """The chunk table that a model's manifest names, checked; None when it names none. Raises LayoutError when it
+        is not here, DigestMismatch, InvalidChunkTable."""
+        from modelpack.chunk_table import MAX_TABLE_BYTES, table_digest, table_of
+
+        if not (digest := table_digest(manifest)):
+            return None
+        path = self.blobs.path_of(digest)
+        try:
+            with path.open("rb") as file:
+                raw = file.read(MAX_TABLE_BYTES + 1)
+        except OSError as problem:
+            raise LayoutError(f"The chunk table {digest} cannot be read in {self.path}: {problem.strerror}.") from None
+        return table_of(manifest, raw, digest)
 
     def _subject(self, entry: Descriptor) -> str:
         """The digest of the manifest that this one refers to; empty when it refers to none."""

@@ -172,10 +172,10 @@ def _images(index: Index) -> list[Descriptor]:
 
 
 def _may_be_model(entry: Descriptor) -> bool:
-    """A manifest for no particular machine, and no attestation about another one."""
+    """A manifest (or index of some) for no particular machine, and no attestation about another one."""
     for_machine = entry.platform is not None and entry.platform.os not in ("", "unknown")
     return (
-        entry.media_type in mediatypes.MANIFESTS
+        entry.media_type in mediatypes.MANIFESTS | mediatypes.INDEXES
         and not for_machine
         and mediatypes.DOCKER_REFERENCE_TYPE not in entry.annotations
     )
@@ -191,13 +191,13 @@ def _media_type(document: dict[str, Any], told: str | None) -> str:
     deduced = mediatypes.OCI_INDEX if "manifests" in document else mediatypes.OCI_MANIFEST
     if own is None:
         own = told if told in known else deduced
-    if own not in known:
+    if not isinstance(own, str) or own not in known:
         raise _invalid(f"its mediaType is {str(own)[:120]!r}")
     if told in known and told != own:
         raise _invalid(f"the registry calls it {told!r} and it calls itself {own!r}")
     if (own in mediatypes.INDEXES) != (deduced == mediatypes.OCI_INDEX):
         raise _invalid(f"its members are not those of its mediaType {own!r}")
-    return str(own)
+    return own
 
 
 def _without_strangers(document: dict[str, Any]) -> dict[str, Any]:

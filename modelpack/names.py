@@ -15,6 +15,12 @@ from modelpack.errors import UnsafeName
 MAX_PART = 255  # bytes, NAME_MAX of Linux file systems
 MAX_DIRECTORIES = 100_000  # of one set; each name could make five hundred
 MAX_NAME = 1024  # bytes; PATH_MAX is 4096 and the directory in front needs room
+# Default_Ignorable_Code_Point of Unicode 15: left out by ext4 and f2fs where they fold case, and most of it by HFS+.
+_UNSEEN = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
+)
+_TAIL = re.compile(r"(?<=[^/. ])[. ]+(?=/|\Z)")  # which FAT, exFAT and Windows shares leave out
 _PLAIN = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9_.-]*/)*[A-Za-z0-9_-][A-Za-z0-9_.-]*")  # nothing wrong with these
 _REMEDY = "The artifact is refused as a whole; tell its publisher."
 
@@ -95,13 +101,18 @@ _WHOLE_RULES: _Rules = (
 _PART_RULES: _Rules = (
     (lambda part: part == "..", "it leads out of the directory"),
     (lambda part: part in ("", "."), "it has an empty part or a part that is only a dot"),
+    (lambda part: not _UNSEEN.sub("", part), "it has a part in which nothing can be seen"),
     (lambda part: len(part.encode()) > MAX_PART, f"a part of it is longer than {MAX_PART} bytes"),
 )
 
 
 def _folded(name: str) -> str:
-    """Equal for names that some file system takes for the same: composed alike and in one case."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    """Equal for names that some file system takes for the same: canonical caseless matching (Unicode, D145), without
+    what cannot be seen and without dots and spaces at the end of a part."""
+    if name.isascii():
+        return _TAIL.sub("", name.lower())
+    folded = unicodedata.normalize("NFD", name).casefold()
+    return unicodedata.normalize("NFD", _TAIL.sub("", _UNSEEN.sub("", folded)))
 
 
 def _same(name: str, other: str) -> str:

@@ -20,6 +20,7 @@ from modelpack.document import read_object
 from modelpack.errors import InvalidSafetensors
 
 MAX_HEADER_BYTES = 100_000_000
+MAX_DIMENSIONS = 64  # as many as numpy has; the product of a million would take minutes
 FIRST_READ = 100_000  # bytes; holds the header of most files, so that one ranged read is enough
 
 DTYPE_BITS = {
@@ -142,6 +143,8 @@ def _tensor(key: str, value: Any, data_start: int, name: str) -> Tensor:
         raise _invalid(name, f"the tensor {key[:120]!r} has the unknown dtype {str(dtype)[:40]!r}")
     if not _is_counts(shape) or not _is_counts(offsets) or len(offsets) != 2:
         raise _invalid(name, f"the shape or data_offsets of the tensor {key[:120]!r} are not lists of counts")
+    if len(shape) > MAX_DIMENSIONS:
+        raise _invalid(name, f"the tensor {key[:120]!r} has {len(shape)} dimensions; at most {MAX_DIMENSIONS} are read")
     tensor = Tensor(dtype, tuple(shape), data_start + offsets[0], data_start + offsets[1])
     if (tensor.end - tensor.start) * 8 != tensor.count * DTYPE_BITS[dtype]:
         raise _invalid(name, f"the tensor {key[:120]!r} has {tensor.end - tensor.start} bytes for its shape {shape}")

@@ -16,7 +16,7 @@ BLOCK = 512
 CHUNK = 1024 * 1024
 MAX_EXTENSION = 1024 * 1024  # bytes of one pax or long-name header
 MAX_EXTENSIONS = 128 * 1024 * 1024  # bytes of all of them: 100,000 entries of more than a kilobyte each
-MAX_PATH = 4096  # bytes of a name or a link's target, PATH_MAX of Linux
+MAX_PATH = 4095  # bytes of a name or a link's target, PATH_MAX of Linux without its NUL
 MAX_RECORDS = 500_000  # of all pax headers: the same entries with five each
 
 EntryType = Literal["file", "directory", "symlink", "hardlink", "special"]

@@ -6,12 +6,12 @@ import msgspec
 
 from modelpack.artifact import ModelArtifact, ModelFile, read_artifact
 from modelpack.deviations import CONFIG_BLOB, Deviations, Mode, pointer_to
-from modelpack.errors import DigestMismatch
+from modelpack.errors import DigestMismatch, UnsupportedArtifact
 from modelpack.imagelayers import Select, unpacking_order
 from modelpack.layout import OciLayout
 from modelpack.manifest import Manifest
 from modelpack.names import NameSet
-from modelpack.tarlayer import DEFAULT_LIMITS, tar_entries
+from modelpack.tarlayer import DEFAULT_LIMITS, TarListing, tar_entries
 from modelpack.tarsource import TarLimits
 
 
@@ -35,15 +35,22 @@ def verify_layout(
         if file.encoding == "raw":
             names.add_file(file.path)
     archives = [file for file in artifact.files if file.encoding != "raw"]
+    entries = 0
     for number, select in unpacking_order([file.subtree for file in archives]):
-        diff_id = _diff_id(layout, archives[number], limits, names, select)
-        _check_diff_id(artifact, manifest, archives[number], diff_id, deviations)
+        listing = _listed(layout, archives[number], limits, names, select)
+        entries += len(listing.entries)
+        _check_diff_id(artifact, manifest, archives[number], listing.diff_id, deviations)
+    if artifact.dialect == "image" and not entries:
+        raise UnsupportedArtifact(
+            f"The container image holds nothing below /{archives[0].subtree}.",
+            remedy="Only images that carry a model there can be read.",
+        )
     return msgspec.structs.replace(artifact, deviations=deviations.found())
 
 
-def _diff_id(layout: OciLayout, file: ModelFile, limits: TarLimits, names: NameSet, select: Select) -> str:
+def _listed(layout: OciLayout, file: ModelFile, limits: TarLimits, names: NameSet, select: Select) -> TarListing:
     with layout.blobs.open(file.descriptor) as blob:
-        return tar_entries(blob, file.encoding, limits=limits, links=True, names=names, select=select).diff_id
+        return tar_entries(blob, file.encoding, limits=limits, links=True, names=names, select=select)
 
 
 def _check_diff_id(

@@ -92,7 +92,9 @@ class Inbox:
             return
         if recut:
             fetch.partial.recut(message.piece_size)
-            fetch.trusted = dict(fetch.partial.digests())
+            fetch.trust_again()
+        if message.chunks:
+            fetch.published.update(range(fetch.layout.count))
         fetch.joined = True
         self._node.apply(TaskAdded(message.task, fetch.layout, fetch.partial.have(), fetch.priority))
         if known := fetch.verifiable(fetch.layout.all):

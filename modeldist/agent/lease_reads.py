@@ -14,6 +14,7 @@ from modeldist.agent.verify import Verifier, check_piece
 from modeldist.agent.whole_reads import wrong_at_the_origin
 from modeldist.artifact import Digest
 from modeldist.errors import (
+    IntegrityError,
     ModeldistError,
     OriginProtocolError,
     OriginUnavailable,
@@ -104,9 +105,9 @@ class LeaseReads:
     def _piece(self, read: LeaseRead, piece: int) -> None:
         fetch = read.fetch
         whole = fetch.shard.digest if fetch.self_proving else None
-        found = check_piece(fetch.partial, piece, None, whole)
+        found = check_piece(fetch.partial, piece, fetch.expected(piece), whole)
         if found is None:
-            read.error = wrong_at_the_origin(fetch.path, fetch.artifact, fetch.shard)
+            read.error = wrong_piece(fetch, piece)
             return
         fetch.partial.add(piece, found)
         if read.small:
@@ -162,6 +163,18 @@ class LeaseReads:
         log.warning("origin read failed", shard=fetch.path, error=str(error), failures=fetch.origin_failures)
         if not isinstance(error, TRANSIENT) or fetch.origin_failures >= self._node.config.origin_failures:
             self._fail(fetch, error.about(fetch.path))
+
+
+def wrong_piece(fetch: ShardFetch, piece: int) -> IntegrityError:
+    """What an origin sent is not what the artifact says it has."""
+    if fetch.self_proving:
+        return wrong_at_the_origin(fetch.path, fetch.artifact, fetch.shard)
+    start = fetch.layout.offset(piece)
+    return IntegrityError(
+        f"{fetch.path} of {fetch.artifact.name}: bytes {start} to {start + fetch.layout.length(piece)} that the origin "
+        f"sent of {fetch.shard.digest} are not those of the model's chunk table.",
+        remedy="They were refused. The origin's copy is damaged or was replaced; push it again.",
+    )
 
 
 def unanswered(fetch: ShardFetch) -> OriginUnavailable:

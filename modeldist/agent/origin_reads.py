@@ -223,7 +223,7 @@ class OriginReads:
                 piece += 1
             if (pause := self._rate.spent(new)) > 0:  # the origin waits too, once the socket is full
                 time.sleep(pause)
-            if read.stopped:
+            if read.stopped or read.error is not None:  # of a piece that was wrong, the rest is not worth its bytes
                 raise _Stopped
 
         end = layout.offset(start + count - 1) + layout.length(start + count - 1)

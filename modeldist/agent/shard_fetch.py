@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from modeldist.agent.progress import ShardProgress
 from modeldist.agent.store import Partial
-from modeldist.artifact import Artifact, Shard, algorithm
+from modeldist.artifact import Artifact, Shard, ShardChunks, algorithm
 from modeldist.scheduler.messages import ParentReport, PieceDigest, Priority
 from modeldist.scheduler.parent_tally import ParentTally
 from modeldist.scheduler.pieces import PieceLayout, PieceSet
@@ -40,7 +40,7 @@ class ShardFetch:
     announced: bool = False  # introduced to the control plane
     joined: bool = False  # known to phase 2
     ended: bool = False
-    trusted: dict[int, bytes] = field(default_factory=dict)
+    trusted: dict[int, bytes] = field(default_factory=dict)  # what the chunk table says, or else who read it
     published: set[int] = field(default_factory=set)  # digests that went over this session, either way
     writers: dict[int, str] = field(default_factory=dict)
     written: asyncio.Event = field(default_factory=asyncio.Event)  # set when one of `writers` has ended
@@ -70,6 +70,22 @@ class ShardFetch:
     def self_proving(self) -> bool:
         """One piece, whose content the shard's own digest proves."""
         return self.layout.count == 1 and algorithm(self.shard.digest) != "etag"
+
+    @property
+    def table(self) -> ShardChunks | None:
+        """The shard's part of its artifact's chunk table, where the swarm cuts it into the same pieces."""
+        chunks = self.artifact.chunks_of(self.shard.digest)
+        return chunks if chunks and chunks.chunk_size == self.layout.piece_size else None
+
+    def expected(self, piece: int) -> bytes | None:
+        """What a piece read from the origin has to be, where that is known before."""
+        return table.of(piece) if (table := self.table) else None
+
+    def trust_again(self) -> None:
+        """The partial file is cut or filled otherwise now: trust what proves its pieces, and no digest but those."""
+        self.trusted = dict(self.partial.digests())
+        if table := self.table:
+            self.trusted.update(table.all())
 
     def tally(self, node: str) -> ParentTally:
         return self.tallies.setdefault(node, ParentTally())
@@ -115,7 +131,7 @@ class ShardFetch:
     def start_again(self) -> None:
         """The partial file was emptied: nothing is known about the shard's pieces any more."""
         self.starts += 1
-        self.trusted.clear()
+        self.trust_again()
         self.published.clear()
         self.verified.clear()
         self.peer_bytes.clear()

@@ -139,7 +139,7 @@ class Shards:
                 begun.append(fetch)
             else:
                 fresh.append(shard)
-        for shard, partial in await self._open(fresh):
+        for shard, partial in await self._open(artifact, fresh):
             fetch = ShardFetch(
                 shard=shard,
                 artifact=artifact,
@@ -151,12 +151,12 @@ class Shards:
             )
             fetch.idle.set()
             fetch.wanted_by.add(pull)
-            fetch.trusted.update(partial.digests())
+            fetch.trust_again()
             node.fetches[shard.digest] = fetch
             begun.append(fetch)
 
-    async def _open(self, shards: Sequence[Shard]) -> list[tuple[Shard, Partial]]:
-        opening = asyncio.ensure_future(asyncio.to_thread(open_all, self._node.store, shards))
+    async def _open(self, artifact: Artifact, shards: Sequence[Shard]) -> list[tuple[Shard, Partial]]:
+        opening = asyncio.ensure_future(asyncio.to_thread(open_all, self._node.store, artifact, shards))
         try:
             return await asyncio.shield(opening)
         except asyncio.CancelledError:
@@ -293,21 +293,28 @@ def introduction(fetch: ShardFetch, leases: tuple[HeldLease, ...]) -> TaskJoin:
         fetch.artifact.endpoint,
         fetch.partial.have().to_bytes(),
         tuple(PieceDigest(piece, digest) for piece, digest in sorted(digests.items())),
-        piece_size=fetch.layout.piece_size if digests or leases else 0,
+        piece_size=fetch.layout.piece_size if digests or leases or fetch.table else 0,
+        chunks=fetch.table is not None,
         leases=leases,
     )
 
 
-def open_all(store: Store, shards: Sequence[Shard]) -> list[tuple[Shard, Partial]]:
-    """Partial files of those shards that are not in the store. Blocks; opens all or none."""
+def open_all(store: Store, artifact: Artifact, shards: Sequence[Shard]) -> list[tuple[Shard, Partial]]:
+    """Partial files of those shards that are not in the store, cut as the artifact's chunk table says, if it has one,
+    and without the pieces of an earlier pull that are not those of the table. Blocks; opens all or none."""
     opened: list[tuple[Shard, Partial]] = []
     try:
         for shard in shards:
-            partial = store.begin(shard, piece_size_for(shard.size))
+            chunks = artifact.chunks_of(shard.digest)
+            partial = store.begin(shard, chunks.chunk_size if chunks else piece_size_for(shard.size))
             if partial.committed:
                 partial.discard()
-            else:
-                opened.append((shard, partial))
+                continue
+            opened.append((shard, partial))
+            if chunks is not None:
+                partial.recut(chunks.chunk_size)
+                if any(digest != chunks.of(piece) for piece, digest in partial.digests().items()):
+                    partial.reset()
     except BaseException:
         for _, partial in opened:
             partial.close()

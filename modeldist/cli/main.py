@@ -16,7 +16,7 @@ from modeldist.cli.terminal import unwritable
 
 _PANELS = {
     "Models on this machine": ("pull", "ls", "rm", "gc", "pin", "unpin", "verify", "why"),
-    "Publishing": ("build", "push", "copy", "inspect", "login", "logout"),
+    "Publishing": ("build", "lint", "push", "copy", "inspect", "login", "logout"),
     "Clusters": ("server", "agent", "status", "preheat"),
     "The program": ("version", "completion", "bench"),
 }

@@ -257,4 +257,7 @@ class ControlCore:
 
     async def resolve(self, reference: str, known: Digest | None = None) -> Artifact:
         """What a reference means now. Raises what `Resolver.resolve` raises."""
-        return await self._resolver.resolve(reference, known)
+        artifact = await self._resolver.resolve(reference, known)
+        for chunks in artifact.chunks:
+            self._scheduler.trust(chunks)
+        return artifact

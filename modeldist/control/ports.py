@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
-from modeldist.artifact import Artifact, Digest
+from modeldist.artifact import Artifact, Digest, ShardChunks
 from modeldist.scheduler.messages import Event, Instruction, Location
 from modeldist.session.messages import PullProgress
 
@@ -27,6 +27,7 @@ class Scheduler(Protocol):
     def node_lost(self, node: str, now: float) -> Addressed: ...
     def node_left(self, node: str, now: float) -> Addressed: ...
     def handle(self, node: str, event: Event, now: float) -> Addressed: ...
+    def trust(self, chunks: ShardChunks) -> None: ...
     def tick(self, now: float) -> Addressed: ...
 
 

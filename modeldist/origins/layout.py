@@ -12,11 +12,14 @@ from modeldist.artifact import Artifact, Digest
 from modeldist.errors import IntegrityError, InvalidReference
 from modeldist.origins import repo_ids
 from modeldist.origins.base import OnBytes, RangeReader
+from modeldist.origins.chunk_tables import shard_chunks, unavailable
 from modeldist.origins.identity import revision_of
 from modeldist.origins.local_paths import LocalPaths, copy_range
 from modeldist.origins.modelpack_errors import in_our_words
 from modeldist.origins.models import checked_sha256, files_of
 from modeldist.origins.settings import OriginSettings
+from modelpack.chunk_table import ChunkTable
+from modelpack.errors import LayoutError
 from modelpack.layout import OciLayout
 
 _SCHEME = "oci-layout:"
@@ -66,6 +69,11 @@ class LayoutOrigin:
         digest = checked_sha256(layout.resolve(version).digest)
         manifest = layout.manifest(digest)[1]
         files, warnings = files_of(manifest, layout.blobs.read(manifest.config, "config"))
+        table: ChunkTable | None = None
+        try:
+            table = layout.chunk_table(manifest)
+        except LayoutError as error:
+            warnings = (*warnings, unavailable(error))
         name = f"{_SCHEME}{path}"
         return Artifact(
             reference=f"{name}@{digest}",
@@ -79,6 +87,7 @@ class LayoutOrigin:
             repository="",
             files=files,
             warnings=warnings,
+            chunks=shard_chunks(table),
         )
 
 

@@ -26,6 +26,8 @@ from modelpack.reference import Reference
 if TYPE_CHECKING:
     from modeldist.origins.http_answers import Source
     from modeldist.origins.ranged_http import RangedHttp
+    from modelpack.chunk_table import ChunkTable
+    from modelpack.manifest import Manifest
     from modelpack.oci.blobs import BlobLocation
     from modelpack.oci.client import RegistryClient
 
@@ -116,6 +118,7 @@ class OciOrigin:
         return self._client
 
     async def _resolve(self, ref: Reference) -> Artifact:
+        from modeldist.origins.chunk_tables import shard_chunks
         from modeldist.origins.models import checked_sha256, files_of
         from modelpack.blobs import MAX_SMALL_BLOB
         from modelpack.manifest import Manifest, choose_manifest, parse_manifest
@@ -134,6 +137,7 @@ class OciOrigin:
             raise OriginProtocolError(f"{ref}: its indexes are nested too deeply.", remedy="Name the model's digest.")
         config = await client.get_blob(ref, found.config, MAX_SMALL_BLOB)
         files, warnings = files_of(found, config)
+        table, missing = await self._table(ref, found)
         return Artifact(
             reference=f"{ref.name}@{digest}",
             name=ref.name,
@@ -145,8 +149,19 @@ class OciOrigin:
             endpoint=client.endpoint(ref.registry),
             repository=ref.repository,
             files=files,
-            warnings=warnings,
+            warnings=(*warnings, *missing),
+            chunks=shard_chunks(table),
         )
+
+    async def _table(self, ref: Reference, manifest: Manifest) -> tuple[ChunkTable | None, tuple[str, ...]]:
+        """The chunk table, and what to say where it is not to be had. One that is there and wrong is an error."""
+        from modeldist.origins.chunk_tables import unavailable
+        from modelpack.errors import RegistryError
+
+        try:
+            return await self._registry().chunk_table(ref, manifest), ()
+        except RegistryError as error:
+            return None, (unavailable(error),)
 
     async def _digest_now(self, ref: Reference) -> str:
         return (await self._registry().head_manifest(ref)).digest

@@ -29,6 +29,7 @@ _SCHEMES: Mapping[str, OriginKind] = {
 
 
 _READING_A_REGISTRY = (
+    "modeldist.origins.chunk_tables",
     "modeldist.origins.oci",
     "modeldist.origins.models",
     "modeldist.origins.ranged_http",

@@ -6,7 +6,7 @@ leases are read at a time is the node's own business, and how long it tries its 
 
 from __future__ import annotations
 
-from modeldist.artifact import Digest
+from modeldist.artifact import Digest, ShardChunks
 from modeldist.scheduler.messages import (
     Event,
     JoinTasks,
@@ -68,6 +68,9 @@ class Alone:
 
     def node_left(self, node: str, now: float) -> Told:
         return self._forget()
+
+    def trust(self, chunks: ShardChunks) -> None:
+        """Nobody is told digests, as nobody else is here."""
 
     def tick(self, now: float) -> Told:
         return []

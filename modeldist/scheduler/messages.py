@@ -73,6 +73,7 @@ class TaskJoin(msgspec.Struct, frozen=True, omit_defaults=True):
     digests: tuple[PieceDigest, ...] = ()  # piece digests this node knows; trusted only while nobody said otherwise
     piece_size: int = 0  # of a partial file that exists already; 0: none
     seed_only: bool = False  # the node has it all and offers it
+    chunks: bool = False  # the node has the shard's chunk table, which cuts it into pieces of `piece_size`
     leases: tuple[HeldLease, ...] = ()  # what it is reading from the origin; said in the first join of a session
 
 
@@ -157,6 +158,7 @@ class TaskJoined(Message, frozen=True, tag="joined"):
     task: Digest
     piece_size: int
     capability: bytes = b""
+    chunks: bool = False  # the control plane has the shard's chunk table: nobody has to tell it digests
 
 
 class TaskRefused(Message, frozen=True, tag="join_refused"):

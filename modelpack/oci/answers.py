@@ -54,7 +54,7 @@ def error_codes(body: bytes) -> list[tuple[str, str]]:
     """(code, message) of the distribution specification's error document; empty for anything else."""
     try:
         errors = json.loads(body)["errors"]
-        return [(str(error.get("code", "")), _printable(str(error.get("message", "")))) for error in errors]
+        return [(_printable(str(error.get("code", ""))), _printable(str(error.get("message", "")))) for error in errors]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return []
 

@@ -20,7 +20,7 @@ from modelpack.oci.addresses import Resolve, is_loopback, may_send_to, resolve_b
 from modelpack.oci.answers import Subject, error_for, unauthorized
 from modelpack.oci.challenge import Challenge
 from modelpack.oci.credentials import Credential, Credentials, encode_basic
-from modelpack.oci.redirects import is_web_address
+from modelpack.oci.redirects import host_name, is_web_address
 
 DEFAULT_EXPIRY = 60.0  # seconds; distribution's token specification, for servers that do not say
 _MARGIN = 5.0  # seconds before its expiry in which a token is no longer used
@@ -131,7 +131,7 @@ class Authenticator:
             raise error_for(response, body, subject, with_credentials=credential is not None)
         try:
             answer = msgspec.json.decode(body, type=TokenAnswer)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise _broken(realm, subject, "does not answer with a token") from None
         token = answer.token or answer.access_token or ""
         if not token or not token.isascii() or not token.isprintable():
@@ -166,12 +166,13 @@ class Authenticator:
             realm = httpx2.URL("")
         if not is_web_address(realm):
             raise _stranger(subject, "a token server without a usable address")
+        here, there = host_name(base), host_name(realm)
         if realm.scheme == "http":
-            same = base.scheme == "http" and realm.host == base.host
-            if not same and not (is_loopback(base.host) and is_loopback(realm.host)):
-                raise _stranger(subject, f"the token server {realm.host} over plain http")
-        if not await may_send_to(base.host, realm.host, self.resolve):
-            raise _stranger(subject, f"the token server {realm.host}, an address inside this network")
+            same = base.scheme == "http" and here == there
+            if not same and not (is_loopback(here) and is_loopback(there)):
+                raise _stranger(subject, f"the token server {there} over plain http")
+        if not await may_send_to(here, there, self.resolve):
+            raise _stranger(subject, f"the token server {there}, an address inside this network")
         return realm
 
 
@@ -201,6 +202,6 @@ def _stranger(subject: Subject, whom: str) -> RegistryUnauthorized:
 
 def _broken(realm: httpx2.URL, subject: Subject, problem: str) -> RegistryProtocolError:
     return RegistryProtocolError(
-        f"The token server {realm.host} of {subject.registry} {problem}, asked for {subject}.",
+        f"The token server {host_name(realm)} of {subject.registry} {problem}, asked for {subject}.",
         remedy="Try again later, or ask the registry's operator.",
     )

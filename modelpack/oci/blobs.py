@@ -19,7 +19,7 @@ from modelpack.oci.connection import Ask, Connection, Response
 from modelpack.oci.deadlines import TooSlow, moving, paced
 from modelpack.oci.redirects import REDIRECTS, origin
 
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")
 _PARTIAL = frozenset({200, 206, 416})
 
 
@@ -191,6 +191,6 @@ def presigned_life(url: httpx2.URL, now: Callable[[], float] = time.time) -> flo
             text = query["expires"]
             at = float(text) if text.isdigit() else parsedate_to_datetime(text).timestamp()
             return max(0.0, at - now())
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):  # also a year of twenty digits
         return None
     return None

@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+import httpx2
 import msgspec
 
 from modelpack.errors import RegistryProtocolError
@@ -16,7 +17,8 @@ from modelpack.reference import Reference
 
 _MAX_PAGES = 10_000
 _MAX_PAGE = 16 * 1024 * 1024  # bytes
-_NEXT = re.compile(r'<([^>]*)>[^,]*;\s*rel\s*=\s*"?next"?', re.IGNORECASE)
+_MAX_LINK = 8 * 1024  # characters of a Link header; looking for the end of a link takes time that grows with its square
+_NEXT = re.compile(r'<([^<>]*)>[^,<]*;\s*rel\s*=\s*"?next"?', re.IGNORECASE)
 
 
 class TagPage(msgspec.Struct):
@@ -30,7 +32,7 @@ async def tags(connection: Connection, ref: Reference) -> list[str]:
     async for _, body in pages(connection, ask, _MAX_PAGE):
         try:
             page = msgspec.json.decode(body, type=TagPage)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise malformed(ask, "is no list of tags") from None
         found |= dict.fromkeys(page.tags or ())
     return list(found)
@@ -44,10 +46,13 @@ async def pages(connection: Connection, ask: Ask, limit: int) -> AsyncIterator[t
         yield response, body
         url = connection.url(ask)
         seen.add(url)
-        following = _NEXT.search(response.headers.get("Link", ""))
+        following = _NEXT.search(response.headers.get("Link", "")[:_MAX_LINK])
         if not following:
             return
-        target = url.join(following[1])
+        try:
+            target = url.join(following[1])
+        except (httpx2.InvalidURL, ValueError):
+            raise malformed(ask, "goes on at something that is no URL") from None
         if origin(target) != origin(url) or target in seen:
             raise malformed(ask, "goes on where it must not")
         ask = replace(ask, url=str(target))

@@ -32,6 +32,7 @@ def parse_challenges(values: Iterable[str]) -> list[Challenge]:
 
 def _parse(value: str) -> list[Challenge]:
     found: list[Challenge] = []
+    parameters: dict[str, str] = {}  # of the last challenge found
     at = 0
     while at < len(value):
         if value[at] in ", \t":
@@ -41,13 +42,14 @@ def _parse(value: str) -> list[Challenge]:
         if parameter and found:
             name, quoted, plain = parameter.groups()
             text = plain if quoted is None else _ESCAPED.sub(r"\1", quoted)
-            found[-1] = Challenge(found[-1].scheme, {name.lower(): text, **found[-1].parameters})
+            parameters.setdefault(name.lower(), text)
             at = parameter.end()
             continue
         scheme = _SCHEME.match(value, at)
         if not scheme or parameter:
             break
-        found.append(Challenge(scheme[1].lower(), {}))
+        parameters = {}
+        found.append(Challenge(scheme[1].lower(), parameters))
         at = scheme.end()
         opaque = _OPAQUE.match(value, at)
         if opaque and not _PARAMETER.match(value, at) and at > scheme.end(1):

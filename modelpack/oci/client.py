@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Self
 
 import httpx2
 
-from modelpack.errors import RegistryError
+from modelpack.errors import InvalidChunkTable, RegistryError
 from modelpack.manifest import Descriptor
 from modelpack.oci import manifests
 from modelpack.oci.addresses import Resolve, resolve_by_system
@@ -33,6 +33,8 @@ from modelpack.oci.retry import RetryPolicy
 from modelpack.reference import Reference
 
 if TYPE_CHECKING:
+    from modelpack.chunk_table import ChunkTable
+    from modelpack.manifest import Manifest
     from modelpack.oci.blob_sources import BlobSource
     from modelpack.oci.blobs import BlobLocation
     from modelpack.oci.uploads import OnBytes, Record
@@ -153,6 +155,27 @@ class RegistryClient:
         from modelpack.oci import blobs
 
         return await blobs.locate(self._connection, _blob(ref, digest))
+
+    async def chunk_table(self, ref: Reference, manifest: Manifest) -> ChunkTable | None:
+        """The chunk table that a model's manifest names, checked; None when it names none.
+
+        Raises DigestMismatch and InvalidChunkTable when it is not what the manifest says or contradicts it,
+        RegistryNotFound when the repository does not have it, RegistryError.
+        """
+        from modelpack.chunk_table import MAX_TABLE_BYTES, table_digest, table_of
+
+        if not (digest := table_digest(manifest)):
+            return None
+        raw = bytearray()
+        async with contextlib.aclosing(self.stream_blob(ref, digest)) as pieces:
+            async for piece in pieces:
+                raw += piece
+                if len(raw) > MAX_TABLE_BYTES:
+                    raise InvalidChunkTable(
+                        f"The chunk table {digest} has more than {MAX_TABLE_BYTES} bytes.",
+                        remedy="Ask its publisher to cut large blobs into larger chunks.",
+                    )
+        return table_of(manifest, bytes(raw), digest)
 
     async def mount_blob(self, target: Reference, digest: str, from_repository: str) -> bool:
         """Have the registry take a blob over from another of its repositories; False when it will not."""

@@ -15,16 +15,14 @@ from modelpack.errors import RegistryUnauthorized
 def read_config(file: Path) -> dict[str, Any]:
     """The file's object, empty when there is no file. Raises RegistryUnauthorized when it cannot be read."""
     try:
-        config = json.loads(file.read_bytes() or b"{}")
+        config: dict[str, Any] = json.loads(file.read_bytes() or b"{}")
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
         raise _unreadable(file, error.strerror or "it cannot be read") from None
     except (ValueError, RecursionError):  # the parser's own message would quote the file
         raise _unreadable(file, "it is not JSON") from None
-    if not isinstance(config, dict) or any(
-        not isinstance(config.get(name, {}), dict) for name in ("auths", "credHelpers")
-    ):
+    if not _has_shape(config):
         raise _unreadable(file, "it has not the shape of Docker's config.json")
     return config
 
@@ -49,6 +47,15 @@ def write_config(file: Path, config: dict[str, Any]) -> None:
             f"The credentials file {file} cannot be written: {error.strerror}.",
             remedy="Make its directory writable, or name another file with DOCKER_CONFIG or REGISTRY_AUTH_FILE.",
         ) from None
+
+
+def _has_shape(config: object) -> bool:
+    if not isinstance(config, dict) or not isinstance(config.get("credsStore", ""), str):
+        return False
+    auths, helpers = config.get("auths", {}), config.get("credHelpers", {})
+    if not isinstance(auths, dict) or not isinstance(helpers, dict):
+        return False
+    return all(isinstance(helper, str) for helper in helpers.values())
 
 
 def _unreadable(file: Path, problem: str) -> RegistryUnauthorized:

@@ -35,9 +35,10 @@ class CredentialHelper:
         try:
             answer = json.loads(output)
             username, secret = answer["Username"], answer["Secret"]
-        except (ValueError, KeyError, TypeError):
+            (username + secret).encode()  # texts, and whole characters
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise self._failed("answered something that is not credentials") from None
-        return (str(username), str(secret)) if username or secret else None
+        return (username, secret) if username or secret else None
 
     async def store(self, server: str, username: str, secret: str) -> None:
         entry = json.dumps({"ServerURL": server, "Username": username, "Secret": secret})

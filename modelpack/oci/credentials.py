@@ -6,7 +6,6 @@ Secrets are in no repr, no log line and no error message; a helper gets and give
 from __future__ import annotations
 
 import base64
-import binascii
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -153,22 +152,32 @@ def _from_auths(config: Mapping[str, Any], registry: str, repository: str, file:
 
 
 def _from_entry(entry: Mapping[str, Any], key: str, file: Path) -> Credential | None:
-    if token := entry.get("identitytoken"):
-        return Credential(identity_token=str(token))
-    if entry.get("username"):
-        return Credential(str(entry["username"]), str(entry.get("password", "")))
-    auth = entry.get("auth")
-    if not auth:
-        return None
     try:
-        username, colon, password = base64.b64decode(str(auth), validate=True).decode().rstrip("\0").partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+        if token := _text(entry, "identitytoken"):
+            return Credential(identity_token=token)
+        if username := _text(entry, "username"):
+            return Credential(username, _text(entry, "password"))
+        if not (auth := _text(entry, "auth")):
+            return None
+        username, colon, password = base64.b64decode(auth, validate=True).decode().rstrip("\0").partition(":")
+    except ValueError:  # no text, no whole characters, no base64, no UTF-8
         colon = ""
     if not colon:
         raise RegistryUnauthorized(
             f"The entry for {key} in {file} is damaged.", remedy=f"Log in to {key} again, or remove the entry."
         )
     return Credential(username, password)
+
+
+def _text(entry: Mapping[str, Any], name: str) -> str:
+    """A member that is a text, or absent. Raises ValueError for one that no header can carry."""
+    value = entry.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise ValueError
+    value.encode()
+    return value
 
 
 def _from_helper(username: str, secret: str) -> Credential:

@@ -20,20 +20,28 @@ _KEEP_METHOD = frozenset({307, 308})
 _BOUND_TO_ORIGIN = frozenset({"authorization", "cookie", "proxy-authorization"})
 
 
+def host_name(url: httpx2.URL) -> str:
+    """The host as it is looked up and connected to. `url.host` is for people: it takes punycode apart, and putting that
+    together again may give another name (`xn--fa-hia` is `faß`, which the system's resolver takes for `fass`)."""
+    return url.raw_host.decode("ascii")
+
+
 def origin(url: httpx2.URL) -> tuple[str, str, int]:
     """Scheme, host and port: what credentials are bound to."""
     default = 443 if url.scheme == "https" else 80
-    return url.scheme, url.host, url.port or default
+    return url.scheme, host_name(url), url.port or default
 
 
 def is_web_address(url: httpx2.URL) -> bool:
     """Whether a server may name `url` for us to go to: plain http or https, of a port and a host that can exist."""
-    if url.scheme not in ("http", "https") or not url.host or url.userinfo:
+    if url.scheme not in ("http", "https") or not host_name(url) or url.userinfo:
         return False
     if url.port is not None and not 0 < url.port < 1 << 16:
         return False
     try:
-        url.host.encode("idna")  # the system's resolver asks for labels of 1 to 63 bytes (RFC 1035, section 2.3.4)
+        host_name(url).encode(
+            "idna"
+        )  # the system's resolver asks for labels of 1 to 63 bytes (RFC 1035, section 2.3.4)
     except UnicodeError:
         return False
     return True
@@ -81,14 +89,14 @@ class Trail:
         if len(self._seen) > MAX_REDIRECTS:
             raise self._refused(f"redirects more than {MAX_REDIRECTS} times")
         if here.scheme == "https" and target.scheme == "http":
-            raise self._refused(f"redirects from https to plain http at {target.host}")
-        if not await may_send_to(self.start.host, target.host, self.resolve):
-            raise self._refused(f"redirects to {target.host}, an address inside this network")
+            raise self._refused(f"redirects from https to plain http at {host_name(target)}")
+        if not await may_send_to(host_name(self.start), host_name(target), self.resolve):
+            raise self._refused(f"redirects to {host_name(target)}, an address inside this network")
         self._seen.append(target)
         return target
 
     def _refused(self, problem: str) -> RegistryProtocolError:
         return RegistryProtocolError(
-            f"{self.thing}: the registry at {self.start.host} {problem}.",
+            f"{self.thing}: the registry at {host_name(self.start)} {problem}.",
             remedy="Tell the registry's operator; the redirect was not followed.",
         )

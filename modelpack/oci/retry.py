@@ -77,7 +77,7 @@ def retry_after_seconds(value: str | None, now: Callable[[], float] = time.time)
         return float(text[:9])
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # a year or a zone of twenty digits
         return None
     if date.tzinfo is None:
         date = date.replace(tzinfo=datetime.UTC)

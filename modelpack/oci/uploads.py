@@ -27,7 +27,7 @@ OnBytes = Callable[[int], None]
 
 SMALL_CHUNK = 4 * 1024 * 1024  # bytes; GHCR takes no larger ones (rust-oci-client issue 35)
 _CHUNK_REFUSED = (400, 404, 405, 413, 415, 416, 501)
-_RANGE = re.compile(r"(?:bytes=)?0-(\d+)")
+_RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,19})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,4 +267,4 @@ class Upload:
 
 
 def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() else 0
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0

@@ -14,9 +14,10 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from modeldist.artifact import Artifact, ArtifactFile, Digest
+from modeldist.artifact import Artifact, ArtifactFile, Digest, ShardChunks
 from modeldist.errors import InvalidReference, ModeldistError, NotFound
 from modeldist.origins.base import OnBytes, Origin, RangeReader
+from modelpack.chunk_table import chunk_digests, chunk_size_for
 
 SCHEME = "memory://"
 CHUNK = 1 << 20
@@ -24,6 +25,11 @@ CHUNK = 1 << 20
 
 def sha256(data: bytes) -> Digest:
     return Digest("sha256:" + hashlib.sha256(data).hexdigest())
+
+
+def chunks_of(data: bytes) -> ShardChunks:
+    size = chunk_size_for(len(data))
+    return ShardChunks(sha256(data), size, chunk_digests(data, size))
 
 
 class MemoryOrigin:
@@ -40,8 +46,8 @@ class MemoryOrigin:
         self._tags: dict[str, Artifact] = {}
         self.blobs: dict[Digest, bytes] = {}
 
-    def add(self, reference: str, files: dict[str, bytes]) -> Artifact:
-        """Put a model at a tag; putting another one there moves the tag."""
+    def add(self, reference: str, files: dict[str, bytes], *, chunks: bool = False) -> Artifact:
+        """Put a model at a tag; putting another one there moves the tag. `chunks`: it has a chunk table."""
         name, tag = self._split(reference)
         listing = tuple(
             ArtifactFile(path, sha256(body), len(body), kind="weight") for path, body in sorted(files.items())
@@ -59,6 +65,7 @@ class MemoryOrigin:
             endpoint=SCHEME,
             repository=name,
             files=listing,
+            chunks=tuple(chunks_of(body) for body in files.values()) if chunks else (),
         )
         self._tags[reference] = self._tags[artifact.reference] = artifact
         return artifact

@@ -20,13 +20,15 @@ import msgspec
 
 from modeldist.agent.store import trees
 from modeldist.agent.store.blobs import Blobs
-from modeldist.agent.store.buffers import COUNT, chunks
+from modeldist.agent.store.buffers import COUNT, blake3_of, chunks
 from modeldist.agent.store.failures import naming
 from modeldist.agent.store.hub import Repository, hub_name
 from modeldist.agent.store.live import Live
 from modeldist.agent.store.places import Places
 from modeldist.agent.store.records import Record, Records, SnapshotAt
+from modeldist.agent.store.sparse_shards import SparseShard, sparse_shard
 from modeldist.artifact import ArtifactFile, Digest, algorithm
+from modeldist.scheduler.pieces import PieceLayout
 
 OnBytes = Callable[[int], object]
 """Called from any thread with counts of bytes that were read."""
@@ -45,13 +47,25 @@ class Damage(msgspec.Struct, frozen=True):
     references: tuple[str, ...] = ()
 
 
+class InPart(msgspec.Struct, frozen=True):
+    """A file of which `bytes` of `size` are here, by selection."""
+
+    path: str
+    digest: Digest
+    bytes: int
+    size: int
+    file: str
+    references: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Audit:
-    """What was looked at: files, bytes that were read, and what is wrong."""
+    """What was looked at: files, bytes that were read, and what is wrong. `parts` are files that are here in part."""
 
     files: int
     bytes: int
     damages: tuple[Damage, ...]
+    parts: tuple[InPart, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,9 +78,14 @@ class _Wanted:
     file: str = ""
     artifact: Digest | None = None
     references: tuple[str, ...] = ()
+    part: SparseShard | None = None  # of which only the pieces are there
+    ranges: tuple[tuple[int, int], ...] = ()  # that must be
 
     def damaged(self, flaw: Flaw) -> Damage:
         return Damage(str(self.path), self.digest, flaw, self.file, self.references)
+
+    def as_part(self, part: SparseShard) -> InPart:
+        return InPart(str(self.path), self.digest, part.bytes, part.layout.size, self.file, self.references)
 
 
 class Auditor:
@@ -94,15 +113,19 @@ class Auditor:
                 if one.size not in (None, there.st_size):
                     flaws[one.path] = "size"
                     continue
+                if one.part is not None and not one.part.covers(one.ranges):
+                    flaws[one.path] = "missing"
+                    continue
                 links = alike.setdefault((there.st_dev, there.st_ino, one.digest), [])
-                size += 0 if links else there.st_size
+                size += 0 if links else one.part.bytes if one.part else there.st_size
                 links.append(one)
             with ThreadPoolExecutor(min(COUNT, os.cpu_count() or 1), thread_name_prefix="verify") as pool:
                 read = pool.map(lambda links: _flaw_inside(links[0], on_bytes), alike.values())
                 for links, flaw in zip(alike.values(), read, strict=True):
                     if flaw is not None:
                         flaws |= {link.path: flaw for link in links}
-            return Audit(len(wanted), size, tuple(self._still_wrong(wanted, flaws)))
+            parts = tuple(one.as_part(one.part) for one in wanted.values() if one.part and one.path not in flaws)
+            return Audit(len(wanted), size, tuple(self._still_wrong(wanted, flaws)), parts)
 
     def remove(self, audit: Audit) -> None:
         """What is damaged, and what else is the same file: then no snapshot is taken for complete. Raises StorageError.
@@ -141,6 +164,8 @@ class Auditor:
         artifact, names = record.artifact, references or (record.artifact.reference,)
         for shard in artifact.shards:
             content = self._content(shard.digest)
+            if shard.digest in record.sparse and self._blobs.file(content) is None:
+                continue  # what is here of it is in the snapshots
             path = self._places.blob(content) if algorithm(content) == "sha256" else self._places.alias(content)
             yield _Wanted(path, content, shard.size, artifact.file_of(shard.digest).path, artifact.digest, names)
         for at in record.snapshots:
@@ -148,13 +173,26 @@ class Auditor:
             if repository.snapshot(at.revision).is_dir():
                 for path, name, digest, size in self._of_snapshot(record, repository, at):
                     yield _Wanted(path, digest, size, name, artifact.digest, names)
+                for file in self._in_part(record):
+                    part = sparse_shard(self._places, file.digest) or _nothing(self._places, file)
+                    path = repository.snapshot(at.revision) / file.path
+                    yield _Wanted(
+                        path, file.digest, file.size, file.path, artifact.digest, names, part, ranges=file.ranges
+                    )
+
+    def _in_part(self, record: Record) -> Iterator[ArtifactFile]:
+        """The files of its snapshots with holes."""
+        for file in record.artifact.files:
+            if file.ranges and self._blobs.file(file.digest) is None:
+                yield file
 
     def _of_snapshot(
         self, record: Record, repository: Repository, at: SnapshotAt
     ) -> Iterator[tuple[Path, str, Digest, int | None]]:
         folder = repository.snapshot(at.revision)
+        parts = {file.path for file in self._in_part(record)}
         raw = [file for file in record.artifact.files if file.encoding == "raw"]
-        for file in raw:
+        for file in (file for file in raw if file.path not in parts):
             content = self._content(file.digest)
             for path in (repository.blobs / hub_name(self._blobs, file.digest), folder / file.path):
                 yield path, file.path, content, file.size
@@ -188,8 +226,15 @@ def _withdraw_files(blobs: Blobs, at: SnapshotAt, files: list[ArtifactFile], gon
             repository.tree(at.revision).unlink(missing_ok=True)  # else the snapshot counts as complete without it
 
 
+def _nothing(places: Places, file: ArtifactFile) -> SparseShard:
+    """Of a shard whose partial file is gone."""
+    return SparseShard(file.digest, places.partial(file.digest) / "data", PieceLayout(file.size, max(1, file.size)), {})
+
+
 def _flaw_inside(wanted: _Wanted, on_bytes: OnBytes) -> Flaw | None:
     try:
+        if wanted.part is not None:
+            return None if _pieces_hold(wanted.path, wanted.part, on_bytes) else "content"
         return None if _digest(wanted.path, algorithm(wanted.digest), on_bytes) == wanted.digest else "content"
     except FileNotFoundError:
         return "missing"
@@ -197,6 +242,21 @@ def _flaw_inside(wanted: _Wanted, on_bytes: OnBytes) -> Flaw | None:
         if error.errno in (errno.EIO, errno.EUCLEAN):
             return "unreadable"
         raise
+
+
+def _pieces_hold(path: Path, part: SparseShard, on_bytes: OnBytes) -> bool:
+    """Whether each piece that should be in the file is what its digest says."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        for piece, digest in part.digests.items():
+            if blake3_of(fd, part.layout.offset(piece), part.layout.length(piece)) != digest:
+                return False
+            on_bytes(part.layout.length(piece))
+    finally:
+        os.close(fd)
+    return True
 
 
 def _digest(path: Path, kind: str, on_bytes: OnBytes) -> str:

@@ -81,6 +81,7 @@ class Collector:
             used = self._used(self._records.all()) | self._leased()
             for content in self._contents(record.artifact) - used:
                 self._drop_blob(content, tally)
+            self._drop_sparse(record.sparse - self._sparse(self._records.all()) - self._live.leased(), tally)
             return Removed(tally.bytes, (digest,))
 
     def collect(self, *, target_free: int | None, max_age: float | None, dry_run: bool) -> GcReport:
@@ -88,24 +89,27 @@ class Collector:
         with naming("collect garbage", self._places.root), self._live.closed_gate():
             tally = _Tally()
             self._collect_scratch(tally, dry_run)
-            self._collect_partials(tally, dry_run)
             kept = self._records.all()
+            self._collect_partials(self._sparse(kept), tally, dry_run)
             leased = self._leased()
             doomed = self._too_old(kept, leased, max_age)
             garbage = self._garbage(kept, doomed, leased)
             if target_free is not None:
                 wanted = target_free - free_bytes(self._places.root) - tally.bytes
                 for record in self._evictable(self._without(kept, doomed), leased):
-                    if sum(map(self._size, garbage)) + sum(map(self._own, doomed)) >= wanted:
+                    own = sum(map(self._own, doomed)) + self._sparse_bytes(kept, doomed)
+                    if sum(map(self._size, garbage)) + own >= wanted:
                         break
                     more = self._garbage(kept, [*doomed, record], leased)
-                    if len(more) > len(garbage) or self._own(record):  # else it only shares blobs that stay
+                    own = self._own(record) + self._sparse_bytes(kept, [*doomed, record])
+                    if len(more) > len(garbage) or own > self._sparse_bytes(kept, doomed):  # else it shares all it has
                         doomed.append(record)
                         garbage = more
             for record in doomed:
                 self._drop_artifact(record, tally, dry_run)
             for content in garbage:
                 self._drop_blob(content, tally, dry_run)
+            self._drop_sparse(self._sparse_garbage(kept, doomed), tally, dry_run)
             if not dry_run:
                 self._drop_dangling_aliases()
         return GcReport(tally.bytes, tuple(tally.artifacts), tally.blobs, tally.partials, tally.scratch)
@@ -125,7 +129,7 @@ class Collector:
         free = [
             record
             for record in records
-            if record.artifact.digest not in pinned and not self._contents(record.artifact) & leased
+            if record.artifact.digest not in pinned and not (self._contents(record.artifact) | record.sparse) & leased
         ]
         return sorted(free, key=lambda record: self._records.last_used(record.artifact.digest))
 
@@ -146,6 +150,18 @@ class Collector:
 
     def _used(self, records: list[Record]) -> set[Digest]:
         return set().union(*(self._contents(record.artifact) for record in records))
+
+    @staticmethod
+    def _sparse(records: list[Record]) -> set[Digest]:
+        """Shards whose partial files are behind snapshots."""
+        return set().union(*(record.sparse for record in records))
+
+    def _sparse_garbage(self, records: list[Record], doomed: list[Record]) -> set[Digest]:
+        """Sparse shards of none of `records` but the doomed."""
+        return self._sparse(doomed) - self._sparse(self._without(records, doomed))
+
+    def _sparse_bytes(self, records: list[Record], doomed: list[Record]) -> int:
+        return sum(_disk_bytes(self._places.partial(digest)) for digest in self._sparse_garbage(records, doomed))
 
     def _leased(self) -> set[Digest]:
         """Both as leased and as the sha256 that stands for."""
@@ -205,21 +221,32 @@ class Collector:
             if self._blobs.path(digest) is None:
                 path.unlink(missing_ok=True)
 
-    def _collect_partials(self, tally: _Tally, dry_run: bool) -> None:
+    def _collect_partials(self, sparse: set[Digest], tally: _Tally, dry_run: bool) -> None:
+        """Old ones, but those behind snapshots."""
         limit = self._clock() - PARTIAL_AGE
-        leased = {digest.replace(":", "-") for digest in self._live.leased()}
+        kept = {digest.replace(":", "-") for digest in self._live.leased() | sparse}
         for folder in sorted(self._places.partials.iterdir()):
-            if folder.name in leased or _newest(folder) >= limit:
-                continue
-            held = try_lock(folder / "lock", patience=0)
-            if held is None:
-                continue
-            tally.partials += 1
-            tally.bytes += sum(path.stat().st_blocks * 512 for path in folder.iterdir())
-            if dry_run:
-                held.release()
-            else:
-                leave(folder, held)
+            if folder.name not in kept and _newest(folder) < limit:
+                self._drop_partial(folder, tally, dry_run)
+
+    def _drop_sparse(self, digests: set[Digest], tally: _Tally, dry_run: bool = False) -> None:
+        """Partial files of snapshots that are gone."""
+        for folder in sorted(self._places.partial(digest) for digest in digests):
+            if folder.is_dir():
+                self._drop_partial(folder, tally, dry_run)
+
+    @staticmethod
+    def _drop_partial(folder: Path, tally: _Tally, dry_run: bool) -> None:
+        """Unless somebody has it open."""
+        held = try_lock(folder / "lock", patience=0)
+        if held is None:
+            return
+        tally.partials += 1
+        tally.bytes += _disk_bytes(folder)
+        if dry_run:
+            held.release()
+        else:
+            leave(folder, held)
 
     def _collect_scratch(self, tally: _Tally, dry_run: bool) -> None:
         limit = self._clock() - SCRATCH_AGE
@@ -231,6 +258,14 @@ class Collector:
             tally.bytes += own_bytes(path) if path.is_dir() else found.st_blocks * 512
             if not dry_run:
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _disk_bytes(folder: Path) -> int:
+    """Of the files in a partial's folder."""
+    try:
+        return sum(path.stat().st_blocks * 512 for path in folder.iterdir())
+    except FileNotFoundError:
+        return 0
 
 
 def _newest(folder: Path) -> float:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from modeldist.agent.store.blobs import Blobs
 from modeldist.agent.store.partial import OnVerified, Partial
 from modeldist.agent.store.piece_tables import PieceTables
+from modeldist.agent.store.sparse_shards import SparseShard
 from modeldist.artifact import Digest
 from modeldist.errors import StorageError
 from modeldist.scheduler.pieces import PieceLayout, PieceSet, piece_size_for
@@ -18,8 +19,9 @@ from modeldist.scheduler.pieces import PieceLayout, PieceSet, piece_size_for
 class Directory:
     """Satisfies `modeldist.transfer.base.ShardDirectory`."""
 
-    def __init__(self, blobs: Blobs, kept: PieceTables) -> None:
+    def __init__(self, blobs: Blobs, kept: PieceTables, sparse: Callable[[Digest], SparseShard | None]) -> None:
         self._blobs = blobs
+        self._sparse = sparse
         self._kept = kept
         self._lock = threading.Lock()
         self._partials: dict[Digest, Partial] = {}
@@ -83,13 +85,24 @@ class Directory:
                 return Source(partial.duplicate(), partial, partial.layout)
         path = self._blobs.path(shard)
         if path is None:
-            return None
+            return self._sparse_source(shard)
         try:
             fd = os.open(path, os.O_RDONLY)
         except FileNotFoundError:
             return None
         size = os.fstat(fd).st_size
         return Source(fd, None, PieceLayout(size, piece_size or self._kept_size(shard) or piece_size_for(size)))
+
+    def _sparse_source(self, shard: Digest) -> Source | None:
+        """Of a shard of which this node wanted no more than it has."""
+        sparse = self._sparse(shard)
+        if sparse is None:
+            return None
+        try:
+            fd = os.open(sparse.path, os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        return Source(fd, None, sparse.layout, sparse.have)
 
     def _kept_size(self, shard: Digest) -> int | None:
         content = self._blobs.sha256(shard)
@@ -98,12 +111,13 @@ class Directory:
 
 
 class Source:
-    """One open file of a shard: a partial's or a blob's."""
+    """One open file of a shard: a partial's, a blob's, or a sparse one's, of which it has the pieces `have`."""
 
-    def __init__(self, fd: int, partial: Partial | None, layout: PieceLayout) -> None:
+    def __init__(self, fd: int, partial: Partial | None, layout: PieceLayout, have: PieceSet | None = None) -> None:
         self.fd = fd
         self._partial = partial
         self._layout = layout
+        self._have = layout.all if have is None else have
 
     @property
     def layout(self) -> PieceLayout:
@@ -111,7 +125,7 @@ class Source:
 
     @property
     def have(self) -> PieceSet:
-        return self._partial.have() if self._partial else self._layout.all
+        return self._partial.have() if self._partial else self._have
 
     @property
     def final(self) -> bool:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from modeldist.agent.store.atomic import temporary, write_all
+from modeldist.agent.store.atomic import sync_directory, temporary, write_all
 from modeldist.agent.store.blobs import Blobs
 from modeldist.agent.store.buffers import chunks
 from modeldist.agent.store.journal import Header, Journal
@@ -22,7 +22,8 @@ from modeldist.agent.store.locks import FileLock
 from modeldist.agent.store.range_locks import RangeLock
 from modeldist.artifact import Digest
 
-CONTENTS = ("data", "journal", "journal.new", "lock")
+SETTLED = "settled"
+CONTENTS = ("data", "journal", "journal.new", SETTLED, "lock")
 
 
 class Home(Protocol):
@@ -43,6 +44,14 @@ class Home(Protocol):
 
     def adopt(self, blobs: Blobs, fd: int, content: Digest, aliases: Iterable[Digest]) -> None:
         """Make the file, which is synced, a blob, under the blobs' gate; then there is nothing here any more."""
+
+    @property
+    def settled(self) -> bool:
+        """`settle` was called once."""
+
+    def settle(self) -> None:
+        """What is noted survives a crash of the machine, and is to stay: the file, which is synced, is shown to others
+        though it is not whole."""
 
     def leave(self) -> None:
         """Remove what is here and let others in."""
@@ -73,6 +82,16 @@ class Folder:
     def adopt(self, blobs: Blobs, fd: int, content: Digest, aliases: Iterable[Digest]) -> None:
         blobs.adopt(self.path, fd, content, aliases)
         self.leave()
+
+    @property
+    def settled(self) -> bool:
+        return (self._folder / SETTLED).exists()
+
+    def settle(self) -> None:
+        self._journal.sync()
+        (self._folder / SETTLED).touch(0o600)
+        sync_directory(self._folder)
+        sync_directory(self._folder.parent)
 
     def leave(self) -> None:
         self._journal.close()
@@ -105,6 +124,13 @@ class Nameless:
         if not blobs.adopt_nameless(fd, content, aliases):
             _adopt_copy(blobs, temporary(self._tmp), fd, content, aliases)
         self.leave()
+
+    @property
+    def settled(self) -> bool:
+        return False
+
+    def settle(self) -> None:
+        """There is nothing to be found again."""
 
     def leave(self) -> None:
         self._held.release()

@@ -4,6 +4,7 @@
         blobs/<git-sha1 or sha256>      the store's blobs, linked
         snapshots/<revision>/<path>     the same, under the artifact's names
         trees/<revision>.json           the complete list of files
+        selections/<revision>.json      which files of it have holes, where only ranges of them were selected
         refs/<tag>                      the revision, written last
 
 A new snapshot is built aside and renamed, so it is there whole or not at all; a damaged one is repaired file by file,
@@ -17,8 +18,11 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from modeldist.agent.store import trees
+import msgspec
+
+from modeldist.agent.store import selections, trees
 from modeldist.agent.store.atomic import sync_directory, unique, write_atomically
 from modeldist.agent.store.blobs import Blobs
 from modeldist.agent.store.claims import Claims
@@ -26,10 +30,14 @@ from modeldist.agent.store.failures import naming
 from modeldist.agent.store.linking import link, link_new
 from modeldist.agent.store.live import Reservation
 from modeldist.agent.store.locks import FileLock, lock
+from modeldist.agent.store.selections import SparseFile
 from modeldist.agent.store.unpacking import check_names, check_tag, linked, unpack
-from modeldist.artifact import Artifact, Digest, algorithm
+from modeldist.artifact import Artifact, ArtifactFile, Digest, algorithm
 from modeldist.errors import IntegrityError, StorageError, UnsafeArtifact
 from modelpack.names import NameSet
+
+if TYPE_CHECKING:
+    from modeldist.agent.store.sparse_shards import SparseShard
 
 _REPO_ID = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?", re.ASCII)
 _REVISION = re.compile(r"[0-9a-f]{40}")
@@ -60,6 +68,9 @@ class Repository:
     def tree(self, revision: str) -> Path:
         return self.folder / "trees" / f"{revision}.json"
 
+    def selection(self, revision: str) -> Path:
+        return self.folder / "selections" / f"{revision}.json"
+
     def lock(self, name: str) -> FileLock:
         return lock(self.locks / f"{name}.lock", mode=_LOCK_MODE)
 
@@ -68,17 +79,29 @@ class Repository:
 
 
 class Hub:
-    """One hub directory fed from one store. Thread-safe and safe between processes."""
+    """One hub directory fed from one store. Thread-safe and safe between processes. `sparse` finds what the store has
+    of a shard that is no blob."""
 
-    def __init__(self, root: Path, blobs: Blobs, reserve: Callable[[int], Reservation]) -> None:
+    def __init__(
+        self,
+        root: Path,
+        blobs: Blobs,
+        sparse: Callable[[Digest], SparseShard | None],
+        reserve: Callable[[int], Reservation],
+    ) -> None:
         self.root = root
         self._blobs = blobs
+        self._sparse = sparse
         self._reserve = reserve
 
     def complete(self, artifact: Artifact) -> Path | None:
-        """The snapshot if every file is there with its size. One stat call per file."""
+        """The snapshot if every file is there with its size, and no hole in what is wanted of it. One stat call per
+        file."""
         repository = Repository(self.root, artifact.repo_id)
         folder = repository.snapshot(artifact.revision)
+        holes = self._with_holes(repository, artifact)
+        if holes is None or any(_lacks(holes, file) for file in artifact.files):
+            return None
         wanted = {file.path: file.size for file in artifact.files if file.encoding == "raw"}
         if len(wanted) < len(artifact.files):
             tree = trees.read(repository.tree(artifact.revision))
@@ -87,8 +110,17 @@ class Hub:
             wanted.update((path, file.size) for path, file in tree.items())
         return folder if _all_there(folder, wanted) else None
 
+    @staticmethod
+    def _with_holes(repository: Repository, artifact: Artifact) -> Mapping[str, SparseFile] | None:
+        """The sparse files of a snapshot; None where that is not to be found out."""
+        try:
+            return selections.read(repository.selection(artifact.revision))
+        except (OSError, msgspec.DecodeError):
+            return None
+
     def materialise(self, artifact: Artifact) -> Path:
-        """Make the snapshot of an artifact whose shards are complete. Idempotent.
+        """Make the snapshot of an artifact whose shards are complete, or as complete as its files' `ranges` want them,
+        or add to what was selected of it before. Idempotent.
 
         Raises UnsafeArtifact (names, archives), NotEnoughSpace (archives), StorageError.
         """
@@ -152,26 +184,65 @@ class Hub:
         there = folder.exists()
         try:
             contents = scratch / "files"
+            sparse = self._sparse_files(artifact)
+            before = self._with_holes(repository, artifact)
+            holes = {**(before or {}), **{path: found.as_file() for path, found in sparse.items()}}
+            self._write_selection(artifact, repository, holes)  # before there is a hole that somebody may meet
             with Claims(self._reserve) as claims:
                 unpacked = unpack(artifact, names, self._blobs, contents, claims.claim)
             tree = unpacked.files
             for file in artifact.files:
-                if file.encoding == "raw":
+                if (found := sparse.get(file.path)) is not None:
+                    found.link(contents / file.path, scratch / "sparse")
+                    tree[file.path] = trees.entry(file.digest, file.size)
+                elif file.encoding == "raw":
                     blob, name = self._blob(file.digest), hub_name(self._blobs, file.digest)
                     self._link_blob(blob, name, file.size, repository, scratch)
                     kind = "git-sha1" if algorithm(file.digest) == "git-sha1" else "sha256"
                     tree[file.path] = trees.entry(Digest(f"{kind}:{name}"), file.size)
-                    if not (there and _has(folder / file.path, file.size)):
+                    if not (there and _has(folder / file.path, file.size) and _whole(folder, file.path, blob, before)):
                         _link_file(blob, file.path, name, contents, scratch)
             tree |= linked(contents, unpacked.links, tree)
+            whole = {file.path for file in artifact.files} - sparse.keys()
+            holes = {path: file for path, file in holes.items() if path not in whole}
+            if holes and selections.MARKER not in tree:
+                (contents / selections.MARKER).write_bytes(selections.encode(artifact.digest, holes))
             if there:
                 _repair(folder, contents)
             else:
                 contents.rename(folder)
             sync_directory(repository.snapshots)
+            self._write_selection(artifact, repository, holes)
+            if not holes and selections.MARKER not in tree:
+                (folder / selections.MARKER).unlink(missing_ok=True)
             self._write_tree(artifact, repository, tree)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+
+    def _sparse_files(self, artifact: Artifact) -> dict[str, SparseShard]:
+        """By path: what is here of files of which only ranges are wanted, unless all of it is."""
+        found: dict[str, SparseShard] = {}
+        for file in artifact.files:
+            if not file.ranges or self._blobs.file(file.digest) is not None:
+                continue
+            sparse = self._sparse(file.digest)
+            if sparse is None or sparse.layout.size != file.size or not sparse.covers(file.ranges):
+                raise StorageError(
+                    f"{file.path}: not all bytes that were selected of {file.digest} are in the store.",
+                    remedy="Pull the artifact again.",
+                )
+            found[file.path] = sparse
+        return found
+
+    @staticmethod
+    def _write_selection(artifact: Artifact, repository: Repository, holes: Mapping[str, SparseFile]) -> None:
+        path = repository.selection(artifact.revision)
+        if holes:
+            path.parent.mkdir(exist_ok=True)
+            text = selections.encode(artifact.digest, holes)
+            write_atomically(path, text, tmp=repository.building, mode=0o644, durable=True)
+        else:
+            path.unlink(missing_ok=True)
 
     @staticmethod
     def _link_blob(blob: str, name: str, size: int, repository: Repository, scratch: Path) -> None:
@@ -220,6 +291,16 @@ def _has(path: Path | str, size: int) -> bool:
         return os.stat(path).st_size == size  # noqa: PTH116 - hot: no Path is made per file
     except OSError:
         return False
+
+
+def _lacks(holes: Mapping[str, SparseFile], file: ArtifactFile) -> bool:
+    """Whether there is a hole in what is wanted of a file."""
+    return file.path in holes and not holes[file.path].covers(file.ranges)
+
+
+def _whole(folder: Path, path: str, blob: str, holes: Mapping[str, SparseFile] | None) -> bool:
+    """Whether a file of a snapshot is no sparse one, or has become whole with the blob that it is a name of."""
+    return (holes is not None and path not in holes) or (folder / path).samefile(blob)
 
 
 def _all_there(folder: Path, wanted: Mapping[str, int]) -> bool:

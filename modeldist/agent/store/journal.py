@@ -135,6 +135,11 @@ class Journal:
         end = os.fstat(fd).st_size
         os.ftruncate(fd, end - (end - len(self.header.encode())) % RECORD_SIZE)
 
+    def sync(self) -> None:
+        """Make its records survive a crash of the machine."""
+        if self._fd is not None:
+            os.fdatasync(self._fd)
+
     def close(self) -> None:
         if self._fd is not None:
             os.close(self._fd)

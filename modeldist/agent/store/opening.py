@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ from contextlib import suppress
 from functools import partial as bound
 from pathlib import Path
 
-from modeldist.agent.store.allocation import Allocation, give_way
+from modeldist.agent.store.allocation import Allocation, allocate, give_way
 from modeldist.agent.store.blobs import SMALL, Blobs
 from modeldist.agent.store.failures import naming
 from modeldist.agent.store.follower import Follower, HashThreads
@@ -25,6 +26,7 @@ from modeldist.agent.store.taking_in import TakingIn, check_size, fetched_alread
 from modeldist.artifact import Digest, Shard
 from modeldist.scheduler.pieces import PieceLayout, PieceSet
 
+Ranges = tuple[tuple[int, int], ...]
 _PREALLOCATE = 1 << 20  # bytes; smaller files gain nothing from it
 
 
@@ -65,7 +67,7 @@ class Opener:
             return False
         return wait_unlocked(self._places.partial(shard) / "lock", max(0.0, timeout - (time.monotonic() - began)))
 
-    def begin(self, shard: Shard, piece_size: int) -> Partial:
+    def begin(self, shard: Shard, piece_size: int, ranges: Ranges = ()) -> Partial:
         """See Store.begin."""
         if shard.size <= min(piece_size, SMALL) and not os.path.isdir(self._places.partial_folder(shard.digest)):  # noqa: PTH112 - hot
             with naming("begin a shard", self._places.tmp):
@@ -82,7 +84,7 @@ class Opener:
                 if complete is not None:  # the pull that held the lock before has finished it
                     leave(folder, held)
                     return self._complete(shard, piece_size, complete, self._folder(shard, piece_size, folder, held))
-                return self._resume(shard, piece_size, folder, held)
+                return self._resume(shard, piece_size, folder, held, ranges)
             except BaseException:
                 if held.fd >= 0 and not (folder / "journal").exists():
                     leave(folder, held)
@@ -113,17 +115,21 @@ class Opener:
     def _folder(shard: Shard, piece_size: int, folder: Path, held: FileLock) -> Folder:
         return Folder(folder, held, Journal(folder / "journal", Header(shard.digest, shard.size, piece_size)))
 
-    def _resume(self, shard: Shard, piece_size: int, folder: Path, held: FileLock) -> Partial:
+    def _resume(self, shard: Shard, piece_size: int, folder: Path, held: FileLock, ranges: Ranges) -> Partial:
         found = read_journal(folder / "journal", shard)
         layout = PieceLayout(shard.size, found.header.piece_size if found else piece_size)
         journal = Journal(folder / "journal", Header(shard.digest, layout.size, layout.piece_size))
         home = Folder(folder, held, journal)
-        fd, allocation = self._allocate(folder / "data", shard)
-        opened = self._partial(shard, layout, home, fd, allocation=allocation)
+        cut = PieceLayout(shard.size, piece_size)
+        wanted = cut.ranges(cut.touching(ranges))
+        fd, allocation = self._allocate(folder / "data", shard, wanted)
+        opened = self._partial(shard, layout, home, fd, allocation=allocation, sparse=bool(ranges))
         if found is None:
             return opened
         try:
             _recheck(opened, found, journal)
+            if home.settled:
+                opened.protect()
         except BaseException:
             opened.close()
             raise
@@ -145,6 +151,7 @@ class Opener:
         fd: int,
         committed: Digest | None = None,
         allocation: Allocation | None = None,
+        sparse: bool = False,
     ) -> Partial:
         return Partial(
             shard.digest,
@@ -157,17 +164,25 @@ class Opener:
             on_close=self._on_close,
             committed=committed,
             allocation=allocation,
+            sparse=sparse,
         )
 
-    def _allocate(self, path: Path, shard: Shard) -> tuple[int, Allocation | None]:
-        """The data file, of full size; its blocks are being allocated so that the disk cannot fill up in mid-pull."""
+    def _allocate(self, path: Path, shard: Shard, ranges: Ranges) -> tuple[int, Allocation | None]:
+        """The data file, of full size; its blocks, or those of `ranges`, are being allocated so that the disk cannot
+        fill up in mid-pull."""
         with suppress(FileNotFoundError):
-            path.chmod(0o600)  # a crash in commit() may have left it read-only
+            # A crash in commit() may have left it read-only, and a snapshot that shows it has made it so.
+            path.chmod(0o600 | stat.S_IMODE(path.stat().st_mode))
         fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             before = os.fstat(fd)
             if before.st_size != shard.size:
                 os.ftruncate(fd, shard.size)
+            if ranges:
+                for start, stop in ranges:
+                    allocate(fd, start, stop - start)
+                self._spend(max(0, os.fstat(fd).st_blocks - before.st_blocks) * 512)
+                return fd, None
             if shard.size > _PREALLOCATE:
                 return fd, Allocation(fd, shard.size, self._spend, self._allocating)
         except BaseException:

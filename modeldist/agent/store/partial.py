@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -35,7 +35,8 @@ OnVerified = Callable[[PieceSet, bool], None]
 class Partial:
     """Thread-safe. `fd` is open for reading and writing until close(); it is not this class that writes to it.
 
-    `digest` names the shard, `layout` says how it is cut now.
+    `digest` names the shard, `layout` says how it is cut now. `sparse`: some of its pieces are wanted and no more, so
+    that nobody needs the digest of the whole until it is `widened`.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Partial:
         on_close: Callable[[Partial], None],
         committed: Digest | None = None,
         allocation: Allocation | None = None,
+        sparse: bool = False,
     ) -> None:
         self.digest = digest
         self.layout = layout
@@ -65,6 +67,8 @@ class Partial:
         self._readers = 0
         self._have = layout.all if committed else PieceSet()
         self._blake3: dict[int, bytes] = {}
+        self._protected: dict[int, bytes] = {}  # pieces that a snapshot shows: they outlive a reset
+        self._sparse = sparse
         self._frontier = 0  # pieces before this one are all verified
         self._write_behind = WriteBehind()
         self._committed = committed
@@ -172,14 +176,36 @@ class Partial:
                 return
             kept: dict[int, bytes] = {}
             hash_pieces(self.fd, new, covered(self.layout, self._have, new), kept.__setitem__)
+            protected = covered(self.layout, PieceSet.of(self._protected), new)
+            self._protected = {piece: kept[piece] for piece in protected}
             self._replace(new, kept)
 
     def reset(self) -> None:
-        """Forget all pieces (not of a committed shard: its content is proven)."""
+        """Forget all pieces but those that a snapshot shows (not of a committed shard: its content is proven)."""
         with self._state:
             self._check_open()
             if self._committed is None:
-                self._replace(self.layout, {})
+                self._replace(self.layout, self._protected)
+
+    def keep_only(self, trusted: Mapping[int, bytes]) -> None:
+        """Forget the pieces whose BLAKE3 is not the one in `trusted`. Watchers are not told."""
+        with self._state:
+            self._check_open()
+            kept = {piece: blake3 for piece, blake3 in self._blake3.items() if trusted.get(piece) == blake3}
+            if len(kept) < len(self._blake3):
+                self._protected = {piece: self._protected[piece] for piece in self._protected.keys() & kept.keys()}
+                self._replace(self.layout, kept)
+
+    def protect(self) -> None:
+        """A snapshot shows what is here now."""
+        with self._state:
+            self._protected = dict(self._blake3)
+
+    def widen(self) -> None:
+        """All of it is wanted after all."""
+        with self._state:
+            self._sparse = False
+            self._follow()
 
     def _replace(self, layout: PieceLayout, pieces: dict[int, bytes]) -> None:
         if self._committed is None:
@@ -200,10 +226,18 @@ class Partial:
 
     def _follow(self) -> None:
         """Have the prefix hashed in the background; a single piece is quicker hashed by commit() itself."""
-        if self.layout.count > 1 and self._committed is None:
+        if self.layout.count > 1 and self._committed is None and not self._sparse:
             self._follower.advance(self._verified_prefix())
 
     # --- how it ends ---
+
+    def settle(self) -> None:
+        """What is here is all that is wanted: make it survive a crash of the machine, for a snapshot to show. close()
+        is still due. Raises StorageError."""
+        with self._reading(), naming("finish a shard", self.path):
+            os.fdatasync(self.fd)
+            with self._state:
+                self._home.settle()
 
     def commit(self) -> Digest:
         """All pieces are there: prove the whole, make it a blob and return its sha256 digest.

@@ -34,6 +34,12 @@ class Record(msgspec.Struct, frozen=True):
     artifact: Artifact
     snapshots: tuple[SnapshotAt, ...] = ()
 
+    @property
+    def sparse(self) -> set[Digest]:
+        """Shards of which it wants ranges only."""
+        files = self.artifact.files
+        return {file.digest for file in files} - {file.digest for file in files if not file.ranges}
+
 
 class Reference(msgspec.Struct, frozen=True):
     """refs/<quoted reference>: what `reference` meant. All but the files, which the artifact's record has: one
@@ -80,7 +86,8 @@ class Reference(msgspec.Struct, frozen=True):
 
 
 class StoredArtifact(msgspec.Struct, frozen=True):
-    """One line of `modeldist ls`. `bytes_on_disk` counts the complete shards; `last_used` is in epoch seconds."""
+    """One line of `modeldist ls`. `bytes_on_disk` counts the complete shards, and what is here of those of which
+    ranges are wanted; `last_used` is in epoch seconds."""
 
     artifact: Artifact
     references: tuple[str, ...]
@@ -112,7 +119,7 @@ class Records:
         """`reference` means `artifact` now. Raises StorageError."""
         with naming("record an artifact", self._places.root), self._editing():
             old = self.get(artifact.digest)
-            if old is None or old.artifact.files != artifact.files:
+            if old is None or (old.artifact.files, old.artifact.chunks) != (artifact.files, artifact.chunks):
                 self._write(Record(artifact, old.snapshots if old else ()))
             self._touch(self._places.artifact(artifact.digest))
             path = self._places.reference(reference)

@@ -22,6 +22,7 @@ from modeldist.agent.store.records import Record, Records, SnapshotAt, StoredArt
 from modeldist.agent.store.unpacking import unpacked_bytes
 from modeldist.artifact import Artifact, Digest, Shard
 from modeldist.errors import StorageError, StoreNotWritable
+from modeldist.scheduler.pieces import PieceLayout, piece_size_for
 
 if TYPE_CHECKING:
     from modeldist.agent.store.audit import Audit, Auditor, OnBytes
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from modeldist.agent.store.opening import Opener
     from modeldist.agent.store.partial import Partial
     from modeldist.agent.store.piece_tables import PieceTables
+    from modeldist.agent.store.sparse_shards import SparseShard
     from modeldist.agent.store.taking_in import ReadWhole, Taken
 
 _NODE_ID = re.compile(r"[0-9a-f]{32}")
@@ -51,7 +53,7 @@ class Store:
         self._live = Live(places.live)
         self._blobs = Blobs(places, self._live.gate, clock)
         self._records = Records(places, clock)
-        self._hub = Hub(hub, self._blobs, reserve=lambda size: self._live.reserve(size, hub, shards=False))
+        self._hub = Hub(hub, self._blobs, self.sparse, reserve=lambda size: self._live.reserve(size, hub, shards=False))
         self._making = threading.Lock()
         self._opener: Opener | None = None
 
@@ -82,7 +84,7 @@ class Store:
 
         with self._making:
             if self._opener is None:
-                self._known = Directory(self._blobs, self._piece_tables)
+                self._known = Directory(self._blobs, self._piece_tables, self.sparse)
                 self._opener = Opener(
                     self._places,
                     self._blobs,
@@ -123,15 +125,25 @@ class Store:
         """The complete blob, found by any of its digests; None when it is not complete. Hold a lease while using it."""
         return self._blobs.path(digest)
 
-    def begin(self, shard: Shard, piece_size: int) -> Partial:
+    def sparse(self, digest: Digest) -> SparseShard | None:
+        """What is here of a shard of which ranges were selected, and `Partial.settle` was called; None when it is
+        complete, or that never was."""
+        if self.has(digest):
+            return None
+        from modeldist.agent.store.sparse_shards import sparse_shard
+
+        return sparse_shard(self._places, digest)
+
+    def begin(self, shard: Shard, piece_size: int, ranges: tuple[tuple[int, int], ...] = ()) -> Partial:
         """Create or resume the partial file of a shard, cut into pieces of `piece_size` bytes, or as it was cut before.
+        Disk is taken for the pieces that have bytes of `ranges` (half-open), or for all where there are none.
 
         Resuming checks every piece of the journal against the file first. When another process completed the shard in
         the meantime, the Partial has every piece and commit() only returns the digest. Raises ShardLocked when another
         Partial, here or in another process, has it.
         """
         opener, directory = self._fetching()
-        partial = opener.begin(shard, piece_size)
+        partial = opener.begin(shard, piece_size, ranges)
         directory.opened(partial)
         return partial
 
@@ -172,16 +184,21 @@ class Store:
 
     def missing_bytes(self, artifact: Artifact) -> int:
         """What a pull would still allocate for shards: those missing, less what their partial files have."""
-        return self._still_to_allocate(shard for shard in artifact.shards if not self.has(shard.digest))
+        return self._still_to_allocate(artifact, (shard for shard in artifact.shards if not self.has(shard.digest)))
 
-    def _still_to_allocate(self, missing: Iterable[Shard]) -> int:
+    def _still_to_allocate(self, artifact: Artifact, missing: Iterable[Shard]) -> int:
         """Bytes."""
         size = 0
         begun = {path.name for path in self._places.partials.iterdir()}
         for shard in missing:
-            size += shard.size
-            if begun and (folder := self._places.partial(shard.digest)).name in begun:
-                size -= min(shard.size, _allocated(folder / "data"))
+            wanted = shard.size
+            if ranges := artifact.ranges_of(shard.digest):
+                cut = PieceLayout(shard.size, piece_size_for(shard.size))  # about as its swarm will
+                there = found.ranges if (found := self.sparse(shard.digest)) else ()
+                wanted = cut.bytes_of(cut.touching(ranges) - cut.touching(there))
+            elif begun and (folder := self._places.partial(shard.digest)).name in begun:
+                wanted -= min(shard.size, _allocated(folder / "data"))
+            size += wanted
         return size
 
     def reserve(self, size: int) -> Reservation:
@@ -195,7 +212,7 @@ class Store:
         """Claim what `shards`, which are missing of the artifact, will take, when its archives fit unpacked too, as far
         as that can be known before they are here; `materialise` then claims file by file. Raises NotEnoughSpace.
         """
-        missing, unpacked = self._still_to_allocate(shards), unpacked_bytes(artifact)
+        missing, unpacked = self._still_to_allocate(artifact, shards), unpacked_bytes(artifact)
         if unpacked:
             one_disk = self.hub.stat().st_dev == self.root.stat().st_dev
             self._live.reserve(unpacked + (missing if one_disk else 0), self.hub, shards=False).release()
@@ -253,7 +270,8 @@ class Store:
                 self._hub.name(artifact)
 
     def materialise(self, artifact: Artifact) -> Path:
-        """Make the snapshot directory, or repair it, and return it. All shards must be complete. Idempotent, atomic.
+        """Make the snapshot directory, or repair it, and return it. All shards must be complete, but those of which
+        files want `ranges`: these are sparse files where no more is here. Idempotent, atomic.
 
         Its files are read-only: a hard link to the store's blob where the filesystem allows.
         """
@@ -271,13 +289,17 @@ class Store:
                 artifact=record.artifact,
                 references=references,
                 snapshot=self._snapshot_of(record),
-                bytes_on_disk=sum(self._blobs.size(shard.digest) or 0 for shard in record.artifact.shards),
+                bytes_on_disk=self._bytes_of(record),
                 last_used=self._records.last_used(record.artifact.digest),
                 pinned=pinned,
             )
             for record, references, pinned in self._records.listed()
         ]
         return sorted(found, key=lambda stored: stored.last_used)
+
+    def _bytes_of(self, record: Record) -> int:
+        size = sum(self._blobs.size(shard.digest) or 0 for shard in record.artifact.shards)
+        return size + sum(found.bytes for digest in record.sparse if (found := self.sparse(digest)) is not None)
 
     def _snapshot_of(self, record: Record) -> Path | None:
         """One artifact may be laid out under several names: the first complete one."""

@@ -29,6 +29,7 @@ def withdraw(repository: Repository, revision: str, blob_names: Iterable[str]) -
             folder.rename(aside)
         shutil.rmtree(aside, ignore_errors=True)
         repository.tree(revision).unlink(missing_ok=True)
+        repository.selection(revision).unlink(missing_ok=True)
         shutil.rmtree(repository.folder / ".no_exist" / revision, ignore_errors=True)
         used = _symlinked(repository.snapshots)
         for name in set(blob_names) - used:
@@ -69,6 +70,6 @@ def _symlinked(snapshots: Path) -> set[str]:
 
 
 def _remove_empty(repository: Repository) -> None:
-    for name in (".building", ".no_exist", "trees", "refs", "blobs", "snapshots", ""):
+    for name in (".building", ".no_exist", "trees", "selections", "refs", "blobs", "snapshots", ""):
         with suppress(OSError):  # not empty, or not there
             (repository.folder / name).rmdir()

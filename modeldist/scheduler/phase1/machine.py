@@ -6,10 +6,11 @@ Work per event follows the event: a report touches its own tasks; lists of paren
 from __future__ import annotations
 
 import random
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from modeldist.artifact import Digest
+from modeldist.artifact import Digest, ShardChunks
 from modeldist.scheduler import messages as m
 from modeldist.scheduler.phase1 import snapshot
 from modeldist.scheduler.phase1.candidates import Candidates
@@ -26,6 +27,7 @@ from modeldist.scheduler.phase1.views import NodeView, TaskView
 from modeldist.scheduler.pieces import PieceLayout, PieceSet, piece_size_for
 
 _MAX_PIECES = 1 << 18
+_TABLE_BYTES = 256 << 20  # of chunk digests kept: those of 130 TB in chunks of 16 MiB
 _HEARD = 2.0  # seconds before a report that it speaks of; if the last one was longer ago, the node was not heard
 
 
@@ -48,6 +50,8 @@ class Phase1:
         )
         self._presence = Presence(config)
         self._unpublished: dict[Digest, None] = {}
+        self._tables: OrderedDict[Digest, ShardChunks] = OrderedDict()
+        self._table_bytes = 0
         self._handlers: dict[type, Callable[[Node, Any, float], m.Told]] = {
             m.JoinTasks: self._join_tasks,
             m.LeaveTasks: self._leave_tasks,
@@ -113,6 +117,23 @@ class Phase1:
         for task in list(record.unconfirmed):
             self._leave(record, task, now)
 
+    # --- what artifacts say ----------------------------------------------------------------------------------------
+
+    def trust(self, chunks: ShardChunks) -> None:
+        """The digests of a shard's pieces by its artifact's chunk table, which from now on cuts it."""
+        if self._tables.get(chunks.digest) == chunks:
+            self._tables.move_to_end(chunks.digest)
+            return
+        before = self._tables.pop(chunks.digest, None)
+        self._tables[chunks.digest] = chunks
+        self._table_bytes += len(chunks.digests) - (len(before.digests) if before else 0)
+        while self._table_bytes > _TABLE_BYTES and len(self._tables) > 1:
+            self._table_bytes -= len(self._tables.popitem(last=False)[1].digests)
+        if (swarm := self._swarms.get(chunks.digest)) and swarm.layout.piece_size == chunks.chunk_size:
+            swarm.trust(chunks.all())
+            self._desk.asking.watch_dark(swarm)
+            self._note_digests(swarm)
+
     # --- events ----------------------------------------------------------------------------------------------------
 
     def handle(self, node: str, event: m.Event, now: float) -> m.Told:
@@ -150,7 +171,12 @@ class Phase1:
     def _join(self, node: Node, join: m.TaskJoin, priority: m.Priority, now: float) -> m.Told:
         swarm = self._swarms.get(join.task)
         if swarm is None:
-            swarm = Swarm(join.task, join.origin, _layout(join, node.capacity(now)))
+            table = self._tables.get(join.task)
+            swarm = Swarm(join.task, join.origin, _layout(join, node.capacity(now), table))
+            if table and swarm.layout.piece_size == table.chunk_size:
+                swarm.trust(table.all())
+                swarm.unpublished.clear()
+                swarm.unpublished_near.clear()
             self._swarms[join.task] = swarm
         if swarm.layout.size != join.size:
             # A digest has one size, and nobody here knows which. Whoever came first is believed until it ends.
@@ -174,14 +200,14 @@ class Phase1:
         self._note_digests(swarm)
         if have and not complete and before is None:
             self._hold_back(swarm, node, now)
-        told: m.Told = [(node.name, m.TaskJoined(join.task, swarm.layout.piece_size))]
+        told: m.Told = [(node.name, m.TaskJoined(join.task, swarm.layout.piece_size, chunks=bool(swarm.table)))]
         if first_of_session:
             # A lease granted earlier in this session may still be on its way, so a later join says nothing of leases.
             revoked = self._desk.adoption.settle(swarm, member, join.leases, now)
             told += [(node.name, instruction) for instruction in revoked]
         told += self._desk.spare(swarm, have, now)
         if member.wants:
-            if known := swarm.known_digests():
+            if not (join.chunks and swarm.table) and (known := swarm.known_digests()):
                 told.append((node.name, m.PieceDigests(join.task, known)))
             told += self._parents.first(swarm, member, now)
         self._parents.joined(swarm, member)
@@ -389,7 +415,11 @@ def _digests(task: Digest, digests: dict[int, bytes]) -> m.PieceDigests:
     return m.PieceDigests(task, tuple(m.PieceDigest(piece, digest) for piece, digest in digests.items()))
 
 
-def _layout(join: m.TaskJoin, line_rate: float | None) -> PieceLayout:
-    """The first to join sets how the shard is cut, unless it cuts absurdly."""
+def _layout(join: m.TaskJoin, line_rate: float | None, table: ShardChunks | None) -> PieceLayout:
+    """A chunk table says how the shard is cut; else the first to join does, unless it cuts absurdly."""
+    if table is not None:
+        layout = PieceLayout(join.size, table.chunk_size)
+        if layout.count == table.count and layout.count <= _MAX_PIECES:
+            return layout
     layout = PieceLayout(join.size, max(0, join.piece_size) or piece_size_for(join.size, line_rate))
     return layout if layout.count <= _MAX_PIECES else PieceLayout(join.size, piece_size_for(join.size, line_rate))

@@ -123,6 +123,7 @@ class Swarm:
     parked: dict[str, None] = field(default_factory=dict)  # ask for leases, but there was nothing to lease
     origin_bytes: int = 0
     resets: int = 0
+    table: dict[int, bytes] = field(default_factory=dict)  # from the artifact's chunk table, if that cuts it so
     all: int = field(init=False)
     _told: tuple[PieceDigest, ...] | None = None
 
@@ -132,7 +133,8 @@ class Swarm:
 
     def _start_digests(self) -> None:
         # The digest of a shard of one piece is that piece's digest: it needs no other.
-        self.known = self.proven = self.all if self.layout.count == 1 else 0
+        self.known = self.proven = self.all if self.layout.count == 1 or self.table else 0
+        self.digests.update(self.table)
 
     # --- members ---------------------------------------------------------------------------------------------------
 
@@ -286,6 +288,19 @@ class Swarm:
                 self.digests[piece] = self.unpublished[piece] = self.unpublished_near[piece] = digest.blake3
                 self._told = None
         self._note_dark(now)
+
+    def trust(self, table: dict[int, bytes]) -> None:
+        """Digests of all pieces from the artifact's chunk table. They replace what nodes said."""
+        if self.table or len(table) != self.layout.count:
+            return
+        news = {piece: digest for piece, digest in table.items() if self.digests.get(piece) != digest}
+        self.table = table
+        self.digests.update(news)
+        self.unpublished.update(news)
+        self.unpublished_near.update(news)
+        self.known = self.proven = self.all
+        self.dark_since = None
+        self._told = None
 
     def known_digests(self) -> tuple[PieceDigest, ...]:
         """All of them, as messages carry them."""

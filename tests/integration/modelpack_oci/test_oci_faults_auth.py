@@ -16,6 +16,8 @@ from tests.servers import faults
 from tests.servers.oci_faults import FaultyRegistry
 from tests.servers.token_server import PASSWORD, USERNAME, TokenServer
 
+DEEP = b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+
 
 @pytest.mark.parametrize(
     ("realm", "says"),
@@ -43,6 +45,12 @@ async def test_credentials_are_not_sent_to_strangers(realm: str, says: str) -> N
     [
         (faults.Fault(answer=faults.Answer(200, (), b"<html>")), RegistryProtocolError, "does not answer with a token"),
         (faults.Fault(answer=faults.Answer(200, (), b"{}")), RegistryProtocolError, "does not answer with a token"),
+        (faults.Fault(answer=faults.Answer(200, (), DEEP)), RegistryProtocolError, "does not answer with a token"),
+        (
+            faults.Fault(answer=faults.Answer(200, (), b'{"token":"\xff"}')),
+            RegistryProtocolError,
+            "does not answer with a token",
+        ),
         (faults.redirect("/elsewhere"), RegistryProtocolError, "redirects"),
         (faults.forbidden(), RegistryUnauthorized, "refuses the credentials"),
         (faults.status(418), RegistryProtocolError, "answers 418"),

@@ -31,12 +31,30 @@ async def test_pages_that_lead_astray(link: str, faulty: FaultyRegistry, client:
         await client.list_tags(reference(faulty))
 
 
+@pytest.mark.parametrize("link", ["http://[", "http://xn--/", "http://a:b/", "http://\u00b2:99999999/"])
+async def test_pages_at_no_address(link: str, faulty: FaultyRegistry, client: RegistryClient) -> None:
+    faulty.repositories["org/model"] = set()
+    faulty.inject(faults.Fault(headers=(("Link", f"<{link}>; rel=next"),)))
+    with pytest.raises(RegistryProtocolError, match="goes on"):
+        await client.list_tags(reference(faulty))
+
+
+async def test_links_without_end(faulty: FaultyRegistry, client: RegistryClient) -> None:
+    """Looking for the next page in them takes no longer than in others."""
+    faulty.repositories["org/model"] = set()
+    faulty.inject(faults.Fault(headers=(("Link", "<>;" * 20_000),)))
+    assert await client.list_tags(reference(faulty)) == []
+
+
 async def test_listings_that_are_none(faulty: FaultyRegistry, client: RegistryClient) -> None:
     subject = "sha256:" + "1" * 64
     ref = reference(faulty).with_digest(subject)
-    faulty.inject(faults.Fault(answer=faults.Answer(200, (), b"<html>")))
-    with pytest.raises(RegistryProtocolError, match="is no list of tags"):
-        await client.list_tags(ref)
+    deep = b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    for body in (deep, b'{"tags":["\xff"]}', b"<html>"):
+        faulty.heal()
+        faulty.inject(faults.Fault(answer=faults.Answer(200, (), body)))
+        with pytest.raises(RegistryProtocolError, match="is no list of tags"):
+            await client.list_tags(ref)
     with pytest.raises(RegistryProtocolError, match="is no index"):
         await client.referrers(ref)
     faulty.heal()

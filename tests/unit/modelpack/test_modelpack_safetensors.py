@@ -12,6 +12,7 @@ from safetensors.numpy import save, save_file
 
 from modelpack.errors import InvalidSafetensors
 from modelpack.safetensors_header import MAX_HEADER_BYTES, parse_header, read_header
+from tests.fuzz.targets import safetensors as fuzzed
 
 NUMPY = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "U8": np.uint8, "BOOL": np.bool_}
 
@@ -42,6 +43,27 @@ def test_what_the_reference_implementation_writes(wanted, metadata):
     assert header.parameters == sum(array.size for array in arrays.values())
     for name, tensor in header.tensors.items():
         assert data[tensor.start : tensor.end] == arrays[name].tobytes()
+
+
+counts = st.sampled_from([0, 1, 4, 2**62, 2**63, -1, True, 1.0, None])
+entries = st.fixed_dictionaries(
+    {"dtype": st.sampled_from(["U8", "F32", "F4", "X", 7]), "shape": st.lists(counts, max_size=3)},
+    optional={"data_offsets": st.lists(counts, max_size=3), "extra": counts},
+)
+headers = st.dictionaries(st.sampled_from(["a", "b", "__metadata__", "\x1b"]), entries | st.dictionaries(names, names))
+
+
+@given(headers, st.integers(0, 16))
+def test_any_header(header, size):
+    fuzzed.check(written(header, bytes(size)))
+
+
+@given(st.data())
+def test_files_with_changes(data):
+    raw = bytearray(save({"a": np.zeros((2, 3), np.float32), "b": np.ones(4, np.uint8)}, {"format": "pt"}))
+    for _ in range(data.draw(st.integers(0, 3))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    fuzzed.check(bytes(raw[: data.draw(st.integers(0, len(raw)))]))
 
 
 @given(st.binary(max_size=60) | st.binary(max_size=60).map(written))
@@ -99,6 +121,7 @@ BROKEN = {
     "size": (written(one(shape=[5]), b"1234"), "4 bytes for its shape"),
     "backwards": (written(one(data_offsets=[4, 0]), b"1234"), "bytes for its shape"),
     "hole": (written(one(data_offsets=[1, 5]), b"12345"), "hole or an overlap"),
+    "dimensions": (written(one(shape=[2**62] * 1_000_000)), "1000000 dimensions"),
     "overlap": (written(one() | {"u": {"dtype": "U8", "shape": [2], "data_offsets": [3, 5]}}, b"12345"), "overlap"),
     "trailing": (written(one(), b"12345"), "have 4 bytes and 5 follow"),
     "missing": (written(one(), b"123"), "have 4 bytes and 3 follow"),

@@ -95,7 +95,30 @@ async def test_a_damaged_entry_is_named_without_its_secret(auth: str, tmp_path: 
     assert auth not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"auths": []}', '{"credHelpers": 3}'])
+@pytest.mark.parametrize(
+    "entry",
+    [{"auth": "é"}, {"auth": 7}, {"username": "\ud800", "password": "x"}, {"username": ["x"]}, {"identitytoken": {}}],
+)
+async def test_entries_that_no_header_can_carry(entry: object, tmp_path: Path) -> None:
+    path = config(tmp_path, {"auths": {"r.example": entry}})
+    with pytest.raises(RegistryUnauthorized, match=f"The entry for r.example in {path} is damaged"):
+        await DockerCredentials((path,)).lookup("r.example")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "{",
+            "[]",
+            '{"auths": []}',
+            '{"credHelpers": 3}',
+            '{"credHelpers": {"r.example": [1]}}',
+            '{"credsStore": {}}',
+        ),
+        *("[" * 100_000, '{"auths": ' + "9" * 5000 + "}"),
+    ],
+)
 async def test_a_damaged_file(text: str, tmp_path: Path) -> None:
     path = config(tmp_path, text)
     with pytest.raises(RegistryUnauthorized, match=f"The credentials file {path} is of no use"):

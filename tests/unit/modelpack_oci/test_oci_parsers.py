@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import httpx2
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelpack.errors import RegistryProtocolError, RegistryRateLimited, RegistryUnavailable
@@ -19,6 +19,7 @@ from modelpack.oci.challenge import Challenge, parse_challenges
 from modelpack.oci.redirects import Trail, headers_for
 from modelpack.oci.retry import RetryPolicy, retry_after_seconds
 from modelpack.reference import Reference
+from tests.fuzz.targets import answers
 
 WORDS = st.text(alphabet="abcdefghijklmnopqrstuvwxyz-", min_size=1, max_size=12)
 
@@ -58,11 +59,32 @@ def test_written_challenges_are_read_back(challenges: list[tuple[str, dict[str, 
     assert parse_challenges([header]) == [Challenge(scheme, parameters) for scheme, parameters in plain]
 
 
-@given(st.text(max_size=200))
+numbers = st.sampled_from(["1", "31", "1970", "0", "99999999999999999999", "-5", "00:00:01", "25:61", "+9999", "1e9"])
+bits = st.sampled_from(["Thu,", "Jan", "GMT", "UTC", "-0000", ",", "/", "https://", "xn--", "[", "]", "@", "%00", "?"])
+queries = st.sampled_from(["?Expires=", "&X-Amz-Expires=", "?X-Amz-Date=", "&se=", "&sig=", "nan", "inf", "2025-01-01"])
+
+
+@settings(max_examples=200)
+@given(
+    st.text(max_size=200) | st.lists(numbers | bits | queries, max_size=9).map(" ".join) | st.lists(bits).map("".join)
+)
 def test_any_header_is_survived(text: str) -> None:
-    parse_challenges([text])
-    retry_after_seconds(text)
+    """And any body, in one sentence that can be shown."""
+    answers.check(text.encode())
     error_codes(text.encode())
+
+
+def test_what_a_registry_calls_an_error_obeys_nobody() -> None:
+    code = "DENIED\\u001b[2J" + "x" * 1000
+    (shown,) = error_codes(f'{{"errors":[{{"code":"{code}","message":"no\\u0007"}}]}}'.encode())
+    assert shown[0].startswith("DENIED [2Jxx") and len(shown[0]) == 200
+    assert shown[1] == "no"
+
+
+def test_a_challenge_of_very_many_parameters() -> None:
+    header = "Bearer " + ",".join(f"p{number}=x" for number in range(50_000))
+    (challenge,) = parse_challenges([header])
+    assert len(challenge.parameters) == 50_000
 
 
 @pytest.mark.parametrize(
@@ -76,6 +98,9 @@ def test_any_header_is_survived(text: str) -> None:
         ("Thu, 01 Jan 1970 00:00:01 GMT", 0.0),
         ("soon", None),
         ("-5", None),
+        ("Thu, 01 Jan 99999999999999999999 00:00:00 GMT", None),
+        ("Thu, 01 Jan 1970 00:00:00 +99999999999999999999", None),
+        ("9" * 5000, 999999999.0),
     ],
 )
 def test_retry_after(text: str | None, seconds: float | None) -> None:
@@ -98,6 +123,7 @@ def test_retry_after_is_kept_but_not_for_ever() -> None:
 
 
 NAMES = {"registry.example": "93.184.216.34", "inside.example": "10.1.2.3", "both.example": "169.254.169.254"}
+NAMES["xn--fa-hia.example"] = "10.0.0.1"  # faß.example, which is not fass.example
 
 
 async def lookup(host: str) -> Sequence[str]:
@@ -206,6 +232,8 @@ async def test_allowed_hops() -> None:
     assert await follow("https://registry.example/a/b", "../c?x=1") == "https://registry.example/c?x=1"
     assert await follow("https://registry.example/a", "https://store.example/s") == "https://store.example/s"
     assert await follow("http://127.0.0.1:1/a", "https://store.example/s") == "https://store.example/s"
+    for odd in ("https://a_b.xn--zzz/", "https://-.xn--zzz/"):  # punycode that means nothing is a name all the same
+        assert await follow("https://registry.example/a", odd) == odd
     chain = [f"/{n}" for n in range(5)]
     assert await follow("https://registry.example/a", *chain) == "https://registry.example/4"
     assert await follow("https://registry.example/a", "/b", method="PUT") == "https://registry.example/b"
@@ -226,6 +254,7 @@ async def test_allowed_hops() -> None:
         (["https://store.example:65536/"], "plain web address"),
         (["https://store.example:0/"], "plain web address"),
         (["https://store..example/"], "plain web address"),
+        (["https://xn--fa-hia.example/"], "redirects to xn--fa-hia.example, an address inside this network"),
         ([f"https://{'a' * 64}.example/"], "plain web address"),
         ([""], "without saying where to"),
     ],
@@ -258,6 +287,7 @@ def test_credentials_stay_with_their_origin() -> None:
         ("Expires=Thu,%2001%20Jan%201970%2000:01:40%20GMT", 90.0),
         ("X-Amz-Expires=300", None),
         ("Expires=soon", None),
+        ("Expires=Thu,%2001%20Jan%2099999999999999999999%2000:01:40%20GMT", None),
         ("", None),
     ],
 )

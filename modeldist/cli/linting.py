@@ -1,0 +1,80 @@
+"""Finding what `modeldist lint` is asked to look at, and printing what it finds."""
+
+from __future__ import annotations
+
+import asyncio
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from modeldist.cli import units
+from modeldist.cli.node import Node
+from modeldist.errors import Unsupported
+from modelpack.layout import OciLayout
+from modelpack.lint import Report, lint_directory, lint_layout, lint_reference
+
+_SCHEME = "oci-layout:"
+_WIDTH = 118
+
+
+def look(target: str, where: Node, *, digests: bool) -> tuple[Report, ...]:
+    """`target`: a directory, a layout with or without a tag or digest, or a reference. Raises what reading it does."""
+    if (found := _layout(target)) is not None:
+        path, ref = found
+        return lint_layout(OciLayout.open(path), ref, digests=digests)
+    path = Path(target).expanduser()
+    if path.is_dir():
+        return (lint_directory(path),)
+    from modeldist.origins.router import kind_of_reference
+
+    if kind_of_reference(target) != "oci":
+        raise Unsupported(
+            f"{target} is neither in a registry nor a directory or layout here.",
+            remedy="Pull it and lint the snapshot's directory: modeldist lint $(modeldist pull …).",
+        )
+    return (asyncio.run(_in_registry(target, where)),)
+
+
+def _layout(target: str) -> tuple[Path, str] | None:
+    """(directory, tag or digest): `oci-layout:DIR:TAG`, `DIR:TAG`, `DIR@sha256:…` or `DIR`, where DIR is a layout."""
+    text = target.removeprefix(_SCHEME)
+    for path, ref in ((text, ""), _split(text, "@"), _split(text, ":")):
+        directory = Path(path).expanduser()
+        if path and (directory / "oci-layout").is_file():
+            return directory, ref
+    return (Path(text).expanduser(), "") if target.startswith(_SCHEME) else None
+
+
+def _split(text: str, separator: str) -> tuple[str, str]:
+    path, _, ref = text.rpartition(separator)
+    return path, ref
+
+
+async def _in_registry(target: str, where: Node) -> Report:
+    from modeldist.cli.registries import registry_client
+    from modeldist.origins.modelpack_errors import in_our_words
+    from modelpack.reference import Reference
+
+    ref = Reference.parse(target, where.registry)
+    with in_our_words(target, ref.registry):
+        async with registry_client(where.plain_http) as client:
+            return await lint_reference(ref, client)
+
+
+def lines(reports: Sequence[Report]) -> list[str]:
+    """For people."""
+    found: list[str] = []
+    for report in reports:
+        facts = ", ".join(part for part in (report.dialect, report.digest) if part)
+        found.append(f"{report.target} ({facts})" if facts else report.target)
+        for finding in report.findings:
+            where = f" [{finding.where}]" if finding.where else ""
+            text = f"{finding.severity} {finding.rule} {finding.about.name}: {finding.message}{where}"
+            found += textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="      ")
+            found += textwrap.wrap(
+                finding.about.remedy, _WIDTH, initial_indent="      → ", subsequent_indent="        "
+            )
+        found += [f"  … and {count} more of {rule}" for rule, count in report.left_out.items()]
+        counts = [units.counted(count, severity) for severity, count in report.counts.items() if count]
+        found.append(f"  {', '.join(counts)}." if counts else "  Nothing found.")
+    return found

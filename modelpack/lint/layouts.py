@@ -1,0 +1,106 @@
+"""Lint of models in an OCI image layout."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import BinaryIO
+
+from modelpack.errors import (
+    DigestMismatch,
+    InvalidManifest,
+    LayoutError,
+    ModelPackError,
+    SizeMismatch,
+    UnsupportedArtifact,
+)
+from modelpack.layout import OciLayout
+from modelpack.lint.findings import Findings, Report
+from modelpack.lint.models import check_model
+from modelpack.manifest import Descriptor, Index, Manifest, choose_manifest, parse_manifest
+from modelpack.safetensors_header import ReadRange
+
+_NESTED = 4  # indexes in indexes
+
+
+def lint_layout(layout: OciLayout, ref: str = "", *, digests: bool = False) -> tuple[Report, ...]:
+    """One report for the model called `ref`, or for each manifest that the layout's index names.
+
+    What is wrong with the model is in its report, also where it cannot be read at all. `digests`: read every blob and
+    compare it with its digest. Raises LayoutError, InvalidManifest when the layout's own index cannot be read, or holds
+    no `ref`.
+    """
+    entries = (layout.resolve(ref),) if ref else layout.index().manifests
+    unique = {entry.digest: entry for entry in entries}
+    if not unique:
+        raise LayoutError(f"The layout {layout.path} holds no manifests.", remedy="Build or copy a model into it.")
+    return tuple(_lint(layout, entry, digests) for entry in unique.values())
+
+
+def _lint(layout: OciLayout, entry: Descriptor, digests: bool) -> Report:
+    findings = Findings()
+    name = entry.annotations.get("org.opencontainers.image.ref.name", "") or entry.digest
+    target = f"{layout.path}:{name}" if name != entry.digest else f"{layout.path}@{name}"
+    dialect = ""
+    try:
+        chosen, raw, manifest = _manifest(layout, entry)
+        config = layout.blobs.read(manifest.config, "config")
+        dialect = check_model(raw, manifest, config, *_reading(layout, findings), findings)
+        if digests:
+            _check_digests(layout, manifest, findings)
+    except ModelPackError as problem:
+        _report(problem, findings)
+        return findings.report(target, entry.digest, dialect)
+    return findings.report(target, chosen.digest, dialect)
+
+
+def _manifest(layout: OciLayout, entry: Descriptor) -> tuple[Descriptor, bytes, Manifest]:
+    for _ in range(_NESTED):
+        raw = layout.blobs.read(entry, "manifest")
+        parsed = parse_manifest(raw, entry.media_type)
+        if isinstance(parsed, Manifest):
+            return entry, raw, parsed
+        assert isinstance(parsed, Index)
+        entry = choose_manifest(parsed)
+    raise InvalidManifest("The indexes are nested too deeply.")
+
+
+def _report(problem: ModelPackError, findings: Findings) -> None:
+    names: tuple[tuple[type[ModelPackError], str], ...] = (
+        (LayoutError, "blob-missing"),
+        (SizeMismatch, "blob-size"),
+        (DigestMismatch, "blob-digest"),
+        (UnsupportedArtifact, "ambiguous-index" if "models" in problem.message else "no-model"),
+    )
+    findings.add(next((name for kind, name in names if isinstance(problem, kind)), "manifest-invalid"), problem.message)
+
+
+def _reading(
+    layout: OciLayout, findings: Findings
+) -> tuple[Callable[[Descriptor], ReadRange | None], Callable[[Descriptor], Callable[[], BinaryIO] | None]]:
+    def reader(blob: Descriptor) -> ReadRange | None:
+        try:
+            layout.blobs.open(blob).close()
+        except ModelPackError as problem:
+            _report(problem, findings)
+            return None
+        path = layout.blobs.path_of(blob.digest)
+
+        def read_range(start: int, length: int) -> bytes:
+            with path.open("rb") as file:
+                return os.pread(file.fileno(), length, start)
+
+        return read_range
+
+    def opener(blob: Descriptor) -> Callable[[], BinaryIO]:
+        return lambda: layout.blobs.open(blob)
+
+    return reader, opener
+
+
+def _check_digests(layout: OciLayout, manifest: Manifest, findings: Findings) -> None:
+    for layer in {layer.digest: layer for layer in manifest.layers}.values():
+        try:
+            layout.blobs.check(layer)
+        except ModelPackError as problem:
+            _report(problem, findings)
