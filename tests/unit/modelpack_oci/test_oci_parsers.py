@@ -232,8 +232,6 @@ async def test_allowed_hops() -> None:
     assert await follow("https://registry.example/a/b", "../c?x=1") == "https://registry.example/c?x=1"
     assert await follow("https://registry.example/a", "https://store.example/s") == "https://store.example/s"
     assert await follow("http://127.0.0.1:1/a", "https://store.example/s") == "https://store.example/s"
-    for odd in ("https://a_b.xn--zzz/", "https://-.xn--zzz/"):  # punycode that means nothing is a name all the same
-        assert await follow("https://registry.example/a", odd) == odd
     chain = [f"/{n}" for n in range(5)]
     assert await follow("https://registry.example/a", *chain) == "https://registry.example/4"
     assert await follow("https://registry.example/a", "/b", method="PUT") == "https://registry.example/b"
@@ -254,6 +252,7 @@ async def test_allowed_hops() -> None:
         (["https://store.example:65536/"], "plain web address"),
         (["https://store.example:0/"], "plain web address"),
         (["https://store..example/"], "plain web address"),
+        (["https://a_b.xn--zzz/"], "plain web address"),
         (["https://xn--fa-hia.example/"], "redirects to xn--fa-hia.example, an address inside this network"),
         ([f"https://{'a' * 64}.example/"], "plain web address"),
         ([""], "without saying where to"),
