@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system demo test test-rdma chaos bench check lint types arrows coverage clean
+.PHONY: help setup system demo test test-rdma fuzz chaos bench check lint types arrows coverage clean
 
 help:  ## what can be done
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,9 @@ test-rdma: setup  ## the RDMA tests on real verbs, in a virtual machine with Sof
 	@deploy/setup/rdma-packages.sh
 	@$(BIN)/pip install -q -e '.[vm]' || echo "test-rdma: virtme-ng could not be installed"
 	@$(BIN)/python -m tests.verbs.vm $(PYTEST_ARGS)
+
+fuzz: setup  ## every parser of modelpack for SECONDS (600) each; TARGET=name for one
+	@$(BIN)/python -m tests.fuzz $(or $(TARGET),all) --seconds $(or $(SECONDS),600)
 
 chaos: setup  ## kill -9 of everything, at random, for MINUTES (10) minutes
 	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),10)

@@ -22,8 +22,12 @@ _BOUND_TO_ORIGIN = frozenset({"authorization", "cookie", "proxy-authorization"})
 
 def host_name(url: httpx2.URL) -> str:
     """The host as it is looked up and connected to. `url.host` is for people: it takes punycode apart, and putting that
-    together again may give another name (`xn--fa-hia` is `faß`, which the system's resolver takes for `fass`)."""
-    return url.raw_host.decode("ascii")
+    together again may give another name (`xn--fa-hia` is `faß`, which the system's resolver takes for `fass`). Empty
+    for what cannot be looked up."""
+    try:
+        return url.raw_host.decode("ascii")
+    except UnicodeError:  # in the zone of an IPv6 address, which httpx2 takes as it is
+        return ""
 
 
 def origin(url: httpx2.URL) -> tuple[str, str, int]:
