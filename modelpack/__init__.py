@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from modelpack.inspect import ArtifactSummary, describe
     from modelpack.layout import OciLayout
     from modelpack.manifest import Descriptor, Index, Manifest, choose_manifest, parse_manifest
+    from modelpack.reading import ReadModel, read_model
     from modelpack.reference import Reference
     from modelpack.tarlayer import extract_tar, tar_entries
     from modelpack.verify import verify_layout
@@ -36,6 +37,7 @@ _HOMES = {
     "ModelFile": "artifact",
     "ModelPackError": "errors",
     "OciLayout": "layout",
+    "ReadModel": "reading",
     "Reference": "reference",
     "choose_manifest": "manifest",
     "describe": "inspect",
@@ -45,6 +47,7 @@ _HOMES = {
     "parse_manifest": "manifest",
     "parse_table": "chunk_table",
     "read_artifact": "artifact",
+    "read_model": "reading",
     "tar_entries": "tarlayer",
     "verify_layout": "verify",
 }
@@ -63,6 +66,7 @@ __all__ = [
     "ModelFile",
     "ModelPackError",
     "OciLayout",
+    "ReadModel",
     "Reference",
     "choose_manifest",
     "describe",
@@ -72,6 +76,7 @@ __all__ = [
     "parse_manifest",
     "parse_table",
     "read_artifact",
+    "read_model",
     "tar_entries",
     "verify_layout",
 ]

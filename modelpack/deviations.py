@@ -56,10 +56,13 @@ class Deviations:
     def error(
         self, code: str, message: str, error: type[ModelPackError], pointer: str = "", layer: int | None = None
     ) -> None:
-        """Raises `error` in strict mode."""
+        """Raises `error` in strict mode, with the deviation as its `deviation`."""
+        found = Deviation(code, printable(message), "error", pointer, layer)
         if self.mode == "strict":
-            raise error(message, remedy="Read it in lenient mode if you trust the publisher.")
-        self._found.append(Deviation(code, printable(message), "error", pointer, layer))
+            refusal = error(message, remedy="Read it in lenient mode if you trust the publisher.")
+            refusal.deviation = found
+            raise refusal
+        self._found.append(found)
 
     def extend(self, others: tuple[Deviation, ...]) -> None:
         self._found.extend(others)

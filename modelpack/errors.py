@@ -27,11 +27,18 @@ they are: names in them come from strangers, so what does not print is escaped a
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from modelpack.quoting import printable
+
+if TYPE_CHECKING:
+    from modelpack.deviations import Deviation
 
 
 class ModelPackError(Exception):
-    """Root of all errors raised on purpose by `modelpack`."""
+    """Root of all errors raised on purpose by `modelpack`. `deviation`: what strict reading refused, for programs."""
+
+    deviation: Deviation | None = None
 
     def __init__(self, message: str, *, remedy: str = "") -> None:
         super().__init__(message)

@@ -6,7 +6,7 @@ oci-layout   index.json   blobs/sha256/<hex>
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -100,8 +100,9 @@ class OciLayout:
         known = ", ".join(sorted(_name(entry) or entry.digest for entry in entries)[:8]) or "none"
         raise LayoutError(f"The layout {self.path} {problem}.", remedy=f"Manifests in it: {known}.")
 
-    def manifest(self, ref: str = "") -> tuple[Descriptor, Manifest]:
-        """The model called `ref`, with the descriptor of its manifest; in an index, the one model among others.
+    def manifest(self, ref: str = "", labels: Mapping[str, str] | None = None) -> tuple[Descriptor, Manifest]:
+        """The model called `ref`, with the descriptor of its manifest; in an index, the one model among others, or the
+        one with these `labels` (see `choose_manifest`).
 
         Raises LayoutError, InvalidManifest, UnsupportedArtifact, SizeMismatch, DigestMismatch.
         """
@@ -110,7 +111,7 @@ class OciLayout:
             found = parse_manifest(self.blobs.read(descriptor, "manifest"), descriptor.media_type)
             if isinstance(found, Manifest):
                 return descriptor, found
-            descriptor = choose_manifest(found)
+            descriptor = choose_manifest(found, labels or {})
         raise InvalidManifest(f"The indexes in {self.path} are nested too deeply.")
 
     def add_manifest(self, raw: bytes, ref: str = "", *, media_type: str | None = None) -> Descriptor:

@@ -10,6 +10,7 @@ import msgspec
 
 from modelpack.deviations import CONFIG_BLOB, Severity
 from modelpack.lint.rules import BY_NAME, RULES, Rule
+from modelpack.quoting import printable
 
 _RANK: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
 _MOST_PER_RULE = 100  # of one target; what repeats more says no more
@@ -101,7 +102,7 @@ class Findings:
     ) -> None:
         """`name` is the rule's; `severity` where this case weighs less than the rule says."""
         rule = BY_NAME[name]
-        finding = Finding(rule.id, severity or rule.severity, message, path, pointer, layer)
+        finding = Finding(rule.id, severity or rule.severity, printable(message), path, pointer, layer)
         if finding in self._found:
             return
         self._by_rule[rule.id] += 1

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from typing import BinaryIO
 
+from modelpack import mediatypes
 from modelpack.errors import (
     DigestMismatch,
     InvalidManifest,
@@ -21,25 +23,38 @@ from modelpack.manifest import Descriptor, Index, Manifest, choose_manifest, par
 from modelpack.safetensors_header import ReadRange
 
 _NESTED = 4  # indexes in indexes
+_ABOUT_ANOTHER = re.compile(r"sha256-[0-9a-f]{64}(?:\.[a-z]+)?")
+"""Tags of referrers where there is no API for them, and of signatures as cosign first wrote them."""
 
 
 def lint_layout(layout: OciLayout, ref: str = "", *, digests: bool = False) -> tuple[Report, ...]:
-    """One report for the model called `ref`, or for each manifest that the layout's index names.
+    """One report for the model called `ref`, or for each manifest that the layout's index names and that is not about
+    another one, as signatures and chunk tables are.
 
     What is wrong with the model is in its report, also where it cannot be read at all. `digests`: read every blob and
     compare it with its digest. Raises LayoutError, InvalidManifest when the layout's own index cannot be read, or holds
     no `ref`.
     """
     entries = (layout.resolve(ref),) if ref else layout.index().manifests
-    unique = {entry.digest: entry for entry in entries}
+    unique = {entry.digest: entry for entry in entries if ref or not _is_about_another(layout, entry)}
     if not unique:
         raise LayoutError(f"The layout {layout.path} holds no manifests.", remedy="Build or copy a model into it.")
     return tuple(_lint(layout, entry, digests) for entry in unique.values())
 
 
+def _is_about_another(layout: OciLayout, entry: Descriptor) -> bool:
+    if _ABOUT_ANOTHER.fullmatch(entry.annotations.get(mediatypes.REF_NAME, "").rpartition(":")[2]):
+        return True
+    try:
+        parsed = parse_manifest(layout.blobs.read(entry, "manifest"), entry.media_type)
+    except ModelPackError:
+        return False  # its report says so
+    return parsed.subject is not None and parsed.artifact_type not in mediatypes.INDEXED_MODELS
+
+
 def _lint(layout: OciLayout, entry: Descriptor, digests: bool) -> Report:
     findings = Findings()
-    name = entry.annotations.get("org.opencontainers.image.ref.name", "") or entry.digest
+    name = entry.annotations.get(mediatypes.REF_NAME, "") or entry.digest
     target = f"{layout.path}:{name}" if name != entry.digest else f"{layout.path}@{name}"
     dialect = ""
     try:

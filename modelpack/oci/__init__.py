@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from modelpack.oci.credentials import Credential, Credentials, DockerCredentials, FixedCredentials
     from modelpack.oci.ends import LayoutSource, LayoutTarget, RegistrySource, RegistryTarget
     from modelpack.oci.manifests import FetchedManifest, ManifestHead
+    from modelpack.oci.reading import read_model
     from modelpack.oci.retry import RetryPolicy
     from modelpack.oci.transfer import Progress, pull_layout, push
 
@@ -37,6 +38,7 @@ _HOMES = {
     "copy_artifact": "copy",
     "pull_layout": "transfer",
     "push": "transfer",
+    "read_model": "reading",
 }
 
 __all__ = [
@@ -58,6 +60,7 @@ __all__ = [
     "copy_artifact",
     "pull_layout",
     "push",
+    "read_model",
 ]
 
 

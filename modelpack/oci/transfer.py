@@ -6,7 +6,7 @@ Blobs go at most four at once; the manifest goes last, so that a tag never names
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
@@ -151,14 +151,17 @@ async def pull_layout(
         return descriptor
 
 
-async def fetch_model(ref: Reference, client: RegistryClient) -> tuple[FetchedManifest, Manifest]:
-    """The manifest `ref` means, taken out of the index it may stand in. Raises as `pull_layout`."""
+async def fetch_model(
+    ref: Reference, client: RegistryClient, labels: Mapping[str, str] | None = None
+) -> tuple[FetchedManifest, Manifest]:
+    """The manifest `ref` means, taken out of the index it may stand in: the one model, or the one with these `labels`
+    (see `choose_manifest`). Raises as `pull_layout`."""
     for _ in range(_MAX_NESTING):
         fetched = await client.get_manifest(ref)
         parsed = parse_manifest(fetched.raw, fetched.media_type)
         if isinstance(parsed, Manifest):
             return fetched, parsed
-        ref = Reference(ref.registry, ref.repository, digest=choose_manifest(parsed).digest)
+        ref = Reference(ref.registry, ref.repository, digest=choose_manifest(parsed, labels or {}).digest)
     raise InvalidManifest(f"The indexes that lead to {ref} are nested too deeply.")
 
 

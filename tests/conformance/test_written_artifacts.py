@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from modelpack.errors import ModelPackError
+from modelpack.errors import ModelPackError, UnsupportedArtifact
 from modelpack.imagelayers import unpacking_order
 from modelpack.layout import OciLayout
 from modelpack.names import NameSet
 from modelpack.oci import RegistryClient, pull_layout
+from modelpack.oci import read_model as read_from_registry
+from modelpack.reading import read_model
 from modelpack.reference import Reference
 from modelpack.tarlayer import extract_tar
 from modelpack.verify import verify_layout
@@ -74,6 +76,9 @@ def check(case: Case, layout: OciLayout, tmp_path: Path) -> None:
         if error is not None:
             with pytest.raises(error) as refused:
                 verify_layout(layout, case.name, mode=mode, limits=case.limits)
+            if case.lenient is None:
+                assert refused.value.deviation is not None
+                assert refused.value.deviation.code in case.codes
             if not case.files:
                 assert all(words in str(refused.value) for words in case.says), str(refused.value)
             continue
@@ -81,6 +86,22 @@ def check(case: Case, layout: OciLayout, tmp_path: Path) -> None:
         assert {deviation.code for deviation in artifact.deviations} == set(case.codes)
     if case.lenient is None:
         assert tree(layout, case, tmp_path / "tree") == case.files
+
+
+async def test_a_variant_of_an_index_is_read_by_its_label(tmp_path, registry):
+    """And a model by one call, with its weights left where they are."""
+    case = CASES["kitops-variants"]
+    layout = case.artifact.into_layout(tmp_path / "layout")
+    chosen = read_model(layout, case.name, labels={"quantization": "q8_0"})
+    assert [file.path for file in chosen.artifact.files] == ["model.bin"]
+    registry.clear_log()
+    async with RegistryClient() as client:
+        ref = Reference.parse(case.artifact.push(registry) or "")
+        registry.clear_log()
+        assert await read_from_registry(ref, client, labels={"quantization": "q8_0"}) == chosen
+        with pytest.raises(UnsupportedArtifact, match="q4_0"):
+            await read_from_registry(ref, client, labels={"quantization": "q2_k"})
+    assert [access.blob for access in registry.access_log() if access.blob] == [chosen.manifest.config.digest]
 
 
 @pytest.mark.parametrize("name", CASES)

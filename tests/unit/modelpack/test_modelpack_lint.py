@@ -14,6 +14,7 @@ from modelpack.errors import BuildError, LayoutError
 from modelpack.layout import OciLayout
 from modelpack.lint import RULES, Report, lint_directory, lint_layout, rule_table, sarif
 from modelpack.lint.licenses import canonical_license
+from modelpack.referrers import attachment
 from tests.servers.artifacts import Written, safetensors, tar
 from tests.unit.modelpack import lint_cases
 from tests.unit.modelpack.lint_cases import BREAKS
@@ -79,6 +80,18 @@ def test_a_layout_of_several_models(tmp_path):
     }
     with pytest.raises(LayoutError, match="holds no"):
         lint_layout(layout, "other")
+
+
+def test_signatures_and_tables_about_a_model_are_no_models(tmp_path):
+    model = lint_cases.model()
+    layout = model.into_layout(tmp_path / "layout")
+    about = attachment(layout.resolve("model"), "application/x", b"proof")
+    for descriptor, data in about.blobs:
+        layout.blobs.add(data, descriptor.media_type)
+    layout.add_manifest(about.raw)
+    layout.add_manifest(about.raw, f"sha256-{'0' * 64}.sig")
+    (report,) = lint_layout(layout)
+    assert (report.digest, report.findings) == (model.digest, ())
 
 
 def test_findings_say_where(tmp_path):
