@@ -58,8 +58,8 @@ class ArtifactFile(msgspec.Struct, frozen=True, omit_defaults=True):
     `subtree`: of a container image's layer, the directory that alone counts (see `modelpack.imagelayers`).
     `unpacked`: bytes an archive unpacks to, as its publisher says (0: nothing said). It proves nothing.
     `ranges`: which bytes of it this node wants, half-open, ascending and apart from each other; empty: the whole file.
-    It says what somebody selected, not what the artifact is: a resolved artifact has none, and neither `Shard` nor the
-    artifact's digest depends on it. Only a raw file can have some.
+    It says what somebody selected (see `Artifact.part`): a whole artifact has none, and `Shard` does not depend on it.
+    Only a raw file can have some.
     """
 
     path: str
@@ -94,6 +94,16 @@ class ShardChunks(msgspec.Struct, frozen=True, array_like=True):
         return {chunk: self.of(chunk) for chunk in range(self.count)}
 
 
+class Part(msgspec.Struct, frozen=True):
+    """What a part of an artifact was taken from: the whole's reference, tag, digest, revision, and unique bytes."""
+
+    reference: str
+    tag: str
+    digest: Digest
+    revision: str
+    size: int
+
+
 class Artifact(msgspec.Struct, frozen=True, omit_defaults=True, dict=True):
     """A reference resolved once.
 
@@ -105,6 +115,8 @@ class Artifact(msgspec.Struct, frozen=True, omit_defaults=True, dict=True):
     `endpoint` is the origin's base: `https://registry.example`, `https://huggingface.co`, or a directory.
     `repository` is the name within the endpoint.
     `chunks`: digests of parts of shards, of those shards that its chunk table has.
+    `part`: of an artifact that a selection made, the one it was made of; `reference`, `digest` and `revision` are then
+    the part's own (see `modeldist.origins.selected`).
     """
 
     reference: str
@@ -119,6 +131,7 @@ class Artifact(msgspec.Struct, frozen=True, omit_defaults=True, dict=True):
     files: tuple[ArtifactFile, ...]
     warnings: tuple[str, ...] = ()
     chunks: tuple[ShardChunks, ...] = ()
+    part: Part | None = None
 
     @cached_property
     def shards(self) -> tuple[Shard, ...]:

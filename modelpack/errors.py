@@ -11,6 +11,9 @@
     ├── InvalidChunkTable        a chunk table that breaks its format or contradicts the model's manifest
     ├── InvalidTar               an archive that is damaged, hostile or too large
     ├── InvalidSafetensors       a safetensors header that breaks the format
+    ├── InvalidGguf              a GGUF header that breaks the format
+    ├── InvalidTensorIndex       an index of tensors that contradicts the files it speaks of
+    ├── InvalidSelection         a selection that cannot be read, or contradicts the model
     ├── BuildError               a directory that cannot become a ModelPack
     ├── LayoutError              a directory that is no OCI image layout, or lacks what was asked of it
     └── RegistryError            the registry did not give what was asked
@@ -90,6 +93,18 @@ class InvalidTar(ModelPackError):
 
 class InvalidSafetensors(ModelPackError):
     """A safetensors header that breaks the format."""
+
+
+class InvalidGguf(ModelPackError):
+    """A GGUF header that breaks the format."""
+
+
+class InvalidTensorIndex(ModelPackError):
+    """An index of tensors that contradicts the files it speaks of."""
+
+
+class InvalidSelection(ModelPackError):
+    """A selection that cannot be read, or that contradicts the model it is made of."""
 
 
 class BuildError(ModelPackError):

@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 
 from modeldist import __version__
 from modeldist.agent.engine import Engine
-from modeldist.agent.local_records import AgentStatus, GcRequest, StartRequest, artifact_row
+from modeldist.agent.local_records import AgentStatus, GcRequest, PlanRequest, StartRequest, artifact_row
 from modeldist.agent.progress import FINAL, PullSnapshot
 from modeldist.agent.pull import Pull, Pulls
 from modeldist.agent.store import GcReport
@@ -57,6 +57,16 @@ def create_local_app(engine: Engine, pulls: Pulls, rails: NodeRails | None = Non
     @app.get("/v1/pulls")
     async def every() -> Response:
         return _json([pull.snapshot() for pull in pulls.all()])
+
+    @app.post("/v1/plans")
+    async def plan(request: Request) -> Response:
+        from modeldist.origins.plans import plan_view
+
+        asked = await _body(request, PlanRequest)
+        answer = await engine.session.resolve(asked.reference, None)
+        if answer.artifact is None:
+            raise NotFound(f"The control plane did not say what {asked.reference} is.")
+        return _json(plan_view(asked.reference, answer.artifact))
 
     @app.get("/v1/pulls/find")
     async def find(text: str) -> Response:

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -15,6 +15,9 @@ import msgspec
 from modeldist.agent.progress import PullSnapshot
 from modeldist.agent.unix_address import unix_address
 from modeldist.errors import AgentError, ErrorInfo
+
+if TYPE_CHECKING:
+    from modeldist.origins.plans import PlanView
 
 TIMEOUT = 30.0  # seconds without any answer; a running pull sends something far more often
 
@@ -56,6 +59,12 @@ class LocalAgent:
 
     def start_pull(self, reference: str, *, offline: bool = False) -> PullSnapshot:
         return self._call("POST", "/v1/pulls", PullSnapshot, {"reference": reference, "offline": offline})
+
+    def plan(self, reference: str) -> PlanView:
+        """What the reference means to the agent's control plane, and which bytes of it a pull would need."""
+        from modeldist.origins.plans import PlanView
+
+        return self._call("POST", "/v1/plans", PlanView, {"reference": reference})
 
     def events(self, pull: str) -> Iterator[PullSnapshot]:
         """Snapshots until the pull ends; the last one is final."""

@@ -20,6 +20,12 @@ class StartRequest(msgspec.Struct, frozen=True):
     offline: bool = False
 
 
+class PlanRequest(msgspec.Struct, frozen=True):
+    """Body of POST /v1/plans."""
+
+    reference: str
+
+
 class GcRequest(msgspec.Struct, frozen=True):
     """Body of POST /v1/gc. `target_free` in bytes, `max_age` in seconds."""
 

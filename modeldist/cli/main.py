@@ -15,7 +15,7 @@ from modeldist.cli.boundary import closed_streams, fail
 from modeldist.cli.terminal import unwritable
 
 _PANELS = {
-    "Models on this machine": ("pull", "ls", "rm", "gc", "pin", "unpin", "verify", "why"),
+    "Models on this machine": ("pull", "plan", "ls", "rm", "gc", "pin", "unpin", "verify", "why"),
     "Publishing": ("build", "lint", "push", "copy", "inspect", "login", "logout"),
     "Clusters": ("server", "agent", "status", "preheat"),
     "The program": ("version", "completion", "bench"),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from modeldist.artifact import Artifact, OriginKind
 from modeldist.errors import InvalidReference
+from modeldist.origins import selected
 from modeldist.origins.base import Origin, RangeReader
 from modeldist.origins.settings import OriginSettings
 
@@ -59,7 +60,7 @@ class Origins:
         self._made: dict[OriginKind, NamingOrigin] = {}
 
     def origin_for(self, reference: str) -> NamingOrigin:
-        """The origin a reference is written for. Raises InvalidReference."""
+        """The origin a reference, without a selection, is written for. Raises InvalidReference."""
         return self._origin(kind_of_reference(reference))
 
     def origin_of(self, artifact: Artifact) -> NamingOrigin:
@@ -68,16 +69,23 @@ class Origins:
     def canonical(self, reference: str) -> str:
         """One text for everything that means the same: what a store files "what the user asked for" under.
         No I/O. Raises InvalidReference."""
-        return self.origin_for(reference).canonical(reference)
+        base, selection = selected.split(reference)
+        return selected.join(self.origin_for(base).canonical(base), selection)
 
     async def resolve(self, reference: str) -> Artifact:
-        """See `Origin.resolve`."""
-        return await self.origin_for(reference).resolve(reference)
+        """See `Origin.resolve`. A reference that selects means a part, and one that does not never the same weights
+        twice (see `modelpack.plan.families`)."""
+        base, selection = selected.split(reference)
+        whole = await self.origin_for(base).resolve(base)
+        return selected.select(whole, selection)
 
     async def still(self, artifact: Artifact, reference: str) -> bool:
         """See `Origin.still`; a reference of another kind of origin is another thing."""
-        origin = self.origin_for(reference)
-        return origin is self.origin_of(artifact) and await origin.still(artifact, reference)
+        base, selection = selected.split(reference)
+        origin = self.origin_for(base)
+        if origin is not self.origin_of(artifact) or not selected.means(artifact, selection):
+            return False
+        return await origin.still(selected.whole_of(artifact), base)
 
     async def prepare(self) -> None:
         """For a process that is there before it is asked for anything: import what reading from a registry takes.
@@ -95,7 +103,7 @@ class Origins:
 
     def reader(self, artifact: Artifact) -> RangeReader:
         """See `Origin.reader`. One per reading thread."""
-        return self.origin_of(artifact).reader(artifact)
+        return self.origin_of(artifact).reader(selected.whole_of(artifact))
 
     async def close(self) -> None:
         while self._made:

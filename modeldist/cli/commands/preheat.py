@@ -11,6 +11,7 @@ import msgspec
 from modeldist.cli import options, units
 from modeldist.cli.boundary import Command, fail
 from modeldist.cli.key_values import key_values
+from modeldist.cli.selecting import selecting
 from modeldist.cli.terminal import attended, clean, put, put_json, say
 from modeldist.errors import ControlPlaneUnreachable, ErrorInfo, ModeldistError, PullFailed, UsageError
 
@@ -24,6 +25,7 @@ RECONNECTS = 5  # in a row without an event, before the follower gives up
 
 @click.command(cls=Command)
 @click.argument("reference", metavar="REF")
+@selecting
 @click.option("--nodes", metavar="A,B,…", help="These nodes, by name or id.")
 @click.option("--all", "everyone", is_flag=True, help="Every node, also those that join meanwhile.")
 @click.option("--label", multiple=True, metavar="KEY=VALUE", help="Nodes with this label (repeatable: all of them).")

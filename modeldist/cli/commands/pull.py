@@ -12,6 +12,7 @@ from modeldist.agent.progress import FINAL, PullSnapshot
 from modeldist.cli import options, units
 from modeldist.cli.boundary import Command, fail
 from modeldist.cli.node import Node
+from modeldist.cli.selecting import selecting
 from modeldist.cli.stopping import Stopping, stopping
 from modeldist.cli.terminal import attended, clean, put, put_json, say
 from modeldist.cli.views import View, summary, view
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command)
 @click.argument("reference", metavar="REF")
+@selecting
 @click.option("--offline", is_flag=True, help="Only what is here; ask nobody.")
 @options.as_json
 @options.quiet
@@ -33,12 +35,16 @@ def pull(reference: str, offline: bool, as_json: bool, quiet: bool, verbose: boo
 
     REF is org/model:tag, registry/org/model@sha256:…, hf://org/model@revision, https://…, file://… or oci-layout:….
 
+    With --only, --exclude, --kind, --tensor, --rank or --weights only that part of it, in a directory of its own: `ls`,
+    `verify` and `rm` call it REF#only=…; a later pull of more fetches what is missing.
+
     Only the path goes to stdout. ^C stops the pull, also where the agent does it, and keeps what has arrived: pull
     again to resume.
 
     \b
     Example:
       vllm serve "$(modeldist pull org/model:tag)"
+      modeldist pull org/model:tag --only '*.json' --only '*.model'
     """
     with stopping() as stop:
         found = here.running_agent()

@@ -9,7 +9,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 from modeldist.control.greeting import MAX_LABELS, MAX_NAME
 from modeldist.control.pulls.selection import Selector
 from modeldist.control.resolver import MAX_REFERENCE
+from modeldist.errors import UsageError
+from modeldist.origins.selected import join, split
 from modeldist.scheduler.messages import Priority
+from modelpack.errors import InvalidSelection
+from modelpack.globs import MAX_PATTERN
+from modelpack.mediatypes import LayerKind
+from modelpack.plan.selection import MAX_VALUES, Family, Selection
 
 PRIORITIES: dict[str, Priority] = {priority.name.lower(): priority for priority in Priority}
 
@@ -26,6 +32,11 @@ Reference = Annotated[
     str,
     StringConstraints(min_length=1, max_length=MAX_REFERENCE),
     Field(description="org/model:tag, registry/org/model@sha256:…, hf://org/model@revision, https://…"),
+]
+
+
+Patterns = Annotated[
+    tuple[Annotated[str, StringConstraints(min_length=1, max_length=MAX_PATTERN)], ...], Field(max_length=MAX_VALUES)
 ]
 
 
@@ -75,6 +86,25 @@ Nodes = Annotated[
 ]
 
 
+class PartRequest(_Body):
+    """Which part of the model (see `modelpack.plan.selection`): patterns of paths and of tensors' names, kinds of
+    layers, the rank that will load it, which of two sets of the same weights."""
+
+    only: Patterns = ()
+    exclude: Patterns = ()
+    kinds: tuple[LayerKind, ...] = ()
+    tensors: Patterns = ()
+    rank: Annotated[str, StringConstraints(max_length=80)] = ""
+    weights: Family | None = None
+
+    def text(self) -> str:
+        """Raises UsageError."""
+        try:
+            return str(Selection.of(**self.model_dump()))
+        except InvalidSelection as error:
+            raise UsageError(error.message, remedy=error.remedy) from error
+
+
 class PullRequest(_Body):
     """`nodes`: ids or names; "all" (also nodes that join while the pull runs); labels; or a count."""
 
@@ -85,6 +115,7 @@ class PullRequest(_Body):
                 {"reference": "hf://org/model@main", "nodes": {"labels": {"gpu": "h100"}}},
                 {"reference": "org/model:v1", "nodes": {"count": 4}, "priority": "serving"},
                 {"reference": "org/model:v1", "nodes": ["node-1", "node-2"]},
+                {"reference": "org/model:v1", "nodes": ["node-1"], "selection": {"rank": "pp=0/2"}},
             ]
         }
     )
@@ -92,6 +123,13 @@ class PullRequest(_Body):
     reference: Reference
     nodes: Nodes
     priority: Literal["serving", "pull", "prefetch"] = "prefetch"
+    selection: PartRequest | None = None
+
+    def selected(self) -> str:
+        """The reference with what is selected of it. Raises InvalidReference, UsageError."""
+        if self.selection is not None:
+            return join(self.reference, self.selection.text())
+        return join(*split(self.reference))
 
     def selector(self) -> Selector:
         match self.nodes:
