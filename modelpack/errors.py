@@ -30,7 +30,7 @@ they are: names in them come from strangers, so what does not print is escaped a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from modelpack.quoting import printable
 
@@ -92,7 +92,9 @@ class InvalidTar(ModelPackError):
 
 
 class InvalidSafetensors(ModelPackError):
-    """A safetensors header that breaks the format."""
+    """A safetensors header that breaks the format; `aspect` tells in which way."""
+
+    aspect: Literal["header", "cap", "hole", "overlap", "shape", "length"] = "header"
 
 
 class InvalidGguf(ModelPackError):

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import cached_property
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -105,7 +105,7 @@ def parse_header(read_range: ReadRange, size: int, *, name: str = "the file") ->
     first = read_range(0, min(size, 8 + FIRST_READ))
     length = int.from_bytes(first[:8], "little")
     if length > MAX_HEADER_BYTES:
-        raise _invalid(name, f"its header would have {length} bytes; at most {MAX_HEADER_BYTES} are read")
+        raise _invalid(name, f"its header would have {length} bytes; at most {MAX_HEADER_BYTES} are read", "cap")
     if 8 + length > size:
         raise _invalid(name, f"its header would have {length} bytes and the file has {size}")
     have = first[8 : 8 + length]
@@ -128,10 +128,12 @@ def _header(raw: bytes, data_size: int, name: str) -> SafetensorsHeader:
     position = data_start
     for key, tensor in in_order.items():
         if tensor.start != position:
-            raise _invalid(name, f"there is a hole or an overlap before the tensor {key[:120]!r}")
+            aspect: Literal["hole", "overlap"] = "hole" if tensor.start > position else "overlap"
+            raise _invalid(name, f"there is {_A[aspect]} before the tensor {key[:120]!r}", aspect)
         position = tensor.end
     if position != data_start + data_size:
-        raise _invalid(name, f"its tensors have {position - data_start} bytes and {data_size} follow the header")
+        problem = f"its tensors have {position - data_start} bytes and {data_size} follow the header"
+        raise _invalid(name, problem, "length")
     return SafetensorsHeader(in_order, metadata, data_start)
 
 
@@ -147,7 +149,8 @@ def _tensor(key: str, value: Any, data_start: int, name: str) -> Tensor:
         raise _invalid(name, f"the tensor {key[:120]!r} has {len(shape)} dimensions; at most {MAX_DIMENSIONS} are read")
     tensor = Tensor(dtype, tuple(shape), data_start + offsets[0], data_start + offsets[1])
     if (tensor.end - tensor.start) * 8 != tensor.count * DTYPE_BITS[dtype]:
-        raise _invalid(name, f"the tensor {key[:120]!r} has {tensor.end - tensor.start} bytes for its shape {shape}")
+        problem = f"the tensor {key[:120]!r} has {tensor.end - tensor.start} bytes for its shape {shape}"
+        raise _invalid(name, problem, "shape")
     return tensor
 
 
@@ -155,8 +158,14 @@ def _is_counts(value: Any) -> bool:
     return isinstance(value, list) and all(type(item) is int and 0 <= item < 2**63 for item in value)
 
 
-def _invalid(name: str, problem: str) -> InvalidSafetensors:
-    return InvalidSafetensors(
+_Aspect = Literal["header", "cap", "hole", "overlap", "shape", "length"]
+_A = {"hole": "a hole", "overlap": "an overlap"}
+
+
+def _invalid(name: str, problem: str, aspect: _Aspect = "header") -> InvalidSafetensors:
+    error = InvalidSafetensors(
         f"{name} is not a valid safetensors file: {problem}.",
         remedy="Download it again; a git-lfs pointer or an HTML page in its place is a common cause.",
     )
+    error.aspect = aspect
+    return error

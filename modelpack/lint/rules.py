@@ -226,8 +226,7 @@ MP515 license-text-missing note (habits of loaders)
   A license is named and its text is not among the files.
 > Add LICENSE.
 MP601 safetensors-invalid error (safetensors format)
-  A safetensors file breaks its format: header, offsets without holes or overlaps, sizes by type and shape, or
-  length.
+  The header of a safetensors file cannot be read: its length, its JSON, or what it says of a tensor.
 > Save or download the file again.
 MP602 safetensors-header-large warning (huggingface_hub, safetensors header)
   A safetensors header has more than 25,000,000 bytes, which the Hugging Face client refuses.
@@ -241,6 +240,21 @@ MP604 safetensors-format-missing note (habits of loaders)
 MP605 safetensors-empty warning (safetensors format)
   A safetensors file holds no tensors.
 > Remove it, or save the model again.
+MP606 safetensors-header-cap error (safetensors format)
+  A safetensors header claims more than 100,000,000 bytes, which no reader takes.
+> Save or download the file again.
+MP607 safetensors-hole error (safetensors format)
+  Bytes between the tensors of a safetensors file belong to none.
+> Save the file again.
+MP608 safetensors-overlap error (safetensors format)
+  Two tensors of a safetensors file share bytes.
+> Save the file again.
+MP609 safetensors-shape error (safetensors format)
+  A tensor's bytes are more or fewer than its type and shape need.
+> Save the file again.
+MP610 safetensors-length error (safetensors format)
+  A safetensors file is longer or shorter than 8 bytes, its header and its last tensor's end.
+> Save or download the file again: it may have been cut off.
 MP701 gguf-invalid error (GGUF format)
   A GGUF file breaks its format.
 > Convert or download the file again.

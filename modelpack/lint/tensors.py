@@ -19,6 +19,14 @@ MAX_INDEX = 64 * 1024 * 1024  # bytes
 _ALIGNMENT = 8  # bytes; what the reference implementation pads its header to
 _AT_ONCE = 8  # headers read side by side, as each may be a request
 _INDEX = ".safetensors.index.json"
+_ASPECTS = {
+    "header": "safetensors-invalid",
+    "cap": "safetensors-header-cap",
+    "hole": "safetensors-hole",
+    "overlap": "safetensors-overlap",
+    "shape": "safetensors-shape",
+    "length": "safetensors-length",
+}
 
 
 def check_tensors(files: Sequence[ModelledFile], findings: Findings) -> None:
@@ -26,12 +34,11 @@ def check_tensors(files: Sequence[ModelledFile], findings: Findings) -> None:
     weights = [file for file in files if is_weight(file.name) and file.read_range is not None]
     with ThreadPoolExecutor(max_workers=_AT_ONCE, thread_name_prefix="lint") as pool:
         seen = list(pool.map(_look, weights))
-    for file, (instead, header, problem) in zip(weights, seen, strict=True):
+    for file, (instead, header, problem, name) in zip(weights, seen, strict=True):
         if instead:
             message = f"{file.path[:200]!r} is {instead} in place of weights."
             findings.add("pointer-file", message, path=file.path, layer=file.layer)
         elif problem:
-            name = "safetensors-invalid" if file.name.endswith(".safetensors") else "gguf-invalid"
             findings.add(name, problem, path=file.path, layer=file.layer)
         elif header is not None:
             file.header = header
@@ -42,21 +49,21 @@ def check_tensors(files: Sequence[ModelledFile], findings: Findings) -> None:
     _check_twice(files, findings)
 
 
-def _look(file: ModelledFile) -> tuple[str, SafetensorsHeader | None, str]:
-    """(what is there instead of weights, header, problem)."""
+def _look(file: ModelledFile) -> tuple[str, SafetensorsHeader | None, str, str]:
+    """(what is there instead of weights, header, problem, the rule it breaks)."""
     assert file.read_range is not None
     try:
         if instead := stand_in(file):
-            return instead, None, ""
+            return instead, None, "", ""
         if file.name.endswith(".safetensors"):
-            return "", parse_header(file.read_range, file.size, name=file.path), ""
+            return "", parse_header(file.read_range, file.size, name=file.path), "", ""
         if file.name.endswith(".gguf"):
-            return "", None, _gguf_problem(file)
+            return "", None, _gguf_problem(file), "gguf-invalid"
     except InvalidSafetensors as problem:
-        return "", None, problem.message
+        return "", None, problem.message, _ASPECTS[problem.aspect]
     except Unreadable:
         pass
-    return "", None, ""
+    return "", None, "", ""
 
 
 def _gguf_problem(file: ModelledFile) -> str:

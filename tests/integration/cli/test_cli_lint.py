@@ -53,7 +53,7 @@ def test_headers_are_read_where_they_are(shell: Shell, registry: Registry) -> No
     done = shell.run("lint", reference)
     assert done.returncode == 21, done.stdout
     said = " ".join(done.stdout.split())
-    assert "error MP601 safetensors-invalid: b.safetensors is not a valid safetensors file" in said
+    assert "error MP610 safetensors-length: b.safetensors is not a valid safetensors file" in said
     assert "1 error, 1 warning, 1 note." in said
     assert registry.blob_bytes() < MIB
 

@@ -155,6 +155,11 @@ def header(entries: Mapping[str, Any], data: bytes = b"", pad: int = 0) -> bytes
     return len(text).to_bytes(8, "little") + text + data
 
 
+def one(start: int, end: int) -> dict[str, Any]:
+    """A tensor of one byte, wherever it says it lies."""
+    return {"dtype": "U8", "shape": [1], "data_offsets": [start, end]}
+
+
 BREAKS: dict[str, Callable[[], Written]] = {
     "MP101": broken_document,
     "MP102": lambda: model(mediaType=DOCKER_MANIFEST),
@@ -221,13 +226,18 @@ BREAKS: dict[str, Callable[[], Written]] = {
     "MP513": lambda: model(*split(["a", "b"], ["b"])),
     "MP514": lambda: model(WEIGHTS),
     "MP515": lambda: model(WEIGHTS),
-    "MP601": lambda: model(raw("model.safetensors", TENSORS + b"more")),
+    "MP601": lambda: model(raw("model.safetensors", header({"a": {"dtype": "U9"}}))),
     "MP602": lambda: model(raw("model.safetensors", header({}, pad=25_000_000))),
     "MP603": lambda: model(
         raw("model.safetensors", header({"a": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]}}, pad=0))
     ),
     "MP604": lambda: model(raw("model.safetensors", safetensors({"a": ("U8", [1], b"x")}, metadata={}))),
     "MP605": lambda: model(raw("model.safetensors", safetensors({}))),
+    "MP606": lambda: model(raw("model.safetensors", (2**40).to_bytes(8, "little") + b"{}")),
+    "MP607": lambda: model(raw("model.safetensors", header({"a": one(2, 3)}, b"abc"))),
+    "MP608": lambda: model(raw("model.safetensors", header({"a": one(0, 1), "b": one(0, 1)}, b"a"))),
+    "MP609": lambda: model(raw("model.safetensors", header({"a": one(0, 2)}, b"ab"))),
+    "MP610": lambda: model(raw("model.safetensors", TENSORS + b"more")),
     "MP701": lambda: model(raw("model.gguf", b"GGML" + bytes(40))),
     "MP801": lambda: archive(tar({"a.md": b"a"})[:700]),
     "MP802": lambda: archive(tar({"b.md": b"b", "a.md": b"a"})),

@@ -113,7 +113,7 @@ def test_headers_inside_archives(tmp_path):
     broken = safetensors({"a": ("F32", [1], bytes(4))})[:-1]
     for encoding in ("tar", "tar+gzip", "tar+zstd"):
         model = lint_cases.archive(tar({"x/model.safetensors": broken}), "all", "weight", encoding)
-        found = [finding for finding in lint(model, tmp_path / encoding).findings if finding.rule == "MP601"]
+        found = [finding for finding in lint(model, tmp_path / encoding).findings if finding.rule == "MP610"]
         assert [finding.path for finding in found] == ["x/model.safetensors"]
 
 
