@@ -1,0 +1,141 @@
+"""A Markdown page as a program: its fenced blocks run in the order a reader pastes them, and print what the page shows.
+
+    ```python     run in the one namespace of the page
+    ```text       directly after a block that prints: its output
+    ```console    lines that begin with "$ " are run by a shell; the lines below each are its output, if there are any
+
+In output, `…` stands for anything within a line and, on a line of its own, for any lines. Blocks of other languages are
+not run. `localhost:5000` in a page is a registry that the test starts, `localhost:5001` another one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from markdown_it import MarkdownIt
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block. `line` is where its first line of content is, counted from 1; `end` where the fence closes."""
+
+    language: str
+    text: str
+    line: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Example:
+    """Something to run, and what the page says it prints."""
+
+    language: str
+    code: str
+    shown: str
+    line: int
+
+
+class Differs(AssertionError):
+    """The page shows something else than what happens."""
+
+
+def blocks(page: str) -> Iterator[Block]:
+    for token in MarkdownIt("commonmark").parse(page):
+        if token.type == "fence" and token.map is not None:
+            yield Block(token.info.strip(), token.content, token.map[0] + 2, token.map[1])
+
+
+def examples(page: str) -> Iterator[Example]:
+    """What the page has a reader run, in order."""
+    found = list(blocks(page))
+    lines = page.splitlines()
+    for number, block in enumerate(found):
+        if block.language == "python":
+            after = found[number + 1] if number + 1 < len(found) else None
+            follows = after is not None and not "".join(lines[block.end : after.line - 2]).strip()
+            shown = after.text if after is not None and after.language == "text" and follows else ""
+            yield Example("python", block.text, shown, block.line)
+        elif block.language == "console":
+            yield from _commands(block)
+
+
+def _commands(block: Block) -> Iterator[Example]:
+    started: list[str] = []
+    shown: list[str] = []
+    line = block.line
+    for offset, text in enumerate([*block.text.splitlines(), "$ "]):
+        if text.startswith("$ "):
+            if started:
+                yield Example("console", "\n".join(started), "".join(f"{shown_line}\n" for shown_line in shown), line)
+            started, shown, line = [text[2:]], [], block.line + offset
+        elif text.startswith("> ") and not shown:
+            started.append(text[2:])
+        else:
+            shown.append(text)
+
+
+def run(
+    path: Path, examples: Iterator[Example], room: Path, places: Mapping[str, str], environment: Mapping[str, str]
+) -> int:
+    """Run a page's examples in `room`, with `places` in the stead of the addresses it names; their number. Raises what
+    an example raises, with the page's own lines in the traceback, and Differs."""
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    count = 0
+    for example in examples:
+        code, shown = (_placed(text, places) for text in (example.code, example.shown))
+        if example.language == "python":
+            printed = _python(path, code, example.line, namespace)
+            compare = bool(printed or shown)
+        else:
+            printed = _console(path, code, example.line, room, environment)
+            compare = bool(shown)
+        if compare and not matches(printed, shown):
+            raise Differs(f"{path.name}:{example.line} prints\n{printed}\nand the page shows\n{shown}")
+        count += 1
+    return count
+
+
+def matches(printed: str, shown: str) -> bool:
+    pattern = re.escape(_trimmed(shown)).replace("\\\n", "\n")
+    pattern = re.sub(r"(?m)^…$\n?", r"(?:.*\n)*?(?:.*)", pattern).replace("…", r"[^\n]*?")
+    return re.fullmatch(pattern, _trimmed(printed)) is not None
+
+
+def _trimmed(text: str) -> str:
+    return "\n".join(line.rstrip() for line in text.strip("\n").splitlines())
+
+
+def _placed(text: str, places: Mapping[str, str]) -> str:
+    for name, place in places.items():
+        text = text.replace(name, place)
+    return text
+
+
+def _python(path: Path, code: str, line: int, namespace: dict[str, object]) -> str:
+    printed = io.StringIO()
+    compiled = compile("\n" * (line - 1) + code, str(path), "exec")
+    with contextlib.redirect_stdout(printed):
+        exec(compiled, namespace)
+    return printed.getvalue()
+
+
+def _console(path: Path, code: str, line: int, room: Path, environment: Mapping[str, str]) -> str:
+    done = subprocess.run(
+        ["bash", "-c", code],
+        cwd=room,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise Differs(f"{path.name}:{line}: {code} ended with status {done.returncode} and printed\n{done.stdout}")
+    return done.stdout
