@@ -89,6 +89,17 @@ class BlobDirectory:
         target.parent.mkdir(parents=True, exist_ok=True)
         return place_file(source, target)
 
+    def take_file(self, written: Path, descriptor: Descriptor) -> Literal["moved", "present"]:
+        """Make a file that was written below `path` the blob of the digest the caller has computed."""
+        if self.has(descriptor):
+            return "present"
+        target = self.path_of(descriptor.digest)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with written.open("rb") as file:
+            os.fsync(file.fileno())
+        written.replace(target)
+        return "moved"
+
 
 def replace_file(target: Path, data: bytes) -> None:
     """Write a whole file so that readers, and a crash, see the old one or the new one."""

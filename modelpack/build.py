@@ -1,9 +1,9 @@
-"""Builds a ModelPack: a directory becomes raw layers, one per file, in an OCI image layout.
+"""Builds a ModelPack: a directory becomes layers, one per file, in an OCI image layout.
 
 The same files give the same manifest digest wherever and whenever they are built: paths are sorted, owners are 0,
 modes 0644 or 0755, times one fixed date, and nothing of the directory's own name or place goes in. Weights are not
 copied where the file system can avoid it (see `modelpack.placement`); a layout of hard links must not outlive edits to
-the files in place.
+the files in place. Each file is read once: for its sha256, and for the chunk table that proves parts of it.
 """
 
 from __future__ import annotations
@@ -13,26 +13,42 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from modelpack import mediatypes
-from modelpack.artifact import FileMetadata
-from modelpack.config import ModelConfig, ModelDescriptor, ModelFS, encode_config
+from modelpack.chunk_table import CHUNK_TABLE_ANNOTATION, CHUNK_TABLE_TYPE, ChunkTable, encode_table
+from modelpack.config import ModelConfig, ModelDescriptor, ModelFS, TechnicalConfig, encode_config
+from modelpack.digests import sha256_digest
 from modelpack.errors import BuildError
 from modelpack.filekinds import kind_of
-from modelpack.hashing import hash_file
+from modelpack.hashing import cores
+from modelpack.layers import BuiltLayer, Encodings, LayerWriter
 from modelpack.layout import OciLayout
 from modelpack.manifest import MAX_MANIFEST_BYTES, Descriptor, Manifest, encode_manifest
+from modelpack.mediatypes import LayerKind
 from modelpack.model_facts import ModelFacts, model_facts
+from modelpack.referrers import attachment
 from modelpack.sources import SourceFile, collect_files
 from modelpack.timestamps import rfc3339
 
 FIXED_EPOCH = 1_735_689_600  # 2025-01-01T00:00:00Z
 MAX_EPOCH = 253_402_300_799  # the last second of the year 9999, the last RFC 3339 can write
 
+Described = TypeVar("Described", ModelDescriptor, TechnicalConfig)
 OnFile = Callable[[str, int], None]
 """Called from any thread with a path and its bytes when the file is in the layout."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildPlan:
+    """What a Modelfile or Kitfile says of a model: its files with their kinds, and what goes into the config."""
+
+    files: tuple[tuple[SourceFile, LayerKind], ...]
+    about: ModelDescriptor = ModelDescriptor()
+    technical: TechnicalConfig = TechnicalConfig()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +72,12 @@ def build(
     layout: OciLayout,
     *,
     ref: str = "",
+    plan: BuildPlan | None = None,
     about: ModelDescriptor = ModelDescriptor(),  # noqa: B008 - frozen
+    technical: TechnicalConfig = TechnicalConfig(),  # noqa: B008 - frozen
     annotations: Mapping[str, str] | None = None,
+    encodings: Encodings | None = None,
+    chunk_table: bool = True,
     epoch: int | None = None,
     environ: Mapping[str, str] = os.environ,
     follow: tuple[Path, ...] = (),
@@ -66,24 +86,35 @@ def build(
 ) -> BuiltArtifact:
     """Build `directory` into `layout`, named `ref` there. Blocks; hashes `threads` files at once.
 
-    `about` goes into the config before what config.json says; `epoch` (seconds) dates the files and the model, else
+    `plan` names the files and their kinds, else all of the directory are taken and sorted by their names. `about` and
+    `technical` go into the config before what the plan says, and that before what config.json and the weights say.
+    `encodings`: kinds of layers to pack as tar. `epoch` (seconds) dates the files and the model, else
     SOURCE_DATE_EPOCH in `environ` does, else files get a fixed date and the model none. `follow` names directories
     that links may lead into besides a Hugging Face cache's own blobs. Raises BuildError, UnsafeName, OSError.
     """
     if epoch is None:
         epoch = source_date_epoch(environ)
-    files = collect_files(directory, follow=follow, without=layout.path)
+    if plan is None:
+        plan = plan_of(collect_files(directory, follow=follow, without=layout.path))
+    files = [file for file, _ in plan.files]
     facts = model_facts(files)
     with layout.adding():
-        layers, placements = _store(files, layout, epoch, threads, on_file)
-        config = _config(layers, facts, about, epoch)
+        built = _store(plan, layout, FIXED_EPOCH if epoch is None else epoch, encodings or {}, threads, on_file)
+        config = _config(
+            built,
+            _filled(about, plan.about),
+            _filled(_filled(technical, plan.technical), facts.technical),
+            facts,
+            epoch,
+        )
+        table = _chunk_table(built) if chunk_table else b""
         manifest = Manifest(
             schema_version=2,
             media_type=mediatypes.OCI_MANIFEST,
             artifact_type=mediatypes.CNCF_ARTIFACT,
             config=layout.blobs.add(encode_config(config), mediatypes.CNCF_CONFIG),
-            layers=tuple(layers),
-            annotations=dict(annotations or {}),
+            layers=tuple(layer.descriptor for layer in built),
+            annotations={**(annotations or {}), **({CHUNK_TABLE_ANNOTATION: sha256_digest(table)} if table else {})},
         )
         raw = encode_manifest(manifest)
         if len(raw) > MAX_MANIFEST_BYTES:
@@ -92,7 +123,16 @@ def build(
                 f"{MAX_MANIFEST_BYTES}.",
                 remedy="Remove files the model does not need.",
             )
-        return BuiltArtifact(layout.add_manifest(raw, ref), manifest, config, placements, facts.warnings)
+        descriptor = layout.add_manifest(raw, ref)
+        if table:
+            layout.add_referrer(attachment(descriptor, CHUNK_TABLE_TYPE, table))
+        placements = {file.path: layer.placement for file, layer in zip(files, built, strict=True)}
+        return BuiltArtifact(descriptor, manifest, config, placements, (*plan.warnings, *facts.warnings))
+
+
+def plan_of(files: Sequence[SourceFile]) -> BuildPlan:
+    """All files, their kinds by their names."""
+    return BuildPlan(tuple((file, kind_of(file.path.rpartition("/")[2], file.size)) for file in files))
 
 
 def source_date_epoch(environ: Mapping[str, str]) -> int | None:
@@ -108,56 +148,41 @@ def source_date_epoch(environ: Mapping[str, str]) -> int | None:
 
 
 def _store(
-    files: Sequence[SourceFile], layout: OciLayout, epoch: int | None, threads: int | None, on_file: OnFile | None
-) -> tuple[list[Descriptor], dict[str, str]]:
-    mtime = rfc3339(FIXED_EPOCH if epoch is None else epoch)
+    plan: BuildPlan, layout: OciLayout, epoch: int, encodings: Encodings, threads: int | None, on_file: OnFile | None
+) -> list[BuiltLayer]:
+    """The layers, in the plan's order; the largest file is begun first, as the last to finish should be short."""
+    built: dict[int, BuiltLayer] = {}
+    order = sorted(range(len(plan.files)), key=lambda number: -plan.files[number][0].size)
+    workers = threads or cores()
+    with (
+        ThreadPoolExecutor(max_workers=workers, thread_name_prefix="chunks") as others,
+        ThreadPoolExecutor(max_workers=workers, thread_name_prefix="build") as pool,
+    ):
+        writer = LayerWriter(layout, epoch, others, encodings)
 
-    def store(source: SourceFile) -> tuple[Descriptor, str]:
-        layer, placement = _layer(source, layout, mtime)
-        if on_file is not None:
-            on_file(source.path, layer.size)
-        return layer, placement
+        def store(number: int) -> None:
+            source, kind = plan.files[number]
+            built[number] = writer.add(source, kind)
+            if on_file is not None:
+                on_file(source.path, built[number].descriptor.size)
 
-    workers = threads or min(8, os.cpu_count() or 1)
-    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="build") as pool:
-        stored = list(pool.map(store, files))
-    placements = {source.path: placement for source, (_, placement) in zip(files, stored, strict=True)}
-    return [layer for layer, _ in stored], placements
-
-
-def _layer(source: SourceFile, layout: OciLayout, mtime: str) -> tuple[Descriptor, str]:
-    hashed = hash_file(source.file)
-    name = source.path.rpartition("/")[2]
-    metadata = FileMetadata(
-        name=name, mode=0o755 if source.executable else 0o644, size=hashed.size, mtime=mtime, typeflag=0
-    )
-    layer = Descriptor(
-        media_type=mediatypes.layer_type(kind_of(name, hashed.size)),
-        digest=hashed.digest,
-        size=hashed.size,
-        annotations={
-            mediatypes.FILEPATH: source.path,
-            mediatypes.TITLE: source.path,
-            mediatypes.FILE_METADATA: _metadata_text(metadata),
-        },
-    )
-    placement = layout.blobs.add_file(source.file, layer)
-    status = source.file.stat()
-    if (status.st_size, status.st_mtime_ns) != (hashed.size, hashed.mtime_ns):
-        if placement != "present":
-            layout.blobs.path_of(layer.digest).unlink(missing_ok=True)
-        raise BuildError(f"{source.file} changed while it was read.", remedy="Build again when nothing writes to it.")
-    return layer, placement
+        for _ in pool.map(store, order):
+            pass
+    return [built[number] for number in range(len(plan.files))]
 
 
-def _metadata_text(metadata: FileMetadata) -> str:
-    """All members, also those that are zero: Go readers take an absent one for an old version."""
-    return msgspec.json.encode(
-        {name: getattr(metadata, name) for name in FileMetadata.__struct_fields__}, order=None
-    ).decode()
+def _chunk_table(built: Sequence[BuiltLayer]) -> bytes:
+    """Each blob once, in the order of the layers."""
+    return encode_table(ChunkTable(tuple({layer.chunks.digest: layer.chunks for layer in built}.values())))
 
 
-def _config(layers: Sequence[Descriptor], facts: ModelFacts, about: ModelDescriptor, epoch: int | None) -> ModelConfig:
+def _config(
+    built: Sequence[BuiltLayer],
+    about: ModelDescriptor,
+    technical: TechnicalConfig,
+    facts: ModelFacts,
+    epoch: int | None,
+) -> ModelConfig:
     descriptor = msgspec.structs.replace(
         about,
         created_at=about.created_at or ("" if epoch is None else rfc3339(epoch)),
@@ -166,6 +191,12 @@ def _config(layers: Sequence[Descriptor], facts: ModelFacts, about: ModelDescrip
     )
     return ModelConfig(
         descriptor=descriptor,
-        config=facts.technical,
-        modelfs=ModelFS(diff_ids=tuple(layer.digest for layer in layers)),
+        config=technical,
+        modelfs=ModelFS(diff_ids=tuple(layer.diff_id for layer in built)),
     )
+
+
+def _filled(first: Described, then: Described) -> Described:
+    """`first`, and what it leaves open from `then`."""
+    given = {name: getattr(first, name) or getattr(then, name) for name in first.__struct_fields__}
+    return msgspec.structs.replace(first, **given)

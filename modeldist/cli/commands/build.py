@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from modeldist.cli import options, units
 from modeldist.cli.boundary import Command
 from modeldist.cli.terminal import attended, clean, put, put_json, say
+from modeldist.errors import UsageError
+
+if TYPE_CHECKING:
+    from modelpack.mediatypes import Encoding, LayerKind
 
 
 @click.command(cls=Command)
@@ -16,6 +21,21 @@ from modeldist.cli.terminal import attended, clean, put, put_json, say
 @click.option("--tag", "-t", metavar="REF", help="What to call it, for `modeldist push`.")
 @click.option(
     "--output", "-o", type=options.PATH, metavar="LAYOUT", help="OCI layout to build into. [default: in the store]"
+)
+@click.option(
+    "--encoding",
+    "encodings",
+    multiple=True,
+    metavar="[KIND=]ENC",
+    help="Pack layers as tar, tar+gzip or tar+zstd instead of raw: all, or those of one kind (weight, weight.config, "
+    "code, doc, dataset; repeatable).",
+)
+@click.option("--no-chunk-table", is_flag=True, help="Leave out what proves parts of files before they are whole.")
+@click.option("--source-url", default="", metavar="URL", help="Where the model came from, for its config.")
+@click.option("--source-revision", default="", metavar="REV", help="Which revision of it that was.")
+@click.option("--reasoning", is_flag=True, help="Say in the config that the model can reason.")
+@click.option(
+    "--concurrency", "-c", type=click.IntRange(1, 64), help="Files at once. [default: one per core, at most 8]"
 )
 @options.registry
 @options.store
@@ -25,6 +45,12 @@ def build(
     directory: Path,
     tag: str | None,
     output: Path | None,
+    encodings: tuple[str, ...],
+    no_chunk_table: bool,
+    source_url: str,
+    source_revision: str,
+    reasoning: bool,
+    concurrency: int | None,
     registry: str | None,
     store: Path | None,
     as_json: bool,
@@ -34,7 +60,8 @@ def build(
 
     DIR holds the model's files; a snapshot in a Hugging Face cache will do.
 
-    One raw layer per file; the same files always give the same digest.
+    One layer per file, raw unless --encoding says otherwise; the same files always give the same digest, also on other
+    days and machines. SOURCE_DATE_EPOCH, where set, dates them.
 
     Files are linked into the layout, not copied, where the file system can: do not edit them in place afterwards.
 
@@ -45,6 +72,7 @@ def build(
     from modeldist.agent.store.failures import naming
     from modeldist.cli.layouts import layout_path, reference
     from modelpack.build import build as build_into
+    from modelpack.config import Capabilities, ModelDescriptor, TechnicalConfig
     from modelpack.layout import OciLayout
 
     ref = reference(tag, registry) if tag else None
@@ -56,6 +84,11 @@ def build(
         directory,
         layout,
         ref=str(ref) if ref else "",
+        about=ModelDescriptor(source_url=source_url, revision=source_revision),
+        technical=TechnicalConfig(capabilities=Capabilities(reasoning=True) if reasoning else None),
+        encodings=_encodings(encodings),
+        chunk_table=not no_chunk_table,
+        threads=concurrency,
         on_file=(lambda name, size: say(clean(f"  {name}  {units.size(size)}"))) if talk else None,
     )
     pinned = f"{ref.name}@{built.digest}" if ref else built.digest
@@ -76,3 +109,21 @@ def build(
         )
     else:
         put(pinned)
+
+
+def _encodings(given: tuple[str, ...]) -> dict[LayerKind, Encoding]:
+    """Raises UsageError."""
+    from modelpack.mediatypes import ENCODINGS, KINDS
+
+    chosen: dict[LayerKind, Encoding] = {}
+    for text in given:
+        kind, _, name = text.rpartition("=")
+        encoding = next((known for known in ENCODINGS if known == name), None)
+        kinds = [known for known in KINDS if kind in ("", known)]
+        if encoding is None or not kinds:
+            raise UsageError(
+                f"--encoding {text!r} is not understood.",
+                remedy=f"Write one of {', '.join(ENCODINGS)}, alone or after KIND=, of {', '.join(KINDS)}.",
+            )
+        chosen.update(dict.fromkeys(kinds, encoding))
+    return chosen
