@@ -7,6 +7,7 @@ from collections.abc import Callable
 from modeldist.agent.node import Node
 from modeldist.agent.shard_fetch import ShardFetch
 from modeldist.agent.shards import Shards, two_sizes
+from modeldist.errors import Unsupported
 from modeldist.logger import Logger
 from modeldist.scheduler.messages import (
     LeaseFailed,
@@ -90,13 +91,17 @@ class Inbox:
             else:
                 self._node.apply(TaskRejoined(message.task))
             return
+        if recut and fetch.ranges:
+            self._node.loop.spawn(self._shards.end(fetch, cut_otherwise(fetch)), f"cut otherwise {fetch.path}")
+            return
         if recut:
             fetch.partial.recut(message.piece_size)
             fetch.trust_again()
         if message.chunks:
             fetch.published.update(range(fetch.layout.count))
         fetch.joined = True
-        self._node.apply(TaskAdded(message.task, fetch.layout, fetch.partial.have(), fetch.priority))
+        only = fetch.wanted if fetch.ranges else PieceSet()
+        self._node.apply(TaskAdded(message.task, fetch.layout, fetch.partial.have(), fetch.priority, only))
         if known := fetch.verifiable(fetch.layout.all):
             self._node.apply(DigestsKnown(message.task, known))
 
@@ -114,3 +119,12 @@ class Inbox:
             fetch.published.add(digest.piece)
         known = PieceSet.of(digest.piece for digest in digests)
         self._node.apply(DigestsKnown(fetch.shard.digest, known))
+
+
+def cut_otherwise(fetch: ShardFetch) -> Unsupported:
+    """The swarm's pieces are not those that the chunk table proves."""
+    return Unsupported(
+        f"Other nodes fetch {fetch.path} of {fetch.artifact.name} in other pieces than those of its chunk table, so "
+        "parts of it cannot be proven.",
+        remedy="Pull again when their pulls have ended, or pull the whole file.",
+    )

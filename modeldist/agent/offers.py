@@ -1,4 +1,4 @@
-"""Complete shards that this node offers to others."""
+"""Shards that this node offers to others: complete ones, and those of which it wants no more than it has."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Offers:
         """Look through the store (blocking)."""
         for stored in self._store.artifacts():
             for shard in stored.artifact.shards:
-                if self._store.has(shard.digest):
+                if self._holds(shard.digest):
                     self._held[shard.digest] = shard
 
     def add(self, shard: Shard) -> None:
@@ -29,7 +29,7 @@ class Offers:
 
     def drop_missing(self) -> tuple[Digest, ...]:
         """Forget what left the store; returns it."""
-        gone = tuple(digest for digest in self._held if not self._store.has(digest))
+        gone = tuple(digest for digest in self._held if not self._holds(digest))
         for digest in gone:
             del self._held[digest]
         return gone
@@ -38,7 +38,15 @@ class Offers:
         """How each shard introduces itself to phase 1. Empty shards are nothing to offer."""
         return (self._join(shard) for shard in self._held.values() if shard.size)
 
+    def _holds(self, shard: Digest) -> bool:
+        return self._store.has(shard) or self._store.sparse(shard) is not None
+
     def _join(self, shard: Shard) -> TaskJoin:
+        if (part := self._store.sparse(shard.digest)) is not None:
+            have = part.have.to_bytes()
+            return TaskJoin(
+                shard.digest, shard.size, "", have, piece_size=part.layout.piece_size, seed_only=True, only=have
+            )
         piece_size, digests = self._store.piece_digests(shard.digest) or (piece_size_for(shard.size), {})
         return TaskJoin(
             shard.digest,

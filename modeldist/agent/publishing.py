@@ -57,7 +57,7 @@ class Publisher:
             for fetch in fetches:
                 await turns.enter_async_context(fetch.turn)
             # Others were told to start again, or ended, meanwhile.
-            ready = [fetch for fetch in fetches if not fetch.ended and fetch.partial.have() == fetch.layout.all]
+            ready = [fetch for fetch in fetches if not fetch.ended and fetch.finished]
             for fetch in ready:
                 await self._quiesce(fetch)
             outcomes = await asyncio.to_thread(self._store, ready)
@@ -68,10 +68,27 @@ class Publisher:
         for fetch in fetches:
             if fetch.from_peers:
                 fetch.partial.distrust()  # a peer that was given up may have written late
+        whole = [fetch for fetch in fetches if fetch.partial.have() == fetch.layout.all]
         # What came from the origin alone has no late writer either.
-        read_only = any(fetch.from_peers for fetch in fetches)
-        outcomes = commit_all([fetch.partial for fetch in fetches], read_only=read_only)
-        return [self._stored(fetch, outcome) for fetch, outcome in zip(fetches, outcomes, strict=True)]
+        read_only = any(fetch.from_peers for fetch in whole)
+        committed = commit_all([fetch.partial for fetch in whole], read_only=read_only)
+        outcomes = dict(zip((fetch.shard.digest for fetch in whole), committed, strict=True))
+        return [
+            self._stored(fetch, outcomes[fetch.shard.digest])
+            if fetch.shard.digest in outcomes
+            else self._settled_in_part(fetch)
+            for fetch in fetches
+        ]
+
+    @staticmethod
+    def _settled_in_part(fetch: ShardFetch) -> ModeldistError | None:
+        """All that is wanted is here, and that is not the whole: it stays where it is."""
+        try:
+            fetch.partial.settle()
+            fetch.partial.close()
+        except ModeldistError as error:
+            return error
+        return None
 
     def _stored(self, fetch: ShardFetch, outcome: Digest | ModeldistError | OSError) -> ModeldistError | None:
         if isinstance(outcome, ModeldistError):

@@ -19,6 +19,7 @@ from modeldist.agent.progress import (
     State,
     using_the_copy,
 )
+from modeldist.agent.shards import wanted_bytes
 from modeldist.agent.store import ShardLocked
 from modeldist.artifact import Artifact, Digest, Shard
 from modeldist.errors import (
@@ -179,9 +180,8 @@ class Pull:
         ended = {digest for digest, row in self._final.items() if row.complete}
         for file in artifact.files:
             if file.digest not in absent and file.digest not in ended:
-                self._final[file.digest] = ShardProgress(
-                    file.path, file.digest, file.size, file.size, 0, 0, file.size, complete=True
-                )
+                size = wanted_bytes(artifact, Shard(file.digest, file.size))
+                self._final[file.digest] = ShardProgress(file.path, file.digest, size, size, 0, 0, size, complete=True)
 
     def shard_done(self, progress: ShardProgress, parents: dict[str, int], notes: list[str]) -> None:
         """The engine has ended a shard this pull waits for, complete or not."""
@@ -200,7 +200,7 @@ class Pull:
             resolved=self.artifact.reference if self.artifact else "",
             digest=self.artifact.digest if self.artifact else "",
             path=str(self.path or ""),
-            size=self.artifact.size if self.artifact else 0,
+            size=sum(shard.size for shard in shards),
             origin=sum(shard.origin for shard in shards),
             peers=sum(shard.peers for shard in shards),
             local=sum(shard.local for shard in shards),
@@ -225,7 +225,8 @@ class Pull:
                 rows.append(fetch.progress())
             else:
                 path, read = self.artifact.file_of(shard.digest).path, self._engine.shards.bytes_read(shard.digest)
-                rows.append(ShardProgress(path, shard.digest, shard.size, read, read, 0, 0, complete=False))
+                size = wanted_bytes(self.artifact, shard)
+                rows.append(ShardProgress(path, shard.digest, size, read, read, 0, 0, complete=False))
         return tuple(rows)
 
     def _live(self) -> list[Digest]:

@@ -55,7 +55,7 @@ class Reporter:
 
     def completed(self, fetch: ShardFetch) -> None:
         """The shard is in the store; its last report still has to go out."""
-        self._completed.append(self._task(fetch, fetch.layout.all, {}))
+        self._completed.append(self._task(fetch, fetch.partial.have(), {}))
 
     def report(
         self,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from modeldist.agent.progress import ShardProgress
 from modeldist.agent.store import Partial
-from modeldist.artifact import Artifact, Shard, ShardChunks, algorithm
+from modeldist.artifact import Artifact, Shard, ShardChunks, algorithm, united
 from modeldist.scheduler.messages import ParentReport, PieceDigest, Priority
 from modeldist.scheduler.parent_tally import ParentTally
 from modeldist.scheduler.pieces import PieceLayout, PieceSet
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 MAX_NOTES = 20
 
+Ranges = tuple[tuple[int, int], ...]
+"""Bytes of a shard, half-open."""
+
 
 @dataclass(eq=False)
 class ShardFetch:
@@ -27,6 +30,8 @@ class ShardFetch:
     `writers`: piece -> who writes it in place now; a second copy of such a piece goes to a scratch file, so a piece
     that has been verified is never written again. `outstanding`: transfers that still hold the partial's descriptor.
     `turn`: who has it may prove the whole or empty the partial file. `starts`: how often it began anew.
+    `ranges`: the bytes that are wanted, where that is not all pieces; such a fetch needs a `table`, since the shard's
+    own digest never proves what came.
     """
 
     shard: Shard
@@ -36,6 +41,7 @@ class ShardFetch:
     priority: Priority
     done: asyncio.Future[None]
     local_bytes: int
+    ranges: Ranges = ()
     capability: bytes = b""
     announced: bool = False  # introduced to the control plane
     joined: bool = False  # known to phase 2
@@ -65,6 +71,35 @@ class ShardFetch:
     @property
     def layout(self) -> PieceLayout:
         return self.partial.layout
+
+    @property
+    def wanted(self) -> PieceSet:
+        """Pieces."""
+        return self.layout.touching(self.ranges) if self.ranges else self.layout.all
+
+    @property
+    def finished(self) -> bool:
+        """All that is wanted is here."""
+        return not self.wanted - self.partial.have()
+
+    def covers(self, ranges: Ranges) -> bool:
+        """Whether it brings these bytes too (none: all of the shard)."""
+        return not self.ranges or (bool(ranges) and not self.layout.touching(ranges) - self.wanted)
+
+    def widen(self, ranges: Ranges) -> None:
+        """These are wanted as well (none: all). No transfer may be running."""
+        self.ranges = united(self.ranges, ranges) if ranges else ()
+        if not self.ranges:
+            self.partial.widen()
+
+    @property
+    def wanted_bytes(self) -> int:
+        return self.layout.bytes_of(self.wanted)
+
+    @property
+    def wanted_here(self) -> int:
+        """Bytes of it."""
+        return self.layout.bytes_of(self.wanted & self.partial.have())
 
     @property
     def self_proving(self) -> bool:
@@ -146,11 +181,12 @@ class ShardFetch:
 
     def progress(self) -> ShardProgress:
         origin, peers = self.from_origin, self.peer_bytes.total()
-        done = min(self.shard.size, self.local_bytes + origin + peers)
+        size = self.wanted_bytes
+        done = min(size, self.local_bytes + origin + peers)
         return ShardProgress(
             self.path,
             self.shard.digest,
-            self.shard.size,
+            size,
             done,
             origin,
             peers,

@@ -17,11 +17,11 @@ from modeldist.agent.parents import Parents
 from modeldist.agent.progress import ShardProgress
 from modeldist.agent.publishing import Publisher
 from modeldist.agent.reader_pool import ReaderPool
-from modeldist.agent.shard_fetch import ShardFetch
+from modeldist.agent.shard_fetch import Ranges, ShardFetch
 from modeldist.agent.store import Partial, ShardLocked, Store
 from modeldist.agent.whole_reads import WholeReads
 from modeldist.artifact import Artifact, Digest, Shard
-from modeldist.errors import Cancelled, IntegrityError, ModeldistError
+from modeldist.errors import Cancelled, IntegrityError, ModeldistError, Unsupported
 from modeldist.scheduler.messages import (
     HeldLease,
     JoinTasks,
@@ -32,7 +32,7 @@ from modeldist.scheduler.messages import (
     TaskJoin,
 )
 from modeldist.scheduler.phase2.messages import TaskRemoved
-from modeldist.scheduler.pieces import piece_size_for
+from modeldist.scheduler.pieces import PieceLayout, piece_size_for
 
 BATCH = 64  # shards opened and announced in one go
 
@@ -135,10 +135,11 @@ class Shards:
                 if fetch.shard.size != shard.size:
                     thing = f"{artifact.file_of(shard.digest).path} of {artifact.name}"
                     raise two_sizes(thing, shard, fetch.shard.size)
-                fetch.wanted_by.add(pull)
-                begun.append(fetch)
-            else:
-                fresh.append(shard)
+                if await self._widened(fetch, artifact.ranges_of(shard.digest)):
+                    fetch.wanted_by.add(pull)
+                    begun.append(fetch)
+                    continue
+            fresh.append(shard)
         for shard, partial in await self._open(artifact, fresh):
             fetch = ShardFetch(
                 shard=shard,
@@ -147,13 +148,29 @@ class Shards:
                 partial=partial,
                 priority=priority,
                 done=node.loop.future(),
-                local_bytes=partial.layout.bytes_of(partial.have()),
+                local_bytes=0,
+                ranges=() if unneeded(artifact, shard) else artifact.ranges_of(shard.digest),
             )
+            fetch.local_bytes = fetch.wanted_here
             fetch.idle.set()
             fetch.wanted_by.add(pull)
             fetch.trust_again()
             node.fetches[shard.digest] = fetch
             begun.append(fetch)
+
+    async def _widened(self, fetch: ShardFetch, ranges: Ranges) -> bool:
+        """Have a running fetch bring these bytes too. False where it has just ended."""
+        if fetch.covers(ranges):
+            return True
+        async with fetch.turn:
+            if not fetch.ended:
+                self._node.tell(LeaveTasks((fetch.shard.digest,)))  # its leases end: it will ask for other ones
+                await self._leave(fetch)
+            if fetch.ended:
+                return False
+            fetch.widen(ranges)
+            self.join([fetch])
+        return True
 
     async def _open(self, artifact: Artifact, shards: Sequence[Shard]) -> list[tuple[Shard, Partial]]:
         opening = asyncio.ensure_future(asyncio.to_thread(open_all, self._node.store, artifact, shards))
@@ -214,8 +231,9 @@ class Shards:
         await self._leave(fetch)
         if fetch.ended:
             return
-        await asyncio.to_thread(fetch.partial.reset)
-        fetch.start_again()
+        if not fetch.ranges:  # pieces of such a one were proven by more than what others said
+            await asyncio.to_thread(fetch.partial.reset)
+            fetch.start_again()
         if not fetch.ended:
             self.join([fetch])
 
@@ -267,7 +285,7 @@ class Shards:
         await fetch.idle.wait()
 
     def _tell_watchers(self, fetch: ShardFetch, *, complete: bool) -> None:
-        kept = fetch.shard.size if complete else fetch.layout.bytes_of(fetch.partial.have())
+        kept = fetch.wanted_bytes if complete else fetch.wanted_here
         final = replace(fetch.progress(), done=kept, complete=complete)
         for pull in fetch.wanted_by:
             if ended := self._watchers.get(pull):
@@ -296,6 +314,34 @@ def introduction(fetch: ShardFetch, leases: tuple[HeldLease, ...]) -> TaskJoin:
         piece_size=fetch.layout.piece_size if digests or leases or fetch.table else 0,
         chunks=fetch.table is not None,
         leases=leases,
+        only=fetch.wanted.to_bytes() if fetch.ranges else b"",
+    )
+
+
+def wanted_bytes(artifact: Artifact, shard: Shard) -> int:
+    """How many bytes of a shard an artifact takes, in whole pieces where it wants ranges."""
+    if not (ranges := artifact.ranges_of(shard.digest)):
+        return shard.size
+    cut = _cut(artifact, shard)
+    return cut.bytes_of(cut.touching(ranges))
+
+
+def unneeded(artifact: Artifact, shard: Shard) -> bool:
+    """Whether ranges that are wanted of a shard touch every piece of it: then all of it is fetched."""
+    cut = _cut(artifact, shard)
+    return cut.touching(artifact.ranges_of(shard.digest)) == cut.all
+
+
+def _cut(artifact: Artifact, shard: Shard) -> PieceLayout:
+    chunks = artifact.chunks_of(shard.digest)
+    return PieceLayout(shard.size, chunks.chunk_size if chunks else piece_size_for(shard.size))
+
+
+def unproven(artifact: Artifact, shard: Shard) -> Unsupported:
+    """Ranges are wanted of a shard that only its own digest proves."""
+    return Unsupported(
+        f"{artifact.file_of(shard.digest).path} of {artifact.name} has no chunk table: parts of it cannot be proven.",
+        remedy="Pull the whole file, or have its publisher push it with a chunk table.",
     )
 
 
@@ -306,15 +352,17 @@ def open_all(store: Store, artifact: Artifact, shards: Sequence[Shard]) -> list[
     try:
         for shard in shards:
             chunks = artifact.chunks_of(shard.digest)
-            partial = store.begin(shard, chunks.chunk_size if chunks else piece_size_for(shard.size))
+            ranges = () if unneeded(artifact, shard) else artifact.ranges_of(shard.digest)
+            if ranges and chunks is None:
+                raise unproven(artifact, shard)
+            partial = store.begin(shard, chunks.chunk_size if chunks else piece_size_for(shard.size), ranges)
             if partial.committed:
                 partial.discard()
                 continue
             opened.append((shard, partial))
             if chunks is not None:
                 partial.recut(chunks.chunk_size)
-                if any(digest != chunks.of(piece) for piece, digest in partial.digests().items()):
-                    partial.reset()
+                partial.keep_only(chunks.all())
     except BaseException:
         for _, partial in opened:
             partial.close()

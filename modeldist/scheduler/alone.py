@@ -29,10 +29,12 @@ _MOST_LEASES = 2048  # of one shard
 
 
 class _Task:
-    """`taken`: bitmap of the pieces that are held or leased. `leases`: start and count of each."""
+    """`wanted`: bitmap of the pieces to get; `taken`: of those that are held or leased. `leases`: start and count of
+    each."""
 
     def __init__(self, join: TaskJoin) -> None:
         self.layout = PieceLayout(join.size, join.piece_size or piece_size_for(join.size))
+        self.wanted = PieceSet.from_bytes(join.only).bits & self.layout.all.bits or self.layout.all.bits
         self.taken = PieceSet.from_bytes(join.have).bits
         self.leases = {held.lease: (held.start, held.count) for held in join.leases}
         for start, count in self.leases.values():
@@ -41,7 +43,7 @@ class _Task:
     def next_run(self) -> tuple[int, int] | None:
         """The first pieces that nobody holds or reads: an eighth of the rest, so that all streams end together and the
         digest, which needs the pieces in order, is close behind the last one."""
-        left = self.layout.all.bits & ~self.taken
+        left = self.wanted & ~self.taken
         if not left:
             return None
         start = (left & -left).bit_length() - 1

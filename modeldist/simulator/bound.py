@@ -1,7 +1,7 @@
 """The fluid limit: no schedule ends sooner, however it cuts and routes. The sharpest of several cuts.
 
 Put a line anywhere through the network with something wanted on one side and not there: what has to cross it, over the
-rate at which anything can, is a lower bound of the time. Nodes i want sets of bytes W_i (whole shards, any of them):
+rate at which anything can, is a lower bound of the time. Nodes i want sets of bytes W_i (any shards, or parts of them):
 
     around node i                its own downlink:             |W_i| / d_i
     before the origin            each wanted byte once:        |union of W_i| / u_origin
@@ -13,6 +13,7 @@ Nodes that join later shift a cut by the first join inside it; in the last one, 
 
 from __future__ import annotations
 
+from modeldist.scheduler.pieces import PieceSet
 from modeldist.simulator.scenario import NodeSpec, Scenario
 
 
@@ -26,12 +27,12 @@ def fluid_bound(scenario: Scenario) -> float:
     bounds = [node_bound(scenario, node) for node in fetching]
     if fetching and not any(node.holds for node in scenario.nodes):
         first = min(node.start for node in fetching)
-        bounds.append(first + _unique(scenario, fetching) / scenario.origin_rate)
+        bounds.append(first + unique_bytes(scenario, fetching) / scenario.origin_rate)
         bounds.append(_all_senders(scenario, fetching, first))
         for rack, rate in scenario.rack_rate.items():
             inside = [node for node in fetching if node.rack == rack]
             if inside:
-                bounds.append(min(node.start for node in inside) + _unique(scenario, inside) / rate)
+                bounds.append(min(node.start for node in inside) + unique_bytes(scenario, inside) / rate)
     return max(bounds, default=0.0)
 
 
@@ -42,15 +43,22 @@ def node_bound(scenario: Scenario, node: NodeSpec) -> float:
     if any(other.holds for other in scenario.nodes):
         return own
     first = min(other.start for other in scenario.nodes if _fetches(other))
-    return max(own, first + _unique(scenario, [node]) / scenario.origin_rate)
+    return max(own, first + unique_bytes(scenario, [node]) / scenario.origin_rate)
 
 
 def _fetches(node: NodeSpec) -> bool:
     return node.leave is None and not node.holds
 
 
-def _unique(scenario: Scenario, nodes: list[NodeSpec]) -> int:
-    return sum(scenario.shards[index] for index in {index for node in nodes for index in _wants(scenario, node)})
+def unique_bytes(scenario: Scenario, nodes: list[NodeSpec]) -> int:
+    """What these want, each byte once."""
+    whole = {index for node in nodes if node.part is None for index in _wants(scenario, node)}
+    parts: dict[int, PieceSet] = {}
+    for node in nodes:
+        for index in _wants(scenario, node) if node.part is not None else ():
+            parts[index] = parts.get(index, PieceSet()) | scenario.pieces(node, index)
+    in_part = sum(scenario.layout(index).bytes_of(pieces) for index, pieces in parts.items() if index not in whole)
+    return in_part + sum(scenario.shards[index] for index in whole)
 
 
 def _wants(scenario: Scenario, node: NodeSpec) -> tuple[int, ...]:
@@ -58,6 +66,8 @@ def _wants(scenario: Scenario, node: NodeSpec) -> tuple[int, ...]:
 
 
 def _size(scenario: Scenario, node: NodeSpec) -> int:
+    if node.part is not None:
+        return unique_bytes(scenario, [node])
     return sum(scenario.shards[index] for index in _wants(scenario, node))
 
 

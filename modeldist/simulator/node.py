@@ -39,6 +39,7 @@ class SimulatedNode:
         self.phase2 = Phase2(world.scenario.phase2, rng)
         tasks = list(world.tasks)
         self.wanted = tasks if spec.wants is None else [tasks[index] for index in spec.wants]
+        self.only = {task: self._part(index) for index, task in enumerate(tasks)} if spec.part else {}
         self.have: dict[Digest, int] = {task: world.tasks[task].all.bits if spec.holds else 0 for task in self.wanted}
         self.alive = False
         self.finished: float | None = None
@@ -81,7 +82,13 @@ class SimulatedNode:
         layout = self.world.tasks[task]
         have = PieceSet(self.have[task])
         digests = tuple(m.PieceDigest(piece, blake3_of(piece)) for piece in have)
-        return m.TaskJoin(task, layout.size, "origin", have.to_bytes(), digests, layout.piece_size, self.spec.holds)
+        only = self.only[task].to_bytes() if self.only else b""
+        return m.TaskJoin(
+            task, layout.size, "origin", have.to_bytes(), digests, layout.piece_size, self.spec.holds, only=only
+        )
+
+    def _part(self, shard: int) -> PieceSet:
+        return self.world.scenario.pieces(self.spec, shard)
 
     def die(self) -> None:
         """kill -9: connections break, the session too. Phase 1 cannot tell that from a node that will be back."""
@@ -117,7 +124,8 @@ class SimulatedNode:
             case m.TaskJoined(task=task):
                 if not self.spec.holds:
                     have = PieceSet(self.have[task])
-                    self.event(p2.TaskAdded(task, self.world.tasks[task], have, self.spec.priority))
+                    only = self.only.get(task, PieceSet())
+                    self.event(p2.TaskAdded(task, self.world.tasks[task], have, self.spec.priority, only))
             case m.Parents(task=task, parents=parents, share=share, stripes=stripes):
                 self.event(p2.ParentsChanged(task, parents, share, stripes))
             case m.LeaseGranted(task=task, lease=lease, start=start, count=count, after=after):

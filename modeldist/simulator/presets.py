@@ -86,6 +86,18 @@ def hundred(nodes: int = 100) -> Scenario:
     return Scenario(f"racks-{nodes}", (16 * GIB,), specs, origin_rate=rate, rack_rate=uplinks, quantum=0.01)
 
 
+def parts(count: int = 8, replicas: int = 1, whole: int = 0) -> Scenario:
+    """Ranks of a model of four shards: each node wants its own part of every shard, and some want all."""
+    rate = 200 * MBIT
+    ranks = tuple(
+        NodeSpec(f"r{index}-{replica}", rate, rate, part=(index, count))
+        for replica in range(replicas)
+        for index in range(count)
+    )
+    name = f"parts-{count}" + (f"x{replicas}" if replicas > 1 else "") + ("-and-whole" if whole else "")
+    return Scenario(name, 4 * (128 * MIB,), (*ranks, *_nodes(whole, rate)), origin_rate=rate)
+
+
 SMALL_PRESETS: dict[str, Callable[[], Scenario]] = {
     "cold-8": cold,
     "cold-16": lambda: cold(16, 128 * MIB, 100 * MBIT),
@@ -99,6 +111,9 @@ SMALL_PRESETS: dict[str, Callable[[], Scenario]] = {
     "busy": busy,
     "small-files": small_files,
     "racks-100": hundred,
+    "parts-8": parts,
+    "parts-8x4": lambda: parts(replicas=4),
+    "parts-8-and-whole": lambda: parts(whole=2),
 }
 
 PRESETS = SMALL_PRESETS | LARGE_PRESETS

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from modeldist.scheduler.messages import Priority
 from modeldist.scheduler.phase1 import Phase1Config
 from modeldist.scheduler.phase2 import Phase2Config
+from modeldist.scheduler.pieces import PieceLayout, PieceSet, piece_size_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +17,8 @@ class NodeSpec:
 
     `start`: when it joins. `leave`: when it dies without a word. `stuck`: from when on its origin reads stand still.
     `busy`: from..to, it answers every request with busy. `wants`: indices of the shards it pulls (None: all).
-    `holds`: it has everything from the beginning.
+    `holds`: it has everything from the beginning. `part`: (index, count), of each shard it wants it needs the pieces
+    with a byte of this one of `count` equal parts, as a rank of a model does.
     """
 
     name: str
@@ -30,6 +32,7 @@ class NodeSpec:
     busy: tuple[float, float] | None = None
     wants: tuple[int, ...] | None = None
     holds: bool = False
+    part: tuple[int, int] | None = None
     priority: Priority = Priority.PULL
 
 
@@ -69,3 +72,17 @@ class Scenario:
     piece_size: int = 0  # 0: the scheduler's own choice
     phase1: Phase1Config = field(default_factory=Phase1Config)
     phase2: Phase2Config = field(default_factory=Phase2Config)
+
+    def layout(self, shard: int) -> PieceLayout:
+        """How a shard is cut."""
+        size = self.shards[shard]
+        line_rate = self.nodes[0].up if self.nodes else None
+        return PieceLayout(size, self.piece_size or piece_size_for(size, line_rate))
+
+    def pieces(self, node: NodeSpec, shard: int) -> PieceSet:
+        """What a node wants of a shard that it wants."""
+        layout = self.layout(shard)
+        if node.part is None:
+            return layout.all
+        index, count = node.part
+        return layout.touching([(layout.size * index // count, layout.size * (index + 1) // count)])

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from modeldist.artifact import Digest
 from modeldist.scheduler.messages import Event, Instruction
 from modeldist.scheduler.phase1 import Phase1
-from modeldist.scheduler.pieces import PieceLayout, piece_size_for
-from modeldist.simulator.bound import fluid_bound, node_bound
+from modeldist.simulator.bound import fluid_bound, node_bound, unique_bytes
 from modeldist.simulator.clock import Clock
 from modeldist.simulator.network import Flow, Link, Network
 from modeldist.simulator.node import SimulatedNode
@@ -30,11 +29,7 @@ class World:
         self.clock = Clock()
         self.network = _network(self.clock, scenario)
         self.phase1 = Phase1(scenario.phase1, random.Random(scenario.seed))
-        line_rate = scenario.nodes[0].up if scenario.nodes else None
-        self.tasks = {
-            Digest(f"sha256:{index:064x}"): PieceLayout(size, scenario.piece_size or piece_size_for(size, line_rate))
-            for index, size in enumerate(scenario.shards)
-        }
+        self.tasks = {Digest(f"sha256:{index:064x}"): scenario.layout(index) for index in range(len(scenario.shards))}
         self.origin_link = Link(ORIGIN, scenario.origin_rate)
         self.rack_in = {rack: Link(f"{rack} in", rate) for rack, rate in scenario.rack_rate.items()}
         self.rack_out = {rack: Link(f"{rack} out", rate) for rack, rate in scenario.rack_rate.items()}
@@ -107,12 +102,11 @@ class World:
         self.clock.after(self.scenario.control_tick, self._tick)
         self.clock.run(lambda: self._unfinished == 0, self.scenario.limit)
         live = [node for node in self.nodes.values() if node.spec.leave is None]
-        wanted = {task for node in live for task in node.wanted}
         return Result(
             name=self.scenario.name,
             seconds=max((node.finished or self.clock.now for node in live), default=0.0),
             bound=fluid_bound(self.scenario),
-            unique_bytes=sum(self.tasks[task].size for task in wanted),
+            unique_bytes=unique_bytes(self.scenario, [node.spec for node in live]),
             origin_bytes=round(sum(node.origin_bytes for node in self.nodes.values())),
             wasted_bytes=sum(node.wasted_bytes for node in self.nodes.values()),
             nodes=tuple(

@@ -14,6 +14,8 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from modeldist.artifact import Artifact, ArtifactFile, Digest, ShardChunks
 from modeldist.errors import InvalidReference, ModeldistError, NotFound
 from modeldist.origins.base import OnBytes, Origin, RangeReader
@@ -38,6 +40,7 @@ class MemoryOrigin:
     def __init__(self) -> None:
         self.requests: Counter[str] = Counter()
         self.bytes_read: Counter[Digest] = Counter()
+        self.ranges_read: list[tuple[Digest, int, int]] = []  # shard, first byte, one after the last
         self.failures: dict[str, ModeldistError] = {}
         self.answering = asyncio.Event()
         self.answering.set()
@@ -69,6 +72,20 @@ class MemoryOrigin:
         )
         self._tags[reference] = self._tags[artifact.reference] = artifact
         return artifact
+
+    def add_part(self, reference: str, whole: Artifact, ranges: dict[str, tuple[tuple[int, int], ...]]) -> Artifact:
+        """Put a selection at a tag: the named files of `whole`, of which these bytes are wanted (none: all)."""
+        wanted = tuple(replace(file, ranges=ranges[file.path]) for file in whole.files if file.path in ranges)
+        digest = sha256(repr((whole.digest, sorted(ranges.items()))).encode())
+        part = replace(
+            whole,
+            reference=f"{whole.name}@{digest}",
+            digest=digest,
+            revision=digest.removeprefix("sha256:")[:40],
+            files=wanted,
+        )
+        self._tags[reference] = self._tags[part.reference] = part
+        return part
 
     def matches(self, reference: str) -> bool:
         return reference.startswith(SCHEME)
@@ -126,6 +143,7 @@ class _Reader:
             chunk = body[position : position + CHUNK]
             os.pwrite(fd, chunk, offset + position)
             origin.bytes_read[shard] += len(chunk)
+            origin.ranges_read.append((shard, start + position, start + position + len(chunk)))
             on_bytes(len(chunk))
 
     def ahead(self, shard: Digest, start: int, length: int) -> None:

@@ -12,6 +12,7 @@ Imports the scheduler's own files and `modeldist.artifact`, nothing else.
     asking.py      who would read from the origin
     budget.py      an origin's streams and bytes/s; whose turn it is
     candidates.py  which parents a child gets
+    coverage.py    whether a child's parents have what it lacks, where some members are sparse
     parents.py     when lists of parents are sent
     striping.py    which swarms are striped, and who has children in their trees
     trees.py       from whom each node of a striped swarm takes which stripe

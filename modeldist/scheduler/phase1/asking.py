@@ -81,7 +81,7 @@ class Asking:
     def wake(self, swarm: Swarm) -> None:
         """There may be something to lease again."""
         self.dirty[swarm.origin] = None
-        if swarm.dark_since is None and not swarm.all & ~swarm.held & ~swarm.leased:
+        if swarm.dark_since is None and not swarm.needed & ~swarm.held & ~swarm.leased:
             return  # as there may be thousands of them
         for node in [node for node in swarm.parked if swarm.readable(swarm.members[node])]:
             self.queue(swarm, swarm.members[node])

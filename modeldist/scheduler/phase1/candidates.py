@@ -14,6 +14,7 @@ from modeldist.scheduler.phase1.nodes import Node
 from modeldist.scheduler.phase1.swarm import Member, NodeSet, Swarm
 
 _DRAW = 3  # candidates looked at per place in the list
+_DRAW_SPARSE = 12  # the same for a child that needs some pieces only: most may be here for others
 
 
 class Candidates:
@@ -33,22 +34,25 @@ class Candidates:
             rack = swarm.racks.get(location.rack) if location.rack else None
             for group in (rack, swarm.serving):
                 if group is not None:
-                    self._add(chosen, group, config.striped_candidates, child, now)
+                    self._add(swarm, chosen, group, config.striped_candidates, child, now)
             return tuple(chosen)
         rack = swarm.racks.get(location.rack) if location.rack else None
         zone = swarm.zones.get(location.zone) if location.zone else None
         if rack is not None:
             far = sum(node not in rack for node in chosen)
-            self._add(chosen, rack, min(config.candidates, config.candidates - config.far_candidates + far), child, now)
+            self._add(
+                swarm, chosen, rack, min(config.candidates, config.candidates - config.far_candidates + far), child, now
+            )
         if zone is not None:
-            self._add(chosen, zone, config.candidates - 1, child, now, without=rack)
-        self._add(chosen, swarm.serving, config.candidates, child, now, without=rack)
+            self._add(swarm, chosen, zone, config.candidates - 1, child, now, without=rack)
+        self._add(swarm, chosen, swarm.serving, config.candidates, child, now, without=rack)
         if rack is not None:  # a large zone or few far nodes: fill up from the rack
-            self._add(chosen, rack, config.candidates, child, now)
+            self._add(swarm, chosen, rack, config.candidates, child, now)
         return tuple(chosen)
 
     def _add(
         self,
+        swarm: Swarm,
         chosen: dict[str, None],
         group: NodeSet,
         upto: int,
@@ -60,15 +64,21 @@ class Candidates:
         if wanted <= 0:
             return
         nodes = self._nodes
+        draw = _DRAW_SPARSE if child.sparse else _DRAW
         drawn = [
             node
-            for node in group.sample(_DRAW * wanted + len(chosen), self._rng)
+            for node in group.sample(draw * wanted + len(chosen), self._rng)
             if node != child.node
             and node not in chosen
             and not (without is not None and node in without)
             and not nodes[node].service.failing(now)
         ]
-        if len(drawn) > wanted:
+        if child.sparse:
+            members, lacks = swarm.members, child.lacks
+            drawn = [node for node in drawn if members[node].brings & lacks]
+            self._rng.shuffle(drawn)  # alike are those that have most of it for each other
+            drawn.sort(key=lambda node: (-(members[node].brings & lacks).bit_count(), nodes[node].crowding(now)))
+        elif len(drawn) > wanted:
             self._rng.shuffle(drawn)
             drawn.sort(key=lambda node: nodes[node].crowding(now))
         chosen.update(dict.fromkeys(drawn[:wanted]))
@@ -122,7 +132,41 @@ class Candidates:
                     continue
                 self.assign(swarm, child, self._with(swarm, child, parent.node, now))
                 changed.append(child)
+        if swarm.sparse:
+            changed += self._adopt_sparse(swarm, parent, now)
         return changed
+
+    def _adopt_sparse(self, swarm: Swarm, parent: Member, now: float) -> list[Member]:
+        """Of the sparse members, those that lack something that `parent` has or will have."""
+        changed: list[Member] = []
+        for node in swarm.sparse.sample(_DRAW_SPARSE * self._config.adopt, self._rng):
+            child = swarm.members[node]
+            if len(parent.children) >= self._config.adopt:
+                break
+            if child is parent or not child.wants or node in parent.children or not parent.brings & child.lacks:
+                continue
+            self.assign(swarm, child, self._with(swarm, child, parent.node, now))
+            changed.append(child)
+        return changed
+
+    def give(self, swarm: Swarm, child: Member, pieces: int, now: float) -> bool:
+        """Add the parent that holds most of `pieces`, in the place of the one that brings least where the list is full.
+        Whether there is one."""
+        nodes = self._nodes
+        holders = [
+            node
+            for node in swarm.serving
+            if swarm.members[node].have & pieces and node not in child.parents and not nodes[node].service.failing(now)
+        ]
+        if not holders:
+            return False
+        members, lacks = swarm.members, child.lacks
+        best = max(holders, key=lambda node: ((members[node].have & pieces).bit_count(), -nodes[node].crowding(now)))
+        parents = [node for node in child.parents if node in members]
+        if len(parents) >= self._config.candidates:
+            parents.remove(min(parents, key=lambda node: (members[node].brings & lacks).bit_count()))
+        self.assign(swarm, child, (*parents, best))
+        return True
 
     def _with(self, swarm: Swarm, child: Member, parent: str, now: float) -> tuple[str, ...]:
         """The child's list with `parent` in it; a full one gives up a parent that has other children."""

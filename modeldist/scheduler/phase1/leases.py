@@ -130,7 +130,7 @@ class LeaseDesk:
         if min(spoken - one.spoken for one in watched) <= self._config.tail_timeout:
             return False
         swarm = self._swarms[lease.task]
-        nothing_else = not swarm.all & ~swarm.held & ~swarm.leased and len(swarm.members) > 1
+        nothing_else = not swarm.needed & ~swarm.held & ~swarm.leased and len(swarm.members) > 1
         return nothing_else or swarm.trees is not None  # a root that stands still stops its whole tree
 
     # --- granting --------------------------------------------------------------------------------------------------
@@ -227,7 +227,8 @@ class LeaseDesk:
     def _quota(self, budget: OriginBudget, swarm: Swarm, node: str, now: float) -> int:
         limits = budget.limits
         most = min(limits.node_streams, budget.ramp(node, swarm.layout.size, now))
-        if swarm.trees is not None and not swarm.reader and not swarm.members[node].out_of_reach:
+        in_trees = swarm.trees is not None and not swarm.members[node].sparse
+        if swarm.trees is not None and in_trees and not swarm.reader and not swarm.members[node].out_of_reach:
             trees = len(swarm.trees.roots_at(node)) or bool(swarm.unproven)
             return min(self._config.stripe_streams * trees, most)
         quota = budget.node_quota()

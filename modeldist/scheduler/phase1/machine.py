@@ -182,8 +182,10 @@ class Phase1:
             # A digest has one size, and nobody here knows which. Whoever came first is believed until it ends.
             return [(node.name, m.TaskRefused(join.task, swarm.layout.size))]
         have = self._brought(swarm, join)
-        complete = have == swarm.all
-        member = Member(node.name, node.location, not complete, join.seed_only, priority, now)
+        needs = self._needs(swarm, join, have)
+        complete = not needs & ~have
+        member = Member(node.name, node.location, not complete, join.seed_only, priority, now, needs=needs)
+        member.sparse = needs != swarm.all
         before = swarm.members.get(node.name)
         first_of_session = before is None or join.task in node.unconfirmed
         if before is not None:
@@ -217,9 +219,21 @@ class Phase1:
         """What the joining node holds, in the swarm's pieces."""
         layout = PieceLayout(join.size, join.piece_size or swarm.layout.piece_size)
         have = PieceSet.from_bytes(join.have).bits & layout.all.bits
-        if join.seed_only or have == layout.all.bits:
+        if (join.seed_only and not join.only) or have == layout.all.bits:
             return swarm.all
         return have if layout == swarm.layout else 0
+
+    @staticmethod
+    def _needs(swarm: Swarm, join: m.TaskJoin, have: int) -> int:
+        """What the joining node is here for, in the swarm's pieces: if it cuts the shard otherwise, those that have a
+        byte of what it needs."""
+        layout = PieceLayout(join.size, join.piece_size or swarm.layout.piece_size)
+        only = PieceSet.from_bytes(join.only) & layout.all
+        if not only:
+            return swarm.all
+        if join.seed_only:
+            return have
+        return only.bits if layout == swarm.layout else swarm.layout.touching(layout.ranges(only)).bits
 
     def _hold_back(self, swarm: Swarm, node: Node, now: float) -> None:
         """Soon after a start, partial content means that others may hold the rest, unless it is known who they are."""
@@ -300,7 +314,7 @@ class Phase1:
                 served_by.service.report(node.name, parent, interval, now)
                 if parent.failures and served_by.absent:
                     self._presence.doubted(parent.node)
-        if member.wants and member.have == swarm.all:
+        if member.wants and member.complete:
             member.completed = now
             self._satisfied(swarm, member)
         return told

@@ -13,6 +13,7 @@ from modeldist.artifact import Digest
 from modeldist.scheduler import messages as m
 from modeldist.scheduler.phase1.candidates import Candidates
 from modeldist.scheduler.phase1.config import Phase1Config
+from modeldist.scheduler.phase1.coverage import Coverage
 from modeldist.scheduler.phase1.nodes import Node
 from modeldist.scheduler.phase1.striping import Striping
 from modeldist.scheduler.phase1.swarm import Member, Swarm
@@ -36,6 +37,7 @@ class ParentLists:
         self._rng = rng
         self._striping = Striping(config, swarms, nodes)
         self._planned = planned  # other members read from the origin now
+        self._coverage = Coverage(swarms, candidates)
         self._stale: dict[tuple[Digest, str], None] = {}  # the list is to be completed and sent
         self._due: list[tuple[float, Digest, str, float]] = []  # periodic refresh; the last field is Member.joined
 
@@ -50,6 +52,8 @@ class ParentLists:
 
     def joined(self, swarm: Swarm, member: Member) -> None:
         """Lists with room take the newcomer in, and its rack shares its imports anew."""
+        if member.sparse:
+            self._coverage.watch(swarm)
         if self._striping.enter(swarm, member):
             return
         if member.node in swarm.serving:
@@ -84,6 +88,7 @@ class ParentLists:
     def tick(self, now: float) -> m.Told:
         self._refresh(now)
         self._give_children(now)
+        self._stale.update(dict.fromkeys(self._coverage.look(now)))
         self._plan_trees(now)
         told: m.Told = []
         for key in list(self._stale):

@@ -33,7 +33,7 @@ class Striping:
     def enter(self, swarm: Swarm, member: Member) -> bool:
         """Whether the swarm that `member` joined is striped."""
         if swarm.trees is None:
-            if len(swarm.members) < self._config.stripe_from or swarm.layout.count < _LEAST_PIECES:
+            if len(swarm.members) - len(swarm.sparse) < self._config.stripe_from or swarm.layout.count < _LEAST_PIECES:
                 return False
             swarm.trees = Trees(self._config.fanout)
             for other in swarm.members.values():
@@ -42,6 +42,9 @@ class Striping:
         return True
 
     def _add(self, trees: Trees, swarm: Swarm, member: Member) -> None:
+        """But for a sparse member, who would not pass a stripe on."""
+        if member.sparse:
+            return
         trees.add(member.node, member.location.rack, leaf=member.node not in swarm.serving)
 
     def plan(self, now: float) -> Iterator[tuple[Swarm, list[str]]]:

@@ -56,7 +56,8 @@ class NodeSet:
 
 @dataclass(slots=True)
 class Member:
-    """A node in a swarm. `have` is a bitmap; `asked`: pieces it would read from the origin; `granted`, `read`: bytes
+    """A node in a swarm. `needs`: bitmap of the pieces it is here for, all of them but for a sparse member; `have` is a
+    bitmap too; `asked`: pieces it would read from the origin; `granted`, `read`: bytes
     leased to it and verified by it from there; `out_of_reach`: bitmap of what others hold and do not serve to it;
     `taken_back`: bitmap of what it was to read and was too slow with; `parents` as last told."""
 
@@ -66,6 +67,7 @@ class Member:
     seed: bool
     priority: Priority
     joined: float
+    needs: int = 0
     have: int = 0
     asked: int = 0
     out_of_reach: int = 0
@@ -78,12 +80,28 @@ class Member:
     completed: float = float("inf")
     reset_at: float = float("-inf")
     resetting: bool = False  # was told to start again; what it says until it asks for leases is of before
+    sparse: bool = False  # it needs some pieces only
+    stranded: int = 0  # what it lacked, somebody held, and no parent of its held, when that was looked at last
+
+    @property
+    def complete(self) -> bool:
+        """It has all that it needs."""
+        return not self.needs & ~self.have
+
+    @property
+    def lacks(self) -> int:
+        return self.needs & ~self.have
+
+    @property
+    def brings(self) -> int:
+        """What others may have from it, now or later."""
+        return self.needs | self.have
 
 
 @dataclass(slots=True)
 class Swarm:
-    """Bitmaps as integers. `held`: by any member; `leased`: being read from the origin; `out_of_reach`: held, but
-    not served to some member; `known`: digest known;
+    """Bitmaps as integers. `needed`, `held`: by any member; `leased`: being read from the origin; `out_of_reach`: held,
+    but not served to some member; `known`: digest known;
     `proven`: digest told by a node that read the piece under a lease, not merely brought along at join.
 
     `reader`: after the shard's digest proved some piece digest false, the one node that reads and tells digests, so
@@ -96,7 +114,10 @@ class Swarm:
     racks: dict[str, NodeSet] = field(default_factory=dict)  # serving members by rack
     zones: dict[str, NodeSet] = field(default_factory=dict)
     serving: NodeSet = field(default_factory=NodeSet)
-    fetching: dict[str, NodeSet] = field(default_factory=dict)  # members that still want it, by rack ("" unknown)
+    # members that still want all of it, by rack ("" unknown)
+    fetching: dict[str, NodeSet] = field(default_factory=dict)
+    sparse: NodeSet = field(default_factory=NodeSet)  # members that need some pieces only, content ones included
+    needed: int = 0
     held: int = 0
     leased: int = 0
     out_of_reach: int = 0
@@ -108,6 +129,7 @@ class Swarm:
     published: float = float("-inf")
     published_near: float = float("-inf")
     trees: Trees | None = None
+    covered: float = float("-inf")
     planned: float = float("-inf")
     judged: float = float("-inf")
     # (node, parent it was found behind with; "" where it serves slowly) -> times in a row
@@ -146,7 +168,10 @@ class Swarm:
                 self.racks.setdefault(member.location.rack, NodeSet()).add(member.node)
             if member.location.zone:
                 self.zones.setdefault(member.location.zone, NodeSet()).add(member.node)
-        if member.wants:
+        self.needed |= member.needs
+        if member.sparse:
+            self.sparse.add(member.node)
+        elif member.wants:
             self.fetching.setdefault(member.location.rack, NodeSet()).add(member.node)
 
     def remove(self, node: str) -> Member:
@@ -158,6 +183,11 @@ class Swarm:
         if self.trees is not None:
             self.trees.remove(node)
         self.content(member)
+        if self.sparse:
+            self.sparse.discard(node)
+            self.needed = 0
+            for other in self.members.values():
+                self.needed |= other.needs
         if member.have:
             self.recount()
         return member
@@ -172,13 +202,15 @@ class Swarm:
 
     def wants_again(self, member: Member) -> None:
         member.wants = True
-        self.fetching.setdefault(member.location.rack, NodeSet()).add(member.node)
+        if not member.sparse:
+            self.fetching.setdefault(member.location.rack, NodeSet()).add(member.node)
 
     def wanting(self) -> Iterable[str]:
         return (node for node, member in self.members.items() if member.wants)
 
     @property
     def wanted(self) -> bool:
+        """Whether somebody still wants all of it."""
         return any(len(group) for group in self.fetching.values())
 
     def share(self, member: Member) -> tuple[int, int]:
@@ -191,6 +223,8 @@ class Swarm:
 
     def sharing(self, member: Member) -> NodeSet | None:
         """Those who still fetch and share with this member what comes from elsewhere; None: nobody does."""
+        if member.sparse:  # it would not bring in what it does not need
+            return None
         rack = member.location.rack
         group = self.fetching.get(rack) if self.trees is None else None
         return group if group is not None and (rack or len(group) <= _MOST_UNRACKED) else None
@@ -200,6 +234,8 @@ class Swarm:
         what was without a digest for too long: those who should read it may hold it, and want nothing."""
         if self.trees is None or self.reader or member.out_of_reach:
             return self.all
+        if member.sparse:  # outside the trees: their roots read what it needs, as long as there are some
+            return 0 if self.wanted else self.all
         roots = self.trees.roots_at(member.node)
         stripes = sum(stripe(tree, self.trees.fanout, self.layout.count) for tree in roots)
         return stripes | self.unproven & ~self.known
@@ -261,9 +297,9 @@ class Swarm:
     def leasable(self, member: Member, now: float, digest_grace: float) -> int:
         """Pieces that the member lacks and that are to be read from the origin: held by nobody, or by nobody whose copy
         others could verify, or by nobody who serves it to this member."""
-        pieces = self.all & ~self.held | member.out_of_reach
+        pieces = member.needs & ~self.held | member.out_of_reach
         if self.dark_since is not None and now >= self.dark_since + digest_grace:
-            pieces |= self.held & ~self.known
+            pieces |= member.needs & self.held & ~self.known
         return pieces & ~self.leased & ~member.have
 
     def may_read(self, node: str, now: float) -> bool:

@@ -25,7 +25,8 @@ _SPARE = 2  # more would take the downlink from the parents that bring stripes a
 class Fetch:
     """Bitmaps are plain integers here; this is where they are combined a few times per piece.
 
-    `flying`: requested from a peer. `verifying`: fetched, digest being checked. `leased`: ours to read from the
+    `all`: the pieces that are wanted, which are `only` or, where that is 0, every one of the shard. `flying`: requested
+    from a peer. `verifying`: fetched, digest being checked. `leased`: ours to read from the
     origin. `out_of_reach`: as phase 1 was told last, what no parent serves. `holders`: what each parent holds; `once`,
     `twice`: pieces that at least one of them holds, and two. `far`: parents outside this rack. `overdue`: held by one
     parent only, and that for a while.
@@ -57,11 +58,12 @@ class Fetch:
     requests: dict[int, list[Request]] = field(default_factory=dict)
     demand: tuple[int, ...] = ()
     told_complete: bool = False
+    only: int = 0
     _lonely: int = 0  # held by one parent only when that was looked at last
     all: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.all = self.layout.all.bits
+        self.all = self.only & self.layout.all.bits or self.layout.all.bits
         self.restart_digests()
 
     def restart_digests(self) -> None:
@@ -70,7 +72,7 @@ class Fetch:
 
     @property
     def complete(self) -> bool:
-        return self.have == self.all
+        return not self.all & ~self.have
 
     @property
     def missing(self) -> int:

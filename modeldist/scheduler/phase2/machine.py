@@ -85,7 +85,8 @@ class Phase2:
     def _task_added(self, event: m.TaskAdded, now: float) -> None:
         if event.task in self._tasks:
             return
-        fetch = Fetch(event.task, event.layout, event.priority, event.have.bits, progressed=now)
+        have, only = event.have.bits, event.only.bits
+        fetch = Fetch(event.task, event.layout, event.priority, have, progressed=now, only=only)
         self._tasks[event.task] = fetch
         if not self._finish(fetch):
             self._request_leases(fetch, now)

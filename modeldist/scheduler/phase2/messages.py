@@ -19,12 +19,14 @@ SMALL_SHARD = 1 << 20
 
 
 class TaskAdded(Struct, frozen=True):
-    """Start fetching. `have` is what a partial file already holds, verified."""
+    """Start fetching. `have` is what a partial file already holds, verified. `only`: the pieces that are wanted; none
+    of them named: all."""
 
     task: Digest
     layout: PieceLayout
     have: PieceSet
     priority: Priority = Priority.PULL
+    only: PieceSet = PieceSet()
 
 
 class TaskRemoved(Struct, frozen=True):
@@ -241,7 +243,7 @@ class RequestLease(Struct, frozen=True):
 
 
 class TaskComplete(Struct, frozen=True):
-    """All pieces verified."""
+    """All pieces that are wanted are verified."""
 
     task: Digest
 
