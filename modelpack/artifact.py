@@ -88,7 +88,7 @@ def read_artifact(manifest: Manifest, config: bytes, *, mode: Mode = "strict") -
     dialect, files, parsed = reader(manifest, config, deviations)
     if not files:
         raise UnsupportedArtifact("The artifact holds no files.", remedy="Ask its publisher to push it again.")
-    files = tuple(msgspec.structs.replace(file, path=_without_dot(file.path)) for file in files)
+    files = tuple(msgspec.structs.replace(file, path=_path(number, file)) for number, file in enumerate(files))
     _check_paths(files)
     return ModelArtifact(dialect, files, parsed, deviations.found())
 
@@ -103,10 +103,14 @@ def check_bytes(data: bytes, descriptor: Descriptor, what: str) -> None:
         raise DigestMismatch(f"The {what} {descriptor.digest} has the digest {actual}.")
 
 
-def _without_dot(path: str) -> str:
+def _path(number: int, file: ModelFile) -> str:
+    """Without `./` in front. An archive may be called what it is unpacked into, such as `.` or `models/`."""
+    path = file.path
     while path.startswith("./"):
         path = path[2:]
-    return path
+    if file.encoding != "raw" and path.rstrip("/") in ("", "."):
+        return f"{file.kind}-{number}"
+    return path if file.encoding == "raw" else path.rstrip("/")
 
 
 def _check_paths(files: tuple[ModelFile, ...]) -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modeldist.cli import units
 from modeldist.cli.node import Node
-from modeldist.errors import Unsupported
 from modelpack.layout import OciLayout
 from modelpack.lint import Report, lint_directory, lint_layout, lint_reference
+
+if TYPE_CHECKING:
+    from modeldist.artifact import Artifact, ArtifactFile
+    from modeldist.origins.router import Origins
 
 _SCHEME = "oci-layout:"
 _WIDTH = 118
@@ -28,10 +33,7 @@ def look(target: str, where: Node, *, digests: bool) -> tuple[Report, ...]:
     from modeldist.origins.router import kind_of_reference
 
     if kind_of_reference(target) != "oci":
-        raise Unsupported(
-            f"{target} is neither in a registry nor a directory or layout here.",
-            remedy="Pull it and lint the snapshot's directory: modeldist lint $(modeldist pull …).",
-        )
+        return (asyncio.run(_at_origin(target, where)),)
     return (asyncio.run(_in_registry(target, where)),)
 
 
@@ -59,6 +61,45 @@ async def _in_registry(target: str, where: Node) -> Report:
     with in_our_words(target, ref.registry):
         async with registry_client(where.plain_http) as client:
             return await lint_reference(ref, client)
+
+
+async def _at_origin(target: str, where: Node) -> Report:
+    """Files that no manifest describes, such as a repository of a hub: a few kilobytes of each, by ranged reads."""
+    from modeldist.origins.router import Origins
+
+    origins = Origins(where.origin_settings())
+    try:
+        artifact = await origins.resolve(target)
+        return await asyncio.to_thread(_files_of, target, artifact, origins)
+    finally:
+        await origins.close()
+
+
+def _files_of(target: str, artifact: Artifact, origins: Origins) -> Report:
+    from modelpack.lint.directories import check_plain_files
+    from modelpack.lint.files import ModelledFile
+    from modelpack.lint.findings import Findings
+
+    findings = Findings()
+    files = [
+        ModelledFile(file.path, file.kind, file.size, _range_of(file, artifact, origins)) for file in artifact.files
+    ]
+    check_plain_files(files, findings)
+    return findings.report(target, artifact.digest, artifact.origin)
+
+
+def _range_of(file: ArtifactFile, artifact: Artifact, origins: Origins) -> Callable[[int, int], bytes]:
+    def read_range(start: int, length: int) -> bytes:
+        reader = origins.reader(artifact)  # one for each reading thread
+        with tempfile.TemporaryFile() as room:
+            try:
+                reader.read(file.digest, start, length, room.fileno(), 0, lambda count: None)
+            finally:
+                reader.close()
+            room.seek(0)
+            return room.read()
+
+    return read_range
 
 
 def lines(reports: Sequence[Report]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from modelpack.errors import BuildError, UnsafeName
@@ -31,11 +32,16 @@ def lint_directory(directory: Path, *, follow: tuple[Path, ...] = ()) -> Report:
     except BuildError as problem:
         findings.add("directory-unbuildable", str(problem))
         return findings.report(str(directory), "", "directory")
+    check_plain_files(files, findings)
+    return findings.report(str(directory), "", "directory")
+
+
+def check_plain_files(files: Sequence[ModelledFile], findings: Findings) -> None:
+    """The rules for files that no manifest describes."""
     check_files(files, findings)
     check_tensors(files, findings)
     if not any(file.name.startswith(("license", "licence", "copying", "readme")) for file in files):
         findings.add("license-missing", "No file has a license's text, and there is no README.")
-    return findings.report(str(directory), "", "directory")
 
 
 def _file(source: SourceFile) -> ModelledFile:

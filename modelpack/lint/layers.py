@@ -114,8 +114,8 @@ def _check_kind(number: int, layer: Descriptor, findings: Findings) -> None:
     if kind.kind == "weight" and layer.size == 0:
         message = f"Layer {number} ({path[:200]!r}) is empty."
         findings.add("layer-empty", message, path=path, pointer=where, layer=number)
-    if kind.encoding != "raw" or not path:
-        return
+    if kind.encoding != "raw" or kind.kind == "dataset" or not path:
+        return  # a dataset may be of any format
     name = path.rpartition("/")[2]
     fitting = kind_of(name, LARGE + 1)  # a name that nobody knows may be that of weights
     if is_weight(name) != (kind.kind == "weight") and "weight" in (fitting, kind.kind) and fitting != kind.kind:
@@ -128,13 +128,14 @@ def _check_name(number: int, layer: Descriptor, together: NameSet, findings: Fin
     path = _path(layer)
     while path.startswith("./"):
         path = path[2:]
-    if not path:
+    raw = kind is not None and kind.encoding == "raw"
+    if not path or (not raw and path.rstrip("/") in ("", ".")):
         return
     try:
-        if kind is not None and kind.encoding == "raw":
+        if raw:
             together.add_file(path)
         else:
-            check_name(path)
+            check_name(path.rstrip("/"))
     except UnsafeName as problem:
         where = pointer_to("layers", number, "annotations")
         findings.add("name-unsafe", problem.message, path=path, pointer=where, layer=number)

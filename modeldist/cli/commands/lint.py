@@ -39,12 +39,12 @@ _SEVERITIES = tuple(_CODES)
 )
 @click.option("--digests", is_flag=True, help="Of a layout, also compare every blob with its digest.")
 @options.as_json
-@options.node_options("registry", "plain_http")
+@options.node_options("registry", "plain_http", "hf_endpoint")
 def lint(target: str, form: str, fail_on: str, digests: bool, as_json: bool, here: Node) -> None:
     """Look for what is wrong with a model, for its publisher.
 
-    A model in a registry (a few kilobytes are read, never its weights), in an OCI layout, or a directory before it is
-    built. Every rule has an id, which docs/modelpack/lint-rules.md explains.
+    A model in a registry or hub (a few kilobytes are read, never its weights), in an OCI layout, or a directory before
+    it is built. Every rule has an id, which docs/modelpack/lint-rules.md explains.
 
     Exit code 0 when nothing was found that --fail-on counts; 21 for errors, 22 for warnings (with --fail-on warning),
     23 for notes (with --fail-on note). What cannot be read at all has the exit codes of `inspect`.

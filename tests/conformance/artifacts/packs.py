@@ -251,6 +251,12 @@ def archives() -> Iterator[Case]:
         "a layer by its sha512",
         {"m.bin": WEIGHTS},
     )
+    here = packed(".", tar({"config.json": CONFIG}), "weight.config"), packed("models/", tar({"m.bin": WEIGHTS}))
+    yield Case(
+        written("archives-of-directories", here),
+        "archives that are called what they are unpacked into",
+        {"config.json": CONFIG, "m.bin": WEIGHTS},
+    )
     zero = raw("empty.txt", b"", "doc")
     yield Case(
         written("empty-file", [zero, raw("m.bin", WEIGHTS)]),

@@ -8,6 +8,7 @@ import os
 import pytest
 
 from tests.servers.artifacts import Written, packed, raw, safetensors, tar, written
+from tests.servers.hub import Hub
 from tests.servers.oci_faults import FaultyRegistry
 from tests.servers.registry import Registry
 from tests.servers.shell import Shell
@@ -107,8 +108,26 @@ def test_sarif_on_stdout(shell: Shell, tmp_path) -> None:
 
 def test_what_cannot_be_looked_at(shell: Shell, registry: Registry) -> None:
     assert "no/model" in shell.fails(4, "lint", f"{registry.host}/no/model:v1")
-    assert "neither in a registry" in shell.fails(19, "lint", "hf://org/model")
     assert "no OCI image layout" in shell.fails(4, "lint", "oci-layout:/no/where")
+
+
+def test_a_repository_of_a_hub(shell: Shell) -> None:
+    """As before it is mirrored: a repository of twelve megabytes costs a few kilobytes."""
+    files = {
+        "model-00001-of-00002.safetensors": LARGE,
+        "model.safetensors.index.json": b'{"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "gone"}}',
+        "pytorch_model.bin": b"\x80\x04" + bytes(4 * MIB),
+        "config.json": b"{}",
+        "README.md": b"hi",
+    }
+    with Hub() as hub:
+        hub.commit("org/model", files)
+        shell.environment["HF_ENDPOINT"] = hub.url
+        done = shell.run("lint", "--json", "hf://org/model")
+        assert done.returncode == 21, done.stderr
+        assert hub.body_bytes() < MIB
+    (found,) = json.loads(done.stdout)["models"]
+    assert {finding["rule"] for finding in found["findings"]} == {"MP502", "MP504", "MP509", "MP512"}
 
 
 def test_blobs_that_the_registry_has_lost(shell: Shell, faulty: FaultyRegistry) -> None:
