@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from modelpack import mediatypes
+from modelpack.chunk_table import CHUNK_TABLE_ANNOTATION
+from modelpack.deviations import pointer_to
 from modelpack.errors import (
     DigestMismatch,
     InvalidManifest,
@@ -61,6 +63,7 @@ def _lint(layout: OciLayout, entry: Descriptor, digests: bool) -> Report:
         chosen, raw, manifest = _manifest(layout, entry)
         config = layout.blobs.read(manifest.config, "config")
         dialect = check_model(raw, manifest, config, *_reading(layout, findings), findings)
+        _check_table(layout, manifest, findings, digests=digests)
         if digests:
             _check_digests(layout, manifest, findings)
     except ModelPackError as problem:
@@ -111,6 +114,26 @@ def _reading(
         return lambda: layout.blobs.open(blob)
 
     return reader, opener
+
+
+def _check_table(layout: OciLayout, manifest: Manifest, findings: Findings, *, digests: bool) -> None:
+    """With `digests`, also every chunk."""
+    where = pointer_to("annotations", CHUNK_TABLE_ANNOTATION)
+    try:
+        table = layout.chunk_table(manifest)
+    except ModelPackError as problem:
+        findings.add("chunk-table", problem.message, pointer=where)
+        return
+    for blob in table.blobs if table and digests else ():
+        path = layout.blobs.path_of(blob.digest)
+        if not path.is_file() or path.stat().st_size != blob.size:
+            continue  # told already
+        try:
+            with path.open("rb") as file:
+                for _ in blob.prove(0, blob.size, lambda start, stop: os.pread(file.fileno(), stop - start, start)):
+                    pass
+        except DigestMismatch as problem:
+            findings.add("chunk-table", problem.message, pointer=where)
 
 
 def _check_digests(layout: OciLayout, manifest: Manifest, findings: Findings) -> None:

@@ -9,7 +9,11 @@ from contextlib import aclosing
 from typing import BinaryIO
 
 from modelpack.blobs import MAX_SMALL_BLOB
+from modelpack.chunk_table import CHUNK_TABLE_ANNOTATION
+from modelpack.deviations import pointer_to
 from modelpack.errors import (
+    DigestMismatch,
+    InvalidChunkTable,
     InvalidManifest,
     ModelPackError,
     RegistryError,
@@ -60,9 +64,17 @@ async def lint_reference(ref: Reference, client: RegistryClient) -> Report:
     except ModelPackError as problem:  # its size or its digest
         findings.add("blob-digest", problem.message)
         return findings.report(str(ref), digest, "")
+    await _check_table(ref, manifest, client, findings)
     reading = _Reading(client, ref, asyncio.get_running_loop(), findings)
     dialect = await asyncio.to_thread(check_model, raw, manifest, config, reading.reader, reading.opener, findings)
     return findings.report(str(ref), digest, dialect)
+
+
+async def _check_table(ref: Reference, manifest: Manifest, client: RegistryClient, findings: Findings) -> None:
+    try:
+        await client.chunk_table(ref, manifest)
+    except (DigestMismatch, InvalidChunkTable, RegistryNotFound, RegistryProtocolError) as problem:
+        findings.add("chunk-table", problem.message, pointer=pointer_to("annotations", CHUNK_TABLE_ANNOTATION))
 
 
 class _Reading:

@@ -300,6 +300,9 @@ MP905 ambiguous-index warning (OCI image-spec 1.1, image-index.md)
 MP906 no-model error (ModelPack spec.md, manifest)
   What is there is no model in any known format.
 > Check the reference.
+MP907 chunk-table error (docs/chunk-table.md)
+  The manifest names a chunk table that is missing, damaged, or of another model.
+> Build the model again, or push it with a tool that takes its chunk table along.
 """
 # `<id> <name> <severity> (<section>)`, then the summary, then the remedy behind angle brackets
 

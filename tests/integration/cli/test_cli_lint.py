@@ -135,3 +135,9 @@ def test_blobs_that_the_registry_has_lost(shell: Shell, faulty: FaultyRegistry) 
     done = shell.run("lint", model.serve(faulty))
     assert done.returncode == 21, done.stderr
     assert "MP901 blob-missing" in done.stdout
+
+
+def test_a_chunk_table_that_the_registry_has_lost(shell: Shell, registry: Registry) -> None:
+    done = shell.run("lint", lint_cases.BREAKS["MP907"]().push(registry))
+    assert done.returncode == 21, done.stderr
+    assert "MP907 chunk-table" in done.stdout

@@ -250,5 +250,6 @@ BREAKS: dict[str, Callable[[], Written]] = {
     "MP902": lambda: with_blob(model(), TENSORS, TENSORS[:-1]),
     "MP903": lambda: with_blob(model(), TENSORS, TENSORS[:-1] + b"!"),
     "MP905": two_models,
+    "MP907": lambda: model(annotations={"org.modeldist.chunk-table": sha256(b"no such table")}),
     "MP906": lambda: written("model", [WEIGHTS], config_type="application/x", artifactType=None),
 }

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from modelpack.build import build
+from modelpack.chunk_table import CHUNK_TABLE_ANNOTATION, BlobChunks, ChunkTable, encode_table
 from modelpack.config import ModelDescriptor
 from modelpack.errors import BuildError, LayoutError
 from modelpack.layout import OciLayout
 from modelpack.lint import RULES, Report, lint_directory, lint_layout, rule_table, sarif
 from modelpack.lint.licenses import canonical_license
 from modelpack.referrers import attachment
-from tests.servers.artifacts import Written, safetensors, tar
+from tests.servers.artifacts import Written, safetensors, sha256, tar
 from tests.unit.modelpack import lint_cases
 from tests.unit.modelpack.lint_cases import BREAKS
 
@@ -64,6 +65,16 @@ def test_what_our_builder_makes_breaks_none(tmp_path):
     build(source, layout, ref="v1", about=ModelDescriptor(name="tiny", licenses=("MIT",)))
     reports = lint_layout(layout, "v1", digests=True)
     assert [report.findings for report in reports] == [()]
+
+
+def test_a_chunk_table_that_proves_other_bytes(tmp_path):
+    """Its chunks are compared when everything is read, whatever it says of digests and sizes."""
+    blob = BlobChunks(sha256(lint_cases.TENSORS), len(lint_cases.TENSORS), 256 * 1024, bytes(32))
+    table = encode_table(ChunkTable((blob,)))
+    named = lint_cases.model(annotations={CHUNK_TABLE_ANNOTATION: sha256(table)})
+    model = Written(named.name, named.documents, {**named.blobs, sha256(table): table})
+    assert rules(lint(model, tmp_path / "quick")) == set()
+    assert rules(lint(model, tmp_path / "whole", digests=True)) == {"MP907"}
 
 
 def test_a_layout_of_several_models(tmp_path):
