@@ -77,7 +77,7 @@ class Origins:
         twice (see `modelpack.plan.families`)."""
         base, selection = selected.split(reference)
         whole = await self.origin_for(base).resolve(base)
-        return selected.select(whole, selection)
+        return await selected.select(whole, selection, self.reader)
 
     async def still(self, artifact: Artifact, reference: str) -> bool:
         """See `Origin.still`; a reference of another kind of origin is another thing."""

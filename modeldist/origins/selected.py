@@ -10,6 +10,7 @@ What plans takes is imported when something is selected: asking whether a model 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,6 +20,7 @@ from modeldist.errors import InvalidReference
 from modeldist.origins.identity import revision_of
 
 if TYPE_CHECKING:
+    from modeldist.origins.base import RangeReader
     from modelpack.plan.files import FetchPlan
 
 USUAL = "weights=sharded"
@@ -56,21 +58,38 @@ def join(base: str, text: str) -> str:
     return f"{base}{'&' if '#' in base else '#'}{text}"
 
 
-def select(whole: Artifact, text: str) -> Artifact:
-    """The part of `whole`, or `whole` itself where nothing is left out. Raises InvalidReference."""
+async def select(whole: Artifact, text: str, reader: Callable[[Artifact], RangeReader]) -> Artifact:
+    """The part of `whole`, or `whole` itself where nothing is left out. Headers of weights are read where the selection
+    goes by tensors. Raises InvalidReference, OriginError, IntegrityError."""
     if not text and not any("consolidated" in file.path.lower() for file in whole.files):
         return whole
+    import asyncio
+
+    return part_of(whole, await asyncio.to_thread(_plan, whole, text, reader))
+
+
+def _plan(whole: Artifact, text: str, reader: Callable[[Artifact], RangeReader]) -> FetchPlan:
+    from modeldist.origins.header_reads import HeaderReads
+    from modeldist.origins.modelpack_errors import in_our_words
     from modelpack.errors import InvalidSelection
     from modelpack.plan.files import ListedFile
-    from modelpack.plan.planning import plan_files
+    from modelpack.plan.planning import plan_fetch
     from modelpack.plan.selection import Selection
 
     files = [ListedFile(f.path, f.digest, f.size, f.kind, f.encoding) for f in whole.files]
+    provable = {chunks.digest for chunks in whole.chunks}
     try:
-        made = plan_files(files, Selection.parse(text), reference=whole.reference, digest=whole.digest)
+        with in_our_words(whole.reference), HeaderReads(whole, reader) as reads:
+            return plan_fetch(
+                files,
+                Selection.parse(text),
+                reads.open,
+                provable=lambda digest: digest in provable,
+                reference=whole.reference,
+                digest=whole.digest,
+            )
     except InvalidSelection as error:
         raise InvalidReference(f"{whole.reference}: {error.message}", remedy=error.remedy) from error
-    return part_of(whole, made)
 
 
 def part_of(whole: Artifact, plan: FetchPlan) -> Artifact:

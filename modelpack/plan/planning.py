@@ -1,12 +1,33 @@
-"""From a model's list of files and a selection to the plan of what to fetch."""
+"""From a model's list of files and a selection to the plan of what to fetch.
+
+    listing, Selection --choose_files--> files --headers, rules--> ranges of those --> FetchPlan
+
+Ranges are planned of files alone whose ranges can be proven; of others the whole file is, when a byte of it is needed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
-from modelpack.plan.choosing import choose_files
-from modelpack.plan.files import FetchPlan, ListedFile, PlannedFile, total_size
+from modelpack.artifact import check_bytes
+from modelpack.document import read_object
+from modelpack.errors import InvalidConfig, InvalidSelection
+from modelpack.globs import Glob, any_matches
+from modelpack.manifest import Descriptor
+from modelpack.plan.choosing import choose_files, rank_of_file
+from modelpack.plan.files import FetchPlan, ListedFile, PlannedFile, Ranges, total_size
+from modelpack.plan.model_shape import MAX_CONFIG, ModelShape, model_shape
+from modelpack.plan.rank_rules import RankRules, expert_count, has_output_layer
 from modelpack.plan.selection import Selection
+from modelpack.tensors.entries import FileTensors, ReadRange, TensorEntry
+from modelpack.tensors.headers import has_header, read_tensors
+from modelpack.tensors.index import check_index
+
+OpenRanges = Callable[[ListedFile], ReadRange]
+"""Ranged reads of one file; called in the thread that reads."""
+
+HEADERS_AT_ONCE = 8
 
 
 def plan_files(
@@ -14,8 +35,157 @@ def plan_files(
 ) -> FetchPlan:
     """The plan as far as paths and kinds decide it: whole files. Raises InvalidSelection."""
     chosen, notes = choose_files(files, selection)
-    return FetchPlan(reference, digest, selection, tuple(map(_whole, chosen)), total_size(files), notes)
+    return FetchPlan(reference, digest, selection, tuple(_planned(file) for file in chosen), total_size(files), notes)
 
 
-def _whole(file: ListedFile) -> PlannedFile:
+def plan_fetch(
+    files: Sequence[ListedFile],
+    selection: Selection,
+    open_ranges: OpenRanges,
+    *,
+    provable: Callable[[str], bool] = lambda digest: False,
+    reference: str = "",
+    digest: str = "",
+) -> FetchPlan:
+    """The plan to the byte. Headers of weight files are read only for tensors or a rank.
+
+    `provable`: whether ranges of the file with this digest can be checked (the model has chunk digests of it).
+    Raises InvalidSelection, InvalidSafetensors, InvalidGguf, InvalidTensorIndex, InvalidConfig, SizeMismatch,
+    DigestMismatch, and what the reads raise.
+    """
+    plan = plan_files(files, selection, reference=reference, digest=digest)
+    kept = {file.path for file in plan.files}
+    looked_into = [
+        file
+        for file in files
+        if file.path in kept and file.encoding == "raw" and file.kind == "weight" and _opens(file, selection)
+    ]
+    if not selection.needs_headers or not looked_into:
+        return plan
+    with ThreadPoolExecutor(HEADERS_AT_ONCE, thread_name_prefix="headers") as pool:
+        read = list(pool.map(lambda file: read_tensors(open_ranges(file), file.size, file.path), looked_into))
+    _check_indexes(files, read, open_ranges)
+    _check_names(read, selection)
+    needed = _ranges_by_path(read, selection, _shape(files, open_ranges))
+    planned, notes = [], []
+    for file in plan.files:
+        ranges = needed.get(file.path)
+        if ranges is None:
+            planned.append(file)
+        elif provable(file.digest):
+            planned.append(_with(file, ranges))
+        elif len(ranges) > 1 or ranges[0][1] > _data_start(read, file.path):
+            planned.append(file)
+            if sum(stop - start for start, stop in ranges) < file.size:
+                notes.append(file.path)
+    said = (*plan.notes, *_unproven(notes), *_unopened(plan, read))
+    return FetchPlan(reference, digest, selection, tuple(planned), plan.size, said)
+
+
+def _opens(file: ListedFile, selection: Selection) -> bool:
+    """A file of sharded_state is one rank's as a whole."""
+    return has_header(file.path) and (bool(selection.tensors) or rank_of_file(file.path) is None)
+
+
+def _planned(file: ListedFile) -> PlannedFile:
     return PlannedFile(file.path, file.digest, file.size, file.kind, file.encoding, (), file.sources)
+
+
+def _with(file: PlannedFile, ranges: Ranges) -> PlannedFile:
+    whole = ranges == ((0, file.size),)
+    return PlannedFile(
+        file.path, file.digest, file.size, file.kind, file.encoding, () if whole else ranges, file.sources
+    )
+
+
+def _ranges_by_path(read: Sequence[FileTensors], selection: Selection, shape: ModelShape) -> dict[str, Ranges]:
+    """Of each file: its header, and what is needed of its tensors."""
+    names = tuple(Glob(pattern) for pattern in selection.tensors)
+    every = [entry for file in read for entry in file.entries]
+    rules = RankRules(selection.rank, shape, experts=expert_count(every, shape), output_layer=has_output_layer(every))
+
+    def wanted(entry: TensorEntry) -> Ranges:
+        return rules.ranges(entry) if not names or any_matches(names, entry.name) else ()
+
+    return {
+        file.path: joined([(0, file.data_start), *(range_ for entry in file.entries for range_ in wanted(entry))])
+        for file in read
+    }
+
+
+def _check_names(read: Sequence[FileTensors], selection: Selection) -> None:
+    names = tuple(Glob(pattern) for pattern in selection.tensors)
+    known = [entry.name for file in read for entry in file.entries]
+    if names and not any(any_matches(names, name) for name in known):
+        raise InvalidSelection(
+            f"The selection {selection} names none of the model's {len(known)} tensors.",
+            remedy=f"Tensors of it are {', '.join(known[:4])}{', …' if known[4:] else ''}.",
+        )
+
+
+def joined(ranges: Sequence[tuple[int, int]]) -> Ranges:
+    """In order, apart from each other, none of them empty."""
+    found: list[tuple[int, int]] = []
+    for start, stop in sorted(ranges):
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], stop))
+        elif start < stop:
+            found.append((start, stop))
+    return tuple(found)
+
+
+def _data_start(read: Sequence[FileTensors], path: str) -> int:
+    return next(file.data_start for file in read if file.path == path)
+
+
+def _shape(files: Sequence[ListedFile], open_ranges: OpenRanges) -> ModelShape:
+    """Of the config.json at the top; a model without one has no shape that rules could go by."""
+    found = next((file for file in files if file.path == "config.json" and file.encoding == "raw"), None)
+    if found is None:
+        return ModelShape(sliceable=False)
+    raw = whole_file(found, open_ranges, MAX_CONFIG)
+    return model_shape(read_object(raw, limit=MAX_CONFIG, what="config.json", error=InvalidConfig))
+
+
+def _check_indexes(files: Sequence[ListedFile], read: Sequence[FileTensors], open_ranges: OpenRanges) -> None:
+    from modelpack.tensors.index import INDEX_SUFFIX, MAX_INDEX
+
+    listed = {file.path for file in files}
+    for file in files:
+        if file.path.endswith(INDEX_SUFFIX) and file.encoding == "raw":
+            check_index(whole_file(file, open_ranges, MAX_INDEX), file.path, read, listed)
+
+
+def whole_file(file: ListedFile, open_ranges: OpenRanges, limit: int) -> bytes:
+    """A small file, checked against its digest where that can be said of bytes alone. Raises InvalidConfig (larger than
+    `limit` bytes), SizeMismatch, DigestMismatch."""
+    if file.size > limit:
+        raise InvalidConfig(f"{file.path} has {file.size} bytes; at most {limit} are read.")
+    raw = open_ranges(file)(0, file.size) if file.size else b""
+    if file.digest.startswith(("sha256:", "sha512:")):
+        check_bytes(raw, Descriptor(media_type="application/json", digest=file.digest, size=file.size), file.path)
+    return raw
+
+
+def _unproven(paths: list[str]) -> tuple[str, ...]:
+    if not paths:
+        return ()
+    more = f" and {len(paths) - 1} more" if paths[1:] else ""
+    return (
+        f"Whole files are fetched ({paths[0]}{more}) where parts of them would do: the model has no chunk table that "
+        "could prove a part. Its publisher can add one by building it anew.",
+    )
+
+
+def _unopened(plan: FetchPlan, read: Sequence[FileTensors]) -> tuple[str, ...]:
+    """Weights of formats whose tensors nobody can find by a header."""
+    seen = {file.path for file in read}
+    others = [
+        file.path
+        for file in plan.files
+        if file.kind == "weight" and file.path not in seen and rank_of_file(file.path) is None
+    ]
+    if not others:
+        return ()
+    more = f" and {len(others) - 1} more" if others[1:] else ""
+    return (f"Taken whole, as their tensors cannot be found by a header: {others[0]}{more}.",)
