@@ -195,6 +195,7 @@ def _check_made(archive: Archive, made: _Made, findings: Findings) -> None:
     if made.incomplete:
         add("archive-metadata-missing", f"{made.incomplete[0][:120]!r} lacks its time, owner or mode.")
     label = archive.path.rpartition("/")[2]
-    # a label without a suffix is one of a category of files, as AIKit writes it
-    if len(made.files) == 1 and "." in label and made.files[0].rpartition("/")[2] != label:
+    # a label without a suffix is that of a category of files, as AIKit writes it, or of a directory
+    named = "." in label and not label.startswith(f"{archive.kind}-")
+    if len(made.files) == 1 and named and made.files[0].rpartition("/")[2] != label:
         add("archive-name", f"its one file is {made.files[0][:120]!r}.")

@@ -109,6 +109,9 @@ class Findings:
         if self._by_rule[rule.id] <= _MOST_PER_RULE:
             self._found[finding] = None
 
+    def has_errors(self) -> bool:
+        return any(finding.severity == "error" for finding in self._found)
+
     def report(self, target: str, digest: str, dialect: str) -> Report:
         """Worst first, then by rule, in the order found; what is known with its place is not said without it again."""
         placed = {(finding.rule, finding.message) for finding in self._found if finding.where}

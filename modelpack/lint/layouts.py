@@ -9,9 +9,11 @@ from typing import BinaryIO
 
 from modelpack import mediatypes
 from modelpack.chunk_table import CHUNK_TABLE_ANNOTATION
+from modelpack.config import MAX_CONFIG_BYTES
 from modelpack.deviations import pointer_to
 from modelpack.errors import (
     DigestMismatch,
+    InvalidConfig,
     InvalidManifest,
     LayoutError,
     ModelPackError,
@@ -21,7 +23,7 @@ from modelpack.errors import (
 from modelpack.layout import OciLayout
 from modelpack.lint.findings import Findings, Report
 from modelpack.lint.models import check_model
-from modelpack.manifest import Descriptor, Index, Manifest, choose_manifest, parse_manifest
+from modelpack.manifest import MAX_MANIFEST_BYTES, Descriptor, Index, Manifest, choose_manifest, parse_manifest
 from modelpack.safetensors_header import ReadRange
 
 _NESTED = 4  # indexes in indexes
@@ -61,6 +63,10 @@ def _lint(layout: OciLayout, entry: Descriptor, digests: bool) -> Report:
     dialect = ""
     try:
         chosen, raw, manifest = _manifest(layout, entry)
+        if manifest.config.size > MAX_CONFIG_BYTES:
+            raise InvalidConfig(
+                f"The model config has {manifest.config.size} bytes; at most {MAX_CONFIG_BYTES} are read."
+            )
         config = layout.blobs.read(manifest.config, "config")
         dialect = check_model(raw, manifest, config, *_reading(layout, findings), findings)
         _check_table(layout, manifest, findings, digests=digests)
@@ -74,6 +80,8 @@ def _lint(layout: OciLayout, entry: Descriptor, digests: bool) -> Report:
 
 def _manifest(layout: OciLayout, entry: Descriptor) -> tuple[Descriptor, bytes, Manifest]:
     for _ in range(_NESTED):
+        if entry.size > MAX_MANIFEST_BYTES:
+            raise InvalidManifest(f"The manifest has {entry.size} bytes; registries take {MAX_MANIFEST_BYTES}.")
         raw = layout.blobs.read(entry, "manifest")
         parsed = parse_manifest(raw, entry.media_type)
         if isinstance(parsed, Manifest):
@@ -85,6 +93,7 @@ def _manifest(layout: OciLayout, entry: Descriptor) -> tuple[Descriptor, bytes, 
 
 def _report(problem: ModelPackError, findings: Findings) -> None:
     names: tuple[tuple[type[ModelPackError], str], ...] = (
+        (InvalidConfig, "config-invalid"),
         (LayoutError, "blob-missing"),
         (SizeMismatch, "blob-size"),
         (DigestMismatch, "blob-digest"),

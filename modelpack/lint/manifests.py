@@ -105,16 +105,18 @@ def _read(manifest: Manifest, config: bytes, findings: Findings) -> ModelArtifac
         name = next((name for kind, name in _RULE_FOR if isinstance(problem, kind)), "manifest-invalid")
         findings.add(name, problem.message)
         return None
+    foreign = artifact.dialect not in ("cncf", "cnai")
     for deviation in artifact.deviations:
-        _add(deviation, findings)
-    if artifact.dialect not in ("cncf", "cnai"):
+        _add(deviation, findings, foreign=foreign)
+    if foreign:
         findings.add("other-format", f"The artifact is in the format {artifact.dialect}.")
     return artifact
 
 
-def _add(deviation: Deviation, findings: Findings) -> None:
-    # What an older version of the specification allowed is no error in an artifact of that version.
-    severity: Severity | None = "note" if deviation.severity == "note" else None
+def _add(deviation: Deviation, findings: Findings, *, foreign: bool) -> None:
+    # What an older version of the specification allowed is no error in an artifact of that version, and what breaks
+    # ModelPack's rules none in another format.
+    severity: Severity | None = deviation.severity if foreign or deviation.severity == "note" else None
     findings.add(
         _RULE_OF[deviation.code],
         deviation.message,

@@ -45,6 +45,10 @@ def check_model(
     listed = model.artifact.config.modelfs.diff_ids if model.artifact.config else ()
     diff_ids = listed if len(listed) == len(manifest.layers) else ()
     files = [*raws, *check_archives(archives, names, diff_ids, findings, reproducible=model.is_modelpack)]
+    read = all(archive.open or archive.encoding == "tar" for archive in archives)
+    if not files and read and not findings.has_errors():
+        where = f" below /{archives[0].subtree}" if archives and archives[0].subtree else ""
+        findings.add("no-layers", f"The artifact holds no files{where}.")
     check_files(files, findings)
     check_tensors(files, findings)
     if model.is_modelpack:

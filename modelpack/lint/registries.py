@@ -57,6 +57,9 @@ async def lint_reference(ref: Reference, client: RegistryClient) -> Report:
         findings.add("manifest-invalid", "The indexes are nested too deeply.")
         return findings.report(str(ref), digest, "")
     manifest = parsed
+    if manifest.config.size > MAX_SMALL_BLOB:
+        findings.add("config-invalid", f"The model config has {manifest.config.size} bytes.", pointer="/config/size")
+        return findings.report(str(ref), digest, "")
     try:
         config = await client.get_blob(ref, manifest.config, MAX_SMALL_BLOB)
     except RegistryError:

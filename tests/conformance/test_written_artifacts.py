@@ -14,6 +14,7 @@ import pytest
 from modelpack.errors import ModelPackError, UnsupportedArtifact
 from modelpack.imagelayers import unpacking_order
 from modelpack.layout import OciLayout
+from modelpack.lint import lint_layout
 from modelpack.names import NameSet
 from modelpack.oci import RegistryClient, pull_layout
 from modelpack.oci import read_model as read_from_registry
@@ -126,6 +127,20 @@ async def test_from_a_registry(name, tmp_path, registry, anything):
             assert not layout.index().manifests
             return
     check(case, layout, tmp_path)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_lint_survives_it_and_says_why(name, tmp_path):
+    case = CASES[name]
+    (report,) = lint_layout(case.artifact.into_layout(tmp_path / "layout"), name, digests=True)
+    found = {finding.rule for finding in report.findings if finding.severity == "error"}
+    if case.strict is None:
+        # these weights are made up, which their headers show
+        assert found <= {"MP601", "MP606", "MP701"}
+    elif name == "kitops-variants":
+        assert "MP905" in {finding.rule for finding in report.findings}
+    elif not name.startswith("bomb"):  # these are small ones, as this knows no other limits
+        assert found
 
 
 def test_there_are_enough_kinds():
