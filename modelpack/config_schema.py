@@ -181,7 +181,7 @@ def _look_closer(config: dict[str, Any], modelfs: dict[str, Any], deviations: De
         where = CONFIG_BLOB + "/config/capabilities/embedding"
         deviations.warn("capabilities-embedding", "config.capabilities.embedding exists in version 0.0.7 only.", where)
     size = config.get("paramSize", "")
-    if size and not _PARAM_SIZE.fullmatch(size):
+    if size and not is_param_size(size):
         message = f"config.paramSize {size[:40]!r} is not a number and one of K, M, B, T, Q."
         deviations.warn("param-size", message, CONFIG_BLOB + "/config/paramSize")
     for number, diff_id in enumerate(modelfs.get("diffIds", [])):
@@ -192,6 +192,11 @@ def _look_closer(config: dict[str, Any], modelfs: dict[str, Any], deviations: De
 def _error(deviations: Deviations, code: str, where: tuple[str | int, ...], problem: str) -> None:
     message = f"The model config's {'.'.join(map(str, where))[:200]} is not valid: {problem}."
     deviations.error(code, message, InvalidConfig, CONFIG_BLOB + pointer_to(*where)[:400])
+
+
+def is_param_size(text: str) -> bool:
+    """Whether it is written as `paramSize`: a number with at most one decimal, and K, M, B, T or Q in any case."""
+    return _PARAM_SIZE.fullmatch(text) is not None
 
 
 def short_count(count: int) -> str:

@@ -15,6 +15,7 @@
     ├── InvalidTensorIndex       an index of tensors that contradicts the files it speaks of
     ├── InvalidSelection         a selection that cannot be read, or contradicts the model
     ├── BuildError               a directory that cannot become a ModelPack
+    │   └── InvalidModelfile         a Modelfile or Kitfile that cannot be read, or names what is not there
     ├── LayoutError              a directory that is no OCI image layout, or lacks what was asked of it
     └── RegistryError            the registry did not give what was asked
         ├── RegistryUnauthorized     401: credentials are missing or refused
@@ -111,6 +112,10 @@ class InvalidSelection(ModelPackError):
 
 class BuildError(ModelPackError):
     """A directory that cannot become a ModelPack."""
+
+
+class InvalidModelfile(BuildError):
+    """A Modelfile or Kitfile that cannot be read, or that names files which are not there."""
 
 
 class LayoutError(ModelPackError):

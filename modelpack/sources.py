@@ -7,7 +7,7 @@ links are followed, as are links within the directory. Any other link would carr
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -15,7 +15,9 @@ from pathlib import Path
 from modelpack.errors import BuildError
 from modelpack.names import check_names
 
-_SKIPPED = (".*", "__pycache__", "*.pyc", "*.pyo", "*.pyd", "*.lock", "modelfile")
+_SKIPPED = (".*", "__pycache__", "*.pyc", "*.pyo", "*.pyd", "*.lock", "modelfile", "kitfile")
+Wanted = Callable[[str], bool]
+"""Whether a file of this path goes in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +31,24 @@ class SourceFile:
 
 
 def collect_files(
-    directory: Path, *, follow: tuple[Path, ...] = (), without: Path | None = None
+    directory: Path,
+    *,
+    follow: tuple[Path, ...] = (),
+    without: Path | tuple[Path, ...] = (),
+    wanted: Wanted | None = None,
 ) -> tuple[SourceFile, ...]:
     """All files below `directory` sorted by path, hidden and temporary ones left out.
 
-    `follow` names further directories that links may lead into; `without` a directory to leave out. Raises
-    BuildError, UnsafeName.
+    `follow` names further directories that links may lead into; `without` files and directories to leave out. `wanted`
+    chooses files by their paths instead: also hidden ones, and maybe none. Raises BuildError, UnsafeName.
     """
     root = directory.resolve()
     if not root.is_dir():
         raise BuildError(f"{directory} is no directory.", remedy="Name the directory that holds the model's files.")
     allowed = (root, *(path.resolve() for path in follow), *_cache_blobs(root))
-    files = sorted(_walk(root, root, allowed, without and without.resolve()), key=lambda file: file.path)
-    if not files:
+    left_out = frozenset(path.resolve() for path in ((without,) if isinstance(without, Path) else without))
+    files = sorted(_walk(root, root, allowed, left_out, wanted), key=lambda file: file.path)
+    if not files and wanted is None:
         raise BuildError(f"{directory} holds no files for a model.", remedy="Hidden files and *.lock are left out.")
     check_names(file.path for file in files)
     return tuple(files)
@@ -60,16 +67,22 @@ def _cache_blobs(root: Path) -> tuple[Path, ...]:
     return (root.parent.parent / "blobs",) if hub_identity(root) else ()
 
 
-def _walk(root: Path, directory: Path, allowed: tuple[Path, ...], without: Path | None) -> Iterator[SourceFile]:
+def _walk(
+    root: Path, directory: Path, allowed: tuple[Path, ...], without: frozenset[Path], wanted: Wanted | None
+) -> Iterator[SourceFile]:
     with os.scandir(directory) as entries:
         for entry in entries:
             path = Path(entry.path)
-            if any(fnmatchcase(entry.name.lower(), pattern) for pattern in _SKIPPED) or path == without:
+            if path in without or (wanted is None and _is_skipped(entry.name)):
                 continue
             if entry.is_dir(follow_symlinks=False):
-                yield from _walk(root, path, allowed, without)
-            else:
+                yield from _walk(root, path, allowed, without, wanted)
+            elif wanted is None or wanted(path.relative_to(root).as_posix()):
                 yield _source(path.relative_to(root).as_posix(), path, allowed)
+
+
+def _is_skipped(name: str) -> bool:
+    return any(fnmatchcase(name.lower(), pattern) for pattern in _SKIPPED)
 
 
 def _source(name: str, path: Path, allowed: tuple[Path, ...]) -> SourceFile:

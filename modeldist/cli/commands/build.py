@@ -9,6 +9,7 @@ import click
 
 from modeldist.cli import options, units
 from modeldist.cli.boundary import Command
+from modeldist.cli.node import Node
 from modeldist.cli.terminal import attended, clean, put, put_json, say
 from modeldist.errors import UsageError
 
@@ -17,8 +18,11 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command)
-@click.argument("directory", metavar="DIR", type=options.PATH)
-@click.option("--tag", "-t", metavar="REF", help="What to call it, for `modeldist push`.")
+@click.argument("source", metavar="DIR|hf://…")
+@click.option("--tag", "-t", "--target", metavar="REF", help="What to call it, for `modeldist push`.")
+@click.option(
+    "--file", "-f", "--modelfile", "modelfile", type=options.PATH, metavar="FILE", help="Modelfile or Kitfile to go by."
+)
 @click.option(
     "--output", "-o", type=options.PATH, metavar="LAYOUT", help="OCI layout to build into. [default: in the store]"
 )
@@ -37,13 +41,13 @@ if TYPE_CHECKING:
 @click.option(
     "--concurrency", "-c", type=click.IntRange(1, 64), help="Files at once. [default: one per core, at most 8]"
 )
-@options.registry
-@options.store
 @options.as_json
 @options.quiet
+@options.node_options("registry", "plain_http", "hf_endpoint", "store", "hub", "socket", "agent")
 def build(
-    directory: Path,
+    source: str,
     tag: str | None,
+    modelfile: Path | None,
     output: Path | None,
     encodings: tuple[str, ...],
     no_chunk_table: bool,
@@ -51,14 +55,14 @@ def build(
     source_revision: str,
     reasoning: bool,
     concurrency: int | None,
-    registry: str | None,
-    store: Path | None,
     as_json: bool,
     quiet: bool,
+    here: Node,
 ) -> None:
-    """Build a ModelPack from a directory.
+    """Build a ModelPack from a directory, or from a model on Hugging Face.
 
-    DIR holds the model's files; a snapshot in a Hugging Face cache will do.
+    DIR holds the model's files; a snapshot in a Hugging Face cache will do. -f names a Modelfile (`modeldist modelfile
+    generate` writes one) or a Kitfile that says which files go in and as what; without it, all do, by their names.
 
     One layer per file, raw unless --encoding says otherwise; the same files always give the same digest, also on other
     days and machines. SOURCE_DATE_EPOCH, where set, dates them.
@@ -68,23 +72,35 @@ def build(
     \b
     Example:
       modeldist build ./my-model -t registry.example/org/model:v1
+      modeldist build hf://org/model@main -t registry.example/org/model:v1
     """
     from modeldist.agent.store.failures import naming
+    from modeldist.cli.bringing import brought, is_remote
     from modeldist.cli.layouts import layout_path, reference
+    from modeldist.cli.modelfiles import plan
     from modelpack.build import build as build_into
     from modelpack.config import Capabilities, ModelDescriptor, TechnicalConfig
     from modelpack.layout import OciLayout
 
-    ref = reference(tag, registry) if tag else None
-    path = layout_path(output, store)
+    ref = reference(tag, here.registry) if tag else None
+    path = layout_path(output, here.store)
     talk = attended() and not quiet
     with naming("make a layout", path):
         layout = OciLayout.create(path)
+    remote = is_remote(source)
+    directory = brought(source, here, quiet=quiet) if remote else Path(source)
+    follow = (here.store, *((here.hub,) if here.hub else ())) if remote else ()
+    about = ModelDescriptor(
+        source_url=source_url or (source if remote else ""),
+        revision=source_revision or (directory.name if remote else ""),
+    )
     built = build_into(
         directory,
         layout,
+        plan=plan(modelfile, directory, follow, (layout.path,)) if modelfile else None,
+        follow=follow,
         ref=str(ref) if ref else "",
-        about=ModelDescriptor(source_url=source_url, revision=source_revision),
+        about=about,
         technical=TechnicalConfig(capabilities=Capabilities(reasoning=True) if reasoning else None),
         encodings=_encodings(encodings),
         chunk_table=not no_chunk_table,

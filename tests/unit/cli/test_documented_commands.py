@@ -26,7 +26,8 @@ def documented() -> Iterator[tuple[str, str]]:
     for name in program.list_commands(context):
         command = program.get_command(context, name)
         assert command is not None
-        for line in (command.help or "").splitlines():
+        below = list(command.commands.values()) if isinstance(command, click.Group) else []
+        for line in "\n".join(each.help or "" for each in (command, *below)).splitlines():
             if line.startswith("  ") and (found := CALL.search(line)):
                 yield f"{name} --help", found[1].strip('" ')
 
@@ -47,5 +48,8 @@ def test_it_exists(where: str, line: str) -> None:
     context = click.Context(program)
     command = program.get_command(context, name)
     assert command is not None, f"{where} names {name}"
+    if isinstance(command, click.Group):
+        assert arguments[0] in command.commands, f"{where} names {name} {arguments[0]}"
+        command = command.commands[arguments.pop(0)]
     inside = click.Context(command, **command.context_settings)
     command.make_parser(inside).parse_args(list(arguments))

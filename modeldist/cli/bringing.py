@@ -1,0 +1,44 @@
+"""A model on this machine for a command that works on its files: pulled if it is not here, then its directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from modeldist.cli.node import Node
+from modeldist.errors import AgentError
+
+SCHEMES = ("hf://",)
+
+
+def is_remote(text: str) -> bool:
+    """Whether `text` names a model somewhere else, rather than a directory."""
+    return "://" in text
+
+
+def brought(reference: str, here: Node, *, quiet: bool) -> Path:
+    """The snapshot's directory. ^C keeps what has arrived. Raises what a pull does; Unsupported for other schemes."""
+    from modeldist.cli.commands.pull import by_agent, by_itself, stopped
+    from modeldist.cli.stopping import stopping
+    from modeldist.cli.views import view
+    from modeldist.errors import Unsupported
+
+    if not reference.startswith(SCHEMES):
+        hint = " ModelScope's hub is not spoken: download it with its own client and name the directory."
+        raise Unsupported(
+            f"{reference} cannot be built from.",
+            remedy="Name a directory, or hf://org/name@revision."
+            + (hint if reference.startswith("modelscope://") else ""),
+        )
+    with stopping() as stop:
+        found = here.running_agent()
+        if found is not None:
+            with view(quiet=quiet) as watching:
+                stop.before_leaving = watching.close
+                done = by_agent(found, reference, offline=False, view=watching)
+        else:
+            done = by_itself(here, reference, offline=False, quiet=quiet, stop=stop)
+    if done.state == "cancelled":
+        raise stopped(done)
+    if done.state != "done":
+        raise done.error.as_error() if done.error else AgentError(f"The pull of {reference} ended without a result.")
+    return Path(done.path)
