@@ -61,9 +61,11 @@ class Fetch:
     only: int = 0
     _lonely: int = 0  # held by one parent only when that was looked at last
     all: int = field(init=False)
+    _last: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.all = self.only & self.layout.all.bits or self.layout.all.bits
+        self._last = min(_LAST, self.all.bit_count() // 8)
         self.restart_digests()
 
     def restart_digests(self) -> None:
@@ -129,7 +131,7 @@ class Fetch:
         if not open_ & (open_ - 1):
             return open_.bit_length() - 1
         first_of_few = self.stripes is not None and self.stripes.brings(node)  # and others wait for it
-        ending = not slow and self.missing.bit_count() <= min(_LAST, self.layout.count // 8)
+        ending = not slow and self.missing.bit_count() <= self._last
         # Or nobody to exchange with: in order, as the sha256 goes along.
         if first_of_few or ending or len(self.holders) == 1:
             return (open_ & -open_).bit_length() - 1

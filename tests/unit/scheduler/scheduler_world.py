@@ -38,6 +38,7 @@ class Agent:
     name: str
     phase2: Phase2
     have: dict[Digest, int] = field(default_factory=dict)
+    only: dict[Digest, int] = field(default_factory=dict)  # the pieces it wants, of tasks of which it does not want all
     connected: set[str] = field(default_factory=set)
     connecting: list[str] = field(default_factory=list)
     requests: list[tuple[Digest, int, str]] = field(default_factory=list)
@@ -67,8 +68,15 @@ class World:
 
     # --- coming and going ------------------------------------------------------------------------------------------
 
-    def join(self, name: str, have: dict[Digest, int] | None = None, rack: str = "") -> Agent:
+    def join(
+        self,
+        name: str,
+        have: dict[Digest, int] | None = None,
+        rack: str = "",
+        only: dict[Digest, int] | None = None,
+    ) -> Agent:
         agent = Agent(name, Phase2(self.phase2_config, random.Random(self._rng.random())))
+        agent.only = only or {}
         agent.have = {task: (have or {}).get(task, 0) for task in self.layouts}
         self.agents[name] = agent
         self._told(self.phase1.node_joined(name, f"{name}:1", m.Location(rack), self.now))
@@ -89,6 +97,7 @@ class World:
                 leases=tuple(
                     m.HeldLease(held.lease, held.start, held.count, held.after) for held in agent.phase2.leases(task)
                 ),
+                only=PieceSet(agent.only.get(task, 0)).to_bytes(),
             )
             for task, layout in self.layouts.items()
         )
@@ -128,17 +137,22 @@ class World:
     def _check_grant(self, name: str, lease: m.LeaseGranted) -> None:
         assert name in self.agents
         span = PieceSet.span(lease.start, lease.count).bits
-        assert not span & ~self.layouts[lease.task].all.bits
+        assert not span & ~self.wanted(self.agents[name], lease.task)
         needless = span & ~self.agents[name].out_of_reach.get(lease.task, 0)
         for node, held in self.reported.items():
             assert not held[lease.task] & needless, f"{node} holds what {name} is to read"
+
+    def wanted(self, agent: Agent, task: Digest) -> int:
+        every = self.layouts[task].all.bits
+        return agent.only.get(task, 0) & every or every
 
     def deliver(self, agent: Agent) -> None:
         """One message of phase 1."""
         instruction = agent.inbox.pop(0)
         match instruction:
             case m.TaskJoined(task=task):
-                self.event(agent, p2.TaskAdded(task, self.layouts[task], PieceSet(agent.have[task])))
+                only = PieceSet(agent.only.get(task, 0))
+                self.event(agent, p2.TaskAdded(task, self.layouts[task], PieceSet(agent.have[task]), only=only))
             case m.Parents(task=task, parents=parents, share=share, stripes=stripes):
                 assert agent.name not in {parent.node for parent in parents}
                 self.event(agent, p2.ParentsChanged(task, parents, share, stripes))
@@ -186,7 +200,7 @@ class World:
                 self.tell(agent, m.LeaseRequest(task, pieces, out_of_reach.to_bytes()))
             case p2.TaskComplete(task=task):
                 assert task not in agent.completed
-                assert agent.have[task] == self.layouts[task].all.bits
+                assert not self.wanted(agent, task) & ~agent.have[task]
                 agent.completed.append(task)
                 self.report(agent, task)
 
@@ -194,6 +208,7 @@ class World:
         assert node in agent.connected
         assert (task, piece, node) not in agent.requests
         assert not agent.have[task] >> piece & 1
+        assert self.wanted(agent, task) >> piece & 1
         assert self.layouts[task].count == 1 or agent.known.get(task, 0) >> piece & 1
         assert len([1 for request in agent.requests if request[:2] == (task, piece)]) <= 1, "a third request"
 
@@ -292,7 +307,7 @@ class World:
                 busy = busy or bool(agent.inbox or agent.connecting)
 
     def complete(self, agent: Agent) -> bool:
-        return all(agent.have[task] == layout.all.bits for task, layout in self.layouts.items())
+        return all(not self.wanted(agent, task) & ~agent.have[task] for task in self.layouts)
 
     def finish(self, seconds: float = 300.0) -> None:
         """Until all that live are complete."""

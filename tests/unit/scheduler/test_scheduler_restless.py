@@ -12,7 +12,7 @@ from modeldist.scheduler.phase1 import OriginLimits, Phase1, Phase1Config
 from modeldist.scheduler.phase2 import Phase2Config
 from modeldist.scheduler.phase2 import messages as p2
 from modeldist.scheduler.pieces import PieceSet
-from tests.unit.scheduler.scheduler_world import PIECE, Agent, World
+from tests.unit.scheduler.scheduler_world import PIECE, Agent, World, digest
 
 NAMES = ("a", "b", "c", "d")
 SIZES = (12 * PIECE, 5 * PIECE + 7)
@@ -49,6 +49,7 @@ class RestlessWorld(World):
 
     def _check_grant(self, name: str, lease: m.LeaseGranted) -> None:
         span = PieceSet.span(lease.start, lease.count).bits
+        assert not span & ~self.wanted(self.agents[name], lease.task)
         for node, agent in self.agents.items():
             if node == name or self.offline.get(node, self.now) < self.now:
                 continue
@@ -123,19 +124,24 @@ class RestlessWorld(World):
                 seen |= mine
 
 
-def walk(seed: int, steps: int = 70) -> None:
-    """Anything in any order, then quiet: all that live must complete."""
+def walk(seed: int, steps: int = 70, *, sparse: bool = False) -> None:
+    """Anything in any order, then quiet: all that live must complete. `sparse`: most want parts of shards."""
     rng = random.Random(seed)
     world = RestlessWorld(seed)
     for _ in range(steps):
-        step(world, rng)
+        step(world, rng, sparse=sparse)
         world.check()
     for name in list(world.offline):
         world.come_back(name)
     world.finish()
 
 
-def step(world: RestlessWorld, rng: random.Random) -> None:
+def part(rng: random.Random) -> dict[Digest, int]:
+    """Of one or both shards."""
+    return {digest(index): rng.randrange(1 << 12) for index in range(2) if rng.random() < 0.6}
+
+
+def step(world: RestlessWorld, rng: random.Random, *, sparse: bool) -> None:
     (what,) = rng.choices(
         ("join", "deliver", "read", "move", "wait", "break", "back", "renew", "restart", "die"),
         (6, 24, 24, 12, 10, 6, 7, 5, 2, 1),
@@ -146,7 +152,8 @@ def step(world: RestlessWorld, rng: random.Random) -> None:
     readers = [agent for agent in agents.values() if agent.readings]
     match what:
         case "join" if len(agents) < len(NAMES):
-            world.join(rng.choice([name for name in NAMES if name not in agents]))
+            name = rng.choice([name for name in NAMES if name not in agents])
+            world.join(name, only=part(rng) if sparse else None)
         case "deliver" if inboxes:
             agent = rng.choice(inboxes)
             for _ in range(rng.randrange(1, len(agent.inbox) + 1)):
@@ -178,3 +185,10 @@ def test_nothing_is_read_by_two_and_all_complete(tens: int) -> None:
     for seed in range(10 * tens, 10 * tens + 10):
         print(f"{seed=}")
         walk(seed)
+
+
+@pytest.mark.parametrize("tens", range(40))
+def test_the_same_where_nodes_want_parts_of_shards(tens: int) -> None:
+    for seed in range(10_000 + 10 * tens, 10_010 + 10 * tens):
+        print(f"{seed=}")
+        walk(seed, sparse=True)

@@ -6,6 +6,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from modeldist.artifact import Digest
 from modeldist.scheduler.phase1 import OriginLimits, Phase1Config
 from modeldist.scheduler.phase2 import Phase2Config
 from tests.unit.scheduler.scheduler_world import PIECE, Agent, World, digest
@@ -34,10 +35,15 @@ class Swarm(RuleBasedStateMachine):
         agent = self.world.agents[data.draw(st.sampled_from(found))]
         return agent, data.draw(st.integers(0, len(getattr(agent, what)) - 1))
 
-    @rule(name=st.sampled_from(NAMES), part=st.integers(0, (1 << 12) - 1), rack=st.sampled_from(("", "r", "s")))
-    def join(self, name: str, part: int, rack: str) -> None:
+    @rule(
+        name=st.sampled_from(NAMES),
+        part=st.integers(0, (1 << 12) - 1),
+        rack=st.sampled_from(("", "r", "s")),
+        only=st.dictionaries(st.sampled_from((digest(0), digest(1))), st.integers(1, (1 << 6) - 1)),
+    )
+    def join(self, name: str, part: int, rack: str, only: dict[Digest, int]) -> None:
         if name not in self.world.agents:
-            self.world.join(name, {digest(0): part}, rack)
+            self.world.join(name, {digest(0): part}, rack, only)
 
     @precondition(lambda self: len(self.world.agents) > 1)
     @rule(data=st.data())

@@ -187,3 +187,19 @@ def test_the_command_prints_a_table_or_json(capsys: pytest.CaptureFixture[str]) 
         with pytest.raises(SystemExit):
             main(wrong)
         assert "nonsense" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["parts-8", "parts-8x4", "parts-8-and-whole"])
+def test_ranks_that_want_parts_of_each_shard_read_each_wanted_byte_once(name: str) -> None:
+    result = simulate(PRESETS[name]())
+    assert result.complete
+    assert result.a == 1.0
+    assert result.r <= 1.05
+    assert result.wasted_bytes == 0
+
+
+def test_parts_of_a_shard_are_not_all_of_it() -> None:
+    ranks = tuple(NodeSpec(f"n{index}", RATE, RATE, part=(index, 8)) for index in range(3))
+    result = simulate(Scenario("three-of-eight", (64 * MIB,), ranks, RATE))
+    assert result.complete
+    assert result.unique_bytes == result.origin_bytes == 24 * MIB
