@@ -66,8 +66,15 @@ def test_faults_are_found_and_kept(way: str, fault: str, limits: list[str], tmp_
     assert done.returncode != 0, done.stdout
     kept = [path for path in (tmp_path / fault).iterdir() if path.is_file() and path.name != "words"]
     assert [path.read_bytes()[:1] for path in kept] == [b"!"], done.stderr[-5000:]
-    assert fuzz(f"tests.fuzz.broken:{fault}", str(kept[0]), "--findings", str(tmp_path), *limits).returncode == 1
-    assert not fuzz("reference", str(kept[0]), "--findings", str(tmp_path)).returncode
+
+
+def test_a_finding_is_run_again(tmp_path: Path) -> None:
+    found = tmp_path / "found"
+    found.write_bytes(b"!")
+    again = fuzz("tests.fuzz.broken:RAISES", str(found), "--findings", str(tmp_path))
+    assert again.returncode == 1
+    assert "IndexError: an exclamation mark" in again.stderr
+    assert fuzz("reference", str(found), "--findings", str(tmp_path)).returncode == 0
 
 
 def test_the_same_seed_makes_the_same_inputs() -> None:
