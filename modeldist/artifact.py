@@ -117,6 +117,8 @@ class Artifact(msgspec.Struct, frozen=True, omit_defaults=True, dict=True):
     `chunks`: digests of parts of shards, of those shards that its chunk table has.
     `part`: of an artifact that a selection made, the one it was made of; `reference`, `digest` and `revision` are then
     the part's own (see `modeldist.origins.selected`).
+    `approved`: a token of the policy that it passed in this process or store (`origins.trust_gate`); what another
+    process says here counts for nothing.
     """
 
     reference: str
@@ -132,6 +134,7 @@ class Artifact(msgspec.Struct, frozen=True, omit_defaults=True, dict=True):
     warnings: tuple[str, ...] = ()
     chunks: tuple[ShardChunks, ...] = ()
     part: Part | None = None
+    approved: str = ""
 
     @cached_property
     def shards(self) -> tuple[Shard, ...]:

@@ -2,7 +2,8 @@
 
     ModeldistError                      code                 exit
     ├── UsageError                      usage                2
-    │   └── InvalidReference            invalid_reference    2
+    │   ├── InvalidReference            invalid_reference    2
+    │   └── InvalidPolicy               invalid_policy       2
     ├── OriginError
     │   ├── NotFound                    not_found            4
     │   ├── AuthenticationRequired      unauthorized         5
@@ -12,6 +13,7 @@
     │   └── OriginProtocolError         origin_protocol      9
     ├── IntegrityError                  integrity            10
     │   └── UnsafeArtifact              unsafe_artifact      11
+    ├── Untrusted                       untrusted            21
     ├── StorageError                    storage              12
     │   ├── NotEnoughSpace              not_enough_space     13
     │   ├── StoreNotWritable            store_not_writable   14
@@ -88,6 +90,12 @@ class InvalidReference(UsageError):
     code = "invalid_reference"
 
 
+class InvalidPolicy(UsageError):
+    """A policy file, or a key, that cannot be used."""
+
+    code = "invalid_policy"
+
+
 class OriginError(ModeldistError):
     """The origin (registry, hub, web server, directory) did not give what was asked."""
 
@@ -149,6 +157,13 @@ class UnsafeArtifact(IntegrityError):
 
     code = "unsafe_artifact"
     exit_code = 11
+
+
+class Untrusted(ModeldistError):
+    """The policy asks for a signature that counts, and the model has none."""
+
+    code = "untrusted"
+    exit_code = 21
 
 
 class StorageError(ModeldistError):

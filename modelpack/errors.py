@@ -17,6 +17,11 @@
     ├── BuildError               a directory that cannot become a ModelPack
     │   └── InvalidModelfile         a Modelfile or Kitfile that cannot be read, or names what is not there
     ├── LayoutError              a directory that is no OCI image layout, or lacks what was asked of it
+    ├── TrustError               who vouches for a model
+    │   ├── InvalidPolicy            a policy file that cannot be followed
+    │   ├── InvalidKey               no key, a key of the wrong kind, or a wrong password
+    │   ├── InvalidSignature         a signature document that is malformed, or does not prove what it says
+    │   └── Untrusted                a model that no accepted signature vouches for
     └── RegistryError            the registry did not give what was asked
         ├── RegistryUnauthorized     401: credentials are missing or refused
         ├── RegistryForbidden        403: credentials are known but may not do this
@@ -120,6 +125,26 @@ class InvalidModelfile(BuildError):
 
 class LayoutError(ModelPackError):
     """Not an OCI image layout, or it lacks what was asked of it."""
+
+
+class TrustError(ModelPackError):
+    """Something about who vouches for a model."""
+
+
+class InvalidPolicy(TrustError):
+    """A policy file that is malformed, or names what is not there."""
+
+
+class InvalidKey(TrustError):
+    """Not a key, one of a kind that is not used, or locked by another password."""
+
+
+class InvalidSignature(TrustError):
+    """A signature document that is malformed, or does not prove what it says."""
+
+
+class Untrusted(TrustError):
+    """No accepted signature vouches for the model, and the policy asks for one."""
 
 
 class RegistryError(ModelPackError):

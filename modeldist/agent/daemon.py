@@ -32,6 +32,7 @@ from modeldist.errors import AgentError, UsageError
 from modeldist.logger import Logger
 from modeldist.origins.router import Origins
 from modeldist.origins.settings import OriginSettings
+from modeldist.origins.trust_gate import policy_at
 from modeldist.scheduler.messages import Location
 from modeldist.session.messages import Welcome
 from modeldist.transfer.base import ServerLimits
@@ -89,7 +90,7 @@ async def _run_with(rails: NodeRails | None, settings: AgentSettings, store: Sto
         ),
     )
     engine.on_welcome = gate.learn
-    pulls = Pulls(engine, origins.canonical)
+    pulls = Pulls(engine, origins.canonical, approving=origins if settings.policy else None)
     preparing = asyncio.create_task(_prepare(origins))
     try:
         await engine.start()
@@ -296,4 +297,5 @@ def origin_settings(settings: AgentSettings) -> OriginSettings:
         plain_http=frozenset(settings.plain_http),
         hf_endpoint=settings.hf_endpoint or None,
         file_roots=settings.file_roots,
+        policy=policy_at(settings.policy),
     )

@@ -8,6 +8,9 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
+
+import msgspec
 
 from modeldist.agent.engine import Engine
 from modeldist.agent.progress import (
@@ -31,6 +34,7 @@ from modeldist.errors import (
     PullFailed,
     RateLimited,
     StorageError,
+    Untrusted,
 )
 from modeldist.logger import Logger
 from modeldist.scheduler.messages import Priority
@@ -43,12 +47,28 @@ REPORT_EVERY = 0.5  # seconds between progress messages to the control plane
 LOCK_PATIENCE = 0.25  # seconds per look at a shard that another process fetches
 
 
+class Approving(Protocol):
+    """This node's own policy (`modeldist.origins.router.Origins`)."""
+
+    def accepts(self, artifact: Artifact) -> bool: ...
+    async def approve(self, artifact: Artifact, reference: str) -> Artifact: ...
+
+
 class Pull:
     """State of one pull; `snapshot()` is what others see. `run()` once."""
 
     def __init__(
-        self, engine: Engine, reference: str, *, key: str, pull: str, priority: Priority, offline: bool
+        self,
+        engine: Engine,
+        reference: str,
+        *,
+        key: str,
+        pull: str,
+        priority: Priority,
+        offline: bool,
+        approving: Approving | None = None,
     ) -> None:
+        self._approving = approving
         self.id = pull
         self.reference = reference
         self.key = key
@@ -99,7 +119,7 @@ class Pull:
 
     async def _run(self) -> Path:
         store = self._engine.store
-        artifact = self.artifact = await self._resolve()
+        artifact = self.artifact = await self._approved(await self._resolve())
         if path := await asyncio.to_thread(store.snapshot, artifact):
             self._note_local(artifact, [])
             with suppress(StorageError):  # a store that cannot be written, or a full one, gives what it has
@@ -133,7 +153,8 @@ class Pull:
                 raise
             self.stale = using_the_copy(self.reference, error)
             return known
-        meant = answer.artifact or known
+        # Whether it passed a policy is only what this node itself found out.
+        meant = msgspec.structs.replace(answer.artifact, approved="") if answer.artifact else known
         if meant is None:
             raise PullFailed(f"The control plane did not say what {self.reference} is.")
         if answer.away is not None:
@@ -142,6 +163,17 @@ class Pull:
                 self.reference, answer.away.as_error(), "is here" if mine else "other nodes have"
             )
         return meant
+
+    async def _approved(self, artifact: Artifact) -> Artifact:
+        """What may be had under this node's policy, whoever resolved it and however long ago. Raises Untrusted."""
+        if self._approving is None or self._approving.accepts(artifact):
+            return artifact
+        if self.offline:
+            raise Untrusted(
+                f"{self.reference} is here, and was not held against the policy that is set now.",
+                remedy="Pull it once without --offline.",
+            )
+        return await self._approving.approve(artifact, self.reference)
 
     async def _fetch(self, artifact: Artifact) -> None:
         store = self._engine.store
@@ -253,7 +285,8 @@ class Pull:
 class Pulls:
     """The pulls of one node: started by local callers and by the control plane."""
 
-    def __init__(self, engine: Engine, canonical: Callable[[str], str]) -> None:
+    def __init__(self, engine: Engine, canonical: Callable[[str], str], *, approving: Approving | None = None) -> None:
+        self._approving = approving
         self._engine = engine
         self.canonical = canonical
         self._pulls: dict[str, Pull] = {}
@@ -268,7 +301,15 @@ class Pulls:
         """Begin a pull; await it with `wait`. Raises InvalidReference at once."""
         key = self.canonical(reference)
         pull_id = pull or uuid.uuid4().hex
-        state = Pull(self._engine, reference, key=key, pull=pull_id, priority=priority, offline=offline)
+        state = Pull(
+            self._engine,
+            reference,
+            key=key,
+            pull=pull_id,
+            priority=priority,
+            offline=offline,
+            approving=self._approving,
+        )
         self._pulls[pull_id] = state
         self._engine.shards.watch(pull_id, state.shard_done)
         task = asyncio.create_task(state.run(), name=f"pull {reference}")

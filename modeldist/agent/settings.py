@@ -41,6 +41,7 @@ class AgentSettings(BaseSettings):
     plain_http: LISTED = ()  # registries spoken to without TLS
     hf_endpoint: str = ""
     file_roots: LISTED_PATHS = ()  # directories that file:// and oci-layout: references may name
+    policy: Path | None = None  # file that says which signatures a model needs
     log_level: str = "info"
     log_json: bool = False
 

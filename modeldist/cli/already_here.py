@@ -39,7 +39,7 @@ def already_here(node: Node, reference: str, *, offline: bool) -> PullSnapshot |
         key = origins.canonical(reference)
         known = store.lookup(key)
         path = store.snapshot(known) if known else None
-        if known is None or path is None:
+        if known is None or path is None or not origins.accepts(known):
             return None
         stale, asked = "", False
         if not offline:

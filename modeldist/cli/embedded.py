@@ -41,10 +41,12 @@ async def _pull(node: Node, reference: str, offline: bool, view: View, stopping:
         stack.callback(store.close)
         origins = Origins(node.origin_settings())
         stack.push_async_callback(origins.close)
-        control = InProcessControl(origins, time.monotonic, held=store.artifact, scheduler=Alone())
+        control = InProcessControl(
+            origins, time.monotonic, held=store.artifact, scheduler=Alone(), accepts=origins.accepts
+        )
         engine = Engine(store, control, origins, _NoPeers(), config=_config())
         stack.push_async_callback(engine.close)
-        pulls = Pulls(engine, origins.canonical)
+        pulls = Pulls(engine, origins.canonical, approving=origins if node.policy else None)
         stack.push_async_callback(pulls.close)
         await engine.start()
         pull = pulls.start(reference, offline=offline)

@@ -16,7 +16,19 @@ from modeldist.cli.terminal import unwritable
 
 _PANELS = {
     "Models on this machine": ("pull", "plan", "ls", "rm", "gc", "pin", "unpin", "verify", "why"),
-    "Publishing": ("build", "modelfile", "lint", "push", "copy", "inspect", "login", "logout"),
+    "Publishing": (
+        "build",
+        "modelfile",
+        "lint",
+        "push",
+        "copy",
+        "sign",
+        "trust",
+        "keygen",
+        "inspect",
+        "login",
+        "logout",
+    ),
     "Clusters": ("server", "agent", "status", "preheat"),
     "The program": ("version", "completion", "bench"),
 }

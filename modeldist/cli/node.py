@@ -29,6 +29,7 @@ class Node:
     registry: str = "docker.io"
     plain_http: frozenset[str] = frozenset()
     hf_endpoint: str | None = None
+    policy: Path | None = None
 
     def running_agent(self) -> LocalAgent | None:
         """The agent to use; None: work without. Raises AgentError when one is insisted on and none runs."""
@@ -56,12 +57,14 @@ class Node:
     def origin_settings(self) -> OriginSettings:
         """Origins as the person at the shell may read them: every file that the person may."""
         from modeldist.origins.settings import OriginSettings
+        from modeldist.origins.trust_gate import policy_at
 
         return OriginSettings(
             default_registry=self.registry,
             plain_http=self.plain_http,
             hf_endpoint=self.hf_endpoint,
             file_roots=None,
+            policy=policy_at(self.policy),
         )
 
 
@@ -74,10 +77,11 @@ def node(
     registry: str | None = None,
     plain_http: list[str] | None = None,
     hf_endpoint: str | None = None,
+    policy: Path | None = None,
 ) -> Node:
     """A Node of a command's options; what was not given comes from the environment. Raises UsageError."""
     given = {"--store": store, "--hub": hub, "--registry": registry, "--plain-http": plain_http}
-    own = tuple(name for name, value in {**given, "--hf-endpoint": hf_endpoint}.items() if value)
+    own = tuple(name for name, value in {**given, "--hf-endpoint": hf_endpoint, "--policy": policy}.items() if value)
     if agent and own:
         raise UsageError(
             f"{' and '.join(own)} cannot be used with --agent: the agent has settings of its own.",
@@ -94,6 +98,7 @@ def node(
         registry=default_registry(registry),
         plain_http=frozenset(plain_http or ()),
         hf_endpoint=hf_endpoint,
+        policy=policy,
     )
 
 

@@ -49,6 +49,13 @@ plain_http: Decorator = click.option(
 hf_endpoint: Decorator = click.option(
     "--hf-endpoint", metavar="URL", help="Hugging Face endpoint. [env: HF_ENDPOINT; its token: HF_TOKEN]"
 )
+policy: Decorator = click.option(
+    "--policy",
+    type=PATH,
+    metavar="FILE",
+    envvar="MODELDIST_POLICY",
+    help="Which signatures a model needs; without them nothing of it is read. [env: MODELDIST_POLICY]",
+)
 server: Decorator = click.option("--server", metavar="URL", help="The control plane. [env: MODELDIST_SERVER]")
 token: Decorator = click.option("--token", metavar="TOKEN", help="Token for it. [env: MODELDIST_TOKEN]")
 file_root: Decorator = click.option(
@@ -65,6 +72,7 @@ _OF_A_NODE = {
     "registry": registry,
     "plain_http": plain_http,
     "hf_endpoint": hf_endpoint,
+    "policy": policy,
     "store": store,
     "hub": hub,
     "socket": socket,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from modeldist.artifact import Artifact
 from modeldist.control.agent_session import AgentSession
 from modeldist.control.core import TICK, ControlCore
 from modeldist.control.ports import Clock, IssuesCapabilities, Resolves, Scheduler
@@ -31,10 +32,11 @@ class InProcessControl:
         capabilities: IssuesCapabilities | None = None,
         scheduler: Scheduler | None = None,
         tick_interval: float = TICK,
+        accepts: Callable[[Artifact], bool] = lambda artifact: True,
     ) -> None:
         self._core = ControlCore(
             scheduler=scheduler or _phase1(),
-            resolver=Resolver(origins, MemoryCatalogue(held), clock),
+            resolver=Resolver(origins, MemoryCatalogue(held), clock, accepts),
             clock=clock,
             capabilities=capabilities,
         )

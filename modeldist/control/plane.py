@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modeldist.control.bootstrap import first_tokens, prepare_state_dir
 from modeldist.control.core import ControlCore
@@ -24,6 +25,9 @@ from modeldist.control.store.meta import Meta
 from modeldist.control.store.nodes import Nodes
 from modeldist.control.store.pulls import Pulls
 from modeldist.control.store.tokens import Tokens
+
+if TYPE_CHECKING:
+    from modeldist.origins.router import Origins
 
 NOTE_NODES = 60.0  # seconds between two writes of when connected nodes were last heard
 RECENT = 300.0  # seconds; nodes seen since then are waited for after a restart: what they read has not ended long ago
@@ -70,13 +74,12 @@ async def running(
         registry = Registry(nodes, time.monotonic, time.time)
         stack.push_async_callback(registry.close)
 
-        if origins is None:
-            origins = await _origins(settings, stack)
+        resolver = await _resolver(settings, stack, artifacts, origins)
         scheduler = scheduler or _phase1(settings)
         scheduler.expect(await nodes.seen_since(time.time() - RECENT), time.monotonic())
         core = ControlCore(
             scheduler=scheduler,
-            resolver=Resolver(origins, artifacts, time.monotonic),
+            resolver=resolver,
             clock=time.monotonic,
             cluster=identity.cluster,
             capabilities=_capabilities(identity.capability_key),
@@ -118,15 +121,26 @@ async def _stop(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def _origins(settings: ServerSettings, stack: AsyncExitStack) -> Resolves:
+async def _resolver(
+    settings: ServerSettings, stack: AsyncExitStack, artifacts: Artifacts, given: Resolves | None
+) -> Resolver:
+    if given is not None:
+        return Resolver(given, artifacts, time.monotonic)
+    origins = await _origins(settings, stack)
+    return Resolver(origins, artifacts, time.monotonic, origins.accepts)
+
+
+async def _origins(settings: ServerSettings, stack: AsyncExitStack) -> Origins:
     from modeldist.origins.router import Origins
     from modeldist.origins.settings import OriginSettings
+    from modeldist.origins.trust_gate import policy_at
 
     origins = Origins(
         OriginSettings(
             default_registry=settings.default_registry,
             plain_http=frozenset(settings.plain_http_registries),
             file_roots=settings.file_roots,
+            policy=policy_at(settings.policy),
         )
     )
     stack.push_async_callback(origins.close)

@@ -72,9 +72,16 @@ class _Failure:
 
 
 class Resolver:
-    """Single-flight resolution in front of the origins."""
+    """Single-flight resolution in front of the origins. `accepts`: whether what was resolved may still be had."""
 
-    def __init__(self, origins: Resolves, catalogue: Catalogue, clock: Clock) -> None:
+    def __init__(
+        self,
+        origins: Resolves,
+        catalogue: Catalogue,
+        clock: Clock,
+        accepts: Callable[[Artifact], bool] = lambda artifact: True,
+    ) -> None:
+        self._accepts = accepts
         self._origins = origins
         self._catalogue = catalogue
         self._clock = clock
@@ -100,8 +107,10 @@ class Resolver:
         return await asyncio.shield(flight)
 
     async def last_known(self, reference: str) -> Artifact | None:
-        """What the reference meant when the origin could last be asked, as far as is remembered."""
-        return await self._catalogue.candidate(reference, None)
+        """What the reference meant when the origin could last be asked, as far as is remembered and the policy lets
+        pass."""
+        last = await self._catalogue.candidate(reference, None)
+        return last if last is not None and self._accepts(last) else None
 
     async def _fly(self, reference: str, known: Digest | None) -> Artifact:
         try:

@@ -8,6 +8,8 @@ import os
 import re
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from modeldist.artifact import Artifact, Digest
 from modeldist.errors import IntegrityError, InvalidReference
 from modeldist.origins import repo_ids
@@ -18,6 +20,7 @@ from modeldist.origins.local_paths import LocalPaths, copy_range
 from modeldist.origins.modelpack_errors import in_our_words
 from modeldist.origins.models import checked_sha256, files_of
 from modeldist.origins.settings import OriginSettings
+from modeldist.origins.trust_gate import TrustGate
 from modelpack.chunk_table import ChunkTable
 from modelpack.errors import LayoutError
 from modelpack.layout import OciLayout
@@ -29,7 +32,8 @@ _REFERENCE = re.compile(r"oci-layout:(?P<path>[^@]+?)(?::(?P<tag>[^:/@]+)|@(?P<d
 class LayoutOrigin:
     """See `modeldist.origins.base.Origin`."""
 
-    def __init__(self, settings: OriginSettings) -> None:
+    def __init__(self, settings: OriginSettings, gate: TrustGate | None = None) -> None:
+        self._gate = gate
         self._paths = LocalPaths(settings.file_roots)
 
     def matches(self, reference: str) -> bool:
@@ -42,7 +46,8 @@ class LayoutOrigin:
     async def resolve(self, reference: str) -> Artifact:
         path, version = _parse(reference)
         with in_our_words(reference):
-            return await asyncio.to_thread(self._resolve, path, version)
+            artifact = await asyncio.to_thread(self._resolve, path, version)
+            return artifact if self._gate is None else await self._vouched(artifact, path, self._gate)
 
     async def still(self, artifact: Artifact, reference: str) -> bool:
         path, version = _parse(reference)
@@ -89,6 +94,19 @@ class LayoutOrigin:
             warnings=warnings,
             chunks=shard_chunks(table),
         )
+
+    async def _vouched(self, artifact: Artifact, path: Path, gate: TrustGate) -> Artifact:
+        """What passes the policy. Raises modelpack's Untrusted."""
+        from modelpack.trust.shelf import LayoutShelf
+
+        layout = self._open(path)
+        descriptor, manifest = layout.manifest(artifact.digest)
+        config = layout.blobs.read(manifest.config, "config")
+        shelf = LayoutShelf(layout)
+        rule = await gate.check(shelf, artifact.name, (artifact.digest, descriptor.digest), manifest, config)
+        named = layout.chunk_table(manifest) if artifact.chunks else None
+        table = await gate.table(rule, shelf, artifact.name, descriptor.digest, manifest, named)
+        return gate.approved(replace(artifact, chunks=shard_chunks(table)))
 
 
 class LayoutReader:

@@ -26,10 +26,13 @@ from modelpack.reference import Reference
 if TYPE_CHECKING:
     from modeldist.origins.http_answers import Source
     from modeldist.origins.ranged_http import RangedHttp
+    from modeldist.origins.trust_gate import TrustGate
     from modelpack.chunk_table import ChunkTable
     from modelpack.manifest import Manifest
     from modelpack.oci.blobs import BlobLocation
     from modelpack.oci.client import RegistryClient
+    from modelpack.trust.policy import Rule
+    from modelpack.trust.shelf import Shelf
 
 _NESTED_INDEXES = 3
 
@@ -37,8 +40,9 @@ _NESTED_INDEXES = 3
 class OciOrigin:
     """See `modeldist.origins.base.Origin`."""
 
-    def __init__(self, settings: OriginSettings, dialer: Dialer) -> None:
+    def __init__(self, settings: OriginSettings, dialer: Dialer, gate: TrustGate | None = None) -> None:
         self._settings = settings
+        self._gate = gate
         self._dialer = dialer
         self._loop = BackgroundLoop("modeldist-registries")
         self._client: RegistryClient | None = None
@@ -127,18 +131,21 @@ class OciOrigin:
         fetched = await client.get_manifest(ref)
         digest = checked_sha256(fetched.digest)
         found = parse_manifest(fetched.raw, fetched.media_type)
+        digests = [fetched.digest]
         for _ in range(_NESTED_INDEXES):
             if isinstance(found, Manifest):
                 break
             chosen = choose_manifest(found)
             inner = await client.get_manifest(ref.with_digest(chosen.digest))
             found = parse_manifest(inner.raw, chosen.media_type)
+            digests.append(chosen.digest)
         if not isinstance(found, Manifest):
             raise OriginProtocolError(f"{ref}: its indexes are nested too deeply.", remedy="Name the model's digest.")
         config = await client.get_blob(ref, found.config, MAX_SMALL_BLOB)
         files, warnings = files_of(found, config)
-        table, missing = await self._table(ref, found)
-        return Artifact(
+        rule = await self._vouched(ref, digests, found, config)
+        table, missing = await self._table(ref, digests[-1], found, rule)
+        artifact = Artifact(
             reference=f"{ref.name}@{digest}",
             name=ref.name,
             tag=ref.tag or ("" if ref.digest else "latest"),
@@ -152,16 +159,35 @@ class OciOrigin:
             warnings=(*warnings, *missing),
             chunks=shard_chunks(table),
         )
+        return self._gate.approved(artifact) if self._gate else artifact
 
-    async def _table(self, ref: Reference, manifest: Manifest) -> tuple[ChunkTable | None, tuple[str, ...]]:
+    async def _vouched(self, ref: Reference, digests: list[str], manifest: Manifest, config: bytes) -> Rule | None:
+        """The rule of the policy by which the model passes. Raises modelpack's Untrusted."""
+        if self._gate is None:
+            return None
+        return await self._gate.check(self._shelf(ref), ref.name, digests, manifest, config)
+
+    def _shelf(self, ref: Reference) -> Shelf:
+        from modelpack.trust.shelf import RegistryShelf
+
+        return RegistryShelf(self._registry(), ref)
+
+    async def _table(
+        self, ref: Reference, digest: str, manifest: Manifest, rule: Rule | None
+    ) -> tuple[ChunkTable | None, tuple[str, ...]]:
         """The chunk table, and what to say where it is not to be had. One that is there and wrong is an error."""
         from modeldist.origins.chunk_tables import unavailable
         from modelpack.errors import RegistryError
 
+        table: ChunkTable | None = None
+        missing: tuple[str, ...] = ()
         try:
-            return await self._registry().chunk_table(ref, manifest), ()
+            table = await self._registry().chunk_table(ref, manifest)
         except RegistryError as error:
-            return None, (unavailable(error),)
+            missing = (unavailable(error),)
+        if self._gate is not None and rule is not None:
+            table = await self._gate.table(rule, self._shelf(ref), ref.name, digest, manifest, table)
+        return table, missing if table is None else ()
 
     async def _digest_now(self, ref: Reference) -> str:
         return (await self._registry().head_manifest(ref)).digest

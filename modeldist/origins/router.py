@@ -6,19 +6,26 @@ Origins are imported when first needed: a registry reference must not pay for hu
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
-from modeldist.artifact import Artifact, OriginKind
-from modeldist.errors import InvalidReference
+from msgspec.structs import replace
+
+from modeldist.artifact import Artifact, Digest, OriginKind
+from modeldist.errors import IntegrityError, InvalidReference
 from modeldist.origins import selected
 from modeldist.origins.base import Origin, RangeReader
+from modeldist.origins.modelpack_errors import in_our_words
 from modeldist.origins.settings import OriginSettings
 
 if TYPE_CHECKING:
     from modeldist.origins.http_dialing import Dialer
+    from modeldist.origins.trust_gate import TrustGate
+
+_PASSED = 64  # models that are remembered to have passed the policy
 
 _SCHEMES: Mapping[str, OriginKind] = {
     "hf": "huggingface",
@@ -57,6 +64,12 @@ class Origins:
 
     def __init__(self, settings: OriginSettings | None = None) -> None:
         self._settings = settings or OriginSettings()
+        self._passed: OrderedDict[tuple[str, Digest], Artifact] = OrderedDict()
+        self._gate: TrustGate | None = None
+        if self._settings.policy is not None:
+            from modeldist.origins.trust_gate import TrustGate
+
+            self._gate = TrustGate(self._settings.policy)
         self._made: dict[OriginKind, NamingOrigin] = {}
 
     def origin_for(self, reference: str) -> NamingOrigin:
@@ -74,18 +87,50 @@ class Origins:
 
     async def resolve(self, reference: str) -> Artifact:
         """See `Origin.resolve`. A reference that selects means a part, and one that does not never the same weights
-        twice (see `modelpack.plan.families`)."""
+        twice (see `modelpack.plan.families`). Raises Untrusted when the policy does not let the model pass."""
         base, selection = selected.split(reference)
         whole = await self.origin_for(base).resolve(base)
+        if self._gate is not None:  # before headers of weights are read
+            whole = self._passing(whole, base, self._gate)
         return await selected.select(whole, selection, self.reader)
 
+    def _passing(self, artifact: Artifact, reference: str, gate: TrustGate) -> Artifact:
+        """What an origin resolved, and the policy lets pass. Raises Untrusted."""
+        if not gate.accepts(artifact):  # its origin knows no signatures, else it had asked the gate
+            with in_our_words(reference):
+                gate.check_unsigned(artifact.name)
+            artifact = gate.approved(artifact)
+        self._passed[artifact.name, artifact.digest] = artifact
+        while len(self._passed) > _PASSED:
+            self._passed.popitem(last=False)
+        return artifact
+
     async def still(self, artifact: Artifact, reference: str) -> bool:
-        """See `Origin.still`; a reference of another kind of origin is another thing."""
+        """See `Origin.still`; a reference of another kind of origin is another thing, and what did not pass the policy
+        is not what anybody may have."""
         base, selection = selected.split(reference)
         origin = self.origin_for(base)
         if origin is not self.origin_of(artifact) or not selected.means(artifact, selection):
             return False
-        return await origin.still(selected.whole_of(artifact), base)
+        return self.accepts(artifact) and await origin.still(selected.whole_of(artifact), base)
+
+    def accepts(self, artifact: Artifact) -> bool:
+        """Whether it passed the policy, if there is one. Only of what this process or its store resolved."""
+        return self._gate is None or self._gate.accepts(artifact)
+
+    async def approve(self, artifact: Artifact, reference: str) -> Artifact:
+        """What another process resolved for `reference`, under this process' own policy: resolved here once more, from
+        its origin, unless that was done before. Raises Untrusted, and what `resolve` raises."""
+        if self._gate is None or self._gate.accepts(artifact):
+            return artifact
+        _, selection = selected.split(artifact.reference)
+        digest = selected.whole_of(artifact).digest
+        if whole := self._passed.get((artifact.name, digest)):
+            found = await selected.select(whole, selection, self.reader)
+        else:
+            found = await self.resolve(artifact.reference)
+        check_same(artifact, found, self.canonical(reference))
+        return replace(artifact, chunks=found.chunks, approved=found.approved)
 
     async def prepare(self) -> None:
         """For a process that is there before it is asked for anything: import what reading from a registry takes.
@@ -134,7 +179,7 @@ class Origins:
     def _oci(self) -> NamingOrigin:
         from modeldist.origins.oci import OciOrigin
 
-        return OciOrigin(self._settings, self._dialer)
+        return OciOrigin(self._settings, self._dialer, self._gate)
 
     def _huggingface(self) -> NamingOrigin:
         from modeldist.origins.huggingface import HuggingFaceOrigin
@@ -154,7 +199,20 @@ class Origins:
     def _layout(self) -> NamingOrigin:
         from modeldist.origins.layout import LayoutOrigin
 
-        return LayoutOrigin(self._settings)
+        return LayoutOrigin(self._settings, self._gate)
+
+
+def check_same(told: Artifact, found: Artifact, canonical: str) -> None:
+    """That what another process said of a model is what its origin says, and of the model that was asked for.
+    Raises IntegrityError."""
+    rest = canonical.removeprefix(found.name)
+    named = rest != canonical and rest[:1] in ("", ":", "@")
+    same = all(getattr(told, member) == getattr(found, member) for member in ("name", "digest", "origin", "endpoint"))
+    if not named or not same or told.files != found.files:
+        raise IntegrityError(
+            f"{canonical}: what the control plane says of it is not what its origin says.",
+            remedy="Nothing was read. Find out who runs the control plane, and whether it is up to date.",
+        )
 
 
 def kind_of_reference(reference: str) -> OriginKind:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from modelpack.oci.credentials import Credentials
+    from modelpack.trust.policy import Policy
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class OriginSettings:
     `plain_http`: registries, and web servers of `http://` references, that are spoken to without TLS, as references
     name them (`host:port`); a web server by its host alone too. Those on loopback need not be here.
     `registry_credentials` None: those of Docker's and Podman's files.
+    `policy`: which signatures a model needs; None: none.
     """
 
     default_registry: str = "docker.io"
@@ -52,4 +54,5 @@ class OriginSettings:
     hf_endpoint: str | None = None
     hf_token: Callable[[], str | None] | None = None
     file_roots: tuple[Path, ...] | None = ()
+    policy: Policy | None = None
     http: HttpSettings = field(default_factory=HttpSettings)

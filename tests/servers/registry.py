@@ -97,6 +97,11 @@ class Registry:
         return f"{self._address}:{self.port}"
 
     @property
+    def storage(self) -> Path:
+        """Its root directory."""
+        return self._home / "storage"
+
+    @property
     def url(self) -> str:
         return f"http{'s' if self._certificate else ''}://{self.host}"
 

@@ -55,6 +55,7 @@ class Reference(msgspec.Struct, frozen=True):
     origin: OriginKind
     endpoint: str
     repository: str
+    approved: str = ""
 
     @classmethod
     def to(cls, artifact: Artifact, reference: str) -> Reference:
@@ -69,6 +70,7 @@ class Reference(msgspec.Struct, frozen=True):
             origin=artifact.origin,
             endpoint=artifact.endpoint,
             repository=artifact.repository,
+            approved=artifact.approved,
         )
 
     def seen_in(self, artifact: Artifact) -> Artifact:
@@ -82,6 +84,7 @@ class Reference(msgspec.Struct, frozen=True):
             origin=self.origin,
             endpoint=self.endpoint,
             repository=self.repository,
+            approved=self.approved,
         )
 
 

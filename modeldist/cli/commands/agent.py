@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 @options.plain_http
 @options.hf_endpoint
 @options.file_root
+@click.option("--policy", type=options.PATH, metavar="FILE", help="Which signatures a model needs.")
 @options.log_json
 @options.log_level
 def agent(

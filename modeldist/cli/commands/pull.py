@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @options.as_json
 @options.quiet
 @options.verbose
-@options.node_options("registry", "plain_http", "hf_endpoint", "store", "hub", "socket", "agent")
+@options.node_options("registry", "plain_http", "hf_endpoint", "policy", "store", "hub", "socket", "agent")
 def pull(reference: str, offline: bool, as_json: bool, quiet: bool, verbose: bool, here: Node) -> None:
     """Put a model on this machine and print its directory.
 

@@ -24,6 +24,7 @@ from modeldist.cli.boundary import Command
 @options.registry
 @options.plain_http
 @options.file_root
+@click.option("--policy", type=options.PATH, metavar="FILE", help="Which signatures a model needs.")
 @click.option("--origin-streams", type=int, metavar="N", help="Concurrent reads of one origin by all. [default: 64]")
 @click.option("--origin-rate", metavar="SIZE", help="Bytes per second of one origin, all nodes: 2GB. [unlimited]")
 @options.log_json
