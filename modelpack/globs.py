@@ -26,6 +26,8 @@ class Glob:
         """Raises InvalidSelection."""
         if not 0 < len(pattern) <= MAX_PATTERN:
             raise _invalid(pattern, f"it has {len(pattern)} characters, not 1 to {MAX_PATTERN}")
+        if any("\ud800" <= sign <= "\udfff" for sign in pattern):
+            raise _invalid(pattern, "it contains half a character")
         self.pattern = pattern
         self._matches = re.compile("|".join(_regex(each, pattern) for each in _expanded(pattern)), re.DOTALL).fullmatch
 
@@ -166,14 +168,23 @@ def _part_regex(part: str, pattern: str) -> str:
 
 def _class_regex(body: str, pattern: str) -> str:
     negated = body[:1] in ("^", "!")
-    body = body[1:] if negated else body
-    escaped = re.sub(r"\\(.)|([\[\]^&~|])", lambda found: re.escape(found[1] or found[2]), body, flags=re.DOTALL)
-    regex = f"(?!/)[{'^' if negated else ''}{escaped}]"
-    try:
-        re.compile(regex)
-    except re.error as problem:
-        raise _invalid(pattern, f"the class [{body[:40]}] cannot be read ({problem.msg})") from None
-    return regex
+    characters = [
+        (found[1] or found[0], found[0] == "-")  # the character, and whether it may stand between two others
+        for found in re.finditer(r"\\(.)|.", body[1:] if negated else body, flags=re.DOTALL)
+    ]
+    regex, position = "", 0
+    while position < len(characters):
+        first = characters[position][0]
+        if position + 2 < len(characters) and characters[position + 1][1]:
+            last = characters[position + 2][0]
+            if first > last:
+                raise _invalid(pattern, f"the class [{body[:40]}] has the range {first}-{last}, which is backwards")
+            regex += f"{re.escape(first)}-{re.escape(last)}"
+            position += 3
+        else:
+            regex += re.escape(first)
+            position += 1
+    return f"(?!/)[{'^' if negated else ''}{regex}]"
 
 
 def _invalid(pattern: str, problem: str) -> InvalidSelection:
