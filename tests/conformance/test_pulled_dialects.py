@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conformance import test_written_artifacts as written
 from tests.servers import dialects
 from tests.servers.oci_faults import FaultyRegistry
 from tests.servers.registry import Registry
@@ -133,6 +134,38 @@ def test_a_registry_that_calls_a_manifest_plain_text(shell: Shell, faulty: Fault
     """As Ollama's own registry does."""
     reference = dialects.served("ollama", faulty, content_type="text/plain; charset=utf-8")
     assert content(shell.pull(reference)) == expected("ollama")
+
+
+WRITTEN = (
+    "archives-of-directories",
+    "kitops-raw-and-zstd",
+    "modctl-first",
+    "modelcar-zstd",
+    "ollama-tensors",
+    "olot-in-an-index",
+)
+WRITTEN_REFUSALS = {
+    "image-without-models": (19, "/models"),
+    "json-duplicate-key": (9, "'layers' appears twice"),
+    "kitops-variants": (19, "quantization=q8_0"),
+    "names-case": (11, "'model.BIN'"),
+    "tar-through-a-link": (11, "'link/evil'"),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_accepted_of_those_written_here(shell: Shell, registry: Registry, name: str) -> None:
+    case = written.CASES[name]
+    snapshot = shell.pull(case.artifact.push(registry) or "refused")
+    found = {path.relative_to(snapshot).as_posix(): path.read_bytes() for path in snapshot.rglob("*") if path.is_file()}
+    assert found == case.files
+
+
+@pytest.mark.parametrize("name", WRITTEN_REFUSALS)
+def test_refused_of_those_written_here(shell: Shell, registry: Registry, name: str) -> None:
+    code, words = WRITTEN_REFUSALS[name]
+    assert words in shell.fails(code, "pull", written.CASES[name].artifact.push(registry) or "refused")
+    assert not list(shell.store.rglob("snapshots/*/*"))
 
 
 def test_every_case_has_its_test() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from modelpack import mediatypes
 from modelpack.build import build
 from modelpack.chunk_table import CHUNK_TABLE_ANNOTATION, BlobChunks, ChunkTable, encode_table
 from modelpack.config import ModelDescriptor
@@ -54,7 +55,9 @@ def test_the_clean_model_breaks_none(tmp_path):
     assert (report.dialect, report.digest) == ("cncf", lint_cases.model().digest)
 
 
-def test_what_our_builder_makes_breaks_none(tmp_path):
+@pytest.mark.parametrize("encoding", ["raw", "tar", "tar+gzip", "tar+zstd"])
+def test_what_our_builder_makes_breaks_none(tmp_path, encoding):
+    """But for weights, which are compressed only when that is asked for."""
     source = tmp_path / "source"
     source.mkdir()
     (source / "model.safetensors").write_bytes(lint_cases.TENSORS)
@@ -62,9 +65,10 @@ def test_what_our_builder_makes_breaks_none(tmp_path):
     (source / "LICENSE").write_text("MIT")
     assert lint_directory(source).findings == ()
     layout = OciLayout.create(tmp_path / "layout")
-    build(source, layout, ref="v1", about=ModelDescriptor(name="tiny", licenses=("MIT",)))
-    reports = lint_layout(layout, "v1", digests=True)
-    assert [report.findings for report in reports] == [()]
+    about = ModelDescriptor(name="tiny", licenses=("MIT",))
+    build(source, layout, ref="v1", about=about, encodings=dict.fromkeys(mediatypes.KINDS, encoding))
+    (report,) = lint_layout(layout, digests=True)
+    assert rules(report) == ({"MP203"} if encoding in ("tar+gzip", "tar+zstd") else set())
 
 
 def test_a_chunk_table_that_proves_other_bytes(tmp_path):
