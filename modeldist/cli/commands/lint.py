@@ -16,7 +16,7 @@ from modeldist.cli.terminal import clean, put, put_json
 if TYPE_CHECKING:
     from modelpack.deviations import Severity
 
-_CODES: dict[Severity, int] = {"error": 21, "warning": 22, "note": 23}
+_CODES: dict[Severity, int] = {"error": 31, "warning": 32, "note": 33}
 _SEVERITIES = tuple(_CODES)
 
 
@@ -46,8 +46,8 @@ def lint(target: str, form: str, fail_on: str, digests: bool, as_json: bool, her
     A model in a registry or hub (a few kilobytes are read, never its weights), in an OCI layout, or a directory before
     it is built. Every rule has an id, which docs/modelpack/lint-rules.md explains.
 
-    Exit code 0 when nothing was found that --fail-on counts; 21 for errors, 22 for warnings (with --fail-on warning),
-    23 for notes (with --fail-on note). What cannot be read at all has the exit codes of `inspect`.
+    Exit code 0 when nothing was found that --fail-on counts; 31 for errors, 32 for warnings (with --fail-on warning),
+    33 for notes (with --fail-on note). What cannot be read at all has the exit codes of `inspect`.
 
     \b
     Example:

@@ -52,7 +52,7 @@ def test_headers_are_read_where_they_are(shell: Shell, registry: Registry) -> No
     reference = written("broken", layers).push(registry)
     registry.clear_log()
     done = shell.run("lint", reference)
-    assert done.returncode == 21, done.stdout
+    assert done.returncode == 31, done.stdout
     said = " ".join(done.stdout.split())
     assert "error MP610 safetensors-length: b.safetensors is not a valid safetensors file" in said
     assert "1 error, 1 warning, 1 note." in said
@@ -62,14 +62,14 @@ def test_headers_are_read_where_they_are(shell: Shell, registry: Registry) -> No
 @pytest.mark.parametrize(
     ("rule", "fail_on", "code"),
     [
-        ("MP103", "error", 21),
-        ("MP103", "note", 21),
+        ("MP103", "error", 31),
+        ("MP103", "note", 31),
         ("MP103", "never", 0),
         ("MP206", "error", 0),
-        ("MP206", "warning", 22),
-        ("MP206", "note", 22),
+        ("MP206", "warning", 32),
+        ("MP206", "note", 32),
         ("MP514", "warning", 0),
-        ("MP514", "note", 23),
+        ("MP514", "note", 33),
     ],
 )
 def test_exit_codes(shell: Shell, tmp_path, rule: str, fail_on: str, code: int) -> None:
@@ -93,7 +93,7 @@ def test_a_directory_and_what_is_built_of_it(shell: Shell, tmp_path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
     (source / "model.safetensors").write_bytes(b"<!DOCTYPE html><html>404</html>")
     done = shell.run("lint", str(source))
-    assert done.returncode == 21
+    assert done.returncode == 31
     assert "MP510 pointer-file: 'model.safetensors' is a web page" in done.stdout
 
 
@@ -124,7 +124,7 @@ def test_a_repository_of_a_hub(shell: Shell) -> None:
         hub.commit("org/model", files)
         shell.environment["HF_ENDPOINT"] = hub.url
         done = shell.run("lint", "--json", "hf://org/model")
-        assert done.returncode == 21, done.stderr
+        assert done.returncode == 31, done.stderr
         assert hub.body_bytes() < MIB
     (found,) = json.loads(done.stdout)["models"]
     assert {finding["rule"] for finding in found["findings"]} == {"MP502", "MP504", "MP509", "MP512"}
@@ -133,11 +133,11 @@ def test_a_repository_of_a_hub(shell: Shell) -> None:
 def test_blobs_that_the_registry_has_lost(shell: Shell, faulty: FaultyRegistry) -> None:
     model = lint_cases.without(lint_cases.model(), lint_cases.TENSORS)
     done = shell.run("lint", model.serve(faulty))
-    assert done.returncode == 21, done.stderr
+    assert done.returncode == 31, done.stderr
     assert "MP901 blob-missing" in done.stdout
 
 
 def test_a_chunk_table_that_the_registry_has_lost(shell: Shell, registry: Registry) -> None:
     done = shell.run("lint", lint_cases.BREAKS["MP907"]().push(registry))
-    assert done.returncode == 21, done.stderr
+    assert done.returncode == 31, done.stderr
     assert "MP907 chunk-table" in done.stdout
