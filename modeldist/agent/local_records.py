@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from modeldist.agent.parts import wanted_size
 from modeldist.scheduler.messages import Priority
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 class ArtifactRow(msgspec.Struct, frozen=True, kw_only=True):
     """One artifact of GET /v1/artifacts and of `ls`. Sizes in bytes, `last_used` in seconds since the epoch; `path` is
-    empty where there is no complete snapshot."""
+    empty where there is no complete snapshot. `whole`: of a part of a model, what all of that has; else 0."""
 
     name: str
     digest: str
@@ -66,6 +67,7 @@ class ArtifactRow(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     last_used: float
     pinned: bool
+    whole: int = 0
 
 
 def artifact_row(stored: StoredArtifact) -> ArtifactRow:
@@ -73,9 +75,10 @@ def artifact_row(stored: StoredArtifact) -> ArtifactRow:
         name=stored.artifact.name,
         digest=stored.artifact.digest,
         references=tuple(stored.references),
-        size=stored.artifact.size,
+        size=wanted_size(stored.artifact),
         files=len(stored.artifact.files),
         path=str(stored.snapshot or ""),
         last_used=stored.last_used,
         pinned=stored.pinned,
+        whole=stored.artifact.part.size if stored.artifact.part else 0,
     )

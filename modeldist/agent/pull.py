@@ -13,6 +13,7 @@ from typing import Protocol
 import msgspec
 
 from modeldist.agent.engine import Engine
+from modeldist.agent.parts import wanted_bytes
 from modeldist.agent.progress import (
     FINAL,
     PATIENCE_WHEN_HERE,
@@ -22,7 +23,6 @@ from modeldist.agent.progress import (
     State,
     using_the_copy,
 )
-from modeldist.agent.shards import wanted_bytes
 from modeldist.agent.store import ShardLocked
 from modeldist.artifact import Artifact, Digest, Shard
 from modeldist.errors import (

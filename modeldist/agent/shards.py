@@ -14,6 +14,7 @@ from modeldist.agent.lease_reads import LeaseReads
 from modeldist.agent.node import Node
 from modeldist.agent.open_shards import OpenShards, most_open
 from modeldist.agent.parents import Parents
+from modeldist.agent.parts import cut, wanted_ranges
 from modeldist.agent.progress import ShardProgress
 from modeldist.agent.publishing import Publisher
 from modeldist.agent.reader_pool import ReaderPool
@@ -21,7 +22,7 @@ from modeldist.agent.shard_fetch import Ranges, ShardFetch
 from modeldist.agent.store import Partial, ShardLocked, Store
 from modeldist.agent.whole_reads import WholeReads
 from modeldist.artifact import Artifact, Digest, Shard
-from modeldist.errors import Cancelled, IntegrityError, ModeldistError, Unsupported
+from modeldist.errors import Cancelled, IntegrityError, ModeldistError
 from modeldist.scheduler.messages import (
     HeldLease,
     JoinTasks,
@@ -32,7 +33,6 @@ from modeldist.scheduler.messages import (
     TaskJoin,
 )
 from modeldist.scheduler.phase2.messages import TaskRemoved
-from modeldist.scheduler.pieces import PieceLayout, piece_size_for
 
 BATCH = 64  # shards opened and announced in one go
 
@@ -149,7 +149,7 @@ class Shards:
                 priority=priority,
                 done=node.loop.future(),
                 local_bytes=0,
-                ranges=() if unneeded(artifact, shard) else artifact.ranges_of(shard.digest),
+                ranges=wanted_ranges(artifact, shard),
             )
             fetch.local_bytes = fetch.wanted_here
             fetch.idle.set()
@@ -318,33 +318,6 @@ def introduction(fetch: ShardFetch, leases: tuple[HeldLease, ...]) -> TaskJoin:
     )
 
 
-def wanted_bytes(artifact: Artifact, shard: Shard) -> int:
-    """How many bytes of a shard an artifact takes, in whole pieces where it wants ranges."""
-    if not (ranges := artifact.ranges_of(shard.digest)):
-        return shard.size
-    cut = _cut(artifact, shard)
-    return cut.bytes_of(cut.touching(ranges))
-
-
-def unneeded(artifact: Artifact, shard: Shard) -> bool:
-    """Whether ranges that are wanted of a shard touch every piece of it: then all of it is fetched."""
-    cut = _cut(artifact, shard)
-    return cut.touching(artifact.ranges_of(shard.digest)) == cut.all
-
-
-def _cut(artifact: Artifact, shard: Shard) -> PieceLayout:
-    chunks = artifact.chunks_of(shard.digest)
-    return PieceLayout(shard.size, chunks.chunk_size if chunks else piece_size_for(shard.size))
-
-
-def unproven(artifact: Artifact, shard: Shard) -> Unsupported:
-    """Ranges are wanted of a shard that only its own digest proves."""
-    return Unsupported(
-        f"{artifact.file_of(shard.digest).path} of {artifact.name} has no chunk table: parts of it cannot be proven.",
-        remedy="Pull the whole file, or have its publisher push it with a chunk table.",
-    )
-
-
 def open_all(store: Store, artifact: Artifact, shards: Sequence[Shard]) -> list[tuple[Shard, Partial]]:
     """Partial files of those shards that are not in the store, cut as the artifact's chunk table says, if it has one,
     and without the pieces of an earlier pull that are not those of the table. Blocks; opens all or none."""
@@ -352,10 +325,8 @@ def open_all(store: Store, artifact: Artifact, shards: Sequence[Shard]) -> list[
     try:
         for shard in shards:
             chunks = artifact.chunks_of(shard.digest)
-            ranges = () if unneeded(artifact, shard) else artifact.ranges_of(shard.digest)
-            if ranges and chunks is None:
-                raise unproven(artifact, shard)
-            partial = store.begin(shard, chunks.chunk_size if chunks else piece_size_for(shard.size), ranges)
+            ranges = wanted_ranges(artifact, shard)
+            partial = store.begin(shard, cut(artifact, shard).piece_size, ranges)
             if partial.committed:
                 partial.discard()
                 continue

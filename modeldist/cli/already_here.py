@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modeldist.agent.parts import wanted_bytes, wanted_size
 from modeldist.agent.progress import PATIENCE_WHEN_HERE, PullSnapshot, ShardProgress, using_the_copy
 from modeldist.artifact import Artifact
 from modeldist.cli.node import Node
@@ -84,11 +85,11 @@ def _done(reference: str, artifact: Artifact, path: Path, seconds: float, stale:
         resolved=artifact.reference,
         digest=artifact.digest,
         path=str(path),
-        size=artifact.size,
-        local=artifact.size,
+        size=wanted_size(artifact),
+        local=wanted_size(artifact),
         shards=tuple(
-            ShardProgress(paths[shard.digest], shard.digest, shard.size, shard.size, 0, 0, shard.size, complete=True)
-            for shard in artifact.shards
+            ShardProgress(paths[shard.digest], shard.digest, size, size, 0, 0, size, complete=True)
+            for shard, size in ((shard, wanted_bytes(artifact, shard)) for shard in artifact.shards)
         ),
         stale=stale,
         warnings=artifact.warnings,

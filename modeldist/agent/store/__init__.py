@@ -15,6 +15,7 @@ here blocks (asyncio callers use threads) and is safe between threads and betwee
     taking_in.py    small shards that one reader brings whole
     collector.py    rm and gc                              withdrawal.py            taking snapshots out of a hub
     audit.py        reading again what is here
+    sparse_shards.py, selections.py    shards of which ranges are wanted, and the files with holes behind snapshots
     atomic.py       files whole or not at all              failures.py              errors for users
 """
 
@@ -24,7 +25,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from modeldist.agent.store.audit import Audit, Damage
+    from modeldist.agent.store.audit import Audit, Damage, InPart
     from modeldist.agent.store.collector import GcReport, Removed
     from modeldist.agent.store.failures import ShardLocked
     from modeldist.agent.store.live import Reservation
@@ -37,6 +38,7 @@ __all__ = [
     "Audit",
     "Damage",
     "GcReport",
+    "InPart",
     "Partial",
     "Removed",
     "Reservation",
@@ -52,6 +54,7 @@ _HOMES = {
     "Audit": "audit",
     "Damage": "audit",
     "GcReport": "collector",
+    "InPart": "audit",
     "Partial": "partial",
     "Removed": "collector",
     "Reservation": "live",

@@ -23,7 +23,8 @@ Rows = list[tuple[str, ...]]
 def ls(as_json: bool, here: Node) -> None:
     """List the models on this machine, the last used first.
 
-    On a terminal too narrow for them the directories are left out.
+    Of a part of a model, the size says how much of it was selected. On a terminal too narrow for them the directories
+    are left out.
 
     \b
     Example:
@@ -46,7 +47,7 @@ def ls(as_json: bool, here: Node) -> None:
     def row(listed: ArtifactRow, reference: str) -> tuple[str, ...]:
         return (
             reference,
-            units.size(listed.size),
+            units.size(listed.size) + (f" of {units.size(listed.whole)}" if listed.whole > listed.size else ""),
             str(listed.files),
             units.ago(time.time() - listed.last_used),
             "pinned" if listed.pinned else "",

@@ -14,7 +14,7 @@ from modeldist.cli.terminal import attended, clean, put, put_json
 from modeldist.errors import StoreDamaged
 
 if TYPE_CHECKING:
-    from modeldist.agent.store import Audit, Damage
+    from modeldist.agent.store import Audit, Damage, InPart
 
 _FLAWS = {
     "missing": "is missing",
@@ -33,8 +33,9 @@ _FLAWS = {
 def verify(references: tuple[str, ...], remove: bool, as_json: bool, quiet: bool, here: Node) -> None:
     """Read models again and compare every file with its digest.
 
-    All models on this machine, without REF. Exit code 20 tells that something was damaged, also where --remove has
-    removed it; other models and programs keep what they use that is whole.
+    All models on this machine, without REF. Of files that are here in part, the pieces that were selected. Exit code 20
+    tells that something was damaged, also where --remove has removed it; other models and programs keep what they use
+    that is whole.
 
     \b
     Example:
@@ -51,6 +52,7 @@ def verify(references: tuple[str, ...], remove: bool, as_json: bool, quiet: bool
                 "files": found.files,
                 "bytes": found.bytes,
                 "damaged": found.damages,
+                "parts": found.parts,
                 "removed": remove and bool(found.damages),
                 "error": error.info() if error else None,
             }
@@ -58,6 +60,8 @@ def verify(references: tuple[str, ...], remove: bool, as_json: bool, quiet: bool
     else:
         for damage in found.damages:
             put(clean(_sentence(damage, removed=remove)))
+        for part in found.parts:
+            put(clean(_in_part(part)))
     if error is not None:
         fail(error, as_json=False)
     if not as_json:
@@ -70,6 +74,11 @@ def _sentence(damage: Damage, *, removed: bool) -> str:
     done = "It was removed" if removed else "Remove it with `modeldist verify --remove`"
     again = f"{pull} brings it again" if pull else "no model uses it"
     return f"{name} {_FLAWS[damage.flaw]} ({damage.path}). {done}; {again}."
+
+
+def _in_part(part: InPart) -> str:
+    name = f"{part.file} of {part.references[0]}"
+    return f"{name}: {units.size(part.bytes)} of {units.size(part.size)} are here, by selection ({part.path})."
 
 
 def _damaged(found: Audit, *, removed: bool) -> StoreDamaged:
