@@ -80,26 +80,36 @@ def signed_files(payload: bytes) -> SignedFiles:
         (subject,) = statement["subject"]
         promised = subject["digest"]["sha256"]
         ignored = [str(path) for path in how.get("ignore_paths", [])]
-        digests, root = _resources(resources)
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise InvalidSignature("The list of signed files is malformed.") from None
+        raise _malformed() from None
     if method != "files" or algorithm != "sha256":
         raise InvalidSignature(
             f"It lists {str(method)[:40]} by {str(algorithm)[:40]}; only whole files by sha256 can be compared."
         )
+    digests, root = _resources(resources)
     if root != promised:
         raise InvalidSignature("The digest of the list is not that of its files.")
     return SignedFiles(digests, frozenset(path for path in ignored if _GIT.fullmatch(path) or path == SIGNATURE_FILE))
 
 
 def _resources(resources: Any) -> tuple[dict[str, str], str]:
-    """(digests by path, sha256 over all digests in order). Raises ValueError, KeyError, TypeError."""
+    """(digests by path, sha256 over all digests in order). Raises InvalidSignature."""
     digests: dict[str, str] = {}
     root = hashlib.sha256()
-    for entry in resources:
-        name, value = entry["name"], entry["digest"]
-        if not isinstance(name, str) or not _HEX.fullmatch(value) or entry["algorithm"] != "sha256" or name in digests:
-            raise ValueError(name)
+    for entry in resources if isinstance(resources, list) else ():
+        name, value, algorithm = (
+            (entry.get(member) for member in ("name", "digest", "algorithm"))
+            if isinstance(entry, dict)
+            else (None, None, None)
+        )
+        if not isinstance(name, str) or not isinstance(value, str) or not _HEX.fullmatch(value):
+            raise _malformed()
+        if algorithm != "sha256" or name in digests:
+            raise _malformed()
         root.update(bytes.fromhex(value))
         digests[name] = f"sha256:{value}"
     return digests, root.hexdigest()
+
+
+def _malformed() -> InvalidSignature:
+    return InvalidSignature("The list of signed files is malformed.")
