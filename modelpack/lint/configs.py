@@ -15,6 +15,7 @@ from modelpack.lint.files import ModelledFile
 from modelpack.lint.findings import Findings
 from modelpack.lint.licenses import canonical_license
 from modelpack.model_facts import PRECISIONS
+from modelpack.tensors.gguf import split_name
 
 _NAMES = frozenset(PRECISIONS.values())
 _MEANT = {
@@ -143,15 +144,15 @@ def _compare(technical: dict[str, Any], files: Sequence[ModelledFile], findings:
     if suffixes and files and not any(file.name.endswith(suffixes) for file in files):
         message = f"config.format is {_text(technical, 'format')!r} and no file ends in {' or '.join(suffixes)}."
         findings.add("format-mismatch", message, pointer=_pointer("config", "format"))
-    read = [file for file in files if file.header is not None]
+    read = [file for file in files if file.header is not None or file.gguf is not None]
     family = [file for file in read if not file.name.startswith("consolidated")] or read
     weights = [file for file in files if file.name.endswith((".safetensors", ".gguf", ".bin", ".pt", ".pth", ".onnx"))]
-    if not family or len(read) < len(weights):
-        return  # something else holds weights too
+    models = {split[0] if (split := split_name(file.path)) else file.path for file in read if file.gguf is not None}
+    if not family or len(read) < len(weights) or len(models) > 1:
+        return  # something else holds weights too, or each of them is the model once more
     dtypes: Counter[str] = Counter()
     for file in family:
-        assert file.header is not None
-        dtypes.update(file.header.dtypes)
+        dtypes.update(file.parameters())
     _compare_size(technical, sum(dtypes.values()), findings)
     told = {name.strip() for name in _text(technical, "precision").split(",")} & _NAMES
     have = {PRECISIONS[dtype] for dtype in dtypes if dtype in PRECISIONS}

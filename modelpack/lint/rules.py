@@ -258,6 +258,12 @@ MP610 safetensors-length error (safetensors format)
 MP701 gguf-invalid error (GGUF format)
   A GGUF file breaks its format.
 > Convert or download the file again.
+MP702 gguf-split error (GGUF format)
+  The files of a split GGUF model do not agree on how many there are, or lack tensors.
+> Split the model again: all files must come from one run.
+MP703 gguf-architecture-missing warning (habits of loaders)
+  A GGUF file names no general.architecture, without which llama.cpp does not load it.
+> Convert the model again.
 MP801 archive-invalid error (ModelPack spec.md, layers)
   An archive is damaged, or holds what must not be unpacked.
 > Build it again.

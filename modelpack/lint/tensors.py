@@ -8,11 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from modelpack.document import read_object
-from modelpack.errors import InvalidConfig, InvalidSafetensors
+from modelpack.errors import InvalidConfig, InvalidGguf, InvalidSafetensors
 from modelpack.lint.files import ModelledFile, Unreadable
 from modelpack.lint.findings import Findings
 from modelpack.lint.weights import is_weight, stand_in
 from modelpack.safetensors_header import SafetensorsHeader, parse_header
+from modelpack.tensors.gguf import GgufHeader, check_splits, parse_gguf, split_name
 
 HUB_HEADER = 25_000_000  # bytes; huggingface_hub's SAFETENSORS_MAX_HEADER_LENGTH
 MAX_INDEX = 64 * 1024 * 1024  # bytes
@@ -30,53 +31,62 @@ _ASPECTS = {
 
 
 def check_tensors(files: Sequence[ModelledFile], findings: Findings) -> None:
-    """Read every header that can be reached, and fill `header` of those that are whole."""
+    """Read every header that can be reached, and fill `header` or `gguf` of those that are whole."""
     weights = [file for file in files if is_weight(file.name) and file.read_range is not None]
     with ThreadPoolExecutor(max_workers=_AT_ONCE, thread_name_prefix="lint") as pool:
-        seen = list(pool.map(_look, weights))
-    for file, (instead, header, problem, name) in zip(weights, seen, strict=True):
-        if instead:
-            message = f"{file.path[:200]!r} is {instead} in place of weights."
-            findings.add("pointer-file", message, path=file.path, layer=file.layer)
-        elif problem:
-            findings.add(name, problem, path=file.path, layer=file.layer)
-        elif header is not None:
-            file.header = header
-            _check_header(file, header, findings)
+        problems = list(pool.map(_look, weights))
+    for file, problem in zip(weights, problems, strict=True):
+        if problem is not None:
+            findings.add(*problem, path=file.path, layer=file.layer)
+        elif file.header is not None:
+            _check_header(file, file.header, findings)
+        elif file.gguf is not None:
+            _check_gguf(file, file.gguf, findings)
     for file in files:
         if file.name.endswith(_INDEX) and file.read_range is not None:
             _check_index(file, files, findings)
     _check_twice(files, findings)
+    _check_splits(files, findings)
 
 
-def _look(file: ModelledFile) -> tuple[str, SafetensorsHeader | None, str, str]:
-    """(what is there instead of weights, header, problem, the rule it breaks)."""
+def _look(file: ModelledFile) -> tuple[str, str] | None:
+    """Read the header; where that cannot be, the rule that is broken and a sentence."""
     assert file.read_range is not None
     try:
         if instead := stand_in(file):
-            return instead, None, "", ""
+            return "pointer-file", f"{file.path[:200]!r} is {instead} in place of weights."
         if file.name.endswith(".safetensors"):
-            return "", parse_header(file.read_range, file.size, name=file.path), "", ""
+            file.header = parse_header(file.read_range, file.size, name=file.path)
         if file.name.endswith(".gguf"):
-            return "", None, _gguf_problem(file), "gguf-invalid"
+            file.gguf = parse_gguf(file.read_range, file.size, name=file.path)
     except InvalidSafetensors as problem:
-        return "", None, problem.message, _ASPECTS[problem.aspect]
+        return _ASPECTS[problem.aspect], problem.message
+    except InvalidGguf as problem:
+        return "gguf-invalid", problem.message
     except Unreadable:
-        pass
-    return "", None, "", ""
+        pass  # told already
+    return None
 
 
-def _gguf_problem(file: ModelledFile) -> str:
-    assert file.read_range is not None
-    start = file.read_range(0, min(file.size, 24))
-    if start[:4] != b"GGUF":
-        return f"{file.path} is not a valid GGUF file: it does not begin with GGUF."
-    if len(start) < 24:
-        return f"{file.path} is not a valid GGUF file: it ends within its header."
-    version = int.from_bytes(start[4:8], "little")
-    if version not in (2, 3):
-        return f"{file.path} is not a valid GGUF file: its version is {version}, and 2 and 3 are known."
-    return ""
+def _check_gguf(file: ModelledFile, header: GgufHeader, findings: Findings) -> None:
+    first = header.split is None or header.split.number == 0
+    if first and not isinstance(header.metadata.get("general.architecture"), str):
+        message = f"{file.path[:200]!r} names no general.architecture."
+        findings.add("gguf-architecture-missing", message, path=file.path, layer=file.layer)
+
+
+def _check_splits(files: Sequence[ModelledFile], findings: Findings) -> None:
+    """What the headers say of the other files; those that are missing by their names are told elsewhere."""
+    splits: dict[tuple[str, int], list[tuple[str, GgufHeader]]] = defaultdict(list)
+    for file in files:
+        if file.gguf is not None and (split := split_name(file.path)):
+            splits[split[0], split[2]].append((file.path, file.gguf))
+    for (_, total), headers in splits.items():
+        if len(headers) == total:
+            try:
+                check_splits(headers)
+            except InvalidGguf as problem:
+                findings.add("gguf-split", problem.message, path=headers[0][0])
 
 
 def _check_header(file: ModelledFile, header: SafetensorsHeader, findings: Findings) -> None:

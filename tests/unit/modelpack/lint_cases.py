@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import json
+import struct
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -155,6 +156,18 @@ def header(entries: Mapping[str, Any], data: bytes = b"", pad: int = 0) -> bytes
     return len(text).to_bytes(8, "little") + text + data
 
 
+def gguf(architecture: str = "llama", **numbers: int) -> bytes:
+    """A GGUF file without tensors. `numbers` are of its metadata, an underscore for a dot."""
+
+    def text(value: str) -> bytes:
+        return struct.pack("<Q", len(value)) + value.encode()
+
+    pairs = [text("general.architecture") + struct.pack("<I", 8) + text(architecture)] if architecture else []
+    pairs += [text(key.replace("_", ".")) + struct.pack("<Ii", 5, value) for key, value in numbers.items()]
+    data = b"GGUF" + struct.pack("<IQQ", 3, 0, len(pairs)) + b"".join(pairs)
+    return data + bytes(-len(data) % 32)
+
+
 def one(start: int, end: int) -> dict[str, Any]:
     """A tensor of one byte, wherever it says it lies."""
     return {"dtype": "U8", "shape": [1], "data_offsets": [start, end]}
@@ -239,6 +252,11 @@ BREAKS: dict[str, Callable[[], Written]] = {
     "MP609": lambda: model(raw("model.safetensors", header({"a": one(0, 2)}, b"ab"))),
     "MP610": lambda: model(raw("model.safetensors", TENSORS + b"more")),
     "MP701": lambda: model(raw("model.gguf", b"GGML" + bytes(40))),
+    "MP702": lambda: model(
+        raw("m-00001-of-00002.gguf", gguf(split_no=0, split_count=2, split_tensors_count=0)),
+        raw("m-00002-of-00002.gguf", gguf(split_no=1, split_count=3, split_tensors_count=0)),
+    ),
+    "MP703": lambda: model(raw("model.gguf", gguf(""))),
     "MP801": lambda: archive(tar({"a.md": b"a"})[:700]),
     "MP802": lambda: archive(tar({"b.md": b"b", "a.md": b"a"})),
     "MP803": lambda: archive(times()),

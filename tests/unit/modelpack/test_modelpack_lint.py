@@ -71,6 +71,22 @@ def test_what_our_builder_makes_breaks_none(tmp_path, encoding):
     assert rules(report) == ({"MP203"} if encoding in ("tar+gzip", "tar+zstd") else set())
 
 
+def test_gguf_files(tmp_path):
+    """Whole ones break nothing, split or not; several quantizations are the model several times."""
+    names = {"m-Q4.gguf": {}, "m-Q8.gguf": {}}
+    split = {
+        f"m-0000{n + 1}-of-00002.gguf": {"split_no": n, "split_count": 2, "split_tensors_count": 0} for n in (0, 1)
+    }
+    for number, files in enumerate((names, split)):
+        layers = [
+            *lint_cases.CLEAN[1:],
+            *(lint_cases.raw(name, lint_cases.gguf(**more)) for name, more in files.items()),
+        ]
+        config = lint_cases.config_of(layers, config={"paramSize": "7b", "format": "gguf"})
+        found = rules(lint(lint_cases.model(*layers, config=config), tmp_path / str(number)))
+        assert found == ({"MP320"} if files is split else set())
+
+
 def test_a_chunk_table_that_proves_other_bytes(tmp_path):
     """Its chunks are compared when everything is read, whatever it says of digests and sizes."""
     blob = BlobChunks(sha256(lint_cases.TENSORS), len(lint_cases.TENSORS), 256 * 1024, bytes(32))
