@@ -62,7 +62,7 @@ def plan_kitfile(
             chosen.setdefault(file.path, (file, kind or _weight_kind(file)))
     return BuildPlan(
         files=tuple(sorted(chosen.values(), key=lambda each: each[0].path)),
-        about=_about(document),
+        about=_about(_object(document, "package", name), _object(document, "model", name)),
         technical=TechnicalConfig(format=_text(_object(document, "model", name), "format")),
     )
 
@@ -100,15 +100,14 @@ def _weight_kind(file: SourceFile) -> LayerKind:
     return kind_of(file.path.rpartition("/")[2], file.size)
 
 
-def _about(document: dict[str, Any]) -> ModelDescriptor:
-    package, model = (document.get(key) or {} for key in ("package", "model"))
-    authors = package.get("authors") or ()
+def _about(package: dict[str, Any], model: dict[str, Any]) -> ModelDescriptor:
+    authors = package.get("authors") or []
     licence = _text(package, "license") or _text(model, "license")
     return ModelDescriptor(
         name=_text(package, "name") or _text(model, "name"),
         version=_text(package, "version") or _text(model, "version"),
         description=_text(package, "description") or _text(model, "description"),
-        authors=tuple(str(author) for author in authors) if isinstance(authors, list) else (str(authors),),
+        authors=tuple(str(author) for author in (authors if isinstance(authors, list) else [authors]) if author),
         licenses=(licence,) if licence else (),
     )
 

@@ -17,9 +17,7 @@ def read_yaml(raw: bytes, *, limit: int, name: str) -> dict[str, Any]:
     if len(raw) > limit:
         raise InvalidModelfile(f"{name} has {len(raw)} bytes; at most {limit} are read.")
     try:
-        events = list(_checked(yaml.parse(raw, Loader=yaml.SafeLoader), name))
-        if len(events) > _MAX_NODES:
-            raise InvalidModelfile(f"{name} has more than {_MAX_NODES} parts.")
+        _check_events(yaml.parse(raw, Loader=yaml.SafeLoader), name)
         loader = yaml.SafeLoader(raw)
         try:
             node = loader.get_single_node()
@@ -38,11 +36,13 @@ def read_yaml(raw: bytes, *, limit: int, name: str) -> dict[str, Any]:
     return document
 
 
-def _checked(events: Any, name: str) -> Any:
+def _check_events(events: Any, name: str) -> None:
     import yaml
 
     depth = 0
-    for event in events:
+    for count, event in enumerate(events):
+        if count > _MAX_NODES:
+            raise InvalidModelfile(f"{name} has more than {_MAX_NODES} parts.")
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         line = event.start_mark.line + 1
@@ -52,7 +52,6 @@ def _checked(events: Any, name: str) -> Any:
             raise InvalidModelfile(f"{name}, line {line} has an anchor or alias.", remedy="Write its value instead.")
         if getattr(event, "tag", None):
             raise InvalidModelfile(f"{name}, line {line} has a tag.", remedy="Leave it out.")
-        yield event
 
 
 def _check_keys(node: Any, name: str) -> None:

@@ -186,7 +186,7 @@ _DIVISIONS: dict[Division, Callable[[int, Slot, ModelShape], Rows | None]] = {
 
 def _rows(tensor: TensorEntry, rows: Rows) -> Ranges:
     """Rows as bytes of the file; all of it where a row does not begin at a byte."""
-    if tensor.size % tensor.shape[0]:
+    if not tensor.size or tensor.size % tensor.shape[0]:
         return ((tensor.start, tensor.stop),)
     each = tensor.size // tensor.shape[0]
     return tuple((tensor.start + start * each, tensor.start + stop * each) for start, stop in rows if start < stop)

@@ -69,6 +69,14 @@ def test_a_kitfile_says_what_goes_in_and_as_what(folder, tmp_path):
     assert verify_layout(layout, "v1").deviations == ()
 
 
+@pytest.mark.parametrize(
+    ("authors", "read"), [("", ()), ("[]", ()), ("Ada", ("Ada",)), ("[Ada, 7, null]", ("Ada", "7"))]
+)
+def test_authors_in_any_form(authors, read, folder):
+    raw = f"manifestVersion: 1.0.0\npackage:\n  authors: {authors}\nmodel: {{path: model}}\n"
+    assert plan_kitfile(raw.encode(), folder).about.authors == read
+
+
 def test_a_path_may_be_the_whole_directory(folder):
     plan = plan_kitfile(b"manifestVersion: v1.0.0\nmodel: {path: .}\ncode: [{path: src}]\n", folder)
     kinds = {file.path: kind for file, kind in plan.files}
@@ -87,6 +95,7 @@ def test_a_path_may_be_the_whole_directory(folder):
         (b"manifestVersion: 1.0.0\ncode:\n  - {}", r"code\[0\] without a path"),
         (b"manifestVersion: 1.0.0\ncode: src", "no list"),
         (b"manifestVersion: 1.0.0\nmodel: [a]", "no mapping"),
+        (b"manifestVersion: 1.0.0\npackage: [1]\nmodel: {path: model}", "package that is no mapping"),
         (b"manifestVersion: 1.0.0\ncode: [src]", r"code\[0\] that is no mapping"),
         (b"manifestVersion: 1.0.0\nmodel: {path: a\n", "line 3 is no YAML"),
         (b"- a", "no mapping of names"),
