@@ -3,7 +3,7 @@
 The same files give the same manifest digest wherever and whenever they are built: paths are sorted, owners are 0,
 modes 0644 or 0755, times one fixed date, and nothing of the directory's own name or place goes in. Weights are not
 copied where the file system can avoid it (see `modelpack.placement`); a layout of hard links must not outlive edits to
-the files in place. Each file is read once: for its sha256, and for the chunk table that proves parts of it.
+large files in place. Each file is read once: for its sha256, and for the chunk table that proves parts of it.
 """
 
 from __future__ import annotations

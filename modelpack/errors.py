@@ -17,6 +17,7 @@
     ├── BuildError               a directory that cannot become a ModelPack
     │   └── InvalidModelfile         a Modelfile or Kitfile that cannot be read, or names what is not there
     ├── LayoutError              a directory that is no OCI image layout, or lacks what was asked of it
+    ├── DestinationError         a directory that files cannot be written to without losing what is there
     ├── TrustError               who vouches for a model
     │   ├── InvalidPolicy            a policy file that cannot be followed
     │   ├── InvalidKey               no key, a key of the wrong kind, or a wrong password
@@ -125,6 +126,10 @@ class InvalidModelfile(BuildError):
 
 class LayoutError(ModelPackError):
     """Not an OCI image layout, or it lacks what was asked of it."""
+
+
+class DestinationError(ModelPackError):
+    """A directory that files cannot be written to without losing what is there."""
 
 
 class TrustError(ModelPackError):

@@ -92,7 +92,7 @@ class OciLayout:
         if not found:
             found = {entry.digest: entry for entry in entries if _name(entry).endswith(f":{ref}")}
         if not ref and len(found) > 1:
-            found = {digest: entry for digest, entry in found.items() if _name(entry) or not self._subject(entry)}
+            found = {digest: entry for digest, entry in found.items() if _name(entry) or not self.subject(entry)}
         if len(found) == 1:
             return next(iter(found.values()))
         called = f" called {ref!r}" if ref else ""
@@ -143,7 +143,7 @@ class OciLayout:
     def referrers(self, digest: str, artifact_type: str = "") -> Entries:
         """The manifests whose subject is `digest` (signatures, chunk tables), of one artifact type unless empty.
         Those that cannot be read refer to nothing. Raises LayoutError, InvalidManifest."""
-        found = {entry.digest: entry for entry in self.index().manifests if self._subject(entry) == digest}
+        found = {entry.digest: entry for entry in self.index().manifests if self.subject(entry) == digest}
         return tuple(entry for entry in found.values() if artifact_type in ("", entry.artifact_type))
 
     def chunk_table(self, manifest: Manifest) -> ChunkTable | None:
@@ -161,7 +161,7 @@ class OciLayout:
             raise LayoutError(f"The chunk table {digest} cannot be read in {self.path}: {problem.strerror}.") from None
         return table_of(manifest, raw, digest)
 
-    def _subject(self, entry: Descriptor) -> str:
+    def subject(self, entry: Descriptor) -> str:
         """The digest of the manifest that this one refers to; empty when it refers to none."""
         with suppress(ModelPackError):
             subject = parse_manifest(self.blobs.read(entry, "manifest"), entry.media_type).subject
@@ -176,7 +176,7 @@ class OciLayout:
         def forget(entries: Entries) -> Entries:
             kept = tuple(entry for entry in entries if gone.isdisjoint((entry.digest, _name(entry))))
             lost = {entry.digest for entry in entries} - {entry.digest for entry in kept}
-            while about := [entry for entry in kept if not _name(entry) and self._subject(entry) in lost]:
+            while about := [entry for entry in kept if not _name(entry) and self.subject(entry) in lost]:
                 lost = {entry.digest for entry in about}
                 kept = tuple(entry for entry in kept if entry not in about)
             return kept
@@ -186,11 +186,11 @@ class OciLayout:
     def discard(self, ref: str) -> int:
         """Forget a name, or all entries of a digest, with the blobs that nothing else here leads to. Returns the bytes
         of disk that frees, and waits for those who are `adding`. Raises LayoutError when there is none."""
-        with self._holding(".adding", fcntl.LOCK_EX):
-            below = self._digests_below(self.index().manifests)
+        with self.alone():
+            below = self.digests_below(self.index().manifests)
             self.remove(ref)
             freed = 0
-            for digest in below - self._digests_below(self.index().manifests):
+            for digest in below - self.digests_below(self.index().manifests):
                 path = self.blobs.path_of(digest)
                 with suppress(FileNotFoundError):
                     found = path.stat()
@@ -201,6 +201,14 @@ class OciLayout:
     def adding(self) -> AbstractContextManager[None]:
         """Held while blobs are added that no manifest in the index leads to yet: `discard` waits."""
         return self._holding(".adding", fcntl.LOCK_SH)
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Held while blobs are removed: waits for those who are `adding`, and they wait."""
+        return self._holding(".adding", fcntl.LOCK_EX)
+
+    def keep_only(self, entries: Entries) -> None:
+        """Forget all other manifests; blobs stay."""
+        self._update(lambda now: tuple(entry for entry in now if entry in entries))
 
     def verify(self) -> None:
         """Check every blob the index leads to, once. Raises what is wrong first: LayoutError, InvalidManifest,
@@ -215,7 +223,8 @@ class OciLayout:
             updated = msgspec.structs.replace(index, manifests=change(index.manifests))
             replace_file(self.path / "index.json", encode_manifest(updated))
 
-    def _digests_below(self, entries: Entries) -> set[str]:
+    def digests_below(self, entries: Entries) -> set[str]:
+        """Everything that the entries lead to, their own manifests included; those that are broken lead nowhere."""
         return {descriptor.digest for descriptor in self._walk(entries, skip_broken=True)}
 
     def _walk(self, entries: Entries, *, skip_broken: bool = False) -> Iterator[Descriptor]:

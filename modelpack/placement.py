@@ -1,4 +1,7 @@
-"""A second name for a file's bytes: reflink where the file system has it, else hard link, else copy."""
+"""A second name for a file's bytes: reflink where the file system has it, else hard link, else copy.
+
+Small files are copied rather than linked: they cost next to nothing, and they are what people edit in place.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from typing import Literal
 Placement = Literal["reflink", "hardlink", "copy"]
 
 _FICLONE = 0x40049409  # linux/fs.h
+_SMALL = 1024 * 1024  # bytes
 
 
 def place_file(source: Path, target: Path) -> Placement:
@@ -30,6 +34,9 @@ def _stage(source: Path, staged: Path) -> Placement:
     if _reflink(source, staged):
         return "reflink"
     staged.unlink()
+    if source.stat().st_size <= _SMALL:
+        shutil.copyfile(source, staged)
+        return "copy"
     try:
         staged.hardlink_to(source)
     except OSError:  # another file system, or links are forbidden there

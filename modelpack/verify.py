@@ -39,7 +39,7 @@ def verify_layout(
     for number, select in unpacking_order([file.subtree for file in archives]):
         listing = _listed(layout, archives[number], limits, names, select)
         entries += len(listing.entries)
-        _check_diff_id(artifact, manifest, archives[number], listing.diff_id, deviations)
+        check_diff_id(artifact, manifest, archives[number], listing.diff_id, deviations)
     if artifact.dialect == "image" and not entries:
         raise UnsupportedArtifact(
             f"The container image holds nothing below /{archives[0].subtree}.",
@@ -53,7 +53,7 @@ def _listed(layout: OciLayout, file: ModelFile, limits: TarLimits, names: NameSe
         return tar_entries(blob, file.encoding, limits=limits, links=True, names=names, select=select)
 
 
-def _check_diff_id(
+def check_diff_id(
     artifact: ModelArtifact, manifest: Manifest, file: ModelFile, diff_id: str, deviations: Deviations
 ) -> None:
     """Compressed layers only: `read_artifact` has compared the others, whose diffId is their digest."""

@@ -28,6 +28,7 @@ _CLASSES: dict[type[theirs.ModelPackError], type[ours.ModeldistError]] = {
     theirs.DigestMismatch: ours.IntegrityError,
     theirs.SizeMismatch: ours.IntegrityError,
     theirs.LayoutError: ours.NotFound,
+    theirs.DestinationError: ours.UsageError,
     theirs.RegistryUnauthorized: ours.AuthenticationRequired,
     theirs.RegistryForbidden: ours.AccessDenied,
     theirs.RegistryNotFound: ours.NotFound,

@@ -85,4 +85,4 @@ def quoted(value: str) -> str:
 
 def literal(path: str) -> str:
     """A glob that matches this path and no other."""
-    return "".join(f"\\{character}" if character in "*?[]\\" else character for character in path)
+    return "".join(f"\\{character}" if character in "*?[]{}\\" else character for character in path)

@@ -8,7 +8,7 @@ from pathlib import Path
 from modelpack.build import BuildPlan
 from modelpack.config import ModelDescriptor, TechnicalConfig
 from modelpack.config_schema import is_param_size
-from modelpack.errors import InvalidModelfile
+from modelpack.errors import BuildError, InvalidModelfile
 from modelpack.mediatypes import LayerKind
 from modelpack.modelfile.document import Modelfile, Pattern
 from modelpack.modelfile.globs import is_literal, matches
@@ -29,6 +29,11 @@ def plan_modelfile(
     and `without` are as for `collect_files`. Raises InvalidModelfile, BuildError, UnsafeName.
     """
     patterns = modelfile.patterns
+    for pattern in patterns:
+        try:
+            matches(pattern.glob, "")
+        except BuildError as problem:
+            raise InvalidModelfile(f"{name}, line {pattern.line}: {problem.message}", remedy=problem.remedy) from None
     files = collect_files(
         directory,
         follow=follow,

@@ -67,7 +67,7 @@ def build(
     One layer per file, raw unless --encoding says otherwise; the same files always give the same digest, also on other
     days and machines. SOURCE_DATE_EPOCH, where set, dates them.
 
-    Files are linked into the layout, not copied, where the file system can: do not edit them in place afterwards.
+    Large files are linked into the layout, not copied, where the file system can: do not edit them in place afterwards.
 
     \b
     Example:

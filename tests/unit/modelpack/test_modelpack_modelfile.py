@@ -136,13 +136,15 @@ def test_a_literal_matches_itself_alone(name):
         ("./a", "a", True),
         ("?", "é", True),
         ("*a*a*a*a*a*b", "a" * 60, False),
+        ("{a,b}.x", "b.x", True),
+        ("a\\{b\\}", "a{b}", True),
     ],
 )
 def test_globs(glob, path, expected):
     assert matches(glob, path) is expected
 
 
-@pytest.mark.parametrize("glob", ["[a", "[z-a]"])
+@pytest.mark.parametrize("glob", ["[a", "[z-a]", "{a", "a\\"])
 def test_globs_that_are_malformed(glob):
     with pytest.raises(BuildError, match="pattern"):
         matches(glob, "a")
@@ -191,6 +193,7 @@ def test_the_patterns_decide_what_goes_in_and_as_what(model, tmp_path):
         (b"MODEL ../x", "leads out of the directory"),
         (b"MODEL /etc/passwd", "leads out of the directory"),
         (b"MODEL *.none", "names no files"),
+        (b"NAME a\nMODEL [a", "line 2: The pattern"),
     ],
 )
 def test_files_that_are_not_there(text, problem, model):

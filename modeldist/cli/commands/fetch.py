@@ -1,0 +1,78 @@
+"""`modeldist fetch`"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from modeldist.cli import options, units
+from modeldist.cli.boundary import Command
+from modeldist.cli.byte_bar import bar
+from modeldist.cli.terminal import attended, put, put_json, say
+
+if TYPE_CHECKING:
+    from modelpack.oci import Progress
+    from modelpack.oci.fetch import FetchedFiles
+
+
+@click.command(cls=Command)
+@click.argument("reference", metavar="REF")
+@click.option("--output", "-o", type=options.PATH, required=True, metavar="DIR", help="Directory to write to.")
+@click.option("--patterns", "-p", multiple=True, metavar="GLOB", help="Only files like this, such as '**/*.json'.")
+@click.option("--concurrency", type=click.IntRange(1, 64), default=4, show_default=True, help="Files at once.")
+@options.registry
+@options.plain_http
+@options.as_json
+@options.quiet
+def fetch(
+    reference: str,
+    output: Path,
+    patterns: tuple[str, ...],
+    concurrency: int,
+    registry: str | None,
+    plain_http: tuple[str, ...],
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Fetch files of a model in a registry into a plain directory, without the store.
+
+    Nothing but what the patterns match is fetched (* stays in a directory, ** does not), and every file is verified.
+    What is there already stays; interrupted, the next fetch goes on where this one was.
+
+    \b
+    Example:
+      modeldist fetch registry.example/org/model:v1 -o ./config --patterns '*.json' --patterns 'tokenizer*'
+    """
+    import asyncio
+
+    from modeldist.cli.node import default_registry
+    from modeldist.cli.registries import registry_client
+    from modeldist.origins.modelpack_errors import in_our_words
+    from modelpack.oci.fetch import fetch_files
+    from modelpack.reference import Reference
+
+    folder = output.expanduser()
+    ref = Reference.parse(reference, default_registry(registry))
+    moved = 0
+
+    async def run(advance: Callable[[int], None]) -> FetchedFiles:
+        def tell(progress: Progress) -> None:
+            nonlocal moved
+            moved += progress.done if progress.how == "moved" else 0
+            advance(progress.done)
+
+        async with registry_client(plain_http) as client:
+            return await fetch_files(ref, folder, client, tell, patterns=patterns, parallel=concurrency)
+
+    shown = attended() and not quiet
+    with in_our_words(str(ref), ref.registry), bar(None, shown=shown) as advance:
+        found = asyncio.run(run(advance))
+    if shown:
+        say(f"{len(found.files)} files, {units.size(moved)} fetched")
+    if as_json:
+        put_json({"path": str(output), "digest": found.digest, "files": found.files, "bytes_fetched": moved})
+    else:
+        put(str(output))

@@ -1,0 +1,58 @@
+"""A model that is on this machine as a plain directory: out of a layout, or out of the store."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from modeldist.cli import layouts
+from modeldist.cli.node import Node
+from modeldist.cli.places import SCHEME, LayoutPlace, place
+from modeldist.errors import NotFound
+from modelpack.extraction import ExtractedModel, appearing, extract
+from modelpack.layout import OciLayout
+
+OnFile = Callable[[str, int], None]
+
+
+def extracted(reference: str, output: Path, layout: Path | None, here: Node, on_file: OnFile | None) -> ExtractedModel:
+    """Raises NotFound, and what `modelpack.extraction.extract` does."""
+    if reference.startswith(SCHEME):
+        there = place(reference, here.registry)
+        assert isinstance(there, LayoutPlace)
+        return extract(OciLayout.open(there.path), there.ref, output, on_file=on_file)
+    if "://" not in reference:
+        path, name = layouts.layout_path(layout, here.store), str(layouts.reference(reference, here.registry))
+        if layout is not None:
+            return extract(OciLayout.open(path), name, output, on_file=on_file)
+        if (path / "oci-layout").exists() and name in OciLayout.open(path).refs():
+            return extract(OciLayout.open(path), name, output, on_file=on_file)
+    return _of_store(reference, output, here, on_file)
+
+
+def _of_store(reference: str, output: Path, here: Node, on_file: OnFile | None) -> ExtractedModel:
+    """A pulled model, whose files were verified as they came; `modeldist verify` compares them again."""
+    from modeldist.cli.already_here import already_here
+
+    found = already_here(here, reference, offline=True)
+    if found is None or found.state != "done":
+        raise NotFound(
+            f"{reference} is not on this machine.",
+            remedy=f"Pull it: `modeldist pull {reference}`. Or fetch it: `modeldist fetch {reference} -o {output}`.",
+        )
+    root = Path(found.path)
+    names: list[str] = []
+    size = 0
+    with appearing(output) as room:
+        for path in sorted(path for path in root.rglob("*") if path.is_file()):
+            name = path.relative_to(root).as_posix()
+            target = room / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+            size += target.stat().st_size
+            target.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
+            names.append(name)
+            if on_file is not None:
+                on_file(name, target.stat().st_size)
+    return ExtractedModel(found.digest, tuple(names), size)

@@ -1,0 +1,180 @@
+"""`modeldist extract`, `fetch`, `tag` and `prune`."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from modelpack.layout import OciLayout
+from tests.servers.registry import Registry
+from tests.servers.shell import Shell
+
+FILES = {
+    "config.json": b'{"a": 1}',
+    "sub/more.json": b"[]",
+    "weights.bin": os.urandom(3_000_000),
+    "copy.bin": b"",
+    "README.md": b"# m\n",
+}
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    files = {**FILES, "copy.bin": FILES["weights.bin"]}
+    for name, content in files.items():
+        (tmp_path / "model" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "model" / name).write_bytes(content)
+    (tmp_path / "model" / "run.sh").write_text("#!/bin/sh\n")
+    (tmp_path / "model" / "run.sh").chmod(0o755)
+    return tmp_path / "model"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def published(shell: Shell, registry: Registry, model: Path, *flags: str) -> str:
+    reference = f"{registry.host}/org/model:v1"
+    assert shell.run("build", str(model), "-t", reference, *flags).returncode == 0
+    assert shell.run("push", reference).returncode == 0
+    registry.clear_log()
+    return reference
+
+
+@pytest.mark.parametrize("flags", [(), ("--encoding", "tar+zstd"), ("--encoding", "weight=tar+gzip")])
+def test_extract_gives_the_files_back(shell: Shell, registry: Registry, model: Path, tmp_path: Path, flags) -> None:
+    reference = f"{registry.host}/org/model:v1"
+    assert shell.run("build", str(model), "-t", reference, *flags).returncode == 0
+    done = shell.run("extract", reference, "-o", str(tmp_path / "out"), "--json")
+    assert done.returncode == 0, done.stderr
+    assert contents(tmp_path / "out") == contents(model)
+    assert sorted(json.loads(done.stdout)["files"]) == sorted(contents(model))
+    assert (tmp_path / "out" / "run.sh").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "out" / "weights.bin").stat().st_nlink == 1
+    assert "not empty" in shell.fails(2, "extract", reference, "-o", str(tmp_path / "out"))
+
+
+def test_extract_of_what_was_pulled(shell: Shell, registry: Registry, model: Path, tmp_path: Path) -> None:
+    reference = published(shell, registry, model)
+    assert shell.run("rm", reference).returncode == 0
+    assert "Pull it" in shell.fails(4, "extract", reference, "-o", str(tmp_path / "out"))
+    shell.pull(reference)
+    assert shell.run("extract", reference, "-o", str(tmp_path / "out")).returncode == 0
+    assert contents(tmp_path / "out") == contents(model)
+
+
+def test_extract_of_a_damaged_layout_writes_nothing(shell: Shell, model: Path, tmp_path: Path) -> None:
+    layout = tmp_path / "layout"
+    assert shell.run("build", str(model), "-o", str(layout), "--encoding", "doc=tar").returncode == 0
+    opened = OciLayout.open(layout)
+    weights = max(opened.manifest()[1].layers, key=lambda layer: layer.size)
+    path = opened.blobs.path_of(weights.digest)
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert weights.digest in shell.fails(10, "extract", f"oci-layout:{layout}", "-o", str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob(".out*"))
+
+
+def test_fetch_takes_only_what_matches(shell: Shell, registry: Registry, model: Path, tmp_path: Path) -> None:
+    reference = published(shell, registry, model)
+    out = tmp_path / "out"
+    done = shell.run("fetch", reference, "-o", str(out), "--patterns", "**/*.json", "-p", "run.*", "--json")
+    assert done.returncode == 0, done.stderr
+    assert sorted(contents(out)) == ["config.json", "run.sh", "sub/more.json"]
+    assert (out / "run.sh").stat().st_mode & 0o777 == 0o755
+    assert json.loads(done.stdout)["bytes_fetched"] == 8 + 2 + 10
+    assert registry.blob_bytes() < 10_000  # besides, the config of the model
+    # what is there stays, the same bytes are fetched once, what is something else is not replaced
+    before = (out / "config.json").stat().st_mtime_ns
+    registry.clear_log()
+    assert shell.run("fetch", reference, "-o", str(out)).returncode == 0
+    assert contents(out) == contents(model)
+    assert (out / "config.json").stat().st_mtime_ns == before
+    assert registry.blob_bytes() < 3_000_000 + 10_000
+    (out / "README.md").write_text("mine")
+    assert "README.md is there and is not" in shell.fails(2, "fetch", reference, "-o", str(out))
+    assert (out / "README.md").read_text() == "mine"
+    assert "*.gguf" in shell.fails(19, "fetch", reference, "-o", str(out), "-p", "*.gguf")
+    assert "pattern" in shell.fails(2, "fetch", reference, "-o", str(out), "-p", "[")
+
+
+def test_fetch_goes_on_with_what_is_half_there(shell: Shell, registry: Registry, model: Path, tmp_path: Path) -> None:
+    reference = published(shell, registry, model)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".partial-weights.bin").write_bytes(FILES["weights.bin"][:2_000_000])
+    assert shell.run("fetch", reference, "-o", str(tmp_path / "out"), "-p", "weights.bin").returncode == 0
+    assert contents(tmp_path / "out") == {"weights.bin": FILES["weights.bin"]}
+    assert registry.blob_bytes() < 1_000_000 + 10_000
+
+
+def test_fetch_looks_into_archives(shell: Shell, registry: Registry, model: Path, tmp_path: Path) -> None:
+    reference = published(shell, registry, model, "--encoding", "tar+zstd")
+    out = tmp_path / "out"
+    assert shell.run("fetch", reference, "-o", str(out), "-p", "**/*.json").returncode == 0
+    assert contents(out) == {name: FILES[name] for name in ("config.json", "sub/more.json")}
+    assert registry.blob_bytes() < 10_000
+    assert shell.run("fetch", reference, "-o", str(out)).returncode == 0
+    assert contents(out) == contents(model)
+
+
+def test_fetch_never_leaves_its_directory(shell: Shell, registry: Registry, model: Path, tmp_path: Path) -> None:
+    reference = published(shell, registry, model)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out" / "sub").symlink_to(tmp_path / "elsewhere")
+    assert "link out of" in shell.fails(2, "fetch", reference, "-o", str(tmp_path / "out"), "-p", "sub/*")
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_tags_move(shell: Shell, registry: Registry, model: Path, tmp_path: Path) -> None:
+    reference = published(shell, registry, model)
+    first = shell.run("tag", reference, ":latest", "--json")
+    assert first.returncode == 0, first.stderr
+    named = json.loads(first.stdout)
+    assert named["reference"] == f"{registry.host}/org/model:latest"
+    (model / "config.json").write_text("[]")
+    second = published(shell, registry, model)
+    moved = json.loads(shell.run("tag", second, f"{registry.host}/org/model:latest", "--json").stdout)
+    assert moved["digest"] != named["digest"]
+    assert moved["digest"] in shell.run("inspect", named["reference"]).stdout
+    assert registry.blob_bytes() < 10_000
+    assert "modeldist copy" in shell.fails(2, "tag", reference, f"{registry.host}/org/other:v1")
+    assert "tag v9" in shell.fails(4, "tag", f"{registry.host}/org/model:v9", ":v8")
+    # what was built here
+    away = f"{registry.host}/other/model:v2"
+    assert shell.run("tag", "--local", second, away).returncode == 0
+    assert shell.run("push", away).returncode == 0
+    layout = tmp_path / "layout"
+    assert shell.run("copy", second, f"oci-layout:{layout}:a").returncode == 0
+    assert shell.run("tag", f"oci-layout:{layout}:a", ":b").returncode == 0
+    assert set(OciLayout.open(layout).refs()) == {"a", "b"}
+
+
+def test_prune_removes_what_nothing_needs(shell: Shell, registry: Registry, model: Path, tmp_path: Path) -> None:
+    assert json.loads(shell.run("prune", "--json").stdout)["bytes_freed"] == 0
+    reference = f"{registry.host}/org/model:v1"
+    assert shell.run("build", str(model), "-t", reference).returncode == 0
+    (model / "config.json").write_text("[1]")
+    assert shell.run("build", str(model), "-t", reference).returncode == 0
+    layout = OciLayout.open(shell.store / "layout")
+    blobs = layout.blobs.path / "sha256"
+    (blobs / ".partial-x").write_bytes(b"left")
+    before = {path.name for path in blobs.iterdir()}
+    would = json.loads(shell.run("prune", "--dry-run", "--json").stdout)
+    assert {path.name for path in blobs.iterdir()} == before
+    done = json.loads(shell.run("prune", "--json").stdout)
+    assert {**done, "dry_run": True} == would
+    assert (len(done["blobs"]), done["leftovers"]) == (5, 1)  # config.json, model config, manifest, table and its own
+    assert {path.name for path in blobs.iterdir()} == before - {".partial-x"} - {
+        digest.partition(":")[2] for digest in done["blobs"]
+    }
+    layout.verify()
+    assert shell.run("push", reference).returncode == 0
+    assert len(layout.index().manifests) == 2
+    again = shell.run("prune")
+    assert "0 manifests, 0 blobs" in again.stdout
