@@ -151,14 +151,17 @@ class _Reading:
             )
         try:
             re.compile(texts["subject_regex"])
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise self._wrong(f"the subject_regex of {where} is no pattern: {error}") from None
         root = self._beside(texts["trust_root"])
         self._note(_read(root, f"The trust root {root} of {where} in {self._path}", limit=16 * MAX_POLICY))
         return Identity(texts["issuer"], root, texts["subject"], texts["subject_regex"])
 
     def _beside(self, text: str) -> Path:
-        return (self._path.parent / Path(text).expanduser()).absolute()
+        try:
+            return (self._path.parent / Path(text).expanduser()).absolute()
+        except RuntimeError:
+            raise self._wrong(f"nobody has the home directory of {text[:200]!r}") from None
 
     def _members(self, value: Any, known: set[str], where: str) -> Mapping[str, Any]:
         if not isinstance(value, dict):
@@ -199,8 +202,9 @@ def _read(path: Path, what: str, limit: int = MAX_POLICY) -> bytes:
     try:
         with path.open("rb") as file:
             raw = file.read(limit + 1)
-    except OSError as error:
-        raise InvalidPolicy(f"{what} cannot be read: {error.strerror}.", remedy="Correct the path.") from None
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InvalidPolicy(f"{what} cannot be read: {reason}.", remedy="Correct the path.") from None
     if len(raw) > limit:
         raise InvalidPolicy(f"{what} has more than {limit} bytes.", remedy="Correct the path.")
     return raw

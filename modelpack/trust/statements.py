@@ -74,7 +74,7 @@ def check_simple_signing(payload: bytes, digests: Collection[str]) -> None:
         raise InvalidSignature("It is no simple signing payload.") from None
     if kind not in _SIMPLE_TYPES:
         raise InvalidSignature(f"It is a payload of the type {str(kind)[:120]!r}, not a signature of a manifest.")
-    if named not in digests:
+    if not isinstance(named, str) or named not in digests:
         raise InvalidSignature(f"It is a signature of {str(named)[:100]}, not of this model.")
 
 

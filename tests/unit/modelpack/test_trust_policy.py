@@ -83,6 +83,15 @@ def test_the_fingerprint_changes_with_what_the_policy_names(tmp_path: Path) -> N
         ({"references": ["**"], "keys": ["none.pub"]}, "none.pub of rule 1 in .* cannot be read"),
         ({"references": ["**"], "keys": ["-----BEGIN PUBLIC KEY-----"]}, "is no public key"),
         ({"references": ["**"], "keys": [7]}, "the keys of rule 1 are no list of texts"),
+        ({"references": ["**"], "keys": ["~nobody-here/a.pub"]}, "nobody has the home directory of '~nobody-here/"),
+        ({"references": ["**"], "keys": ["a\0b"]}, r"a\\x00b of rule 1 in .* cannot be read: embedded null"),
+        (
+            {
+                "references": ["**"],
+                "identities": [{"issuer": "i", "subject_regex": "a{9999999999}", "trust_root": "r"}],
+            },
+            "the subject_regex of rule 1 is no pattern: the repetition number is too large",
+        ),
         (
             {"references": ["**"], "identities": [{"issuer": "x", "trust_root": "y"}]},
             "one of subject and subject_regex",
