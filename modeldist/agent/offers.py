@@ -44,9 +44,9 @@ class Offers:
     def _join(self, shard: Shard) -> TaskJoin:
         if (part := self._store.sparse(shard.digest)) is not None:
             have = part.have.to_bytes()
-            return TaskJoin(
-                shard.digest, shard.size, "", have, piece_size=part.layout.piece_size, seed_only=True, only=have
-            )
+            told = tuple(PieceDigest(piece, digest) for piece, digest in sorted(part.digests.items()))
+            piece_size = part.layout.piece_size
+            return TaskJoin(shard.digest, shard.size, "", have, told, piece_size, seed_only=True, only=have)
         piece_size, digests = self._store.piece_digests(shard.digest) or (piece_size_for(shard.size), {})
         return TaskJoin(
             shard.digest,

@@ -94,7 +94,7 @@ def parts(count: int = 8, replicas: int = 1, whole: int = 0) -> Scenario:
         for replica in range(replicas)
         for index in range(count)
     )
-    name = f"parts-{count}" + (f"x{replicas}" if replicas > 1 else "") + ("-and-whole" if whole else "")
+    name = f"parts-{count}" + (f"x{replicas}" if replicas > 1 else "") + (f"-and-{whole}" if whole else "")
     return Scenario(name, 4 * (128 * MIB,), (*ranks, *_nodes(whole, rate)), origin_rate=rate)
 
 
@@ -113,7 +113,7 @@ SMALL_PRESETS: dict[str, Callable[[], Scenario]] = {
     "racks-100": hundred,
     "parts-8": parts,
     "parts-8x4": lambda: parts(replicas=4),
-    "parts-8-and-whole": lambda: parts(whole=2),
+    "parts-8-and-2": lambda: parts(whole=2),
 }
 
-PRESETS = SMALL_PRESETS | LARGE_PRESETS
+PRESETS = SMALL_PRESETS | LARGE_PRESETS | {"parts-8-and-60": lambda: parts(whole=60)}

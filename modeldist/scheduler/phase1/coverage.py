@@ -12,8 +12,9 @@ from modeldist.artifact import Digest
 from modeldist.scheduler.phase1.candidates import Candidates
 from modeldist.scheduler.phase1.swarm import Member, Swarm
 
-_EVERY = 0.5  # seconds between two looks at a swarm; what a parent still needs has the time of one to get there
-_AT_ONCE = 64  # children given another parent in one look, each of which is a search among all members
+_EVERY = 0.5  # seconds from one round of a swarm's members to the next; what a parent still needs has a round to come
+_LOOKED_AT = 600  # members in one tick, all swarms together
+_SEARCHES = 8  # among all members for a holder, in one tick
 
 
 class Coverage:
@@ -29,25 +30,24 @@ class Coverage:
         self._watched[swarm.task] = None
 
     def look(self, now: float) -> Iterator[tuple[Digest, str]]:
-        """Yields (task, node) of those with another list than before."""
+        """A tick has passed. Yields (task, node) of those with another list than before."""
+        members, searches = _LOOKED_AT, _SEARCHES
         for task in list(self._watched):
             swarm = self._swarms.get(task)
             if swarm is None or not swarm.sparse:
                 del self._watched[task]
-            elif now >= swarm.covered + _EVERY:
-                swarm.covered = now
-                for node in self._covered(swarm, now):
-                    yield task, node
-
-    def _covered(self, swarm: Swarm, now: float) -> Iterator[str]:
-        left = _AT_ONCE
-        for node, member in swarm.members.items():
-            if not member.wants or not left:
                 continue
-            missing = self._missing(swarm, member)
-            if missing and self._candidates.give(swarm, member, missing, now):
-                left -= 1
-                yield node
+            if not swarm.uncovered and now >= swarm.covered + _EVERY:
+                swarm.covered = now
+                swarm.uncovered = list(reversed(swarm.members))
+            while swarm.uncovered and members and searches:
+                members -= 1
+                member = swarm.members.get(swarm.uncovered.pop())
+                if member is None or not member.wants or not (missing := self._missing(swarm, member)):
+                    continue
+                searches -= 1
+                if self._candidates.give(swarm, member, missing, now):
+                    yield task, member.node
 
     @staticmethod
     def _missing(swarm: Swarm, member: Member) -> int:

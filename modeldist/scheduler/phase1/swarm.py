@@ -130,6 +130,7 @@ class Swarm:
     published_near: float = float("-inf")
     trees: Trees | None = None
     covered: float = float("-inf")
+    uncovered: list[str] = field(default_factory=list)  # members of this round that are still to be looked at
     planned: float = float("-inf")
     judged: float = float("-inf")
     # (node, parent it was found behind with; "" where it serves slowly) -> times in a row

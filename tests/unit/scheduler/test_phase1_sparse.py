@@ -6,6 +6,7 @@ from modeldist.scheduler import messages as m
 from modeldist.scheduler.phase1 import Phase1Config
 from modeldist.scheduler.pieces import PieceSet
 from tests.unit.scheduler.phase1_control import PIECE, TASK, Control, held, read_from_origin
+from tests.unit.scheduler.scheduler_world import blake3_of
 
 PIECES = 30
 SIZE = PIECES * PIECE
@@ -195,3 +196,27 @@ def test_what_is_wanted_in_other_pieces_is_what_has_their_bytes() -> None:
     control.ask("b", PIECES)
     read_all(control, "b")
     assert held(control) == {6, 7, 8}
+
+
+def test_offered_pieces_whose_digests_are_told_are_not_read_again() -> None:
+    """As after a restart of the control plane, which knows no chunk table yet."""
+    control = Control()
+    told = tuple(m.PieceDigest(piece, blake3_of(piece)) for piece in (1, 2))
+    control.join("a", size=SIZE, have=part(1, 2), only=part(1, 2), seed_only=True, digests=told)
+    control.join("b", size=SIZE, only=part(1, 2, 3))
+    control.ask("b", 3)
+    for _ in range(40):
+        control.wait(0.1)
+    assert control.leased("b") == {3}
+
+
+def test_a_large_swarm_of_parts_is_looked_through_in_turns() -> None:
+    """More than one look takes, all of whose lists lack the one that has what everybody needs."""
+    control = Control(Phase1Config(restart_grace=0.0, candidates=2, far_candidates=0, adopt=0, refresh=1e9))
+    alike = [f"n{index}" for index in range(60)]
+    for node in alike:
+        control.join(node, size=SIZE, only=part(0, 1))
+    control.join("other", size=SIZE, only=part(1, 2), have=part(1))
+    for _ in range(60):
+        control.wait(0.1)
+    assert all("other" in parents(control, node) for node in alike)

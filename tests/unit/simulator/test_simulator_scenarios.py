@@ -189,7 +189,7 @@ def test_the_command_prints_a_table_or_json(capsys: pytest.CaptureFixture[str]) 
         assert "nonsense" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["parts-8", "parts-8x4", "parts-8-and-whole"])
+@pytest.mark.parametrize("name", ["parts-8", "parts-8x4", "parts-8-and-2"])
 def test_ranks_that_want_parts_of_each_shard_read_each_wanted_byte_once(name: str) -> None:
     result = simulate(PRESETS[name]())
     assert result.complete
