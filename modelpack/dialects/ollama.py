@@ -21,9 +21,14 @@ _LAYERS: dict[str, tuple[str, LayerKind]] = {
     "params": ("params.json", "weight.config"),
     "messages": ("messages.json", "weight.config"),
     "license": ("LICENSE", "doc"),
+    # of its newer manifests, which have no config beside the layers
+    "config": ("config.json", "weight.config"),
+    "tokenizer": ("tokenizer.json", "weight.config"),
+    "tokenizer.config": ("tokenizer_config.json", "weight.config"),
 }
-# Layers of its safetensors models say in a member `name` what they are called: one tensor in a safetensors file of its
-# own (text_encoder/model.embed_tokens.weight), and the JSON files beside them (text_encoder/config.json).
+# Layers of its safetensors models say in a member `name`, or behind their media type (`…tensor; name=…; dtype=F32`),
+# what they are called: one tensor in a safetensors file of its own (text_encoder/model.embed_tokens.weight), and the
+# JSON files beside them (text_encoder/config.json).
 _NAMED: dict[str, tuple[str, LayerKind]] = {"tensor": (".safetensors", "weight"), "json": ("", "weight.config")}
 _FORGOTTEN = ("embed",)  # embeddings that Ollama itself ignores since 0.1.2
 
@@ -39,9 +44,9 @@ def read(
         if short in _LAYERS:
             name, kind = _LAYERS[short]
             files.append(ModelFile(positions.next(name, is_weight=kind == "weight"), layer, kind))
-        elif short in _NAMED and layer.name:
+        elif short in _NAMED and (name := layer.name or _parameter(layer, "name")):
             suffix, kind = _NAMED[short]
-            name = layer.name if layer.name.endswith(suffix) else layer.name + suffix
+            name = name if name.endswith(suffix) else name + suffix
             files.append(ModelFile(name, layer, kind))
         else:
             message = f"The layer {layer.digest} of type {layer.media_type[:120]!r} was left out."
@@ -53,6 +58,15 @@ def read(
 def _short(layer: Descriptor) -> str:
     """`model` of application/vnd.ollama.image.model, parameters behind a semicolon left out."""
     return layer.media_type.partition(";")[0].strip().removeprefix(mediatypes.OLLAMA_LAYER)
+
+
+def _parameter(layer: Descriptor, wanted: str) -> str:
+    """A parameter of the media type; empty where it is not there."""
+    for part in layer.media_type.split(";")[1:]:
+        key, _, value = part.strip().partition("=")
+        if key.strip().lower() == wanted:
+            return value.strip().strip('"')
+    return ""
 
 
 def _config(raw: bytes, deviations: Deviations) -> ModelConfig:

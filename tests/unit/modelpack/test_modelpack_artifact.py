@@ -366,6 +366,8 @@ def test_ollama_layers_that_have_names():
         ollama("template; name=chatml", b"5"),
         ollama("embed", b"6"),
         ollama("tensor", b"7"),
+        ollama("tensor; name=model.norm.weight; dtype=F32; shape=1", b"8"),
+        ollama("tokenizer.config", b"9"),
         config={},
         config_type=mediatypes.DOCKER_IMAGE_CONFIG,
         artifact_type="",
@@ -377,6 +379,8 @@ def test_ollama_layers_that_have_names():
         "template",
         "messages.json",
         "template-2",
+        "model.norm.weight.safetensors",
+        "tokenizer_config.json",
     ]
     assert [(found.severity, found.layer) for found in artifact.deviations] == [("note", 5), ("warning", 6)]
 
