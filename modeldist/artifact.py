@@ -149,6 +149,21 @@ class Artifact(msgspec.Struct, frozen=True, omit_defaults=True, dict=True):
         """Unique bytes."""
         return sum(shard.size for shard in self.shards)
 
+    @property
+    def whole_size(self) -> int:
+        """Unique bytes of the artifact that this is a part of, or its own."""
+        return self.part.size if self.part else self.size
+
+    @property
+    def needed(self) -> int:
+        """Unique bytes that its files want: `size`, less what their `ranges` leave out."""
+        return sum(map(self.needed_of, self.shards))
+
+    def needed_of(self, shard: Shard) -> int:
+        """Bytes of one of its shards that its files want. Raises KeyError."""
+        ranges = self.ranges_of(shard.digest)
+        return sum(stop - start for start, stop in ranges) if ranges else shard.size
+
     def file_of(self, shard: Digest) -> ArtifactFile:
         """The first file whose content is `shard`. Raises KeyError."""
         return self._files_by_digest[shard]

@@ -49,7 +49,8 @@ class ParentShare(msgspec.Struct, frozen=True):
 class PullSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """A pull at one moment. `notes` are sentences about what went wrong or was waited for, oldest first. `stale` says
     why nobody could be asked whether the reference still means what was here; empty when somebody was. `rdma` is the
-    part of `peers` that came by RDMA."""
+    part of `peers` that came by RDMA. `size` is what the pull takes, in whole pieces; `needed` the bytes that were
+    selected, `whole` those of the model they were selected from."""
 
     pull: str
     reference: str
@@ -63,6 +64,8 @@ class PullSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     peers: int = 0
     local: int = 0
     rdma: int = 0
+    needed: int = 0
+    whole: int = 0
     shards: tuple[ShardProgress, ...] = ()
     parents: tuple[ParentShare, ...] = ()
     notes: tuple[str, ...] = ()

@@ -233,6 +233,8 @@ class Pull:
             digest=self.artifact.digest if self.artifact else "",
             path=str(self.path or ""),
             size=sum(shard.size for shard in shards),
+            needed=self.artifact.needed if self.artifact else 0,
+            whole=self.artifact.whole_size if self.artifact else 0,
             origin=sum(shard.origin for shard in shards),
             peers=sum(shard.peers for shard in shards),
             local=sum(shard.local for shard in shards),

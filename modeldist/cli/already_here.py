@@ -87,6 +87,8 @@ def _done(reference: str, artifact: Artifact, path: Path, seconds: float, stale:
         path=str(path),
         size=wanted_size(artifact),
         local=wanted_size(artifact),
+        needed=artifact.needed,
+        whole=artifact.whole_size,
         shards=tuple(
             ShardProgress(paths[shard.digest], shard.digest, size, size, 0, 0, size, complete=True)
             for shard, size in ((shard, wanted_bytes(artifact, shard)) for shard in artifact.shards)

@@ -87,11 +87,15 @@ class ControlClient:
         nodes: Nodes = "all",
         *,
         priority: PriorityName = "prefetch",
+        selection: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> PullView:
-        """Put a model on nodes; answered before they have it. Raises NotFound, UsageError."""
+        """Put a model on nodes; answered before they have it. `selection`: which part of it, as the arguments of
+        `modelpack.plan.selection.Selection.of`. Raises NotFound, UsageError."""
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-        body = {"reference": reference, "nodes": nodes, "priority": priority}
+        body: dict[str, Any] = {"reference": reference, "nodes": nodes, "priority": priority}
+        if selection:
+            body["selection"] = selection
         return await self._ask(PullView, "POST", "pulls", json=body, headers=headers)
 
     async def get_pull(self, pull: str) -> PullView:

@@ -48,8 +48,8 @@ def plan_view(reference: str, artifact: Artifact) -> PlanView:
         digest=artifact.digest,
         whole=whole.digest,
         selection=selected.split(artifact.reference)[1],
-        size=artifact.part.size if artifact.part else artifact.size,
-        needed=sum(_needed(artifact.ranges_of(shard.digest), shard.size) for shard in artifact.shards),
+        size=artifact.whole_size,
+        needed=artifact.needed,
         files=tuple(
             FileView(
                 path=file.path,

@@ -21,7 +21,7 @@ async def resolve(asked: ResolveRequest, plane: Plane) -> ArtifactView:
         repo_id=artifact.repo_id,
         revision=artifact.revision,
         origin=artifact.origin,
-        size=artifact.size,
+        size=artifact.needed,
         files=[FileView(file.path, file.digest, file.size, file.kind) for file in artifact.files],
         warnings=list(artifact.warnings),
     )

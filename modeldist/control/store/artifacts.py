@@ -56,7 +56,7 @@ class Artifacts:
                 "digest": artifact.digest,
                 "reference": artifact.reference,
                 "origin": artifact.origin,
-                "size": artifact.size,
+                "size": artifact.needed,
                 "files": len(artifact.files),
                 "document": _encoder.encode(artifact),
                 "resolved_at": now,

@@ -112,6 +112,7 @@ def test_a_rank_moves_the_pieces_it_needs_and_no_others(
     served = registry.blob_bytes()
     assert served <= in_pieces(plan[NAME]) + rest + headers
     assert done["origin"] <= in_pieces(plan[NAME]) + rest < 0.75 * whole
+    assert (done["needed"], done["whole"]) == (sum(int(str(file["needed"])) for file in plan.values()), whole)
     registry.clear_log()
     assert shell.run("pull", reference, "--rank", "tp=0/4").stdout.strip() == done["path"]
     assert registry.blob_bytes() == 0

@@ -56,9 +56,9 @@ def files_in(path: str | Path) -> dict[str, bytes]:
 
 
 def small_bytes(registry: Registry, reference: str, shell: Shell) -> int:
-    """What resolving costs in blobs: the artifact's config."""
+    """What resolving costs in blobs: the artifact's config and its chunk table."""
     before = registry.blob_bytes()
-    shell.run("inspect", reference)
+    shell.run("plan", reference)
     return registry.blob_bytes() - before
 
 
@@ -72,6 +72,7 @@ def test_only_json_moves_only_json(shell: Shell, registry: Registry, reference: 
     assert files_in(result["path"]) == wanted
     size = sum(map(len, wanted.values()))
     assert (result["size"], result["origin"], result["peers"], result["local"]) == (size, size, 0, 0)
+    assert (result["needed"], result["whole"]) == (size, sum(map(len, FILES.values())))
     assert registry.blob_bytes() == size + config
 
 
@@ -94,6 +95,8 @@ def test_a_part_is_here_once_it_was_pulled(shell: Shell, registry: Registry, ref
     assert shell.pull(reference, "--only", "*.json") == first
     assert [access.method for access in registry.access_log()] == ["HEAD"]
     assert shell.pull(reference, "--only", "*.json", "--offline") == first
+    said = shell.run("pull", "-v", reference, "--only", "*.json").stderr
+    assert "#only=*.json: 3.04 kB of 2.60 MB in" in said
     assert "is not in this node's store" in shell.fails(18, "pull", "--offline", reference)
 
 

@@ -46,6 +46,22 @@ async def reached(client: ControlClient, pull: str, states: dict[str, int]) -> N
                     return
 
 
+async def test_a_part_is_selected_in_the_body_or_in_the_reference(control: ServedControlPlane) -> None:
+    async with control.client() as client, scripted_agent(control.ws, control.agent_token, "a") as a:
+        selection = {"only": ["*.json", "*.model"], "rank": "pp=0/2"}
+        made = await client.create_pull(REFERENCE, ["a"], selection=selection)
+        assert made.reference == f"{REFERENCE}#only=*.json&only=*.model&rank=pp=0/2"
+        assert (await a.expect(StartPull)).reference == made.reference
+        written = await client.create_pull(f"{REFERENCE}#rank=pp=0/2&only=*.model&only=*.json", ["a"])
+        assert written.reference == made.reference
+        with pytest.raises(UsageError, match="tp=9/4"):
+            await client.create_pull(REFERENCE, ["a"], selection={"rank": "tp=9/4"})
+        with pytest.raises(InvalidReference, match="selects already"):
+            await client.create_pull(f"{REFERENCE}#kind=doc", ["a"], selection={"kinds": ["code"]})
+        with pytest.raises(InvalidReference, match="pattern"):
+            await client.create_pull(f"{REFERENCE}#only=[a", ["a"])
+
+
 async def test_a_pull_on_all_nodes(control: ServedControlPlane) -> None:
     async with (
         control.client() as client,
