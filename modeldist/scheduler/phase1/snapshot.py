@@ -21,7 +21,7 @@ def task_view(swarm: Swarm, leases: Iterable[Lease], now: float) -> TaskView:
         pieces=swarm.layout.count,
         digests_known=swarm.known.bit_count(),
         held=PieceSet(swarm.held),
-        holders=sum(member.complete for member in members),
+        holders=sum(member.have == swarm.all for member in swarm.members.values()),
         origin_bytes=swarm.origin_bytes,
         resets=swarm.resets,
         members=members,
@@ -34,7 +34,7 @@ def _member_view(swarm: Swarm, member: Member) -> MemberView:
     return MemberView(
         node=member.node,
         have=have,
-        complete=member.have == swarm.all,
+        complete=member.complete,
         wants=member.wants,
         priority=member.priority,
         bytes_here=swarm.layout.bytes_of(have),

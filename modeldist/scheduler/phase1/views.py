@@ -25,7 +25,8 @@ class LeaseView:
 
 @dataclass(frozen=True, slots=True)
 class MemberView:
-    """One node in a task. `bytes_here`: verified; `bytes_origin`: of these, read by it from the origin."""
+    """One node in a task. `complete`: it has all that it is here for. `bytes_here`: verified; `bytes_origin`: of these,
+    read by it from the origin."""
 
     node: str
     have: PieceSet

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,9 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
+from modelpack.chunk_table import chunk_size_for
 from tests.servers import faults
-from tests.servers.cluster import wait_until
+from tests.servers.cluster import Cluster, finish, wait_until
 from tests.servers.oci_faults import FaultyRegistry
 from tests.servers.shell import Shell
 
@@ -131,3 +134,60 @@ def test_the_life_of_a_part(shell: Shell, faulty: FaultyRegistry, reference: str
     assert shell.run("rm", part(reference)).returncode == 0
     assert json.loads(shell.run("ls", "--json").stdout) == []
     assert not list((shell.store / "blobs").rglob("*.*")) and not any((shell.store / "partial").iterdir())
+
+
+def pieces_sent(faulty: FaultyRegistry, digest: str, piece: int) -> Counter[int]:
+    """How often each piece of a blob left the registry, whole; reads of its header, shorter than one, are none."""
+    found: Counter[int] = Counter()
+    for exchange in faulty.seen("blobs", "GET"):
+        if exchange.path.endswith(digest) and exchange.status in (200, 206):
+            start = int(exchange.range.removeprefix("bytes=").partition("-")[0] or 0)
+            stop = start + exchange.sent
+            found.update(range(-(-start // piece), stop // piece))
+    return found
+
+
+def wanted(plan: str, piece: int) -> set[int]:
+    (file,) = (file for file in json.loads(plan)["files"] if file["path"] == NAME)
+    return {number for start, stop in file["ranges"] for number in range(start // piece, -(-stop // piece))}
+
+
+def test_agents_that_want_parts_and_one_that_wants_all_read_each_piece_once(
+    tmp_path: Path, faulty: FaultyRegistry, reference: str, model: Path
+) -> None:
+    content = (model / NAME).read_bytes()
+    digest, piece = hashlib.sha256(content).hexdigest(), chunk_size_for(len(content))
+    stages = [f"{reference}#rank=pp={stage}/4" for stage in range(2)]
+    with Cluster(tmp_path / "cluster", 3) as cluster:
+        plans = [cluster.run(0, "plan", "--json", stage).stdout for stage in stages]
+        for stage, done in enumerate([finish(cluster.pull(node, stages[node])) for node in range(2)]):
+            with safe_open(Path(done["path"]) / NAME, "numpy") as found:
+                for name, values in load_file(model / NAME).items():
+                    if int(name.split(".")[2]) == stage:
+                        assert found.get_tensor(name).tobytes() == values.tobytes()
+        both = wanted(plans[0], piece) | wanted(plans[1], piece)
+        full = set(range(len(content) // piece))  # but for the last, which is shorter
+        assert pieces_sent(faulty, digest, piece) == Counter(both & full)
+        done = finish(cluster.pull(2, reference))
+        assert (Path(done["path"]) / NAME).read_bytes() == content
+        assert done["peers"] >= len(both & full) * piece
+        assert pieces_sent(faulty, digest, piece) == Counter(full)
+
+
+def test_an_agent_killed_in_mid_part_reads_the_rest(
+    tmp_path: Path, faulty: FaultyRegistry, reference: str, model: Path
+) -> None:
+    with Cluster(tmp_path / "cluster", 1) as cluster:
+        faulty.inject(faults.slow(2_500_000), on="blobs")
+        begun = sent(faulty)
+        pull = cluster.pull(0, part(reference))
+        wait_until("half of the part", lambda: sent(faulty) - begun > 4_500_000)
+        cluster.agents[0].kill()
+        pull.communicate(timeout=30)
+        faulty.heal()
+        cluster.agents[0].start()
+        cluster.wait_joined(0)
+        done = finish(cluster.pull(0, part(reference)))
+    assert_first_half(Path(done["path"]), model)
+    assert done["local"] > 1_000_000
+    assert done["local"] + done["origin"] == done["size"]

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import huggingface_hub
 import msgspec
 import pytest
 
@@ -79,6 +80,12 @@ def test_a_sparse_file_has_its_ranges_at_their_places_and_holes_elsewhere(store:
     assert not any(found[2 * PIECE :])
     assert weights(folder).stat().st_blocks * 512 <= 2 * PIECE + 4 * KIB
     assert weights(folder).stat().st_mode & 0o777 == 0o444
+
+
+def test_huggingface_hub_finds_nothing_wrong_with_it(store: Store, folder: Path) -> None:
+    (found,) = huggingface_hub.scan_cache_dir(store.hub).repos
+    assert {file.file_name for revision in found.revisions for file in revision.files} >= {"a.safetensors"}
+    assert not huggingface_hub.scan_cache_dir(store.hub).warnings
 
 
 def test_the_snapshot_says_what_is_there(folder: Path) -> None:
