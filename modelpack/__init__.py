@@ -18,9 +18,16 @@ if TYPE_CHECKING:
     from modelpack.inspect import ArtifactSummary, describe
     from modelpack.layout import OciLayout
     from modelpack.manifest import Descriptor, Index, Manifest, choose_manifest, parse_manifest
+    from modelpack.plan.files import FetchPlan, PlannedFile
+    from modelpack.plan.layouts import plan_in_layout
+    from modelpack.plan.planning import plan_fetch
+    from modelpack.plan.rank import Rank
+    from modelpack.plan.selection import Selection
     from modelpack.reading import ReadModel, read_model
     from modelpack.reference import Reference
     from modelpack.tarlayer import extract_tar, tar_entries
+    from modelpack.tensors.entries import TensorEntry
+    from modelpack.tensors.gguf import parse_gguf
     from modelpack.verify import verify_layout
 
 _HOMES = {
@@ -29,6 +36,7 @@ _HOMES = {
     "BuiltArtifact": "build",
     "ChunkTable": "chunk_table",
     "Descriptor": "manifest",
+    "FetchPlan": "plan.files",
     "Index": "manifest",
     "Manifest": "manifest",
     "ModelArtifact": "artifact",
@@ -37,15 +45,22 @@ _HOMES = {
     "ModelFile": "artifact",
     "ModelPackError": "errors",
     "OciLayout": "layout",
+    "PlannedFile": "plan.files",
+    "Rank": "plan.rank",
     "ReadModel": "reading",
     "Reference": "reference",
+    "Selection": "plan.selection",
+    "TensorEntry": "tensors.entries",
     "choose_manifest": "manifest",
     "describe": "inspect",
     "encode_table": "chunk_table",
     "extract_tar": "tarlayer",
     "parse_config": "config",
+    "parse_gguf": "tensors.gguf",
     "parse_manifest": "manifest",
     "parse_table": "chunk_table",
+    "plan_fetch": "plan.planning",
+    "plan_in_layout": "plan.layouts",
     "read_artifact": "artifact",
     "read_model": "reading",
     "tar_entries": "tarlayer",
@@ -58,6 +73,7 @@ __all__ = [
     "BuiltArtifact",
     "ChunkTable",
     "Descriptor",
+    "FetchPlan",
     "Index",
     "Manifest",
     "ModelArtifact",
@@ -66,15 +82,22 @@ __all__ = [
     "ModelFile",
     "ModelPackError",
     "OciLayout",
+    "PlannedFile",
+    "Rank",
     "ReadModel",
     "Reference",
+    "Selection",
+    "TensorEntry",
     "choose_manifest",
     "describe",
     "encode_table",
     "extract_tar",
     "parse_config",
+    "parse_gguf",
     "parse_manifest",
     "parse_table",
+    "plan_fetch",
+    "plan_in_layout",
     "read_artifact",
     "read_model",
     "tar_entries",

@@ -123,12 +123,11 @@ class Origins:
         its origin, unless that was done before. Raises Untrusted, and what `resolve` raises."""
         if self._gate is None or self._gate.accepts(artifact):
             return artifact
-        _, selection = selected.split(artifact.reference)
-        digest = selected.whole_of(artifact).digest
-        if whole := self._passed.get((artifact.name, digest)):
+        selection, resolved = selected.text_of(artifact), selected.whole_of(artifact)
+        if whole := self._passed.get((artifact.name, resolved.digest)):
             found = await selected.select(whole, selection, self.reader)
         else:
-            found = await self.resolve(artifact.reference)
+            found = await self.resolve(selected.join(resolved.reference, selection))
         check_same(artifact, found, self.canonical(reference))
         return replace(artifact, chunks=found.chunks, approved=found.approved)
 

@@ -61,7 +61,7 @@ def join(base: str, text: str) -> str:
 async def select(whole: Artifact, text: str, reader: Callable[[Artifact], RangeReader]) -> Artifact:
     """The part of `whole`, or `whole` itself where nothing is left out. Headers of weights are read where the selection
     goes by tensors. Raises InvalidReference, OriginError, IntegrityError."""
-    if not text and not any("consolidated" in file.path.lower() for file in whole.files):
+    if text == _EVERYTHING or (not text and not any("consolidated" in file.path.lower() for file in whole.files)):
         return whole
     import asyncio
 
@@ -122,6 +122,11 @@ def whole_of(artifact: Artifact) -> Artifact:
     return msgspec.structs.replace(
         artifact, reference=part.reference, tag=part.tag, digest=part.digest, revision=part.revision, part=None
     )
+
+
+def text_of(artifact: Artifact) -> str:
+    """The selection by which the whole gives just this."""
+    return split(artifact.reference)[1] if artifact.part else _EVERYTHING
 
 
 def means(artifact: Artifact, text: str) -> bool:
