@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import msgspec
 
@@ -12,7 +13,6 @@ from modelpack import mediatypes
 from modelpack.artifact import FileMetadata
 from modelpack.chunk_table import BlobChunks, chunk_size_for
 from modelpack.errors import BuildError
-from modelpack.filekinds import kind_of
 from modelpack.hashing import hash_with_chunks
 from modelpack.layout import OciLayout
 from modelpack.manifest import Descriptor
@@ -35,6 +35,46 @@ class BuiltLayer:
     placement: str
 
 
+@dataclass(frozen=True, slots=True)
+class PreparedLayer:
+    """A layer whose bytes are in the file at `path`: the source itself, or an archive of it that whoever asked for it
+    removes. `read` and `mtime_ns`: the source's, as it was read."""
+
+    descriptor: Descriptor
+    diff_id: str
+    chunks: BlobChunks
+    path: Path
+    source: SourceFile
+    read: int
+    mtime_ns: int
+
+    @property
+    def packed(self) -> bool:
+        return self.path != self.source.file
+
+    def check(self) -> None:
+        """Raises BuildError when the source is not what was read any more."""
+        status = self.source.file.stat()
+        if (status.st_size, status.st_mtime_ns) != (self.read, self.mtime_ns):
+            raise _changed(self.source)
+
+
+def prepare(
+    source: SourceFile, kind: LayerKind, encoding: Encoding, epoch: int, others: Executor, room: Path
+) -> PreparedLayer:
+    """Read the file once. Archives are written into `room`. Raises BuildError when it changes, OSError."""
+    if encoding != "raw":
+        packed = pack_file(source, encoding, epoch, room)
+        layer = _descriptor(source, kind, encoding, epoch, packed.chunks, packed.read)
+        return PreparedLayer(layer, packed.diff_id, packed.chunks, packed.path, source, packed.read, packed.mtime_ns)
+    hashed = hash_with_chunks(source.file, chunk_size_for(source.size), others)
+    if hashed.size != source.size:
+        raise _changed(source)
+    chunks = BlobChunks(hashed.digest, hashed.size, hashed.chunk_size, hashed.chunks)
+    layer = _descriptor(source, kind, "raw", epoch, chunks, hashed.size)
+    return PreparedLayer(layer, hashed.digest, chunks, source.file, source, hashed.size, hashed.mtime_ns)
+
+
 @dataclass(frozen=True)
 class LayerWriter:
     """Makes layers in `layout`, dated `epoch` (seconds); `others` are threads that help with hashing."""
@@ -44,58 +84,45 @@ class LayerWriter:
     others: Executor
     encodings: Encodings = field(default_factory=dict)
 
-    def add(self, source: SourceFile, kind: LayerKind | None = None) -> BuiltLayer:
+    def add(self, source: SourceFile, kind: LayerKind) -> BuiltLayer:
         """Raises BuildError when the file changes meanwhile, OSError."""
-        kind = kind or kind_of(source.path.rpartition("/")[2], source.size)
-        encoding = self.encodings.get(kind, "raw")
-        if encoding == "raw":
-            return self._raw(source, kind)
-        packed = pack_file(source, encoding, self.epoch, self.layout.blobs.path)
+        blobs, encoding = self.layout.blobs, self.encodings.get(kind, "raw")
+        ready = prepare(source, kind, encoding, self.epoch, self.others, blobs.path)
+        layer = ready.descriptor
         try:
-            layer = self._descriptor(source, kind, encoding, packed.chunks, packed.read)
-            placement = self.layout.blobs.take_file(packed.path, layer)
-            self._unchanged(source, packed.read, packed.mtime_ns, layer, placement)
+            placement = blobs.take_file(ready.path, layer) if ready.packed else blobs.add_file(ready.path, layer)
+            try:
+                ready.check()
+            except BuildError:
+                if placement != "present":
+                    blobs.path_of(layer.digest).unlink(missing_ok=True)
+                raise
         finally:
-            packed.path.unlink(missing_ok=True)
-        return BuiltLayer(layer, packed.diff_id, packed.chunks, placement)
+            if ready.packed:
+                ready.path.unlink(missing_ok=True)
+        return BuiltLayer(layer, ready.diff_id, ready.chunks, placement)
 
-    def _raw(self, source: SourceFile, kind: LayerKind) -> BuiltLayer:
-        hashed = hash_with_chunks(source.file, chunk_size_for(source.size), self.others)
-        if hashed.size != source.size:
-            raise _changed(source)
-        chunks = BlobChunks(hashed.digest, hashed.size, hashed.chunk_size, hashed.chunks)
-        layer = self._descriptor(source, kind, "raw", chunks, hashed.size)
-        placement = self.layout.blobs.add_file(source.file, layer)
-        self._unchanged(source, hashed.size, hashed.mtime_ns, layer, placement)
-        return BuiltLayer(layer, hashed.digest, chunks, placement)
 
-    def _unchanged(self, source: SourceFile, size: int, mtime_ns: int, layer: Descriptor, placement: str) -> None:
-        status = source.file.stat()
-        if (status.st_size, status.st_mtime_ns) != (size, mtime_ns):
-            if placement != "present":
-                self.layout.blobs.path_of(layer.digest).unlink(missing_ok=True)
-            raise _changed(source)
-
-    def _descriptor(
-        self, source: SourceFile, kind: LayerKind, encoding: Encoding, chunks: BlobChunks, size: int
-    ) -> Descriptor:
-        metadata = FileMetadata(
-            name=source.path.rpartition("/")[2],
-            mode=0o755 if source.executable else 0o644,
-            size=size,
-            mtime=rfc3339(self.epoch),
-            typeflag=0,
-        )
-        return Descriptor(
-            media_type=mediatypes.layer_type(kind, encoding),
-            digest=chunks.digest,
-            size=chunks.size,
-            annotations={
-                mediatypes.FILEPATH: source.path,
-                mediatypes.TITLE: source.path,
-                mediatypes.FILE_METADATA: _metadata_text(metadata),
-            },
-        )
+def _descriptor(
+    source: SourceFile, kind: LayerKind, encoding: Encoding, epoch: int, chunks: BlobChunks, size: int
+) -> Descriptor:
+    metadata = FileMetadata(
+        name=source.path.rpartition("/")[2],
+        mode=0o755 if source.executable else 0o644,
+        size=size,
+        mtime=rfc3339(epoch),
+        typeflag=0,
+    )
+    return Descriptor(
+        media_type=mediatypes.layer_type(kind, encoding),
+        digest=chunks.digest,
+        size=chunks.size,
+        annotations={
+            mediatypes.FILEPATH: source.path,
+            mediatypes.TITLE: source.path,
+            mediatypes.FILE_METADATA: _metadata_text(metadata),
+        },
+    )
 
 
 def _metadata_text(metadata: FileMetadata) -> str:

@@ -22,6 +22,7 @@ _PANELS = {
         "lint",
         "push",
         "copy",
+        "attach",
         "tag",
         "sign",
         "trust",

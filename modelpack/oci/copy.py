@@ -103,19 +103,20 @@ async def copy_artifact(
 
         await target.take(blob, source, step)
 
-    await all_of(take, sorted(tree.blobs.values(), key=lambda blob: -blob.size), parallel)
-    if stop is not None and stop.is_set():
-        raise CopyStopped
-    for manifest in tree.manifests.values():
-        if manifest.digest != root.digest:
-            await target.put(manifest)
-    if tree.referrers or tree.tags:
-        await target.put(root)
-    for manifest in tree.referrers.values():
-        await target.refer(manifest)
-    for tag, manifest in tree.tags.items():
-        await target.name(manifest, tag)
-    await target.name(root, "")
+    with target.adding():
+        await all_of(take, sorted(tree.blobs.values(), key=lambda blob: -blob.size), parallel)
+        if stop is not None and stop.is_set():
+            raise CopyStopped
+        for manifest in tree.manifests.values():
+            if manifest.digest != root.digest:
+                await target.put(manifest)
+        if tree.referrers or tree.tags:
+            await target.put(root)
+        for manifest in tree.referrers.values():
+            await target.refer(manifest)
+        for tag, manifest in tree.tags.items():
+            await target.name(manifest, tag)
+        await target.name(root, "")
     return CopyReport(root.digest, len(tree.manifests), len(tree.referrers), len(tree.tags))
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
+from modelpack.blobs import MAX_SMALL_BLOB
+from modelpack.chunk_table import ChunkTable
 from modelpack.errors import RegistryNotFound
 from modelpack.layout import OciLayout
-from modelpack.manifest import Descriptor, Index, parse_manifest
+from modelpack.manifest import Descriptor, Index, Manifest, parse_manifest
 from modelpack.oci.blob_sources import BlobSource, SourceFailed
 from modelpack.oci.client import RegistryClient
 from modelpack.oci.manifests import FetchedManifest
@@ -40,6 +42,12 @@ class Source(Protocol):
     async def referrers(self, digest: str) -> tuple[Descriptor, ...]:
         """Manifests whose subject is this one."""
 
+    async def read(self, blob: Descriptor) -> bytes:
+        """A small blob, verified."""
+
+    async def chunk_table(self, manifest: Manifest) -> ChunkTable | None:
+        """The chunk table a manifest names, verified."""
+
     def repository_in(self, registry: str) -> str:
         """Its repository, if it is in this registry, else nothing."""
 
@@ -53,8 +61,14 @@ class Source(Protocol):
 class Target(Protocol):
     """Where they go. Raises RegistryError, LayoutError, DigestMismatch."""
 
+    def adding(self) -> AbstractContextManager[None]:
+        """Held while blobs are added that nothing leads to yet."""
+
     async def take(self, blob: Descriptor, source: Source, tell: Tell) -> None:
         """Have the blob here, verified, by the shortest way."""
+
+    async def add(self, content: Path | bytes, blob: Descriptor) -> None:
+        """Store bytes that come from nowhere else."""
 
     async def put(self, manifest: FetchedManifest) -> None:
         """Store a manifest under its digest alone."""
@@ -87,6 +101,12 @@ class RegistrySource:
 
     async def referrers(self, digest: str) -> tuple[Descriptor, ...]:
         return await self.client.referrers(self.ref.with_digest(digest))
+
+    async def read(self, blob: Descriptor) -> bytes:
+        return await self.client.get_blob(self.ref, blob, MAX_SMALL_BLOB)
+
+    async def chunk_table(self, manifest: Manifest) -> ChunkTable | None:
+        return await self.client.chunk_table(self.ref, manifest)
 
     def repository_in(self, registry: str) -> str:
         return self.ref.repository if self.ref.registry == registry else ""
@@ -124,6 +144,12 @@ class LayoutSource:
     async def referrers(self, digest: str) -> tuple[Descriptor, ...]:
         return await asyncio.to_thread(self.layout.referrers, digest)
 
+    async def read(self, blob: Descriptor) -> bytes:
+        return await asyncio.to_thread(self.layout.blobs.read, blob)
+
+    async def chunk_table(self, manifest: Manifest) -> ChunkTable | None:
+        return await asyncio.to_thread(self.layout.chunk_table, manifest)
+
     def repository_in(self, registry: str) -> str:
         return ""
 
@@ -153,6 +179,9 @@ class RegistryTarget:
     records: Path | None = None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def adding(self) -> AbstractContextManager[None]:
+        return nullcontext()  # registries wait days before they remove a blob
+
     async def take(self, blob: Descriptor, source: Source, tell: Tell) -> None:
         if self.stop.is_set() or await self._has(blob, source, tell):
             return
@@ -167,6 +196,10 @@ class RegistryTarget:
                     await self._send(blob, source, tell, record)
             if not self.stop.is_set():
                 record.finish()
+
+    async def add(self, content: Path | bytes, blob: Descriptor) -> None:
+        if not await self.client.has_blob(self.ref, blob.digest):
+            await self.client.upload_blob(self.ref, content, blob.digest, blob.size)
 
     async def put(self, manifest: FetchedManifest) -> None:
         ref = Reference(self.ref.registry, self.ref.repository, digest=manifest.digest)
@@ -218,11 +251,20 @@ class LayoutTarget:
     layout: OciLayout
     ref: str = ""
 
+    def adding(self) -> AbstractContextManager[None]:
+        return self.layout.adding()
+
     async def take(self, blob: Descriptor, source: Source, tell: Tell) -> None:
         if self.layout.blobs.has(blob):
             tell("present", blob.size)
         else:
             await source.deliver(blob, self.layout, tell)
+
+    async def add(self, content: Path | bytes, blob: Descriptor) -> None:
+        if isinstance(content, bytes):
+            await asyncio.to_thread(self.layout.blobs.add, content, blob.media_type)
+        else:
+            await asyncio.to_thread(self.layout.blobs.add_file, content, blob)
 
     async def put(self, manifest: FetchedManifest) -> None:
         await asyncio.to_thread(self.layout.blobs.add, manifest.raw, manifest.media_type)

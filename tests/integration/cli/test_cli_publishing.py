@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -178,3 +179,63 @@ def test_prune_removes_what_nothing_needs(shell: Shell, registry: Registry, mode
     assert len(layout.index().manifests) == 2
     again = shell.run("prune")
     assert "0 manifests, 0 blobs" in again.stdout
+
+
+def facts(shell: Shell, reference: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(shell.run("inspect", "--json", reference).stdout)
+    return found
+
+
+def test_attach_in_the_registry_moves_no_blob(shell: Shell, registry: Registry, model: Path, tmp_path: Path) -> None:
+    config = {"model_type": "toy", "transformers_version": "4"}
+    (model / "config.json").write_text(json.dumps(config))
+    reference = published(shell, registry, model, "--reasoning", "--source-url", "https://example.org/m")
+    before = facts(shell, reference)
+    registry.clear_log()
+    (tmp_path / "LICENSE").write_text("MIT")
+    target = f"{registry.host}/org/model:v2"
+    done = shell.run("attach", str(tmp_path / "LICENSE"), "-s", reference, "-t", target, "--output-remote", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["path"] == "LICENSE"
+    assert registry.blob_bytes() < 20_000  # config and chunk table
+    assert sum("uploads" in access.path and access.method == "PUT" for access in registry.access_log()) <= 5
+    after = facts(shell, target)
+    assert after["config"]["descriptor"] == before["config"]["descriptor"]
+    assert after["config"]["config"] == before["config"]["config"]
+    old, new = (each["config"]["modelfs"]["diffIds"] for each in (before, after))
+    assert new[:-1] == old
+    assert {file["path"] for file in after["files"]} == {file["path"] for file in before["files"]} | {"LICENSE"}
+    assert contents(shell.pull(target)) == {**contents(model), "LICENSE": b"MIT"}
+    # the chunk table covers it
+    assert shell.run("copy", target, f"oci-layout:{tmp_path / 'away'}:v2").returncode == 0
+    layout = OciLayout.open(tmp_path / "away")
+    _, manifest = layout.manifest("v2")
+    table = layout.chunk_table(manifest)
+    assert table is not None
+    assert all(table.of(layer.digest) for layer in manifest.layers)
+
+
+def test_attach_to_what_was_built(shell: Shell, registry: Registry, model: Path, tmp_path: Path) -> None:
+    reference = f"{registry.host}/org/model:v1"
+    assert shell.run("build", str(model), "-t", reference).returncode == 0
+    (tmp_path / "config.json").write_text("[2]")
+    assert "--force" in shell.fails(19, "attach", str(tmp_path / "config.json"), "-s", reference)
+    assert shell.run("attach", str(tmp_path / "config.json"), "-s", reference, "--force").returncode == 0
+    assert (
+        shell.run(
+            "attach", str(tmp_path / "config.json"), "-s", reference, "-d", "more", "--encoding", "tar"
+        ).returncode
+        == 0
+    )
+    (tmp_path / "README.MD").write_text("x")
+    assert "README.md" in shell.fails(11, "attach", str(tmp_path / "README.MD"), "-s", reference)
+    assert shell.run("extract", reference, "-o", str(tmp_path / "out")).returncode == 0
+    assert contents(tmp_path / "out") == {**contents(model), "config.json": b"[2]", "more/config.json": b"[2]"}
+    other = tmp_path / "other.json"
+    other.write_text('{"descriptor": {"name": "renamed"}, "config": {}, "modelfs": {"type": "layers", "diffIds": []}}')
+    assert shell.run("attach", str(other), "-s", reference, "--config").returncode == 0
+    assert shell.run("push", reference).returncode == 0
+    found = facts(shell, reference)
+    assert found["config"]["descriptor"]["name"] == "renamed"
+    assert found["deviations"] == []
+    assert "--output-remote" in shell.fails(4, "attach", str(other), "-s", f"{registry.host}/org/model:v9")
