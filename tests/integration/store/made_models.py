@@ -7,6 +7,8 @@ import os
 import random
 from collections.abc import Iterable, Mapping
 
+import msgspec
+
 from modeldist.agent.store import Partial, Store
 from modeldist.artifact import Artifact, ArtifactFile, Digest, Shard
 
@@ -61,6 +63,12 @@ def artifact_of(
         repository=repo_id,
         files=described,
     )
+
+
+def part_of(whole: Artifact, *files: ArtifactFile) -> Artifact:
+    """What a selection makes of it: an artifact of its own, some of whose files may want ranges."""
+    name = hashlib.sha256(repr((whole.digest, files)).encode()).hexdigest()
+    return msgspec.structs.replace(whole, files=files, digest=Digest(f"sha256:{name}"), revision=name[:40])
 
 
 def receive(partial: Partial, data: bytes, pieces: Iterable[int] | None = None) -> None:

@@ -18,7 +18,7 @@ from modeldist.agent.store import ShardLocked, Store
 from modeldist.errors import NotEnoughSpace
 from modeldist.scheduler.pieces import PieceSet
 from tests.integration.store.made_models import artifact_of, digest_of, put, receive, shard_of
-from tests.integration.store.pulling import BIG, HELD, MODELS, PIECE
+from tests.integration.store.pulling import BIG, HELD, MODELS, PIECE, WHOLE, quarter
 
 Start = Callable[[str, Path], subprocess.Popen[str]]
 
@@ -122,6 +122,33 @@ def test_killed_processes_leave_a_sound_store(store: Store, start: Start, seed: 
             if not store.has(file.digest):
                 put(store, files[file.path], file.digest.partition(":")[0])
         assert store.materialise(artifact) == store.snapshot(artifact)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_killed_pulls_of_parts_leave_no_hole_where_content_is_promised(store: Store, start: Start, seed: int) -> None:
+    """Two processes pull parts of one shard, and all of it, into the same file; both are killed again and again."""
+    chance = random.Random(seed)
+    for _ in range(3):
+        processes = [start("parts", store.root) for _ in range(2)]
+        for process in processes:
+            for _ in range(chance.randrange(1, 12)):
+                heard(process, "materialised")
+            process.kill()
+            process.wait()
+        check_blobs(store.root)
+        for artifact in (WHOLE, *map(quarter, range(4))):
+            if (folder := store.snapshot(artifact)) is not None:
+                found = (folder / "weights.bin").read_bytes()
+                for first, last in artifact.files[0].ranges or ((0, len(HELD)),):
+                    assert found[first:last] == HELD[first:last]
+        assert not damaged(store.hub)
+    for artifact in (*map(quarter, range(4)), WHOLE):
+        with store.begin(shard_of(HELD), PIECE, artifact.ranges_of(digest_of(HELD))) as partial:
+            receive(partial, HELD, partial.layout.all - partial.have())
+            partial.commit()
+        store.record(artifact, artifact.digest)
+        store.materialise(artifact)
+    assert store.audit().damages == ()
 
 
 def test_only_one_process_fetches_and_the_other_uses_its_result(store: Store, start: Start) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -14,9 +13,9 @@ import msgspec
 import pytest
 
 from modeldist.agent.store import Store
-from modeldist.artifact import Artifact, ArtifactFile, Digest
+from modeldist.artifact import Artifact
 from modeldist.errors import StorageError
-from tests.integration.store.made_models import KIB, artifact_of, content, put, receive, shard_of
+from tests.integration.store.made_models import KIB, artifact_of, content, part_of, put, receive, shard_of
 
 PIECE = 64 * KIB
 DATA = content(1000 * KIB + 7)  # 16 pieces
@@ -25,11 +24,6 @@ WHOLE = artifact_of({"config.json": CONFIG, "weights/a.safetensors": DATA, "weig
 SHARD = shard_of(DATA)
 REFERENCE = "org/model:main"
 FIRST, SECOND = ((10, PIECE + 5),), ((5 * PIECE, 7 * PIECE), (15 * PIECE, 15 * PIECE + 1))
-
-
-def part_of(whole: Artifact, *files: ArtifactFile) -> Artifact:
-    name = hashlib.sha256(repr(files).encode()).hexdigest()
-    return msgspec.structs.replace(whole, files=files, digest=Digest(f"sha256:{name}"), revision=name[:40])
 
 
 def selection(*ranges: tuple[int, int]) -> Artifact:
