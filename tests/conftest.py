@@ -6,10 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.servers.oci_faults import FaultyRegistry
 from tests.servers.registry import Registry
 from tests.servers.shell import Shell
+
+# No test is timed: on a busy machine an example, or making one, takes as long as it takes.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 @pytest.fixture
