@@ -38,7 +38,7 @@ class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
     def where(self) -> str:
         """For people."""
         pointer = self.pointer.replace(CONFIG_BLOB, "config ")
-        return " ".join(part for part in (self.path, pointer) if part)
+        return printable(" ".join(part for part in (self.path, pointer) if part))
 
 
 @dataclass(frozen=True, slots=True)

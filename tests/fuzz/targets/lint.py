@@ -71,6 +71,7 @@ def check_linted(manifest: Manifest, model_config: bytes, blob: bytes) -> None:
     report = findings.report("target", sha256_digest(blob), "cncf")
     for finding in report.findings:
         check_sentence(finding.message)
+        assert finding.where.isprintable()
         assert finding.layer is None or 0 <= finding.layer < len(layers)
     json.dumps(report.to_dict())
     assert json.loads(sarif.encode([report], tool="test", version="0"))["version"] == "2.1.0"
