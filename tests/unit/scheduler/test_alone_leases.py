@@ -108,3 +108,10 @@ def test_a_task_that_was_left_gets_nothing() -> None:
     alone, _ = joined(91 * MIB)
     alone.handle("node", LeaveTasks((SHARD,)), 0.0)
     assert granted(alone) == []
+
+
+@given(st.sets(st.integers(0, 63), min_size=1), st.sets(st.integers(0, 63)))
+def test_of_a_part_what_is_wanted_and_not_here_is_granted_once(wanted: set[int], have: set[int]) -> None:
+    alone, _ = joined(64 * MIB, piece_size=MIB, only=PieceSet.of(wanted).to_bytes(), have=PieceSet.of(have).to_bytes())
+    assert sorted(pieces_of(granted(alone, 64))) == sorted(wanted - have)
+    assert not granted(alone, 64)
