@@ -15,7 +15,12 @@ from modeldist.errors import UsageError
 
 @click.group()
 def modelfile() -> None:
-    """Modelfiles: which files make a model, and what it is."""
+    """Modelfiles: which files make a model, and what it is.
+
+    \b
+    Example:
+      modeldist modelfile generate ./my-model
+    """
 
 
 @modelfile.command(cls=Command)
