@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from modeldist.errors import ModeldistError
+from modeldist.origins.router import Origins
+from modeldist.origins.settings import OriginSettings
+from modeldist.origins.trust_gate import policy_at
+from modelpack.chunk_table import CHUNK_TABLE_ANNOTATION, CHUNK_TABLE_TYPE, BlobChunks, ChunkTable, encode_table
+from modelpack.digests import sha256_digest
+from modelpack.manifest import Descriptor, Manifest, encode_manifest
+from modelpack.oci import RegistryClient
 from modelpack.referrers import SIGSTORE_BUNDLE, attachment
 from modelpack.trust.bundles import make_bundle
 from modelpack.trust.dsse import IN_TOTO, Envelope
-from modelpack.trust.statements import STATEMENT, sign_statement
+from modelpack.trust.evidence import COSIGN_SIGNATURE, legacy_tag
+from modelpack.trust.statements import SIMPLE_SIGNING, STATEMENT, sign_statement, simple_signing
 from tests.servers.registry import Registry
 from tests.servers.shell import Shell
 from tests.servers.signed_models import SIZE, WEIGHTS, Keys, SignedModel, policy
 
 UNTRUSTED = 21
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    with Registry(tmp_path_factory.mktemp("registry")) as running:
+        yield running
 
 
 @pytest.fixture
@@ -25,8 +43,9 @@ def keys(tmp_path: Path) -> Keys:
 
 
 @pytest.fixture
-def model(tmp_path: Path, registry: Registry) -> SignedModel:
-    return SignedModel(tmp_path, registry)
+def model(tmp_path: Path, registry: Registry, request: pytest.FixtureRequest) -> SignedModel:
+    """Of each test's own: the registry keeps what was attached to others."""
+    return SignedModel(tmp_path, registry, f"org/{request.node.name.replace('_', '-')}", seed=hash(request.node.name))
 
 
 @pytest.fixture
@@ -34,12 +53,30 @@ def rules(tmp_path: Path, keys: Keys) -> Path:
     return policy(tmp_path, {"references": ["127.0.0.1:*/org/*"], "keys": [str(keys.public)]})
 
 
-def refused(shell: Shell, model: SignedModel, rules: Path, code: int = UNTRUSTED) -> str:
+def pull_refused(shell: Shell, model: SignedModel, rules: Path, code: int = UNTRUSTED) -> str:
     """A pull that has to fail before any byte of a layer was asked for; what it says."""
     model.registry.clear_log()
     said = shell.fails(code, "pull", "--policy", str(rules), model.reference)
     assert model.weight_reads() == []
     return said
+
+
+def refused(model: SignedModel, rules: Path, code: int = UNTRUSTED) -> str:
+    """The same where every pull asks, in this process: what resolving says."""
+
+    async def resolve() -> None:
+        origins = Origins(OriginSettings(policy=policy_at(rules)))
+        try:
+            await origins.resolve(model.reference)
+        finally:
+            await origins.close()
+
+    model.registry.clear_log()
+    with pytest.raises(ModeldistError) as error:
+        asyncio.run(resolve())
+    assert error.value.exit_code == code
+    assert model.weight_reads() == []
+    return str(error.value)
 
 
 def test_a_signed_model_passes(shell: Shell, model: SignedModel, keys: Keys, rules: Path) -> None:
@@ -58,58 +95,52 @@ def test_a_signed_model_passes(shell: Shell, model: SignedModel, keys: Keys, rul
 
 
 def test_an_unsigned_model(shell: Shell, model: SignedModel, rules: Path) -> None:
-    said = refused(shell, model, rules)
+    said = pull_refused(shell, model, rules)
     assert f"{model.ref.name}@{model.digest} is refused by rule 1 of the policy {rules}: it has no signature." in said
     assert f"modeldist sign {model.ref.name}@{model.digest} --key" in said
 
 
-def test_a_signature_by_another_key(shell: Shell, model: SignedModel, rules: Path, tmp_path: Path) -> None:
+def test_a_signature_by_another_key(model: SignedModel, rules: Path, tmp_path: Path) -> None:
     stranger = Keys.make(tmp_path, "stranger")
     for _ in range(2):
         model.attach_bundle(make_bundle(sign_statement(model.digest), stranger.key))
-    assert "of 2 signatures none counts" in refused(shell, model, rules)
+    assert "of 2 signatures none counts" in refused(model, rules)
 
 
-def test_a_tampered_signature(shell: Shell, model: SignedModel, keys: Keys, rules: Path) -> None:
+def test_a_tampered_signature(model: SignedModel, keys: Keys, rules: Path) -> None:
     bundle = json.loads(make_bundle(sign_statement(model.digest), keys.key))
     signature = bytearray(base64.b64decode(bundle["dsseEnvelope"]["signatures"][0]["sig"]))
     signature[-1] ^= 1
     bundle["dsseEnvelope"]["signatures"][0]["sig"] = base64.b64encode(signature).decode()
     model.attach_bundle(json.dumps(bundle).encode())
-    assert "1 signature was found, and it does not count" in refused(shell, model, rules)
+    assert "1 signature was found, and it does not count" in refused(model, rules)
 
 
-def test_a_signature_whose_bytes_were_changed_in_the_registry(
-    shell: Shell, model: SignedModel, keys: Keys, rules: Path
-) -> None:
+def test_a_signature_whose_bytes_were_changed_in_the_registry(model: SignedModel, keys: Keys, rules: Path) -> None:
     bundle = make_bundle(sign_statement(model.digest), keys.key)
     what = attachment(model.descriptor, SIGSTORE_BUNDLE, bundle)
     model.attach(what)
     model.replace_blob(what.blobs[1][0].digest, bundle.replace(b'"sig"', b'"Sig"'))
-    assert "1 signature was found, and it does not count" in refused(shell, model, rules)
+    assert "1 signature was found, and it does not count" in refused(model, rules)
 
 
-def test_a_statement_that_was_exchanged_under_its_signature(
-    shell: Shell, model: SignedModel, keys: Keys, rules: Path
-) -> None:
+def test_a_statement_that_was_exchanged_under_its_signature(model: SignedModel, keys: Keys, rules: Path) -> None:
     bundle = json.loads(make_bundle(sign_statement("sha256:" + "0" * 64), keys.key))
     bundle["dsseEnvelope"]["payload"] = base64.b64encode(sign_statement(model.digest)).decode()
     model.attach_bundle(json.dumps(bundle).encode())
-    assert "signed by none of the accepted keys, or was changed since" in refused(shell, model, rules)
+    assert "signed by none of the accepted keys, or was changed since" in refused(model, rules)
 
 
 def test_a_signature_of_another_model_moved_over(
-    shell: Shell, model: SignedModel, keys: Keys, rules: Path, registry: Registry, tmp_path: Path
+    model: SignedModel, keys: Keys, rules: Path, registry: Registry, tmp_path: Path
 ) -> None:
     """It refers to this model, as the registry lists it; what was signed is about the other."""
     other = SignedModel(tmp_path, registry, "org/other", seed=2)
     model.attach_bundle(make_bundle(sign_statement(other.digest), keys.key))
-    assert f"It is a signature of {other.digest}, not of this model" in refused(shell, model, rules)
+    assert f"It is a signature of {other.digest}, not of this model" in refused(model, rules)
 
 
-def test_another_statement_about_the_model_is_no_signature(
-    shell: Shell, model: SignedModel, keys: Keys, rules: Path
-) -> None:
+def test_another_statement_about_the_model_is_no_signature(model: SignedModel, keys: Keys, rules: Path) -> None:
     statement = {
         "_type": STATEMENT,
         "subject": [{"digest": {"sha256": model.digest.partition(":")[2]}}],
@@ -117,15 +148,15 @@ def test_another_statement_about_the_model_is_no_signature(
         "predicate": {},
     }
     model.attach_bundle(make_bundle(json.dumps(statement).encode(), keys.key))
-    assert "'https://slsa.dev/provenance/v1', not a signature of the manifest" in refused(shell, model, rules)
+    assert "'https://slsa.dev/provenance/v1', not a signature of the manifest" in refused(model, rules)
 
 
-def test_a_certificate_nobody_vouches_for(shell: Shell, model: SignedModel, keys: Keys, rules: Path) -> None:
+def test_a_certificate_nobody_vouches_for(model: SignedModel, keys: Keys, rules: Path) -> None:
     """With an accepted key's own signature inside: a key in a certificate is only its holder's claim."""
     bundle = json.loads(make_bundle(sign_statement(model.digest), keys.key))
     bundle["verificationMaterial"] = {"certificate": {"rawBytes": base64.b64encode(b"any").decode()}}
     model.attach_bundle(json.dumps(bundle).encode())
-    assert "rule 1 accepts no identity" in refused(shell, model, rules)
+    assert "rule 1 accepts no identity" in refused(model, rules)
 
 
 def test_an_older_form_counts_only_where_the_policy_says_so(
@@ -136,7 +167,7 @@ def test_an_older_form_counts_only_where_the_policy_says_so(
     assert [found["form"] for found in json.loads(bundles.stdout)["signatures"]] == ["bundle", "legacy"]
     only_legacy = SignedModel(tmp_path, model.registry, "org/old", seed=3)
     copied = _legacy_only(only_legacy, keys)
-    assert "it has no signature" in refused(shell, only_legacy, rules)
+    assert "it has no signature" in refused(only_legacy, rules)
     said = shell.run("trust", only_legacy.reference, "--key", str(keys.public), "--json")
     assert said.returncode == UNTRUSTED
     assert "which rule 1 does not accept" in json.loads(said.stdout)["signatures"][0]["problem"]
@@ -146,12 +177,12 @@ def test_an_older_form_counts_only_where_the_policy_says_so(
 
 
 def test_an_older_signature_of_another_model_moved_over(
-    shell: Shell, model: SignedModel, keys: Keys, registry: Registry, tmp_path: Path
+    model: SignedModel, keys: Keys, registry: Registry, tmp_path: Path
 ) -> None:
     allowing = policy(tmp_path, {"references": ["**"], "keys": [str(keys.public)], "accept": ["bundle", "legacy"]})
     other = SignedModel(tmp_path, registry, "org/other", seed=2)
     _legacy_only(model, keys, about=other.digest)
-    assert f"It is a signature of {other.digest}, not of this model" in refused(shell, model, allowing)
+    assert f"It is a signature of {other.digest}, not of this model" in refused(model, allowing)
 
 
 def test_a_tampered_chunk_table(shell: Shell, model: SignedModel, keys: Keys, rules: Path) -> None:
@@ -159,7 +190,7 @@ def test_a_tampered_chunk_table(shell: Shell, model: SignedModel, keys: Keys, ru
     assert shell.run("sign", model.reference, "--key", str(keys.secret)).returncode == 0
     named = model.manifest.annotations["org.modeldist.chunk-table"]
     model.replace_blob(named, model.raw_table.replace(b'"blake3"', b'"BLAKE3"'))
-    assert "chunk table" in refused(shell, model, rules, code=10)
+    assert "chunk table" in pull_refused(shell, model, rules, code=10)
     model.registry.clear_log()
     assert named in shell.fails(10, "pull", model.reference)
     assert model.weight_reads() == []
@@ -169,20 +200,9 @@ def test_a_chunk_table_that_contradicts_the_manifest(
     shell: Shell, keys: Keys, rules: Path, registry: Registry, tmp_path: Path
 ) -> None:
     """Named by a manifest that is signed: its publisher made a mistake, or worse."""
-    model = SignedModel(tmp_path, registry, table=False)
-    from modelpack.chunk_table import CHUNK_TABLE_ANNOTATION, CHUNK_TABLE_TYPE, BlobChunks, ChunkTable, encode_table
-
-    liar = BlobChunks(model.weights.digest, SIZE + 1, 256 * 1024, bytes(4 * 32))
-    model.layout.blobs.add(encode_table(ChunkTable((liar,))), CHUNK_TABLE_TYPE)
     spoilt = SignedModel(tmp_path, registry, "org/spoilt", table=False)
+    liar = BlobChunks(spoilt.weights.digest, SIZE + 1, 256 * 1024, bytes(4 * 32))
     raw = encode_table(ChunkTable((liar,)))
-    import asyncio
-
-    import msgspec
-
-    from modelpack.digests import sha256_digest
-    from modelpack.manifest import encode_manifest
-    from modelpack.oci import RegistryClient
 
     manifest = msgspec.structs.replace(spoilt.manifest, annotations={CHUNK_TABLE_ANNOTATION: sha256_digest(raw)})
 
@@ -193,15 +213,16 @@ def test_a_chunk_table_that_contradicts_the_manifest(
 
     asyncio.run(put())
     assert shell.run("sign", spoilt.reference, "--key", str(keys.secret)).returncode == 0
-    assert f"{model.weights.digest} has {SIZE + 1} bytes in it and {SIZE} in the manifest" in refused(
-        shell, spoilt, rules, code=10
+    assert f"{spoilt.weights.digest} has {SIZE + 1} bytes in it and {SIZE} in the manifest" in refused(
+        spoilt, rules, code=10
     )
 
 
 def test_a_chunk_table_that_is_gone_costs_a_warning(shell: Shell, model: SignedModel) -> None:
     named = model.manifest.annotations["org.modeldist.chunk-table"]
     value = named.partition(":")[2]
-    for link in model.registry.storage.glob(f"docker/registry/v2/repositories/org/model/_layers/sha256/{value}/link"):
+    links = f"docker/registry/v2/repositories/{model.repository}/_layers/sha256/{value}/link"
+    for link in model.registry.storage.glob(links):
         link.unlink()
     done = shell.run("pull", "--verbose", model.reference)
     assert done.returncode == 0, done.stderr
@@ -210,24 +231,22 @@ def test_a_chunk_table_that_is_gone_costs_a_warning(shell: Shell, model: SignedM
 
 def test_a_rule_may_ask_for_a_chunk_table(shell: Shell, keys: Keys, registry: Registry, tmp_path: Path) -> None:
     """One attached later counts only when it is signed itself."""
-    from modelpack.chunk_table import CHUNK_TABLE_TYPE
-    from modelpack.manifest import Descriptor
 
     asking = policy(tmp_path, {"references": ["**"], "keys": [str(keys.public)], "chunk_table": True})
-    model = SignedModel(tmp_path, registry, table=False)
+    model = SignedModel(tmp_path, registry, "org/tableless", table=False)
     assert shell.run("sign", model.reference, "--key", str(keys.secret)).returncode == 0
-    assert "has no chunk table that an accepted signature covers" in refused(shell, model, asking)
+    assert "has no chunk table that an accepted signature covers" in refused(model, asking)
     table = attachment(model.descriptor, CHUNK_TABLE_TYPE, model.raw_table)
     model.attach(table)
-    assert "has no chunk table that an accepted signature covers" in refused(shell, model, asking)
+    assert "has no chunk table that an accepted signature covers" in refused(model, asking)
     about = Descriptor(media_type=table.manifest.media_type, digest=table.digest, size=len(table.raw))
     model.attach(attachment(about, SIGSTORE_BUNDLE, make_bundle(sign_statement(table.digest), keys.key)))
     assert (shell.pull(model.reference, "--policy", str(asking)) / WEIGHTS).stat().st_size == SIZE
 
 
-def test_what_no_rule_matches_is_refused(shell: Shell, model: SignedModel, keys: Keys, tmp_path: Path) -> None:
+def test_what_no_rule_matches_is_refused(model: SignedModel, keys: Keys, tmp_path: Path) -> None:
     elsewhere = policy(tmp_path, {"references": ["registry.example/**"], "keys": [str(keys.public)]})
-    assert "has no rule for it" in refused(shell, model, elsewhere)
+    assert "has no rule for it" in refused(model, elsewhere)
 
 
 def test_what_is_here_already_is_held_against_a_new_policy(
@@ -271,21 +290,12 @@ def test_files_have_no_signatures(shell: Shell, tmp_path: Path, keys: Keys) -> N
 def test_a_policy_that_cannot_be_followed_stops_everything(shell: Shell, model: SignedModel, tmp_path: Path) -> None:
     path = tmp_path / "policy.toml"
     path.write_text("version = 1\n[[rules]]\nreferences = ['**']\nkeys = ['gone.pub']\n")
-    said = refused(shell, model, path, code=2)
+    said = pull_refused(shell, model, path, code=2)
     assert f"{tmp_path}/gone.pub of rule 1 in {path} cannot be read: No such file or directory" in said
 
 
 def _legacy_only(model: SignedModel, keys: Keys, about: str = "") -> str:
     """A signature under cosign's tag alone; returns the digest of its payload."""
-    import asyncio
-
-    import msgspec
-
-    from modelpack.digests import sha256_digest
-    from modelpack.manifest import Descriptor, Manifest, encode_manifest
-    from modelpack.oci import RegistryClient
-    from modelpack.trust.evidence import COSIGN_SIGNATURE, legacy_tag
-    from modelpack.trust.statements import SIMPLE_SIGNING, simple_signing
 
     payload = simple_signing(about or model.digest)
     layer = Descriptor(
