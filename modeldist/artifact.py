@@ -59,7 +59,8 @@ class ArtifactFile(msgspec.Struct, frozen=True, omit_defaults=True):
     `unpacked`: bytes an archive unpacks to, as its publisher says (0: nothing said). It proves nothing.
     `ranges`: which bytes of it this node wants, half-open, ascending and apart from each other; empty: the whole file.
     It says what somebody selected (see `Artifact.part`): a whole artifact has none, and `Shard` does not depend on it.
-    Only a raw file can have some.
+    Only a raw file can have some. `header`: what they were planned by; they mean nothing in a file that begins
+    otherwise.
     """
 
     path: str
@@ -72,6 +73,7 @@ class ArtifactFile(msgspec.Struct, frozen=True, omit_defaults=True):
     unpacked: int = 0
     subtree: str = ""
     ranges: tuple[tuple[int, int], ...] = ()
+    header: SeenHeader | None = None
 
 
 class ShardChunks(msgspec.Struct, frozen=True, array_like=True):
@@ -92,6 +94,13 @@ class ShardChunks(msgspec.Struct, frozen=True, array_like=True):
     def all(self) -> dict[int, bytes]:
         """Digests by the number of the chunk."""
         return {chunk: self.of(chunk) for chunk in range(self.count)}
+
+
+class SeenHeader(msgspec.Struct, frozen=True, array_like=True):
+    """The first `length` bytes of a weight file, and their `sha256:…`, as the plan of its ranges saw them."""
+
+    length: int
+    digest: str
 
 
 class Part(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ from typing import Protocol
 import msgspec
 
 from modeldist.agent.engine import Engine
+from modeldist.agent.header_check import check_headers
 from modeldist.agent.parts import wanted_bytes
 from modeldist.agent.progress import (
     FINAL,
@@ -129,6 +130,7 @@ class Pull:
         with store.lease(tuple(shard.digest for shard in artifact.shards)):
             await self._fetch(artifact)
             await asyncio.to_thread(store.rest)
+            await asyncio.to_thread(check_headers, store, artifact)
             self.state = "materialising"
             await asyncio.to_thread(store.record, artifact, self.key)
             path = await asyncio.to_thread(store.materialise, artifact)

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from modeldist.artifact import Artifact, ArtifactFile, Digest, Part
+from modeldist.artifact import Artifact, ArtifactFile, Digest, Part, SeenHeader
 from modeldist.errors import InvalidReference
 from modeldist.origins.identity import revision_of
 
 if TYPE_CHECKING:
     from modeldist.origins.base import RangeReader
-    from modelpack.plan.files import FetchPlan
+    from modelpack.plan.files import FetchPlan, PlannedFile
 
 USUAL = "weights=sharded"
 """What a reference means that selects nothing: everything, but not the same weights twice."""
@@ -94,8 +94,8 @@ def _plan(whole: Artifact, text: str, reader: Callable[[Artifact], RangeReader])
 
 def part_of(whole: Artifact, plan: FetchPlan) -> Artifact:
     """What the plan leaves of `whole`, with an identity of its own."""
-    ranges = {file.path: file.ranges for file in plan.files}
-    files = tuple(_narrowed(file, ranges[file.path]) for file in whole.files if file.path in ranges)
+    planned = {file.path: file for file in plan.files}
+    files = tuple(_narrowed(file, planned[file.path]) for file in whole.files if file.path in planned)
     text = str(plan.selection)
     if files == whole.files and text in ("", USUAL, _EVERYTHING):
         return whole
@@ -136,11 +136,14 @@ def means(artifact: Artifact, text: str) -> bool:
     return split(artifact.reference)[1] == (text or USUAL)
 
 
-def _narrowed(file: ArtifactFile, ranges: tuple[tuple[int, int], ...]) -> ArtifactFile:
-    return msgspec.structs.replace(file, ranges=ranges) if ranges else file
+def _narrowed(file: ArtifactFile, planned: PlannedFile) -> ArtifactFile:
+    if not planned.ranges:
+        return file
+    header = SeenHeader(planned.header.length, planned.header.digest) if planned.header else None
+    return msgspec.structs.replace(file, ranges=planned.ranges, header=header)
 
 
 def _digest(whole: Artifact, text: str, files: tuple[ArtifactFile, ...]) -> Digest:
     """Of what was asked for and what that came to: rules may change with the program, what a digest means must not."""
-    chosen = [(file.path, file.digest, file.size, file.ranges) for file in files]
+    chosen = [(file.path, file.digest, file.size, file.ranges, file.header) for file in files]
     return Digest("sha256:" + hashlib.sha256(msgspec.json.encode([whole.digest, text, chosen])).hexdigest())

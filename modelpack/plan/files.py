@@ -27,8 +27,16 @@ class ListedFile(msgspec.Struct, frozen=True):
     sources: tuple[str, ...] = ()
 
 
+class SeenHeader(msgspec.Struct, frozen=True):
+    """The first `length` bytes of a weight file as they were when the plan was made. A plan of ranges holds good only
+    for a file that begins so, which whoever fetches them can tell when those bytes are there and proven."""
+
+    length: int
+    digest: str
+
+
 class PlannedFile(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A file of which something is needed: all of it where `ranges` is empty."""
+    """A file of which something is needed: all of it where `ranges` is empty. `header`: what ranges were planned by."""
 
     path: str
     digest: str
@@ -37,6 +45,7 @@ class PlannedFile(msgspec.Struct, frozen=True, omit_defaults=True):
     encoding: Encoding = "raw"
     ranges: Ranges = ()
     sources: tuple[str, ...] = ()
+    header: SeenHeader | None = None
 
     @property
     def needed(self) -> int:

@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
+
 from modelpack.artifact import check_bytes
 from modelpack.document import read_object
 from modelpack.errors import InvalidConfig, InvalidSelection
 from modelpack.globs import Glob, any_matches
 from modelpack.manifest import Descriptor
 from modelpack.plan.choosing import choose_files, rank_of_file
-from modelpack.plan.files import FetchPlan, ListedFile, PlannedFile, Ranges, total_size
+from modelpack.plan.files import FetchPlan, ListedFile, PlannedFile, Ranges, SeenHeader, total_size
 from modelpack.plan.model_shape import MAX_CONFIG, ModelShape, model_shape
 from modelpack.plan.rank_rules import RankRules, expert_count, has_output_layer
 from modelpack.plan.selection import Selection
@@ -67,14 +69,15 @@ def plan_fetch(
     _check_indexes(files, read, open_ranges)
     _check_names(read, selection)
     needed = _ranges_by_path(read, selection, _shape(files, open_ranges))
+    headers = {file.path: SeenHeader(file.data_start, file.header_digest) for file in read}
     planned, notes = [], []
     for file in plan.files:
         ranges = needed.get(file.path)
         if ranges is None:
             planned.append(file)
         elif provable(file.digest):
-            planned.append(_with(file, ranges))
-        elif len(ranges) > 1 or ranges[0][1] > _data_start(read, file.path):
+            planned.append(_with(file, ranges, headers[file.path]))
+        elif len(ranges) > 1 or ranges[0][1] > headers[file.path].length:
             planned.append(file)
             if sum(stop - start for start, stop in ranges) < file.size:
                 notes.append(file.path)
@@ -91,11 +94,10 @@ def _planned(file: ListedFile) -> PlannedFile:
     return PlannedFile(file.path, file.digest, file.size, file.kind, file.encoding, (), file.sources)
 
 
-def _with(file: PlannedFile, ranges: Ranges) -> PlannedFile:
-    whole = ranges == ((0, file.size),)
-    return PlannedFile(
-        file.path, file.digest, file.size, file.kind, file.encoding, () if whole else ranges, file.sources
-    )
+def _with(file: PlannedFile, ranges: Ranges, header: SeenHeader) -> PlannedFile:
+    if ranges == ((0, file.size),):
+        return file
+    return msgspec.structs.replace(file, ranges=ranges, header=header)
 
 
 def _ranges_by_path(read: Sequence[FileTensors], selection: Selection, shape: ModelShape) -> dict[str, Ranges]:
@@ -132,10 +134,6 @@ def joined(ranges: Sequence[tuple[int, int]]) -> Ranges:
         elif start < stop:
             found.append((start, stop))
     return tuple(found)
-
-
-def _data_start(read: Sequence[FileTensors], path: str) -> int:
-    return next(file.data_start for file in read if file.path == path)
 
 
 def _shape(files: Sequence[ListedFile], open_ranges: OpenRanges) -> ModelShape:

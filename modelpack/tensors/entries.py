@@ -27,8 +27,10 @@ class TensorEntry(msgspec.Struct, frozen=True):
 
 
 class FileTensors(msgspec.Struct, frozen=True):
-    """All tensors of a file, in the order of their bytes. [0, data_start) is the header."""
+    """All tensors of a file, in the order of their bytes. [0, data_start) is the header, whose `sha256:…` digest says
+    later whether it was the file's: a ranged read by itself proves nothing."""
 
     path: str
     data_start: int
     entries: tuple[TensorEntry, ...]
+    header_digest: str = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from modelpack.digests import sha256_digest
 from modelpack.safetensors_header import parse_header
 from modelpack.tensors.entries import FileTensors, ReadRange, TensorEntry
 from modelpack.tensors.gguf import parse_gguf
@@ -17,12 +18,37 @@ def read_tensors(read: ReadRange, size: int, path: str) -> FileTensors:
 
     Raises InvalidSafetensors, InvalidGguf, and what `read` raises.
     """
+    reads = _Recorded(read)
     if path.lower().endswith(".gguf"):
-        gguf = parse_gguf(read, size, name=path)
-        return FileTensors(path, gguf.data_start, gguf.tensors)
-    header = parse_header(read, size, name=path)
-    entries = tuple(
-        TensorEntry(name, tensor.dtype, tensor.shape, tensor.start, tensor.end)
-        for name, tensor in header.tensors.items()
-    )
-    return FileTensors(path, header.data_start, entries)
+        gguf = parse_gguf(reads.read, size, name=path)
+        start, entries = gguf.data_start, gguf.tensors
+    else:
+        header = parse_header(reads.read, size, name=path)
+        start = header.data_start
+        entries = tuple(
+            TensorEntry(name, tensor.dtype, tensor.shape, tensor.start, tensor.end)
+            for name, tensor in header.tensors.items()
+        )
+    return FileTensors(path, start, entries, sha256_digest(reads.first(start)))
+
+
+class _Recorded:
+    """Ranged reads, front to back, whose bytes are kept: the header that was understood is the one that is hashed."""
+
+    def __init__(self, read: ReadRange) -> None:
+        self._read = read
+        self._kept: list[tuple[int, bytes]] = []
+
+    def read(self, start: int, length: int) -> bytes:
+        got = self._read(start, length)
+        self._kept.append((start, got))
+        return got
+
+    def first(self, length: int) -> bytes:
+        """The first bytes of the file; what was passed over is read now."""
+        found = bytearray()
+        for start, got in self._kept:
+            if len(found) < min(start, length):
+                found += self._read(len(found), min(start, length) - len(found))
+            found += got[len(found) - start : length - start]
+        return bytes(found) if len(found) == length else bytes(found) + self._read(len(found), length - len(found))

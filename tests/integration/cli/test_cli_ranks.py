@@ -6,12 +6,15 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import gguf
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
 from modelpack.chunk_table import chunk_size_for
+from tests.servers import faults
 from tests.servers.cluster import Cluster, finish
+from tests.servers.oci_faults import FaultyRegistry
 from tests.servers.registry import Registry
 from tests.servers.shell import Shell
 
@@ -144,3 +147,30 @@ def test_ranks_on_two_nodes_read_each_byte_once(
             assert_loads(result["path"], model, node, 2)
         whole = sum(path.stat().st_size for path in model.iterdir())
         assert sum(result["origin"] for result in done) <= whole
+
+
+def test_a_plan_by_a_header_that_is_not_the_files_is_found_out(
+    tmp_path: Path, shell: Shell, faulty: FaultyRegistry
+) -> None:
+    folder = tmp_path / "gguf"
+    folder.mkdir()
+    writer = gguf.GGUFWriter(folder / "model.gguf", "llama")
+    writer.add_uint32("test.value", 7)
+    for number in range(4):
+        writer.add_tensor(f"blk.{number}.weight", np.full((256, 512), number, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    reference = f"{faulty.host}/org/model:v1"
+    for command in (("build", str(folder), "-t", reference), ("push", reference)):
+        assert shell.run(*command).returncode == 0
+    value = (folder / "model.gguf").read_bytes().index(b"test.value") + len(b"test.value") + 4
+    faulty.inject(faults.slow(1e12, times=2), on="blobs", method="GET")  # config, chunk table
+    faulty.inject(faults.corrupted(value, times=1), on="blobs", method="GET")  # the header, as another valid one
+    said = shell.fails(10, "pull", reference, "--tensor", "blk.2.*")
+    assert "model.gguf" in said and "begins otherwise than it did when its ranges were planned" in said
+    faulty.heal()
+    path = shell.pull(reference, "--tensor", "blk.2.*")
+    tensors = {tensor.name: tensor.data for tensor in gguf.GGUFReader(path / "model.gguf").tensors}
+    assert (tensors["blk.2.weight"] == 2).all()
