@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -328,3 +329,22 @@ def test_two_files_of_one_content_may_want_different_ranges(store: Store) -> Non
     folder = store.materialise(part)
     assert (folder / "a.bin").samefile(folder / "b.bin")
     assert store.snapshot(part) == folder
+
+
+def test_in_a_hub_on_another_filesystem_it_is_a_symlink_to_be_made_again_when_the_rest_is_here(store: Store) -> None:
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == store.root.stat().st_dev:
+        pytest.skip("needs /dev/shm on a filesystem of its own")
+    with tempfile.TemporaryDirectory(dir=memory) as hub:
+        far = Store.open(store.root, hub=Path(hub))
+        folder = fetch(far, selection(*FIRST))
+        assert weights(folder).is_symlink()
+        assert weights(folder).read_bytes()[: 2 * PIECE] == DATA[: 2 * PIECE]
+        assert far.audit().damages == ()
+        fetch_rest(far)
+        assert far.snapshot(selection(*FIRST)) is None
+        assert far.materialise(selection(*FIRST)) == folder
+        assert weights(folder).read_bytes() == DATA
+        assert far.snapshot(selection(*FIRST)) == folder
+        assert far.audit().damages == ()
+        far.close()
