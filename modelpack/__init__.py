@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from modelpack.artifact import ModelArtifact, ModelFile, read_artifact
-    from modelpack.build import BuiltArtifact
+    from modelpack.build import BuildPlan, BuiltArtifact
     from modelpack.chunk_table import BlobChunks, ChunkTable, encode_table, parse_table
     from modelpack.config import ModelConfig, ModelDescriptor, parse_config
     from modelpack.errors import ModelPackError
+    from modelpack.extraction import ExtractedModel
     from modelpack.inspect import ArtifactSummary, describe
     from modelpack.layout import OciLayout
     from modelpack.manifest import Descriptor, Index, Manifest, choose_manifest, parse_manifest
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from modelpack.plan.planning import plan_fetch
     from modelpack.plan.rank import Rank
     from modelpack.plan.selection import Selection
+    from modelpack.pruning import Pruned
     from modelpack.reading import ReadModel, read_model
     from modelpack.reference import Reference
     from modelpack.tarlayer import extract_tar, tar_entries
@@ -33,9 +35,11 @@ if TYPE_CHECKING:
 _HOMES = {
     "ArtifactSummary": "inspect",
     "BlobChunks": "chunk_table",
+    "BuildPlan": "build",
     "BuiltArtifact": "build",
     "ChunkTable": "chunk_table",
     "Descriptor": "manifest",
+    "ExtractedModel": "extraction",
     "FetchPlan": "plan.files",
     "Index": "manifest",
     "Manifest": "manifest",
@@ -46,6 +50,7 @@ _HOMES = {
     "ModelPackError": "errors",
     "OciLayout": "layout",
     "PlannedFile": "plan.files",
+    "Pruned": "pruning",
     "Rank": "plan.rank",
     "ReadModel": "reading",
     "Reference": "reference",
@@ -70,9 +75,11 @@ _HOMES = {
 __all__ = [
     "ArtifactSummary",
     "BlobChunks",
+    "BuildPlan",
     "BuiltArtifact",
     "ChunkTable",
     "Descriptor",
+    "ExtractedModel",
     "FetchPlan",
     "Index",
     "Manifest",
@@ -83,6 +90,7 @@ __all__ = [
     "ModelPackError",
     "OciLayout",
     "PlannedFile",
+    "Pruned",
     "Rank",
     "ReadModel",
     "Reference",

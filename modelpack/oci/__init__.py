@@ -9,22 +9,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from modelpack.oci.attach import Attached
     from modelpack.oci.blobs import BlobLocation
     from modelpack.oci.client import RegistryClient
     from modelpack.oci.copy import CopyReport, copy_artifact
     from modelpack.oci.credentials import Credential, Credentials, DockerCredentials, FixedCredentials
     from modelpack.oci.ends import LayoutSource, LayoutTarget, RegistrySource, RegistryTarget
+    from modelpack.oci.fetch import FetchedFiles, fetch_files
     from modelpack.oci.manifests import FetchedManifest, ManifestHead
     from modelpack.oci.reading import read_model
     from modelpack.oci.retry import RetryPolicy
     from modelpack.oci.transfer import Progress, pull_layout, push
 
 _HOMES = {
+    "Attached": "attach",
     "BlobLocation": "blobs",
     "CopyReport": "copy",
     "Credential": "credentials",
     "Credentials": "credentials",
     "DockerCredentials": "credentials",
+    "FetchedFiles": "fetch",
     "FetchedManifest": "manifests",
     "FixedCredentials": "credentials",
     "LayoutSource": "ends",
@@ -36,17 +40,20 @@ _HOMES = {
     "RegistryTarget": "ends",
     "RetryPolicy": "retry",
     "copy_artifact": "copy",
+    "fetch_files": "fetch",
     "pull_layout": "transfer",
     "push": "transfer",
     "read_model": "reading",
 }
 
 __all__ = [
+    "Attached",
     "BlobLocation",
     "CopyReport",
     "Credential",
     "Credentials",
     "DockerCredentials",
+    "FetchedFiles",
     "FetchedManifest",
     "FixedCredentials",
     "LayoutSource",
@@ -58,6 +65,7 @@ __all__ = [
     "RegistryTarget",
     "RetryPolicy",
     "copy_artifact",
+    "fetch_files",
     "pull_layout",
     "push",
     "read_model",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,3 +109,26 @@ def test_a_copy_that_is_stopped_says_so_and_goes_on(
     done = shell.run("copy", "--json", reference, target)
     assert json.loads(done.stdout)["bytes_present"] >= CHUNK
     assert len([access for access in second.access_log() if access.method == "PATCH"]) == 4
+
+
+def test_a_copy_keeps_little_in_memory(shell: Shell, registry: Registry, second: Registry, tmp_path: Path) -> None:
+    """Two chunks of each blob on its way, whatever its size."""
+    (tmp_path / "model").mkdir()
+    with (tmp_path / "model" / "weights.bin").open("wb") as file:
+        file.truncate(10 * CHUNK)
+    reference = f"{registry.host}/org/model:v1"
+    assert shell.run("build", str(tmp_path / "model"), "-t", reference).returncode == 0
+    assert shell.run("push", reference).returncode == 0
+    program = """
+import resource, subprocess, sys
+subprocess.run([sys.executable, "-m", "modeldist", *sys.argv[1:]], check=True, stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, "copy", reference, f"{second.host}/org/model:v1"],
+        env=shell.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(done.stdout) < 150  # MiB; the interpreter and its modules take 60
