@@ -245,3 +245,4 @@ def test_sarif(tmp_path):
 def test_the_page_of_rules_is_the_rules():
     """`python -m modelpack.lint.rule_table > docs/modelpack/lint-rules.md` writes it."""
     assert PAGE.read_text() == rule_table.page()
+    assert {rule for _, rules in rule_table.REQUIREMENTS for rule in rules} <= RULES.keys()
