@@ -68,7 +68,9 @@ def plan_fetch(
         read = list(pool.map(lambda file: read_tensors(open_ranges(file), file.size, file.path), looked_into))
     _check_indexes(files, read, open_ranges)
     _check_names(read, selection)
-    needed = _ranges_by_path(read, selection, _shape(files, open_ranges))
+    shape, every = _shape(files, open_ranges), [entry for file in read for entry in file.entries]
+    rules = RankRules(selection.rank, shape, experts=expert_count(every, shape), output_layer=has_output_layer(every))
+    needed = _ranges_by_path(read, selection, rules)
     headers = {file.path: SeenHeader(file.data_start, file.header_digest) for file in read}
     planned, notes = [], []
     for file in plan.files:
@@ -81,7 +83,7 @@ def plan_fetch(
             planned.append(file)
             if sum(stop - start for start, stop in ranges) < file.size:
                 notes.append(file.path)
-    said = (*plan.notes, *_unproven(notes), *_unopened(plan, read))
+    said = (*plan.notes, *rules.notes(selection.rank), *_unproven(notes), *_unopened(plan, read))
     return FetchPlan(reference, digest, selection, tuple(planned), plan.size, said)
 
 
@@ -100,11 +102,9 @@ def _with(file: PlannedFile, ranges: Ranges, header: SeenHeader) -> PlannedFile:
     return msgspec.structs.replace(file, ranges=ranges, header=header)
 
 
-def _ranges_by_path(read: Sequence[FileTensors], selection: Selection, shape: ModelShape) -> dict[str, Ranges]:
+def _ranges_by_path(read: Sequence[FileTensors], selection: Selection, rules: RankRules) -> dict[str, Ranges]:
     """Of each file: its header, and what is needed of its tensors."""
     names = tuple(Glob(pattern) for pattern in selection.tensors)
-    every = [entry for file in read for entry in file.entries]
-    rules = RankRules(selection.rank, shape, experts=expert_count(every, shape), output_layer=has_output_layer(every))
 
     def wanted(entry: TensorEntry) -> Ranges:
         return rules.ranges(entry) if not names or any_matches(names, entry.name) else ()

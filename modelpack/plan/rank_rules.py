@@ -62,6 +62,19 @@ class RankRules:
         self._model = model
         self._embedding_is_output = model.tied or model.drafts or not output_layer
 
+    def notes(self, rank: Rank) -> tuple[str, ...]:
+        """What of the rank decides nothing, because the model does not say enough."""
+        found = []
+        if rank.tp and self._tp is None:
+            found.append(
+                "Tensors are taken whole: there is no config.json, or it quantises so that rows are not outputs."
+            )
+        if rank.pp and self._pp is None:
+            found.append("Layers of all stages are taken: config.json does not say how many there are to divide.")
+        if rank.ep and self._ep is None:
+            found.append("All experts are taken: config.json and the tensors do not agree on how many there are.")
+        return tuple(found)
+
     def ranges(self, tensor: TensorEntry) -> Ranges:
         """The bytes of the file that this rank reads of `tensor`, apart and ascending; none where it reads nothing."""
         found = _LAYER.fullmatch(tensor.name)

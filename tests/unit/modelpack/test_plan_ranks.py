@@ -171,8 +171,17 @@ def test_fused_tensors_are_cut_in_each_of_their_parts(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_divided_is_taken_whole(tmp_path: Path, config: dict[str, object]) -> None:
     write(tmp_path / "m", config)
-    have = arrived(tmp_path / "m", plan(tmp_path / "m", rank="tp=1/4"), tmp_path / "there")
+    made = plan(tmp_path / "m", rank="tp=1/4")
+    have = arrived(tmp_path / "m", made, tmp_path / "there")
     assert not np.isnan(have["model.layers.0.self_attn.q_proj.weight"]).any()
+    assert any("taken whole" in note for note in made.notes) is ("quantization_config" in config)
+
+
+def test_a_model_that_says_nothing_of_itself_is_taken_whole_and_that_is_said(model: Path) -> None:
+    (model / "config.json").unlink()
+    made = plan(model, rank="tp=0/2,pp=0/2,ep=0/2")
+    assert made.needed == made.size
+    assert [note.partition(" ")[0] for note in made.notes] == ["Tensors", "Layers", "All"]
 
 
 def test_stages_of_a_pipeline_have_their_layers(model: Path, tmp_path: Path) -> None:

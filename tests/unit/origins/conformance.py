@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +14,7 @@ import pytest
 
 from modeldist.artifact import Digest, algorithm, parse_digest
 from modeldist.errors import IntegrityError, NotFound, OriginProtocolError
+from modeldist.origins import selected
 from modeldist.origins.base import RangeReader
 from modeldist.origins.router import Origins
 from modelpack.names import check_names
@@ -68,6 +70,21 @@ class OriginConformance:
         validate_repo_id(artifact.repo_id)
         assert len(artifact.repo_id) <= 96 and artifact.repo_id.count("/") == 1
         assert place.origins.origin_of(artifact) is place.origins.origin_for(place.reference)
+
+    async def test_a_part_is_an_artifact_of_its_own(self, place: Place, read_range: ReadRange) -> None:
+        asked = selected.join(place.reference, f"only={sorted(place.contents)[0]}")
+        whole, part = await place.origins.resolve(place.reference), await place.origins.resolve(asked)
+        (file,) = part.files
+        assert file in whole.files
+        assert part.digest != whole.digest and part.revision != whole.revision and not part.tag
+        assert await place.origins.still(part, asked)
+        assert not await place.origins.still(whole, asked)
+        assert not await place.origins.still(part, place.reference)
+        again = await place.origins.resolve(part.reference)
+        assert (again.digest, again.files) == (part.digest, part.files)
+        with closing(place.origins.reader(part)) as reader:
+            if file.size:
+                assert read_range(reader, file.digest, 0, file.size) == place.contents[file.path]
 
     async def test_resolving_twice_gives_the_same(self, place: Place) -> None:
         assert await place.origins.resolve(place.reference) == await place.origins.resolve(place.reference)
