@@ -15,6 +15,10 @@ import msgspec
 from modelpack.errors import ModelPackError
 
 _REMEDY = "Ask its publisher to push the artifact again; nothing of it was used."
+MAX_PARTS = (
+    3_000_000  # objects and lists of one document: a million tensors have as many; each takes more than its bytes
+)
+MAX_MEMBERS = 10_000_000  # of all of them together
 MAX_DEPTH = 64  # of objects and lists in each other; readers may recurse into a document this deep without fear
 
 
@@ -26,6 +30,8 @@ def read_object(raw: bytes, *, limit: int, what: str, error: type[ModelPackError
 
     if len(raw) > limit:
         raise refused(f"has {len(raw)} bytes; at most {limit} are read")
+    if raw.count(b"[") + raw.count(b"{") > MAX_PARTS or raw.count(b",") > MAX_MEMBERS:
+        raise refused(f"has more than {MAX_PARTS} objects and lists, or {MAX_MEMBERS} members")
     try:
         msgspec.json.decode(raw)  # stricter than the standard library: no NaN, no lone surrogates
         document = json.loads(raw.decode(), object_pairs_hook=_unique)

@@ -124,6 +124,13 @@ def test_size_is_asked_before_anything_is_read():
     assert isinstance(parse_manifest(largest.ljust(MAX_MANIFEST_BYTES)), Manifest)
 
 
+@pytest.mark.parametrize("raw", [b'{"a":[' + b"[]," * 3_000_001 + b"1]}", b'{"a":[' + b"1," * 10_000_001 + b"1]}"])
+def test_documents_that_would_take_many_times_their_size(raw):
+    """Refused before anything is made of them."""
+    with pytest.raises(InvalidConfig, match="more than 3000000 objects and lists, or 10000000 members"):
+        read_object(raw, limit=len(raw), what="paper", error=InvalidConfig)
+
+
 @pytest.mark.parametrize("kind", ["[]", "{}", "7", "null", "true"])
 def test_a_media_type_that_is_no_text(kind):
     value_of(
