@@ -41,18 +41,23 @@ def _of_store(reference: str, output: Path, here: Node, on_file: OnFile | None) 
             f"{reference} is not on this machine.",
             remedy=f"Pull it: `modeldist pull {reference}`. Or fetch it: `modeldist fetch {reference} -o {output}`.",
         )
-    root = Path(found.path)
+    names, size = copied(Path(found.path), output, on_file)
+    return ExtractedModel(found.digest, names, size)
+
+
+def copied(snapshot: Path, output: Path, on_file: OnFile | None = None) -> tuple[tuple[str, ...], int]:
+    """A snapshot's files as files of their own, and their bytes. Raises DestinationError, OSError."""
     names: list[str] = []
     size = 0
     with appearing(output) as room:
-        for path in sorted(path for path in root.rglob("*") if path.is_file()):
-            name = path.relative_to(root).as_posix()
+        for path in sorted(path for path in snapshot.rglob("*") if path.is_file()):
+            name = path.relative_to(snapshot).as_posix()
             target = room / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
-            size += target.stat().st_size
             target.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
+            size += target.stat().st_size
             names.append(name)
             if on_file is not None:
                 on_file(name, target.stat().st_size)
-    return ExtractedModel(found.digest, tuple(names), size)
+    return tuple(names), size

@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from modelpack.errors import DigestMismatch, InvalidManifest, UnsupportedArtifact
+from modelpack.errors import DigestMismatch, InvalidManifest, RegistryError, UnsupportedArtifact
 from modelpack.manifest import Descriptor, Index, Manifest, choose_manifest, parse_manifest
 from modelpack.mediatypes import INDEXES, MANIFESTS
 from modelpack.oci.ends import How, Source, Target
@@ -116,6 +116,8 @@ async def copy_artifact(
             await target.refer(manifest)
         for tag, manifest in tree.tags.items():
             await target.name(manifest, tag)
+        if parse_manifest(root.raw, root.media_type).subject is not None:
+            await target.refer(root)  # it is about another manifest itself
         await target.name(root, "")
     return CopyReport(root.digest, len(tree.manifests), len(tree.referrers), len(tree.tags))
 
@@ -167,7 +169,7 @@ class _Tree:
                 if found := await self.source.tagged(tag):
                     self._add_leaf(found)
                     self.tags[tag] = found
-            for descriptor in await self.source.referrers(digest):
+            for descriptor in await self._referrers(digest):
                 if descriptor.digest in self.referrers or depth == 0:
                     continue
                 found = await self.source.manifest(descriptor)
@@ -175,6 +177,13 @@ class _Tree:
                 self._count(found)
                 self.referrers[found.digest] = found
                 waiting.append((found.digest, depth - 1))
+
+    async def _referrers(self, digest: str) -> tuple[Descriptor, ...]:
+        try:
+            return await self.source.referrers(digest)
+        except RegistryError as error:
+            error.remedy = f"{error.remedy} Or copy without what refers to it: --no-referrers.".strip()
+            raise
 
     def _add_leaf(self, found: FetchedManifest) -> None:
         parsed = parse_manifest(found.raw, found.media_type)

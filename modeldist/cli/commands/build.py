@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     help="Pack layers as tar, tar+gzip or tar+zstd instead of raw: all, or those of one kind (weight, weight.config, "
     "code, doc, dataset; repeatable).",
 )
+@click.option("--raw/--no-raw", default=True, hidden=True, help="modctl's name for --encoding tar.")
+@click.option("--no-creation-time", is_flag=True, hidden=True, help="Of modctl; none is set without SOURCE_DATE_EPOCH.")
+@click.option("--output-remote", is_flag=True, help="Push it, too.")
 @click.option("--no-chunk-table", is_flag=True, help="Leave out what proves parts of files before they are whole.")
 @click.option("--source-url", default="", metavar="URL", help="Where the model came from, for its config.")
 @click.option("--source-revision", default="", metavar="REV", help="Which revision of it that was.")
@@ -50,6 +53,9 @@ def build(
     modelfile: Path | None,
     output: Path | None,
     encodings: tuple[str, ...],
+    raw: bool,
+    no_creation_time: bool,
+    output_remote: bool,
     no_chunk_table: bool,
     source_url: str,
     source_revision: str,
@@ -76,6 +82,7 @@ def build(
     """
     from modeldist.agent.store.failures import naming
     from modeldist.cli.bringing import brought, is_remote
+    from modeldist.cli.commands.push import push_layout
     from modeldist.cli.layouts import layout_path, reference
     from modeldist.cli.modelfiles import plan
     from modelpack.build import build as build_into
@@ -83,6 +90,8 @@ def build(
     from modelpack.layout import OciLayout
 
     ref = reference(tag, here.registry) if tag else None
+    if output_remote and ref is None:
+        raise UsageError("--output-remote does not say where to.", remedy="Give --tag registry/org/model:tag as well.")
     path = layout_path(output, here.store)
     talk = attended() and not quiet
     with naming("make a layout", path):
@@ -102,12 +111,14 @@ def build(
         ref=str(ref) if ref else "",
         about=about,
         technical=TechnicalConfig(capabilities=Capabilities(reasoning=True) if reasoning else None),
-        encodings=_encodings(encodings),
+        encodings=_encodings((*(() if raw else ("tar",)), *encodings)),
         chunk_table=not no_chunk_table,
         threads=concurrency,
         on_file=(lambda name, size: say(clean(f"  {name}  {units.size(size)}"))) if talk else None,
     )
     pinned = f"{ref.name}@{built.digest}" if ref else built.digest
+    if output_remote and ref:
+        push_layout(layout, ref, here.plain_http, shown=talk)
     if not quiet:
         for warning in built.warnings:
             say(f"modeldist: {clean(warning)}")

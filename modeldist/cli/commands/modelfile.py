@@ -41,6 +41,7 @@ def modelfile() -> None:
     type=click.Choice(["huggingface", "modelscope", "mlflow"]),
     help="The hub that a --model-url without a scheme is of.",
 )
+@click.option("--download-dir", type=options.PATH, metavar="DIR", help="Also put its files into this directory.")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave these files out (repeatable).")
 @click.option("--include", multiple=True, metavar="GLOB", help="Bring back hidden files (repeatable).")
 @options.as_json
@@ -58,6 +59,7 @@ def generate(
     overwrite: bool,
     model_url: str,
     provider: str | None,
+    download_dir: Path | None,
     exclude: tuple[str, ...],
     include: tuple[str, ...],
     as_json: bool,
@@ -79,6 +81,11 @@ def generate(
 
     reference = _reference(model_url, provider) if model_url else source if is_remote(source) else ""
     directory = brought(reference, here, quiet=False) if reference else Path(source)
+    if reference and download_dir:
+        from modeldist.cli.extracting import copied
+
+        copied(directory, download_dir.expanduser())
+        directory = download_dir.expanduser()
     place = output or (Path() if reference else directory)
     target = place / "Modelfile"
     if target.exists() and not overwrite:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from modeldist.errors import NotFound
 if TYPE_CHECKING:
     from modelpack.layout import OciLayout
     from modelpack.oci import Progress
+    from modelpack.reference import Reference
 
 
 @click.command(cls=Command)
@@ -44,31 +45,12 @@ def push(
     Example:
       modeldist push registry.example/org/model:v1
     """
-    import asyncio
-
     from modeldist.cli import layouts
-    from modeldist.cli.registries import registry_client
-    from modeldist.origins.modelpack_errors import in_our_words
-    from modelpack.oci import push as push_layout
 
     ref = layouts.reference(reference, registry)
     source = built(layouts.layout_path(layout, store), str(ref))
-    account = PushAccount()
-
-    async def send(advance: Callable[[int], None]) -> str:
-        def tell(progress: Progress) -> None:
-            account.add(progress)
-            advance(progress.done)
-
-        async with registry_client(plain_http) as client:
-            return await push_layout(source, str(ref), ref, client, tell)
-
-    talk = attended() and not quiet
-    with in_our_words(str(ref), ref.registry), bar(_size(source, str(ref)), shown=talk) as advance:
-        digest = asyncio.run(send(advance))
+    digest, account = push_layout(source, ref, plain_http, shown=attended() and not quiet)
     pinned = f"{ref.name}@{digest}"
-    if talk:
-        say(f"{units.size(account.sent)} sent, {units.size(account.there)} already there")
     if as_json:
         put_json(
             {
@@ -80,6 +62,33 @@ def push(
         )
     else:
         put(pinned)
+
+
+def push_layout(
+    source: OciLayout, ref: Reference, plain_http: Iterable[str], *, shown: bool
+) -> tuple[str, PushAccount]:
+    """Push what the layout calls `ref` there; the digest and what was sent. `shown`: a bar and a summary on stderr."""
+    import asyncio
+
+    from modeldist.cli.registries import registry_client
+    from modeldist.origins.modelpack_errors import in_our_words
+    from modelpack.oci import push as send_layout
+
+    account = PushAccount()
+
+    async def send(advance: Callable[[int], None]) -> str:
+        def tell(progress: Progress) -> None:
+            account.add(progress)
+            advance(progress.done)
+
+        async with registry_client(plain_http) as client:
+            return await send_layout(source, str(ref), ref, client, tell)
+
+    with in_our_words(str(ref), ref.registry), bar(_size(source, str(ref)), shown=shown) as advance:
+        digest = asyncio.run(send(advance))
+    if shown:
+        say(f"{units.size(account.sent)} sent, {units.size(account.there)} already there")
+    return digest, account
 
 
 def built(path: Path, ref: str) -> OciLayout:

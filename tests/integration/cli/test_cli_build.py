@@ -83,3 +83,12 @@ def test_a_model_of_a_hub_is_built_pushed_and_pulled(shell: Shell, registry: Reg
     assert shell.run("push", reference).returncode == 0
     pulled = shell.pull(reference)
     assert {path.name: path.read_bytes() for path in pulled.iterdir()} == FILES
+
+
+def test_flags_that_modctl_has(shell: Shell, registry: Registry, model: Path, tmp_path: Path) -> None:
+    reference = f"{registry.host}/org/model:v1"
+    flags = ("--target", reference, "--no-raw", "--no-creation-time", "--output-remote", "--concurrency", "2")
+    built(shell, str(model), *flags)
+    assert set(types(shell.store / "layout").values()) == {"weight.config.v1.tar", "weight.v1.tar", "doc.v1.tar"}
+    assert {path.name: path.read_bytes() for path in shell.pull(reference).iterdir()} == FILES
+    assert "--tag" in shell.fails(2, "build", str(model), "--output-remote")

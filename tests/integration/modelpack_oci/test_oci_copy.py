@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from modelpack.oci import (
     push,
 )
 from modelpack.oci.copy import for_platform, the_model
+from modelpack.oci.upload_records import upload_record
 from modelpack.reference import Reference
 from modelpack.referrers import attachment
 from tests.integration.modelpack_oci.conftest import layout_of
@@ -208,3 +210,38 @@ async def test_a_pinned_target_takes_nothing_else(
                 RegistrySource(client, at(registry)), RegistryTarget(client, at(second)), expect="sha256:" + "0" * 64
             )
     assert registry.blob_bytes() == 0
+
+
+async def test_a_session_that_the_target_has_lost_is_begun_anew(
+    registry: Registry, second: Registry, files: dict[str, bytes], tmp_path: Path
+) -> None:
+    layout, model = layout_of(tmp_path / "out", files)
+    weight = max(layout.manifest("v1")[1].layers, key=lambda layer: layer.size)
+    records = tmp_path / "records"
+    async with RegistryClient(chunk=200_000) as client:
+        await pushed(layout, registry, client)
+        async with upload_record(records, at(second), weight.digest, asyncio.Event()) as record:
+            record.keep(
+                f"http://{second.host}/v2/org/model/blobs/uploads/00000000-0000-0000-0000-000000000000?_state=x"
+            )
+        steps: list[Progress] = []
+        target = RegistryTarget(client, at(second), records=records)
+        report = await copy_artifact(RegistrySource(client, at(registry)), target, steps.append)
+    assert report.digest == model.digest
+    assert sum(step.done for step in steps if step.descriptor.digest == weight.digest) == weight.size
+    assert not list(records.iterdir())
+
+
+async def test_what_refers_to_another_manifest_does_so_at_the_target(
+    registry: Registry, second: Registry, files: dict[str, bytes], tmp_path: Path
+) -> None:
+    layout, model = layout_of(tmp_path / "out", files)
+    async with RegistryClient() as client:
+        await pushed(layout, registry, client)
+        signature = attachment(model, SIGNATURE, b"signed")
+        await client.attach(at(registry), signature)
+        alone = at(registry).with_digest(signature.digest)
+        target = Reference(second.host, "org/model", digest=signature.digest)
+        await copy_artifact(RegistrySource(client, alone), RegistryTarget(client, target))
+        (found,) = await client.referrers(at(second).with_digest(model.digest))
+        assert found.digest == signature.digest
