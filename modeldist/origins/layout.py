@@ -103,9 +103,9 @@ class LayoutOrigin:
         descriptor, manifest = layout.manifest(artifact.digest)
         config = layout.blobs.read(manifest.config, "config")
         shelf = LayoutShelf(layout)
-        rule = await gate.check(shelf, artifact.name, (artifact.digest, descriptor.digest), manifest, config)
+        verdict = await gate.check(shelf, artifact.name, (artifact.digest, descriptor.digest), manifest, config)
         named = layout.chunk_table(manifest) if artifact.chunks else None
-        table = await gate.table(rule, shelf, artifact.name, descriptor.digest, manifest, named)
+        table = await gate.table(verdict, shelf, artifact.name, descriptor.digest, manifest, named)
         return gate.approved(replace(artifact, chunks=shard_chunks(table)))
 
 

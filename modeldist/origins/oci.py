@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from modelpack.manifest import Manifest
     from modelpack.oci.blobs import BlobLocation
     from modelpack.oci.client import RegistryClient
-    from modelpack.trust.policy import Rule
+    from modelpack.trust.judging import Verdict
     from modelpack.trust.shelf import Shelf
 
 _NESTED_INDEXES = 3
@@ -143,8 +143,8 @@ class OciOrigin:
             raise OriginProtocolError(f"{ref}: its indexes are nested too deeply.", remedy="Name the model's digest.")
         config = await client.get_blob(ref, found.config, MAX_SMALL_BLOB)
         files, warnings = files_of(found, config)
-        rule = await self._vouched(ref, digests, found, config)
-        table, missing = await self._table(ref, digests[-1], found, rule)
+        verdict = await self._vouched(ref, digests, found, config)
+        table, missing = await self._table(ref, digests[-1], found, verdict)
         artifact = Artifact(
             reference=f"{ref.name}@{digest}",
             name=ref.name,
@@ -161,8 +161,8 @@ class OciOrigin:
         )
         return self._gate.approved(artifact) if self._gate else artifact
 
-    async def _vouched(self, ref: Reference, digests: list[str], manifest: Manifest, config: bytes) -> Rule | None:
-        """The rule of the policy by which the model passes. Raises modelpack's Untrusted."""
+    async def _vouched(self, ref: Reference, digests: list[str], manifest: Manifest, config: bytes) -> Verdict | None:
+        """Why the policy lets the model pass. Raises modelpack's Untrusted."""
         if self._gate is None:
             return None
         return await self._gate.check(self._shelf(ref), ref.name, digests, manifest, config)
@@ -173,7 +173,7 @@ class OciOrigin:
         return RegistryShelf(self._registry(), ref)
 
     async def _table(
-        self, ref: Reference, digest: str, manifest: Manifest, rule: Rule | None
+        self, ref: Reference, digest: str, manifest: Manifest, verdict: Verdict | None
     ) -> tuple[ChunkTable | None, tuple[str, ...]]:
         """The chunk table, and what to say where it is not to be had. One that is there and wrong is an error."""
         from modeldist.origins.chunk_tables import unavailable
@@ -185,8 +185,8 @@ class OciOrigin:
             table = await self._registry().chunk_table(ref, manifest)
         except RegistryError as error:
             missing = (unavailable(error),)
-        if self._gate is not None and rule is not None:
-            table = await self._gate.table(rule, self._shelf(ref), ref.name, digest, manifest, table)
+        if self._gate is not None and verdict is not None:
+            table = await self._gate.table(verdict, self._shelf(ref), ref.name, digest, manifest, table)
         return table, missing if table is None else ()
 
     async def _digest_now(self, ref: Reference) -> str:

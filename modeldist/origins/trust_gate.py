@@ -20,6 +20,7 @@ from modeldist.origins.modelpack_errors import in_our_words
 if TYPE_CHECKING:
     from modelpack.chunk_table import ChunkTable
     from modelpack.manifest import Manifest
+    from modelpack.trust.judging import Verdict
     from modelpack.trust.policy import Policy, Rule
     from modelpack.trust.shelf import Shelf
 
@@ -53,23 +54,28 @@ class TrustGate:
         """The same, marked as one that passed."""
         return replace(artifact, approved=self.token(artifact.name))
 
-    async def check(self, shelf: Shelf, name: str, digests: Iterable[str], manifest: Manifest, config: bytes) -> Rule:
-        """The rule by which it passes."""
+    async def check(
+        self, shelf: Shelf, name: str, digests: Iterable[str], manifest: Manifest, config: bytes
+    ) -> Verdict:
+        """Why it passes."""
         from modelpack.trust.evidence import gather
         from modelpack.trust.judging import applying_rule, judge
 
         rule = applying_rule(self._policy, name)
-        if not rule.allow_unsigned:
-            judge(self._policy, rule, name, await gather(shelf, digests, manifest, config, rule.accept))
-        return rule
+        forms = () if rule.allow_unsigned else rule.accept
+        return judge(self._policy, rule, name, await gather(shelf, digests, manifest, config, forms))
 
     async def table(
-        self, rule: Rule, shelf: Shelf, name: str, digest: str, manifest: Manifest, named: ChunkTable | None
+        self, verdict: Verdict, shelf: Shelf, name: str, digest: str, manifest: Manifest, named: ChunkTable | None
     ) -> ChunkTable | None:
-        """The model's chunk table: the one its manifest names, or one that was attached later and is signed itself."""
+        """The model's chunk table: the one its manifest names, where the signature is of the manifest, or one that was
+        attached and is signed itself."""
         from modelpack.errors import Untrusted
 
-        found = named or (None if rule.allow_unsigned else await self._attached(rule, shelf, name, digest, manifest))
+        rule = verdict.rule
+        found = named if rule.allow_unsigned or verdict.covers_manifest else None
+        if found is None and not rule.allow_unsigned:
+            found = await self._attached(rule, shelf, name, digest, manifest)
         if found is None and rule.chunk_table:
             raise Untrusted(
                 f"{name}@{digest} is refused by rule {rule.number} of the policy {self._policy.path}: it has no chunk "

@@ -20,10 +20,16 @@ _TOLD = 4  # problems in a message
 class Verdict:
     """Why a model is accepted. `by`: the key or identity that vouches; empty where the rule asks for none."""
 
-    rule: int
+    rule: Rule
     form: Form | None = None
     where: str = ""
     by: str = ""
+
+    @property
+    def covers_manifest(self) -> bool:
+        """Whether the signature is of the manifest, with all that it names. One of model-signing is of the files: who
+        can write to the registry may put another manifest before them, with a chunk table of their own making."""
+        return self.form in ("bundle", "legacy")
 
 
 def applying_rule(policy: Policy, name: str) -> Rule:
@@ -40,7 +46,7 @@ def applying_rule(policy: Policy, name: str) -> Rule:
 def judge(policy: Policy, rule: Rule, name: str, evidence: Evidence) -> Verdict:
     """Raises Untrusted saying what was found and why it does not count."""
     if rule.allow_unsigned:
-        return Verdict(rule.number)
+        return Verdict(rule)
     problems: list[str] = []
     for found in evidence.found:
         try:
@@ -48,7 +54,7 @@ def judge(policy: Policy, rule: Rule, name: str, evidence: Evidence) -> Verdict:
         except InvalidSignature as error:
             problems.append(f"{found.where}: {error.message}")
         else:
-            return Verdict(rule.number, form, found.where, by)
+            return Verdict(rule, form, found.where, by)
     raise _refused(policy, rule, name, evidence, problems)
 
 
@@ -59,7 +65,7 @@ def check_signature(rule: Rule, evidence: Evidence, found: Found) -> tuple[Form,
     if found.form == "legacy":
         return "legacy", _legacy(rule, evidence, found)
     bundle = parse_bundle(found.data)
-    by, payload = _signed(rule, bundle)
+    by, payload = signed_payload(rule, bundle)
     form: Form = "openssf" if read_statement(payload)["predicateType"] == PREDICATE else "bundle"
     if form not in rule.accept:
         raise InvalidSignature(f"It is of the form {form!r}, which rule {rule.number} does not accept.")
@@ -70,8 +76,8 @@ def check_signature(rule: Rule, evidence: Evidence, found: Found) -> tuple[Form,
     return form, by
 
 
-def _signed(rule: Rule, bundle: Bundle) -> tuple[str, bytes]:
-    """(who signed it, what). Raises InvalidSignature when nobody who is accepted did."""
+def signed_payload(rule: Rule, bundle: Bundle) -> tuple[str, bytes]:
+    """(who signed it, what), whatever it says. Raises InvalidSignature when nobody who is accepted did."""
     if not bundle.certified:
         if (key := bundle.signed_by(rule.keys)) is None:
             raise InvalidSignature("It is signed by none of the accepted keys, or was changed since.")

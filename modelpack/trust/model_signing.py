@@ -46,9 +46,12 @@ class SignedFiles:
 
     def check_directory(self, directory: Path) -> None:
         """Hash every file below `directory` and compare. Raises InvalidSignature, OSError."""
-        paths = sorted(
-            Path(folder, name) for folder, _, names in os.walk(directory, followlinks=False) for name in names
-        )
+        paths: list[Path] = []
+        for folder, folders, files in os.walk(directory, followlinks=False):
+            paths += [Path(folder, name) for name in files]
+            if linked := [name for name in folders if Path(folder, name).is_symlink()]:
+                raise InvalidSignature(f"{Path(folder, linked[0])} is a link to a directory, which no list has.")
+        paths.sort()
         names = [path.relative_to(directory).as_posix() for path in paths]
         wanted = [(name, path) for name, path in zip(names, paths, strict=True) if not self._leaves_out(name)]
         hashed = hash_files([path for _, path in wanted])

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.argument("reference", metavar="REF")
 @selecting
 @options.as_json
-@options.node_options("registry", "plain_http", "hf_endpoint", "socket", "agent")
+@options.node_options("registry", "plain_http", "hf_endpoint", "policy", "socket", "agent")
 def plan(reference: str, as_json: bool, here: Node) -> None:
     """Show which bytes a pull would need, before any of them moves.
 

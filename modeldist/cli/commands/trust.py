@@ -45,7 +45,8 @@ def trust(
 ) -> None:
     """Say whether a model's signatures are accepted, and by what.
 
-    By a policy, or by a public key, as `cosign verify --key` does. Nothing but manifests and signatures is read. Exits
+    By a policy, or by a public key, as `cosign verify --key` does. Nothing but manifests and signatures is read. REF
+    may also be a directory with a model.sig of OpenSSF model-signing, whose files are then read and compared. Exits
     with 21 when the model is refused.
 
     \b
@@ -58,8 +59,11 @@ def trust(
     from modelpack.errors import Untrusted
     from modelpack.trust.judging import applying_rule, judge
 
-    where = place(reference, registry)
     followed = _policy(policy, keys, accept)
+    if (directory := Path(reference).expanduser()).is_dir():
+        _directory(directory, followed, as_json=as_json)
+        return
+    where = place(reference, registry)
     with in_our_words(reference, "" if isinstance(where, LayoutPlace) else where.registry):
         name = f"oci-layout:{where.path}" if isinstance(where, LayoutPlace) else where.name
         rule = applying_rule(followed, name)
@@ -79,6 +83,33 @@ def trust(
     else:
         by = f"signed by {verdict.by} ({verdict.where})" if verdict.by else "allowed without a signature"
         put(f"{pinned}: {by}")
+
+
+def _directory(directory: Path, policy: Policy, *, as_json: bool) -> None:
+    """Hold a directory's files against the list in its model.sig. Raises Untrusted."""
+    from modeldist.origins.modelpack_errors import in_our_words
+    from modelpack.errors import Untrusted
+    from modelpack.trust.bundles import MAX_BUNDLE, parse_bundle
+    from modelpack.trust.judging import applying_rule, signed_payload
+    from modelpack.trust.model_signing import SIGNATURE_FILE, signed_files
+
+    with in_our_words(str(directory)):
+        rule = applying_rule(policy, f"file://{directory.absolute()}")
+        try:
+            with (directory / SIGNATURE_FILE).open("rb") as file:
+                raw = file.read(MAX_BUNDLE + 1)
+        except OSError as error:
+            raise Untrusted(
+                f"{directory} has no {SIGNATURE_FILE} that can be read: {error.strerror}.",
+                remedy="Sign it with OpenSSF model-signing.",
+            ) from None
+        by, payload = signed_payload(rule, parse_bundle(raw))
+        files = signed_files(payload)
+        files.check_directory(directory)
+    if as_json:
+        put_json({"directory": str(directory), "files": len(files.digests), "by": by, "accepted": True})
+    else:
+        put(f"{directory}: {len(files.digests)} files, signed by {by}")
 
 
 def _policy(path: Path | None, keys: tuple[Path, ...], accept: tuple[str, ...]) -> Policy:

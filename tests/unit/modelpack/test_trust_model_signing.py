@@ -128,3 +128,10 @@ def test_what_a_signer_leaves_out_is_unsigned_unless_it_is_gits(directory: Path,
     files = signed_files(payload(signed(directory, key, hashing), key))
     with pytest.raises(InvalidSignature, match=r"has, unsigned, model\.safetensors\."):
         files.check_directory(directory)
+
+
+def test_a_link_to_a_directory_is_not_passed_over(directory: Path, key: PrivateKey) -> None:
+    files = signed_files(payload(signed(directory, key), key))
+    (directory / "linked").symlink_to(directory.parent, target_is_directory=True)
+    with pytest.raises(InvalidSignature, match="is a link to a directory"):
+        files.check_directory(directory)
