@@ -10,7 +10,7 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx2
 
-from modelpack.errors import ModelPackError, RegistryProtocolError, RegistryUnavailable
+from modelpack.errors import InvalidReference, ModelPackError, RegistryProtocolError, RegistryUnavailable
 from modelpack.oci.addresses import Resolve, host_of, is_loopback
 from modelpack.oci.answers import (
     MAX_ERROR_BODY,
@@ -98,7 +98,15 @@ class Connection:
         """Where the registry is spoken to: https, but plain http where the user listed it, and on loopback until it
         turns out to speak TLS."""
         plain = self._is_listed(registry) or (is_loopback(host_of(registry)) and registry not in self._found_tls)
-        return httpx2.URL(f"http{'' if plain else 's'}://{_HUB_HOST if registry == 'docker.io' else registry}")
+        url = httpx2.URL(f"http{'' if plain else 's'}://{_HUB_HOST if registry == 'docker.io' else registry}")
+        try:
+            _ = url.host  # the client asks for it, and of punycode that means nothing it raises
+        except UnicodeError:
+            raise InvalidReference(
+                f"{registry[:80]!r} is not a registry's host name: its punycode (xn--) means nothing.",
+                remedy="Check the registry's name.",
+            ) from None
+        return url
 
     def _is_listed(self, registry: str) -> bool:
         return self._plain_http(registry) if callable(self._plain_http) else registry in self._plain_http

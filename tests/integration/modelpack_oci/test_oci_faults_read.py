@@ -9,6 +9,7 @@ import pytest
 
 from modelpack.errors import (
     DigestMismatch,
+    InvalidReference,
     RegistryForbidden,
     RegistryNotFound,
     RegistryProtocolError,
@@ -212,3 +213,8 @@ async def test_a_long_error_page(faulty: FaultyRegistry, client: RegistryClient)
     faulty.inject(faults.Fault(answer=faults.Answer(403, (("Content-Type", "text/html"),), b"x" * 10**6)))
     with pytest.raises(RegistryForbidden, match="denies access"):
         await client.get_manifest(reference(faulty))
+
+
+async def test_a_registry_whose_punycode_means_nothing(client: RegistryClient) -> None:
+    with pytest.raises(InvalidReference, match=r"'ab--cd\.xn--zzz' is not a registry's host name"):
+        await client.get_manifest(Reference.parse("ab--cd.xn--zzz/org/model:v1"))
