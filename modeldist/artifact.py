@@ -104,13 +104,15 @@ class SeenHeader(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Part(msgspec.Struct, frozen=True):
-    """What a part of an artifact was taken from: the whole's reference, tag, digest, revision, and unique bytes."""
+    """What a part of an artifact was taken from: the whole's reference, tag, digest, revision, and unique bytes.
+    `rules`: the version of the rules by which it was chosen (`modeldist.origins.selected.RULES`)."""
 
     reference: str
     tag: str
     digest: Digest
     revision: str
     size: int
+    rules: int = 0
 
 
 class Artifact(msgspec.Struct, frozen=True, omit_defaults=True, dict=True):

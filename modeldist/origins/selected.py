@@ -28,6 +28,10 @@ USUAL = "weights=sharded"
 
 _EVERYTHING = "weights=all"
 
+RULES = 1
+"""Goes up with every change to what a selection or a rank comes to: parts that were chosen by other rules are planned
+anew when somebody asks for them."""
+
 
 def split(reference: str) -> tuple[str, str]:
     """(the whole's reference, the selection's text, as `Selection` writes it). Raises InvalidReference."""
@@ -111,7 +115,7 @@ def part_of(whole: Artifact, plan: FetchPlan) -> Artifact:
         files=files,
         chunks=tuple(chunks for chunks in whole.chunks if chunks.digest in kept),
         warnings=(*whole.warnings, *plan.notes),
-        part=Part(whole.reference, whole.tag, whole.digest, whole.revision, plan.size),
+        part=Part(whole.reference, whole.tag, whole.digest, whole.revision, plan.size, RULES),
     )
 
 
@@ -133,7 +137,7 @@ def means(artifact: Artifact, text: str) -> bool:
     """Whether `artifact` is what this selection of its whole gives."""
     if artifact.part is None:
         return text in ("", USUAL, _EVERYTHING)
-    return split(artifact.reference)[1] == (text or USUAL)
+    return artifact.part.rules == RULES and split(artifact.reference)[1] == (text or USUAL)
 
 
 def _narrowed(file: ArtifactFile, planned: PlannedFile) -> ArtifactFile:

@@ -106,11 +106,16 @@ def _ranges_by_path(read: Sequence[FileTensors], selection: Selection, rules: Ra
     """Of each file: its header, and what is needed of its tensors."""
     names = tuple(Glob(pattern) for pattern in selection.tensors)
 
-    def wanted(entry: TensorEntry) -> Ranges:
-        return rules.ranges(entry) if not names or any_matches(names, entry.name) else ()
+    def wanted(path: str, entry: TensorEntry) -> Ranges:
+        if names and not any_matches(names, entry.name):
+            return ()
+        # config.json speaks of the files beside it: a drafter or an encoder in a directory of its own has another
+        return ((entry.start, entry.stop),) if "/" in path else rules.ranges(entry)
 
     return {
-        file.path: joined([(0, file.data_start), *(range_ for entry in file.entries for range_ in wanted(entry))])
+        file.path: joined(
+            [(0, file.data_start), *(range_ for entry in file.entries for range_ in wanted(file.path, entry))]
+        )
         for file in read
     }
 

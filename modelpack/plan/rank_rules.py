@@ -148,8 +148,9 @@ def _by_heads(rows: int, slot: Slot, model: ModelShape) -> Rows | None:
 
 
 def _by_kv_heads(rows: int, slot: Slot, model: ModelShape) -> Rows | None:
-    heads = model.kv_heads or (model.heads if rows == model.heads * model.head_dim else 0)
-    if not heads or rows % heads or (heads % slot.size and slot.size % heads):
+    """Exactly as many rows as the config says: layers that differ from it in heads would be replicated otherwise."""
+    heads = model.kv_heads or model.heads
+    if not heads or rows != heads * model.head_dim or (heads % slot.size and slot.size % heads):
         return None
     if heads >= slot.size:
         return _evenly(rows, slot, model)

@@ -73,6 +73,7 @@ def listing(folder: Path) -> tuple[ListedFile, ...]:
     return listed_names(
         (path.name, f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}", path.stat().st_size)
         for path in sorted(folder.iterdir())
+        if path.is_file()
     )
 
 
@@ -182,6 +183,24 @@ def test_a_model_that_says_nothing_of_itself_is_taken_whole_and_that_is_said(mod
     made = plan(model, rank="tp=0/2,pp=0/2,ep=0/2")
     assert made.needed == made.size
     assert [note.partition(" ")[0] for note in made.notes] == ["Tensors", "Layers", "All"]
+
+
+def test_layers_whose_heads_are_not_the_configs_are_taken_whole(tmp_path: Path) -> None:
+    wide = tensor(KV_HEADS * HEAD * 2, HIDDEN)  # one head of another size, which eight ranks would all have
+    write(tmp_path / "m", extra={"model.layers.4.self_attn.k_proj.weight": wide})
+    have = arrived(tmp_path / "m", plan(tmp_path / "m", rank="tp=3/8"), tmp_path / "there")
+    assert not np.isnan(have["model.layers.4.self_attn.k_proj.weight"]).any()
+    assert np.isnan(have["model.layers.3.self_attn.k_proj.weight"]).any()
+
+
+def test_a_model_in_a_directory_of_its_own_is_taken_whole(tmp_path: Path) -> None:
+    write(folder := tmp_path / "m")
+    (folder / "draft").mkdir()
+    save_file(layer(0), folder / "draft" / "model.safetensors")
+    size = (folder / "draft" / "model.safetensors").stat().st_size
+    files = (*listing(folder), *listed_names([("draft/model.safetensors", "sha256:" + "0" * 64, size)]))
+    made = plan_fetch(files, Selection.of(rank="tp=1/4,pp=2/3"), reading(folder), provable=lambda _: True)
+    assert next(file for file in made.files if file.path == "draft/model.safetensors").ranges == ()
 
 
 def test_stages_of_a_pipeline_have_their_layers(model: Path, tmp_path: Path) -> None:
