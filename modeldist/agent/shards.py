@@ -232,7 +232,9 @@ class Shards:
         if fetch.ended:
             return
         if not fetch.ranges:  # pieces of such a one were proven by more than what others said
-            await asyncio.to_thread(fetch.partial.reset)
+            # Where all came from the origin, or it was wrong twice, the pieces of a selection can be to blame.
+            suspects = fetch.rejections > 1 or (fetch.rejections == 1 and not fetch.peer_bytes.total())
+            await asyncio.to_thread(bind(fetch.partial.reset, shown=suspects))
             fetch.start_again()
         if not fetch.ended:
             self.join([fetch])
@@ -333,7 +335,10 @@ def open_all(store: Store, artifact: Artifact, shards: Sequence[Shard]) -> list[
             opened.append((shard, partial))
             if chunks is not None:
                 partial.recut(chunks.chunk_size)
-                partial.keep_only(chunks.all())
+                try:
+                    partial.keep_only(chunks.all())
+                except IntegrityError as error:
+                    raise error.about(f"{artifact.file_of(shard.digest).path} of {artifact.name}") from None
     except BaseException:
         for _, partial in opened:
             partial.close()

@@ -194,7 +194,8 @@ class Auditor:
         raw = [file for file in record.artifact.files if file.encoding == "raw"]
         for file in (file for file in raw if file.path not in parts):
             content = self._content(file.digest)
-            for path in (repository.blobs / hub_name(self._blobs, file.digest), folder / file.path):
+            named = () if file.ranges else (repository.blobs / hub_name(self._blobs, file.digest),)
+            for path in (*named, folder / file.path):
                 yield path, file.path, content, file.size
         if len(raw) < len(record.artifact.files):
             for name, entry in (trees.read(repository.tree(at.revision)) or {}).items():

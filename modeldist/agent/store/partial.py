@@ -180,20 +180,28 @@ class Partial:
             self._protected = {piece: kept[piece] for piece in protected}
             self._replace(new, kept)
 
-    def reset(self) -> None:
-        """Forget all pieces but those that a snapshot shows (not of a committed shard: its content is proven)."""
+    def reset(self, *, shown: bool = False) -> None:
+        """Forget all pieces (not of a committed shard: its content is proven); those that a snapshot shows only if
+        `shown`, when nothing else is left that can be wrong."""
         with self._state:
             self._check_open()
             if self._committed is None:
+                self._protected = {} if shown else self._protected
                 self._replace(self.layout, self._protected)
 
     def keep_only(self, trusted: Mapping[int, bytes]) -> None:
-        """Forget the pieces whose BLAKE3 is not the one in `trusted`. Watchers are not told."""
+        """Forget the pieces whose BLAKE3 is not the one in `trusted`. Watchers are not told. Raises IntegrityError when
+        a snapshot shows one of them: somebody has proven it otherwise."""
         with self._state:
             self._check_open()
             kept = {piece: blake3 for piece, blake3 in self._blake3.items() if trusted.get(piece) == blake3}
+            if self._protected.keys() - kept.keys():
+                raise IntegrityError(
+                    f"Pieces of {self.digest} are here that another chunk table proves otherwise than this one.",
+                    remedy="One of two models has a false chunk table: if you trust this one, remove the other "
+                    "(`modeldist ls`, `modeldist rm`) and pull again.",
+                )
             if len(kept) < len(self._blake3):
-                self._protected = {piece: self._protected[piece] for piece in self._protected.keys() & kept.keys()}
                 self._replace(self.layout, kept)
 
     def protect(self) -> None:

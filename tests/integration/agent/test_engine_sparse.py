@@ -10,17 +10,19 @@ from pathlib import Path
 
 import pytest
 from blake3 import blake3
+from msgspec.structs import replace
 
 from modeldist.agent.config import EngineConfig
-from modeldist.artifact import Artifact, Digest
+from modeldist.artifact import Artifact, Digest, ShardChunks
 from modeldist.control.inprocess import InProcessControl
-from modeldist.errors import OriginUnavailable, Unsupported
+from modeldist.errors import IntegrityError, OriginUnavailable, Unsupported
 from modeldist.scheduler.alone import Alone
 from modeldist.scheduler.messages import JoinTasks, TaskJoin
 from modeldist.session.messages import PROTOCOL, Hello
 from modeldist.transfer.tcp import TcpPieceServer
+from modelpack.chunk_table import chunk_digests
 from tests.integration.agent.test_engine_hostile_members import LIAR, Forged
-from tests.servers.engine_cluster import MIB, REFERENCE, EngineCluster, model, until
+from tests.servers.engine_cluster import MIB, REFERENCE, EngineCluster, EngineNode, model, until
 
 PIECE = MIB // 4
 SIZE = 12 * MIB + 77  # 49 pieces; a quarter's bounds are no piece's
@@ -225,3 +227,48 @@ async def test_a_swarm_that_is_cut_otherwise_refuses_parts(cluster: EngineCluste
         await session.send(JoinTasks((join,)))
         with pytest.raises(Unsupported, match="in other pieces"):
             await node.pull(part_reference(1))
+
+
+class TwoTables(Quarters):
+    """The model, and another with the same file whose chunk table is false from the second piece of a quarter on: what
+    it says there is what the origin sends, for now."""
+
+    def __init__(self, cluster: EngineCluster, *, honest_chunks: bool) -> None:
+        super().__init__(cluster, chunks=honest_chunks)
+        self.false = bytearray(self.content)
+        self.false[PIECE : 2 * PIECE] = bytes(PIECE)
+        other = cluster.origin.add("memory://org/other:v1", self.files, chunks=True)
+        table = ShardChunks(self.shard.digest, PIECE, chunk_digests(bytes(self.false), PIECE))
+        lying = replace(other, digest=Digest("sha256:" + "f" * 64), revision="f" * 40, chunks=(table,))
+        cluster.origin.add_part("memory://org/other:quarter0", lying, {NAME: (quarter(0),)})
+
+    async def pull_false_part(self, node: EngineNode) -> Path:
+        self.origin.blobs[self.shard.digest] = bytes(self.false)
+        snapshot = await node.pull("memory://org/other:quarter0")
+        self.origin.blobs[self.shard.digest] = self.content
+        return snapshot
+
+
+@pytest.mark.parametrize("alone", [True, False])
+async def test_a_false_part_does_not_keep_the_whole_from_being_right(cluster: EngineCluster, alone: bool) -> None:
+    tables = TwoTables(cluster, honest_chunks=False)
+    if alone:
+        cluster.control = InProcessControl(cluster.origin, time.monotonic, scheduler=Alone())
+    async with cluster.node("a") as node:
+        await tables.pull_false_part(node)
+        assert (await node.pull() / NAME).read_bytes() == tables.content
+        assert not node.store.audit().damages
+
+
+async def test_a_false_part_is_not_taken_for_a_right_one_nor_the_other_way_round(cluster: EngineCluster) -> None:
+    tables = TwoTables(cluster, honest_chunks=True)
+    cluster.control = InProcessControl(cluster.origin, time.monotonic, scheduler=Alone())
+    async with cluster.node("a") as node:
+        await tables.pull_false_part(node)
+        with pytest.raises(IntegrityError, match=f"{NAME} of .*another chunk table"):
+            await node.pull(part_reference(0))
+    async with cluster.node("b") as node:
+        right = await node.pull(part_reference(0))
+        with pytest.raises(IntegrityError, match="another chunk table"):
+            await node.pull("memory://org/other:quarter0")
+        tables.assert_has(right, 0)
