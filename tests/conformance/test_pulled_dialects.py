@@ -137,7 +137,6 @@ def test_a_registry_that_calls_a_manifest_plain_text(shell: Shell, faulty: Fault
 
 
 WRITTEN = (
-    "archives-of-directories",
     "kitops-raw-and-zstd",
     "modctl-first",
     "modelcar-zstd",

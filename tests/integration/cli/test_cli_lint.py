@@ -6,7 +6,9 @@ import json
 import os
 
 import pytest
+from click.testing import CliRunner
 
+from modeldist.cli.main import program
 from tests.servers.artifacts import Written, packed, raw, safetensors, tar, written
 from tests.servers.hub import Hub
 from tests.servers.oci_faults import FaultyRegistry
@@ -72,11 +74,11 @@ def test_headers_are_read_where_they_are(shell: Shell, registry: Registry) -> No
         ("MP514", "note", 33),
     ],
 )
-def test_exit_codes(shell: Shell, tmp_path, rule: str, fail_on: str, code: int) -> None:
+def test_exit_codes(tmp_path, rule: str, fail_on: str, code: int) -> None:
     model = lint_cases.BREAKS[rule]()
     model.into_layout(tmp_path / "layout")
-    done = shell.run("lint", f"{tmp_path / 'layout'}:{model.name}", "--fail-on", fail_on)
-    assert done.returncode == code, done.stdout + done.stderr
+    done = CliRunner().invoke(program, ["lint", f"{tmp_path / 'layout'}:{model.name}", "--fail-on", fail_on])
+    assert done.exit_code == code, done.output
     assert rule in done.stdout
 
 

@@ -57,14 +57,14 @@ CONFIG = config_of(LAYERS, config={"paramSize": "6", "precision": "float32", "ca
 MANIFEST = manifest_of(LAYERS, json.dumps(CONFIG).encode(), annotations={"org.modeldist.chunk-table": "x"})
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.sampled_from(sorted(places(MANIFEST), key=str)), VALUES)
 def test_in_the_manifest(place, value):
     document = json.dumps(replaced(MANIFEST, place, value)).encode()
     look(Written("anything", (Document(document),), stored(json.dumps(CONFIG).encode())))
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.sampled_from(sorted(places(CONFIG), key=str)), VALUES)
 def test_in_the_config(place, value):
     config = json.dumps(replaced(CONFIG, place, value)).encode()
@@ -72,7 +72,7 @@ def test_in_the_config(place, value):
     look(Written("anything", (Document(manifest),), stored(config)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.dictionaries(st.sampled_from(["metadata", "weight_map", "x"]), VALUES, max_size=3))
 def test_in_an_index_of_tensors(document):
     broken = raw("model.safetensors.index.json", json.dumps(document).encode(), "weight.config")
