@@ -89,11 +89,14 @@ async def _in_registry(target: str, where: Node) -> Inspected:
 
 
 async def _at_origin(target: str, where: Node) -> Inspected:
+    from modeldist.origins import selected
     from modeldist.origins.router import Origins
 
     origins = Origins(where.origin_settings())
     try:
-        return Inspected(_of_artifact(target, await origins.resolve(target)))
+        # What is there, all of it, where the target itself does not select.
+        asked = target if selected.split(target)[1] else selected.join(target, selected.EVERYTHING)
+        return Inspected(_of_artifact(target, await origins.resolve(asked)))
     finally:
         await origins.close()
 

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 USUAL = "weights=sharded"
 """What a reference means that selects nothing: everything, but not the same weights twice."""
 
-_EVERYTHING = "weights=all"
+EVERYTHING = "weights=all"
+"""What selects a model whole, with the same weights twice where it has them so."""
 
 RULES = 1
 """Goes up with every change to what a selection or a rank comes to: parts that were chosen by other rules are planned
@@ -65,7 +66,7 @@ def join(base: str, text: str) -> str:
 async def select(whole: Artifact, text: str, reader: Callable[[Artifact], RangeReader]) -> Artifact:
     """The part of `whole`, or `whole` itself where nothing is left out. Headers of weights are read where the selection
     goes by tensors. Raises InvalidReference, OriginError, IntegrityError."""
-    if text == _EVERYTHING or (not text and not any("consolidated" in file.path.lower() for file in whole.files)):
+    if text == EVERYTHING or (not text and not any("consolidated" in file.path.lower() for file in whole.files)):
         return whole
     import asyncio
 
@@ -101,7 +102,7 @@ def part_of(whole: Artifact, plan: FetchPlan) -> Artifact:
     planned = {file.path: file for file in plan.files}
     files = tuple(_narrowed(file, planned[file.path]) for file in whole.files if file.path in planned)
     text = str(plan.selection)
-    if files == whole.files and text in ("", USUAL, _EVERYTHING):
+    if files == whole.files and text in ("", USUAL, EVERYTHING):
         return whole
     text = text or USUAL
     digest = _digest(whole, text, files)
@@ -130,13 +131,13 @@ def whole_of(artifact: Artifact) -> Artifact:
 
 def text_of(artifact: Artifact) -> str:
     """The selection by which the whole gives just this."""
-    return split(artifact.reference)[1] if artifact.part else _EVERYTHING
+    return split(artifact.reference)[1] if artifact.part else EVERYTHING
 
 
 def means(artifact: Artifact, text: str) -> bool:
     """Whether `artifact` is what this selection of its whole gives."""
     if artifact.part is None:
-        return text in ("", USUAL, _EVERYTHING)
+        return text in ("", USUAL, EVERYTHING)
     return artifact.part.rules == RULES and split(artifact.reference)[1] == (text or USUAL)
 
 

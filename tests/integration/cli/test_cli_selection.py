@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.servers.cluster import Cluster, finish
+from tests.servers.hub import Hub
 from tests.servers.registry import Registry
 from tests.servers.shell import Shell
 
@@ -191,3 +192,17 @@ def test_agents_and_the_control_plane_take_parts(tmp_path: Path, registry: Regis
         assert pull["reference"] == f"{reference}#kind=doc"
         for node in pull["nodes"]:
             assert files_in(node["path"]) == {"README.md": FILES["README.md"]}
+
+
+def test_a_hub_repository_is_taken_in_part(shell: Shell) -> None:
+    files = {name: content for name, content in FILES.items() if name != "generation_config.json"}
+    with Hub() as hub:
+        hub.commit("org/model", files)
+        user = Shell(shell.store.parent, HF_ENDPOINT=hub.url, HF_TOKEN="", HF_HOME=str(shell.store.parent / "hf"))
+        assert set(files_in(user.pull("hf://org/model", "--only", "*.json"))) == {"config.json"}
+        usual = {name: content for name, content in files.items() if "consolidated" not in name}
+        whole = user.pull("hf://org/model")
+        assert files_in(whole) == usual
+        assert (whole.parents[1] / "refs" / "main").read_text() == whole.name
+        assert files_in(user.pull("hf://org/model", "--weights", "all")) == files
+        assert "original/consolidated.00.pth" in user.run("inspect", "hf://org/model").stdout
