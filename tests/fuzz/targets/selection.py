@@ -40,6 +40,8 @@ def check(data: bytes) -> None:
     assert bool(as_document(selection)) == bool(selection)
     patterns = (*selection.only, *selection.exclude, *selection.tensors)
     for name in names.decode(errors="replace").split("\n")[:4]:
+        if "" in name.split("/"):
+            continue  # no path
         for pattern in patterns[:4]:
             if "{" not in pattern and "}" not in pattern and "[" not in pattern and len(name) + len(pattern) < 60:
                 assert Glob(pattern).matches(name) == slowly(pattern, name), (pattern, name)
