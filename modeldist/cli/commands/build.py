@@ -65,7 +65,7 @@ def build(
     quiet: bool,
     here: Node,
 ) -> None:
-    """Build a ModelPack from a directory, or from a model on Hugging Face.
+    """Build a ModelPack from a directory or a hub's model.
 
     DIR holds the model's files; a snapshot in a Hugging Face cache will do. -f names a Modelfile (`modeldist modelfile
     generate` writes one) or a Kitfile that says which files go in and as what; without it, all do, by their names.

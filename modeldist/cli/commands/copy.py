@@ -53,9 +53,10 @@ def copy(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Copy a model between registries, byte for byte, without a copy on this machine.
+    """Copy a model between registries, byte for byte.
 
-    SRC and DST are references, or oci-layout:DIR:TAG. A DST without a tag gets that of SRC.
+    No copy stays on this machine. SRC and DST are references, or oci-layout:DIR:TAG. A DST without a tag gets that of
+    SRC.
 
     What DST has is not sent; within one registry, blobs are mounted. Indexes are copied with all they lead to;
     signatures and chunk tables go along. Stopped or killed, the next copy goes on where this one was.

@@ -22,10 +22,11 @@ from modeldist.cli.terminal import attended, clean, put, put_json, say
 @options.quiet
 @options.node_options("registry", "store", "hub")
 def extract(reference: str, output: Path, layout: Path | None, as_json: bool, quiet: bool, here: Node) -> None:
-    """Write a model that is on this machine, built or pulled, to a plain directory.
+    """Write a model that is here to a plain directory.
 
-    Archives are unpacked, what was built is verified on its way (what was pulled has been), and DIR appears when all of
-    it is there. It is independent of the store. REF may be oci-layout:DIR:TAG.
+    Built or pulled, it is on this machine already. Archives are unpacked, what was built is verified on its way (what
+    was pulled has been), and DIR appears when all of it is there. It is independent of the store. REF may be
+    oci-layout:DIR:TAG.
 
     \b
     Example:

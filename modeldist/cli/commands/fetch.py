@@ -37,10 +37,11 @@ def fetch(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Fetch files of a model in a registry into a plain directory, without the store.
+    """Fetch files of a model into a plain directory.
 
-    Nothing but what the patterns match is fetched (* stays in a directory, ** does not), and every file is verified.
-    What is there already stays; interrupted, the next fetch goes on where this one was.
+    From a registry, without the store. Nothing but what the patterns match is fetched (* stays in a directory, ** does
+    not), and every file is verified. What is there already stays; interrupted, the next fetch goes on where this one
+    was.
 
     \b
     Example:

@@ -20,7 +20,9 @@ from modeldist.cli.terminal import put, put_json
 @options.store
 @options.as_json
 def prune(layout: Path | None, dry_run: bool, remove_untagged: bool, store: Path | None, as_json: bool) -> None:
-    """Remove what no built model needs: manifests without a name, blobs that nothing leads to, left-overs.
+    """Remove what no built model needs.
+
+    Manifests without a name, blobs that nothing leads to, left-overs of what was broken off.
 
     Signatures and chunk tables stay as long as the model they are of. Pulled models are `gc`'s business, registries
     their operators'.

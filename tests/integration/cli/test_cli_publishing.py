@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from pathlib import Path
@@ -9,7 +10,12 @@ from typing import Any
 
 import pytest
 
+from modelpack.build import build
+from modelpack.config import Capabilities, ModelDescriptor, TechnicalConfig
 from modelpack.layout import OciLayout
+from modelpack.mediatypes import KINDS, Encoding
+from modelpack.oci import RegistryClient, push
+from modelpack.reference import Reference
 from tests.servers.registry import Registry
 from tests.servers.shell import Shell
 
@@ -37,15 +43,25 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def published(shell: Shell, registry: Registry, model: Path, *flags: str) -> str:
+def published(shell: Shell, registry: Registry, model: Path, encoding: Encoding = "raw") -> str:
+    """Built in the shell's store and pushed; by the library, as the commands have tests of their own."""
     reference = f"{registry.host}/org/model:v1"
-    assert shell.run("build", str(model), "-t", reference, *flags).returncode == 0
-    assert shell.run("push", reference).returncode == 0
+    layout = OciLayout.create(shell.store / "layout")
+    about = ModelDescriptor(source_url="https://example.org/m")
+    reasoning = TechnicalConfig(capabilities=Capabilities(reasoning=True))
+    encodings = dict.fromkeys(KINDS, encoding)
+    build(model, layout, ref=reference, about=about, technical=reasoning, encodings=encodings, environ={})
+
+    async def send() -> None:
+        async with RegistryClient() as client:
+            await push(layout, reference, Reference.parse(reference), client)
+
+    asyncio.run(send())
     registry.clear_log()
     return reference
 
 
-@pytest.mark.parametrize("flags", [(), ("--encoding", "tar+zstd"), ("--encoding", "weight=tar+gzip")])
+@pytest.mark.parametrize("flags", [(), ("--encoding", "tar+zstd", "--encoding", "weight=tar+gzip")])
 def test_extract_gives_the_files_back(shell: Shell, registry: Registry, model: Path, tmp_path: Path, flags) -> None:
     reference = f"{registry.host}/org/model:v1"
     assert shell.run("build", str(model), "-t", reference, *flags).returncode == 0
@@ -114,7 +130,7 @@ def test_fetch_goes_on_with_what_is_half_there(shell: Shell, registry: Registry,
 
 
 def test_fetch_looks_into_archives(shell: Shell, registry: Registry, model: Path, tmp_path: Path) -> None:
-    reference = published(shell, registry, model, "--encoding", "tar+zstd")
+    reference = published(shell, registry, model, "tar+zstd")
     out = tmp_path / "out"
     assert shell.run("fetch", reference, "-o", str(out), "-p", "**/*.json").returncode == 0
     assert contents(out) == {name: FILES[name] for name in ("config.json", "sub/more.json")}
@@ -189,7 +205,7 @@ def facts(shell: Shell, reference: str) -> dict[str, Any]:
 def test_attach_in_the_registry_moves_no_blob(shell: Shell, registry: Registry, model: Path, tmp_path: Path) -> None:
     config = {"model_type": "toy", "transformers_version": "4"}
     (model / "config.json").write_text(json.dumps(config))
-    reference = published(shell, registry, model, "--reasoning", "--source-url", "https://example.org/m")
+    reference = published(shell, registry, model)
     before = facts(shell, reference)
     registry.clear_log()
     (tmp_path / "LICENSE").write_text("MIT")
