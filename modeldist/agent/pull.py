@@ -38,6 +38,7 @@ from modeldist.errors import (
     Untrusted,
 )
 from modeldist.logger import Logger
+from modeldist.origins import table_missed
 from modeldist.scheduler.messages import Priority
 from modeldist.session.messages import CancelPull, PullProgress, StartPull
 
@@ -148,7 +149,7 @@ class Pull:
         try:
             async with asyncio.timeout(PATIENCE_WHEN_HERE if here else None):
                 answer = await self._engine.session.resolve(
-                    self.reference, known.digest if known else None, persist=not here
+                    self.reference, known.digest if known and not table_missed.missed(known) else None, persist=not here
                 )
         except (OriginUnavailable, RateLimited, ControlPlaneUnreachable, TimeoutError) as error:
             if known is None or not here:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from modeldist.artifact import Digest, ShardChunks
 from modelpack.chunk_table import ChunkTable
-from modelpack.errors import ModelPackError
 
 
 def shard_chunks(table: ChunkTable | None) -> tuple[ShardChunks, ...]:
@@ -14,11 +13,4 @@ def shard_chunks(table: ChunkTable | None) -> tuple[ShardChunks, ...]:
         ShardChunks(Digest(blob.digest), blob.chunk_size, blob.digests)
         for blob in blobs
         if blob.count > 1 and blob.digest.startswith("sha256:")
-    )
-
-
-def unavailable(error: ModelPackError) -> str:
-    """The warning where a model names a chunk table that nobody gives out."""
-    return (
-        f"The chunk table of this model cannot be read, so its pieces are proven only by whole files: {error.message}"
     )

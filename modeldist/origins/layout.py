@@ -12,9 +12,9 @@ from msgspec.structs import replace
 
 from modeldist.artifact import Artifact, Digest
 from modeldist.errors import IntegrityError, InvalidReference
-from modeldist.origins import repo_ids
+from modeldist.origins import repo_ids, table_missed
 from modeldist.origins.base import OnBytes, RangeReader
-from modeldist.origins.chunk_tables import shard_chunks, unavailable
+from modeldist.origins.chunk_tables import shard_chunks
 from modeldist.origins.identity import revision_of
 from modeldist.origins.local_paths import LocalPaths, copy_range
 from modeldist.origins.modelpack_errors import in_our_words
@@ -51,6 +51,8 @@ class LayoutOrigin:
 
     async def still(self, artifact: Artifact, reference: str) -> bool:
         path, version = _parse(reference)
+        if table_missed.missed(artifact):
+            return False
         if f"{_SCHEME}{path}" != artifact.name or version.startswith("sha256:"):
             return f"{_SCHEME}{path}" == artifact.name and version == artifact.digest
         with in_our_words(reference):
@@ -78,7 +80,7 @@ class LayoutOrigin:
         try:
             table = layout.chunk_table(manifest)
         except LayoutError as error:
-            warnings = (*warnings, unavailable(error))
+            warnings = (*warnings, table_missed.warning(error.message))
         name = f"{_SCHEME}{path}"
         return Artifact(
             reference=f"{name}@{digest}",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from modeldist.artifact import Artifact, Digest
 from modeldist.errors import AccessDenied, AuthenticationRequired, NotFound, OriginProtocolError
-from modeldist.origins import repo_ids
+from modeldist.origins import repo_ids, table_missed
 from modeldist.origins.background_loop import BackgroundLoop
 from modeldist.origins.base import OnBytes, RangeReader
 from modeldist.origins.blob_locations import BlobLocations
@@ -67,8 +67,11 @@ class OciOrigin:
             raise
 
     async def still(self, artifact: Artifact, reference: str) -> bool:
-        """One HEAD of the manifest; where the registry wants to know who asks, what a token costs besides."""
+        """One HEAD of the manifest; where the registry wants to know who asks, what a token costs besides. A model
+        whose chunk table could not be had is resolved again."""
         ref = self._parse(reference)
+        if table_missed.missed(artifact):
+            return False
         if ref.name != artifact.name or ref.digest is not None:
             return ref.name == artifact.name and ref.digest == artifact.digest
         if self._client is None and (digest := await asyncio.to_thread(self._glance, ref)):
@@ -176,7 +179,6 @@ class OciOrigin:
         self, ref: Reference, digest: str, manifest: Manifest, verdict: Verdict | None
     ) -> tuple[ChunkTable | None, tuple[str, ...]]:
         """The chunk table, and what to say where it is not to be had. One that is there and wrong is an error."""
-        from modeldist.origins.chunk_tables import unavailable
         from modelpack.errors import RegistryError
 
         table: ChunkTable | None = None
@@ -184,7 +186,7 @@ class OciOrigin:
         try:
             table = await self._registry().chunk_table(ref, manifest)
         except RegistryError as error:
-            missing = (unavailable(error),)
+            missing = (table_missed.warning(error.message),)
         if self._gate is not None and verdict is not None:
             table = await self._gate.table(verdict, self._shelf(ref), ref.name, digest, manifest, table)
         return table, missing if table is None else ()
