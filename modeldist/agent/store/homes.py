@@ -9,6 +9,7 @@ make new ones. After a crash nothing of it is left, and the shard is fetched aga
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -21,9 +22,27 @@ from modeldist.agent.store.journal import Header, Journal
 from modeldist.agent.store.locks import FileLock
 from modeldist.agent.store.range_locks import RangeLock
 from modeldist.artifact import Digest
+from modeldist.scheduler.pieces import PieceSet
 
 SETTLED = "settled"
-CONTENTS = ("data", "journal", "journal.new", SETTLED, "lock")
+CONTENTS = ("data", "journal", "journal.new", SETTLED, "settled.new", "lock")
+_PIECE_SIZE = struct.Struct("<Q")
+
+
+Settled = tuple[int, PieceSet]
+"""Pieces that are proven for good, and their size."""
+
+
+def read_settled(folder: Path) -> Settled | None:
+    """Of a partial's folder; None where nothing was settled, or that cannot be read."""
+    try:
+        data = (folder / SETTLED).read_bytes()
+    except OSError:
+        return None
+    if len(data) <= _PIECE_SIZE.size:
+        return None
+    (piece_size,) = _PIECE_SIZE.unpack_from(data)
+    return (piece_size, PieceSet.from_bytes(data[_PIECE_SIZE.size :])) if piece_size else None
 
 
 class Home(Protocol):
@@ -46,12 +65,12 @@ class Home(Protocol):
         """Make the file, which is synced, a blob, under the blobs' gate; then there is nothing here any more."""
 
     @property
-    def settled(self) -> bool:
-        """`settle` was called once."""
+    def settled(self) -> Settled | None:
+        """What `settle` was called with last."""
 
-    def settle(self) -> None:
-        """What is noted survives a crash of the machine, and is to stay: the file, which is synced, is shown to others
-        though it is not whole."""
+    def settle(self, settled: Settled) -> None:
+        """These pieces are noted, survive a crash of the machine, and are to stay: the file, which is synced, is shown
+        to others though it is not whole."""
 
     def leave(self) -> None:
         """Remove what is here and let others in."""
@@ -84,12 +103,14 @@ class Folder:
         self.leave()
 
     @property
-    def settled(self) -> bool:
-        return (self._folder / SETTLED).exists()
+    def settled(self) -> Settled | None:
+        return read_settled(self._folder)
 
-    def settle(self) -> None:
+    def settle(self, settled: Settled) -> None:
         self._journal.sync()
-        (self._folder / SETTLED).touch(0o600)
+        scratch = self._folder / "settled.new"
+        scratch.write_bytes(_PIECE_SIZE.pack(settled[0]) + settled[1].to_bytes())
+        scratch.rename(self._folder / SETTLED)
         sync_directory(self._folder)
         sync_directory(self._folder.parent)
 
@@ -126,10 +147,10 @@ class Nameless:
         self.leave()
 
     @property
-    def settled(self) -> bool:
-        return False
+    def settled(self) -> Settled | None:
+        return None
 
-    def settle(self) -> None:
+    def settle(self, settled: Settled) -> None:
         """There is nothing to be found again."""
 
     def leave(self) -> None:

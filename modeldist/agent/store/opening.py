@@ -21,7 +21,7 @@ from modeldist.agent.store.locks import FileLock, try_lock, wait_unlocked
 from modeldist.agent.store.partial import Partial
 from modeldist.agent.store.places import Places
 from modeldist.agent.store.range_locks import RangeLocks
-from modeldist.agent.store.recheck import hash_pieces
+from modeldist.agent.store.recheck import covered, hash_pieces
 from modeldist.agent.store.taking_in import TakingIn, check_size, fetched_already
 from modeldist.artifact import Digest, Shard
 from modeldist.scheduler.pieces import PieceLayout, PieceSet
@@ -128,8 +128,9 @@ class Opener:
             return opened
         try:
             _recheck(opened, found, journal)
-            if home.settled:
-                opened.protect()
+            if (settled := home.settled) is not None:
+                piece_size, pieces = settled
+                opened.protect(covered(PieceLayout(shard.size, piece_size), pieces, layout))
         except BaseException:
             opened.close()
             raise

@@ -204,10 +204,10 @@ class Partial:
             if len(kept) < len(self._blake3):
                 self._replace(self.layout, kept)
 
-    def protect(self) -> None:
-        """A snapshot shows what is here now."""
+    def protect(self, pieces: PieceSet) -> None:
+        """A snapshot shows these, as far as they are here."""
         with self._state:
-            self._protected = dict(self._blake3)
+            self._protected = {piece: blake3 for piece, blake3 in self._blake3.items() if piece in pieces}
 
     def widen(self) -> None:
         """All of it is wanted after all."""
@@ -240,12 +240,12 @@ class Partial:
     # --- how it ends ---
 
     def settle(self) -> None:
-        """What is here is all that is wanted: make it survive a crash of the machine, for a snapshot to show. close()
-        is still due. Raises StorageError."""
+        """What is here is all that is wanted, and proven for good: make it survive a crash of the machine, for a
+        snapshot to show. close() is still due. Raises StorageError."""
         with self._reading(), naming("finish a shard", self.path):
             os.fdatasync(self.fd)
             with self._state:
-                self._home.settle()
+                self._home.settle((self.layout.piece_size, self._have))
 
     def commit(self) -> Digest:
         """All pieces are there: prove the whole, make it a blob and return its sha256 digest.

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from modeldist.agent.store.homes import SETTLED
+from modeldist.agent.store.homes import read_settled
 from modeldist.agent.store.journal import Header, parse
 from modeldist.agent.store.linking import link
 from modeldist.agent.store.places import Places
+from modeldist.agent.store.recheck import covered
 from modeldist.agent.store.selections import SparseFile
 from modeldist.artifact import Digest
 from modeldist.scheduler.pieces import PieceLayout, PieceSet
@@ -60,17 +61,20 @@ class SparseShard:
 
 
 def sparse_shard(places: Places, digest: Digest) -> SparseShard | None:
-    """What the partial file of a shard has by its journal; None where there is none, or it was not settled."""
+    """What was settled of a shard, and is there by its journal; None where nothing is."""
     folder = places.partial(digest)
+    if (settled := read_settled(folder)) is None:
+        return None
     try:
-        if not (folder / SETTLED).exists():
-            return None
         contents = parse((folder / "journal").read_bytes())
     except OSError:
         return None
     if contents is None or contents.header.digest != digest or not contents.pieces:
         return None
-    return SparseShard(digest, folder / "data", _layout(contents.header), contents.pieces)
+    layout, (piece_size, pieces) = _layout(contents.header), settled
+    proven = covered(PieceLayout(layout.size, piece_size), pieces, layout)
+    digests = {piece: blake3 for piece, blake3 in contents.pieces.items() if piece in proven}
+    return SparseShard(digest, folder / "data", layout, digests) if digests else None
 
 
 def _layout(header: Header) -> PieceLayout:

@@ -304,6 +304,27 @@ def test_what_a_snapshot_shows_is_not_given_up_for_another_chunk_table(store: St
         assert not partial.have()
 
 
+def test_pieces_that_came_later_and_were_not_proven_are_not_shown(store: Store, folder: Path) -> None:
+    """As a pull of the whole leaves them that was stopped: nothing but the whole's digest would have proven them."""
+    with store.begin(SHARD, PIECE) as partial:
+        receive(partial, bytes(len(DATA)), [4])
+    sparse = store.sparse(SHARD.digest)
+    assert sparse is not None
+    assert list(sparse.have) == [0, 1]
+    with pytest.raises(StorageError, match="not all bytes"):
+        store.materialise(selection((4 * PIECE, 5 * PIECE)))
+    with store.begin(SHARD, PIECE) as partial:
+        assert list(partial.have()) == [0, 1, 4]
+        digests = partial.digests()
+        partial.keep_only({0: digests[0], 1: digests[1], 4: bytes(32)})
+        assert list(partial.have()) == [0, 1]
+        partial.recut(2 * PIECE)
+    sparse = store.sparse(SHARD.digest)
+    assert sparse is not None
+    assert sparse.ranges == ((0, 2 * PIECE),)
+    assert store.audit().damages == ()
+
+
 def test_a_sparse_shard_is_served_as_far_as_it_goes(store: Store, folder: Path) -> None:
     opened = store.directory().open(SHARD.digest)
     assert opened is not None
