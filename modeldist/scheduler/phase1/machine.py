@@ -28,6 +28,7 @@ from modeldist.scheduler.pieces import PieceLayout, PieceSet, piece_size_for
 
 _MAX_PIECES = 1 << 18
 _TABLE_BYTES = 256 << 20  # of chunk digests kept: those of 130 TB in chunks of 16 MiB
+_ENTRY = 512  # bytes that a table takes beside its digests
 _HEARD = 2.0  # seconds before a report that it speaks of; if the last one was longer ago, the node was not heard
 
 
@@ -50,7 +51,8 @@ class Phase1:
         )
         self._presence = Presence(config)
         self._unpublished: dict[Digest, None] = {}
-        self._tables: OrderedDict[Digest, ShardChunks] = OrderedDict()
+        # None: what artifacts or readers say of the shard contradicts each other
+        self._tables: OrderedDict[Digest, ShardChunks | None] = OrderedDict()
         self._table_bytes = 0
         self._handlers: dict[type, Callable[[Node, Any, float], m.Told]] = {
             m.JoinTasks: self._join_tasks,
@@ -120,19 +122,29 @@ class Phase1:
     # --- what artifacts say ----------------------------------------------------------------------------------------
 
     def trust(self, chunks: ShardChunks) -> None:
-        """The digests of a shard's pieces by its artifact's chunk table, which from now on cuts it."""
-        if self._tables.get(chunks.digest) == chunks:
+        """The digests of a shard's pieces by its artifact's chunk table, which from now on cuts it.
+
+        Any artifact may name any shard. Where two of them disagree about one, nobody here knows which is right, and
+        neither counts: the shard is cut and proven as one without a table, and nodes hold it to their own artifact's.
+        """
+        if chunks.digest in self._tables:
             self._tables.move_to_end(chunks.digest)
+            if (before := self._tables[chunks.digest]) is not None and before != chunks:
+                self._keep_table(chunks.digest, None)
             return
-        before = self._tables.pop(chunks.digest, None)
-        self._tables[chunks.digest] = chunks
-        self._table_bytes += len(chunks.digests) - (len(before.digests) if before else 0)
-        while self._table_bytes > _TABLE_BYTES and len(self._tables) > 1:
-            self._table_bytes -= len(self._tables.popitem(last=False)[1].digests)
+        self._keep_table(chunks.digest, chunks)
         if (swarm := self._swarms.get(chunks.digest)) and swarm.layout.piece_size == chunks.chunk_size:
             swarm.trust(chunks.all())
             self._desk.asking.watch_dark(swarm)
             self._note_digests(swarm)
+
+    def _keep_table(self, task: Digest, chunks: ShardChunks | None) -> None:
+        before = self._tables.get(task)
+        self._table_bytes -= _weight(before) if task in self._tables else 0
+        self._tables[task] = chunks
+        self._table_bytes += _weight(chunks)
+        while self._table_bytes > _TABLE_BYTES and len(self._tables) > 1:
+            self._table_bytes -= _weight(self._tables.popitem(last=False)[1])
 
     # --- events ----------------------------------------------------------------------------------------------------
 
@@ -186,6 +198,7 @@ class Phase1:
         complete = not needs & ~have
         member = Member(node.name, node.location, not complete, join.seed_only, priority, now, needs=needs)
         member.sparse = needs != swarm.all
+        member.proves = join.chunks and join.piece_size == swarm.layout.piece_size
         before = swarm.members.get(node.name)
         first_of_session = before is None or join.task in node.unconfirmed
         if before is not None:
@@ -305,6 +318,8 @@ class Phase1:
             read = late | self._desk.book.verified(swarm, node.name, new, now)
             self._note_read(swarm, member, read, report.verified, now)
             told += self._desk.spare(swarm, late, now)
+            if swarm.contradicts(report.verified, read):
+                return told + self._disprove(swarm, member, now)
             self._desk.asking.watch_dark(swarm)
         if report.verified and swarm.may_read(node.name, now):
             swarm.learn(report.verified, member.have, proven=False, now=now)
@@ -328,6 +343,16 @@ class Phase1:
         swarm.learn(told, read, proven=True, now=now)
         if read and swarm.reader == member.node:
             self._desk.read_alone(swarm, member.node, now)
+
+    def _disprove(self, swarm: Swarm, reader: Member, now: float) -> m.Told:
+        """The origin gave other bytes than the chunk table says, to a node that has no table to refuse them by. The
+        table may be of an artifact that merely names this shard: it counts no more, and those begin again who believed
+        it. Those who have their own artifact's go on by that."""
+        self._keep_table(swarm.task, None)
+        swarm.distrust()
+        self._unpublished.pop(swarm.task, None)
+        believed = [other for other in swarm.members.values() if other.wants and not other.proves]
+        return self._reset(swarm, believed, f"{reader.node} read other pieces than a chunk table has.", now)
 
     def _satisfied(self, swarm: Swarm, member: Member) -> None:
         swarm.content(member)
@@ -427,6 +452,11 @@ class Phase1:
 
 def _digests(task: Digest, digests: dict[int, bytes]) -> m.PieceDigests:
     return m.PieceDigests(task, tuple(m.PieceDigest(piece, digest) for piece, digest in digests.items()))
+
+
+def _weight(chunks: ShardChunks | None) -> int:
+    """Bytes of memory that an entry takes, about."""
+    return _ENTRY + (len(chunks.digests) if chunks else 0)
 
 
 def _layout(join: m.TaskJoin, line_rate: float | None, table: ShardChunks | None) -> PieceLayout:

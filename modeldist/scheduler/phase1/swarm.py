@@ -81,6 +81,7 @@ class Member:
     reset_at: float = float("-inf")
     resetting: bool = False  # was told to start again; what it says until it asks for leases is of before
     sparse: bool = False  # it needs some pieces only
+    proves: bool = False  # it has its own artifact's chunk table, which cuts the shard as the swarm does
     stranded: int = 0  # what it lacked, somebody held, and no parent of its held, when that was looked at last
 
     @property
@@ -338,6 +339,20 @@ class Swarm:
         self.known = self.proven = self.all
         self.dark_since = None
         self._told = None
+
+    def contradicts(self, told: Iterable[PieceDigest], read: int) -> bool:
+        """Whether a node read something else from the origin (`read` is a bitmap) than the chunk table says."""
+        return bool(self.table) and any(
+            0 <= digest.piece < self.layout.count
+            and read >> digest.piece & 1
+            and self.table.get(digest.piece) != digest.blake3
+            for digest in told
+        )
+
+    def distrust(self) -> None:
+        """The chunk table is not one of this shard."""
+        self.table = {}
+        self.forget_digests()
 
     def known_digests(self) -> tuple[PieceDigest, ...]:
         """All of them, as messages carry them."""

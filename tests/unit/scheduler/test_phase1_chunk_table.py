@@ -94,3 +94,60 @@ def test_tables_beyond_what_is_kept_are_forgotten_the_oldest_first() -> None:
     control.phase1.trust(table())
     control.join("a")
     assert control.heard("a", m.TaskJoined) == [m.TaskJoined(TASK, PIECE, chunks=True)]
+
+
+def test_two_artifacts_that_disagree_about_a_shard_count_for_nothing() -> None:
+    control = Control()
+    control.phase1.trust(table())
+    control.phase1.trust(ShardChunks(TASK, 2 * PIECE, LIE * 5))
+    control.phase1.trust(table())
+    control.join("a", chunks=True)
+    assert control.heard("a", m.TaskJoined) == [m.TaskJoined(TASK, PIECE)], "cut as the node's own table says"
+    control.join("b")
+    control.ask("a")
+    control.verified("a", 0)
+    control.wait(5)
+    assert told(control, "b") == {0: blake3_of(0)}, "what the reader found, and nothing of either table"
+
+
+def test_a_disagreement_leaves_a_running_swarm_as_it_is() -> None:
+    control = Control()
+    control.phase1.trust(table())
+    control.join("a", chunks=True)
+    control.phase1.trust(ShardChunks(TASK, 2 * PIECE, LIE * 5))
+    control.join("b")
+    assert told(control, "b") == {piece: blake3_of(piece) for piece in range(COUNT)}
+
+
+def test_the_table_of_a_stranger_is_given_up_when_the_origin_gives_something_else() -> None:
+    """A hostile artifact names the shard of another one, which has no table, with digests that are false."""
+    control = Control()
+    control.phase1.trust(ShardChunks(TASK, PIECE, LIE * COUNT))
+    control.join("a")
+    control.join("b")
+    assert set(told(control, "a").values()) == set(told(control, "b").values()) == {LIE}
+    control.ask("a")
+    control.verified("a", 0)
+    assert control.heard("a", m.TaskReset)
+    assert control.heard("b", m.TaskReset), "it believed the false digests"
+    for node in ("a", "b"):
+        control.say(node, m.LeaveTasks((TASK,)))
+        control.join(node)
+        assert told(control, node) == {}
+    control.ask("a")
+    control.verified("a", 0)
+    control.wait(5)
+    assert told(control, "b") == {0: blake3_of(0)}
+    control.phase1.trust(ShardChunks(TASK, PIECE, LIE * COUNT))
+    control.join("c")
+    assert LIE not in told(control, "c").values(), "nor is it believed when the hostile artifact is pulled again"
+
+
+def test_who_has_its_own_table_goes_on_when_another_is_given_up() -> None:
+    control = Control()
+    control.phase1.trust(ShardChunks(TASK, PIECE, LIE * COUNT))
+    control.join("own", chunks=True)
+    control.join("reader")
+    control.ask("reader")
+    control.verified("reader", 0)
+    assert not control.heard("own", m.TaskReset)
