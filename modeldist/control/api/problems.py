@@ -28,6 +28,7 @@ from modeldist.errors import (
     RateLimited,
     StorageError,
     Unsupported,
+    Untrusted,
     UsageError,
 )
 
@@ -47,6 +48,7 @@ _STATUS: tuple[tuple[type[ModeldistError], int], ...] = (
     (RateLimited, 503),
     (OriginError, 502),
     (IntegrityError, 502),
+    (Untrusted, 403),
     (Unsupported, 422),
     (StorageError, 503),
     (ControlPlaneRefused, 403),

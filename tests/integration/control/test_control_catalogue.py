@@ -23,6 +23,7 @@ from modeldist.errors import (
     RateLimited,
     StoreNotWritable,
     Unsupported,
+    Untrusted,
 )
 from modeldist.scheduler.messages import Location
 from modeldist.session.messages import Inventory
@@ -143,6 +144,7 @@ async def test_status(control: ServedControlPlane, database_url: str) -> None:
         (OriginUnavailable("x: down"), 502),
         (IntegrityError("x: wrong bytes"), 502),
         (Unsupported("x: what is that"), 422),
+        (Untrusted("x: who made that"), 403),
         (StoreNotWritable("x: full"), 503),
         (ModeldistError("x: odd"), 500),
     ],
