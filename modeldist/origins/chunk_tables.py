@@ -5,12 +5,18 @@ from __future__ import annotations
 from modeldist.artifact import Digest, ShardChunks
 from modelpack.chunk_table import ChunkTable
 
+MOST = (
+    32 << 20
+)  # bytes of digests that an artifact carries: 16 TB in chunks of 16 MiB; a session's message takes twice it
+
 
 def shard_chunks(table: ChunkTable | None) -> tuple[ShardChunks, ...]:
-    """Shards of one chunk or none are left out: their own digest proves as much."""
-    blobs = table.blobs if table else ()
-    return tuple(
-        ShardChunks(Digest(blob.digest), blob.chunk_size, blob.digests)
-        for blob in blobs
-        if blob.count > 1 and blob.digest.startswith("sha256:")
-    )
+    """Shards of one chunk or none are left out: their own digest proves as much. So are those that come after `MOST`:
+    they are proven only as a whole."""
+    found: list[ShardChunks] = []
+    left = MOST
+    for blob in table.blobs if table else ():
+        if blob.count > 1 and blob.digest.startswith("sha256:") and len(blob.digests) <= left:
+            left -= len(blob.digests)
+            found.append(ShardChunks(Digest(blob.digest), blob.chunk_size, blob.digests))
+    return tuple(found)
