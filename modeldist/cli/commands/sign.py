@@ -42,8 +42,8 @@ def sign(
 ) -> None:
     """Sign a model's manifest and put the signature beside it.
 
-    REF is a reference, or oci-layout:DIR:TAG. The signature is a sigstore bundle that refers to the manifest, as
-    `cosign sign --key` makes it; `cosign verify --key --insecure-ignore-tlog` finds it. Prints the pinned reference.
+    REF is a reference, or oci-layout:DIR:TAG. The signature is a sigstore bundle that refers to the manifest, in the
+    form of cosign 3, and is in no transparency log. Prints the pinned reference.
 
     \b
     Example:
