@@ -88,7 +88,7 @@ class TrustGate:
         self, rule: Rule, shelf: Shelf, name: str, digest: str, manifest: Manifest
     ) -> ChunkTable | None:
         from modelpack.chunk_table import CHUNK_TABLE_TYPE
-        from modelpack.errors import Untrusted
+        from modelpack.errors import DigestMismatch, InvalidManifest, LayoutError, RegistryNotFound, Untrusted
         from modelpack.manifest import Manifest as ImageManifest
         from modelpack.trust.evidence import gather
         from modelpack.trust.judging import judge
@@ -96,13 +96,13 @@ class TrustGate:
 
         forms = [form for form in rule.accept if form != "openssf"]
         for entry in (await shelf.referrers(digest, CHUNK_TABLE_TYPE))[:_TABLES]:
-            about = await shelf.manifest(entry)
-            if not isinstance(about, ImageManifest) or len(about.layers) != 1:
-                continue
             try:
+                about = await shelf.manifest(entry)
+                if not isinstance(about, ImageManifest) or len(about.layers) != 1:
+                    continue
                 judge(self._policy, rule, name, await gather(shelf, (entry.digest,), about, b"", forms))
-            except Untrusted:
-                continue
+            except (Untrusted, InvalidManifest, DigestMismatch, RegistryNotFound, LayoutError):
+                continue  # whoever may push may push anything
             return await attached_table(shelf, about, manifest)
         return None
 

@@ -60,7 +60,10 @@ def parse_bundle(raw: bytes) -> Bundle:
     certified = "certificate" in material or "x509CertificateChain" in material
     if certified == ("publicKey" in material):
         raise InvalidSignature("The sigstore bundle names not just one of a key and a certificate.")
-    return Bundle(raw, parse_envelope(document["dsseEnvelope"]), certified)
+    envelope = parse_envelope(document["dsseEnvelope"])
+    if envelope.payload_type != IN_TOTO:  # a key may sign other things, too; what they say is another matter
+        raise InvalidSignature(f"The sigstore bundle signs {envelope.payload_type[:100]!r}, not {IN_TOTO}.")
+    return Bundle(raw, envelope, certified)
 
 
 def make_bundle(payload: bytes, key: PrivateKey) -> bytes:

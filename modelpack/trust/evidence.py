@@ -5,7 +5,7 @@ Nothing here is believed; `judging` does that. No weight is read, only manifests
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -26,6 +26,7 @@ from modelpack.trust.shelf import Shelf
 from modelpack.trust.statements import SIMPLE_SIGNING
 
 MAX_SIGNATURES = 64  # of one model that are looked at; whoever may push may push any number
+MAX_TOGETHER = 64 * 1024 * 1024  # bytes of all that are looked at; a list of 100,000 files takes 16 MiB
 COSIGN_SIGNATURE = "dev.cosignproject.cosign/signature"
 """Annotation of a layer under the legacy tag: the signature of that layer, in base64."""
 _MAX_SIMPLE = 64 * 1024  # bytes of a simple signing payload
@@ -49,6 +50,13 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class _Unread:
+    form: Form
+    where: str
+    layer: Descriptor
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """`digests` name the manifest, and the index it was found in, if it was: a signature of either counts for it."""
 
@@ -68,27 +76,43 @@ async def gather(
 ) -> Evidence:
     """Look for signatures of these forms. Raises what the shelf raises when it cannot be asked."""
     names = tuple(dict.fromkeys(digests))
-    found: list[Found] = []
+    found: list[Found | _Unread] = []
     for digest in names:
         if "bundle" in forms or "openssf" in forms:
-            for entry in (await shelf.referrers(digest, SIGSTORE_BUNDLE))[:MAX_SIGNATURES]:
+            for entry in (await shelf.referrers(digest, SIGSTORE_BUNDLE))[: MAX_SIGNATURES - len(found)]:
                 found += await _bundles(shelf, entry)
         if "legacy" in forms:
             found += await _legacy(shelf, legacy_tag(digest))
     if "openssf" in forms:
         layers = [layer for layer in manifest.layers if _path(layer) == SIGNATURE_FILE]
-        found += [await _read(shelf, layer, "openssf", f"the file {SIGNATURE_FILE}") for layer in layers[:1]]
-    return Evidence(names, manifest, config, tuple(found[:MAX_SIGNATURES]))
+        found[:0] = [_Unread("openssf", f"the file {SIGNATURE_FILE}", layer) for layer in layers[:1]]
+    return Evidence(names, manifest, config, await _read_all(shelf, found[:MAX_SIGNATURES]))
 
 
-async def _bundles(shelf: Shelf, entry: Descriptor) -> list[Found]:
+async def _bundles(shelf: Shelf, entry: Descriptor) -> list[Found | _Unread]:
     where = f"the bundle {entry.digest}"
     try:
         about = await shelf.manifest(entry)
     except ModelPackError as error:
         return [_unreadable("bundle", where, error)]
     layers = about.layers if isinstance(about, Manifest) else ()
-    return [await _read(shelf, layer, "bundle", where) for layer in layers[:1]]
+    return [_Unread("bundle", where, layer) for layer in layers[:1]]
+
+
+async def _read_all(shelf: Shelf, found: Sequence[Found | _Unread]) -> tuple[Found, ...]:
+    """The small ones first: whoever may push may push large ones in front of those that count."""
+    read = {number: each for number, each in enumerate(found) if isinstance(each, Found)}
+    unread = {number: each for number, each in enumerate(found) if isinstance(each, _Unread)}
+    left = MAX_TOGETHER
+    for number, each in sorted(unread.items(), key=lambda item: item[1].layer.size):
+        if each.layer.size > left:
+            read[number] = Found(
+                each.form, each.where, problem=f"Not looked at: there are more than {MAX_TOGETHER} bytes of signatures."
+            )
+            continue
+        read[number] = await _read(shelf, each.layer, each.form, each.where)
+        left -= len(read[number].data)
+    return tuple(read[number] for number in range(len(found)))
 
 
 async def _legacy(shelf: Shelf, tag: str) -> list[Found]:

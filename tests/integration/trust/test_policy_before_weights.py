@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from modeldist.artifact import Artifact
 from modeldist.errors import ModeldistError
 from modeldist.origins.router import Origins
 from modeldist.origins.settings import OriginSettings
@@ -247,6 +248,30 @@ def test_a_rule_may_ask_for_a_chunk_table(shell: Shell, keys: Keys, registry: Re
     about = Descriptor(media_type=table.manifest.media_type, digest=table.digest, size=len(table.raw))
     model.attach(attachment(about, SIGSTORE_BUNDLE, make_bundle(sign_statement(table.digest), keys.key)))
     assert (shell.pull(model.reference, "--policy", str(asking)) / WEIGHTS).stat().st_size == SIZE
+
+
+def test_a_referrer_that_is_gone_does_not_hide_a_signed_chunk_table(
+    keys: Keys, registry: Registry, rules: Path, tmp_path: Path
+) -> None:
+    model = SignedModel(tmp_path, registry, "org/listed", seed=77, table=False)
+    model.attach_bundle(make_bundle(sign_statement(model.digest), keys.key))
+    gone = model.attach(attachment(model.descriptor, CHUNK_TABLE_TYPE, b"{}")).partition(":")[2]
+    table = attachment(model.descriptor, CHUNK_TABLE_TYPE, model.raw_table)
+    model.attach(table)
+    about = Descriptor(media_type=table.manifest.media_type, digest=table.digest, size=len(table.raw))
+    model.attach(attachment(about, SIGSTORE_BUNDLE, make_bundle(sign_statement(table.digest), keys.key)))
+
+    manifests = registry.storage / "docker/registry/v2/repositories/org/listed/_manifests/revisions/sha256"
+    (manifests / gone / "link").unlink()
+
+    async def resolve() -> Artifact:
+        origins = Origins(OriginSettings(policy=policy_at(rules)))
+        try:
+            return await origins.resolve(model.reference)
+        finally:
+            await origins.close()
+
+    assert asyncio.run(resolve()).chunks
 
 
 def test_what_no_rule_matches_is_refused(model: SignedModel, keys: Keys, tmp_path: Path) -> None:
