@@ -11,6 +11,7 @@ import click
 from modeldist.cli import options, units
 from modeldist.cli.boundary import Command
 from modeldist.cli.byte_bar import bar
+from modeldist.cli.node import Node
 from modeldist.cli.terminal import attended, put, put_json, say
 
 if TYPE_CHECKING:
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 @click.option("--output", "-o", type=options.PATH, required=True, metavar="DIR", help="Directory to write to.")
 @click.option("--patterns", "-p", multiple=True, metavar="GLOB", help="Only files like this, such as '**/*.json'.")
 @click.option("--concurrency", type=click.IntRange(1, 64), default=4, show_default=True, help="Files at once.")
-@options.registry
-@options.plain_http
+@options.node_options("registry", "plain_http", "policy")
 @options.as_json
 @options.quiet
 def fetch(
@@ -32,8 +32,7 @@ def fetch(
     output: Path,
     patterns: tuple[str, ...],
     concurrency: int,
-    registry: str | None,
-    plain_http: tuple[str, ...],
+    here: Node,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -41,7 +40,7 @@ def fetch(
 
     From a registry, without the store. Nothing but what the patterns match is fetched (* stays in a directory, ** does
     not), and every file is verified. What is there already stays; interrupted, the next fetch goes on where this one
-    was.
+    was. Under a policy, nothing is fetched of a model that no accepted signature vouches for.
 
     \b
     Example:
@@ -49,14 +48,13 @@ def fetch(
     """
     import asyncio
 
-    from modeldist.cli.node import default_registry
     from modeldist.cli.registries import registry_client
     from modeldist.origins.modelpack_errors import in_our_words
     from modelpack.oci.fetch import fetch_files
     from modelpack.reference import Reference
 
     folder = output.expanduser()
-    ref = Reference.parse(reference, default_registry(registry))
+    ref = Reference.parse(reference, here.registry)
     moved = 0
 
     async def run(advance: Callable[[int], None]) -> FetchedFiles:
@@ -65,15 +63,27 @@ def fetch(
             moved += progress.done if progress.how == "moved" else 0
             advance(progress.done)
 
-        async with registry_client(plain_http) as client:
-            return await fetch_files(ref, folder, client, tell, patterns=patterns, parallel=concurrency)
+        wanted = ref if here.policy is None else Reference.parse(await _accepted(str(ref), here))
+        async with registry_client(here.plain_http) as client:
+            return await fetch_files(wanted, folder, client, tell, patterns=patterns, parallel=concurrency)
 
     shown = attended() and not quiet
     with in_our_words(str(ref), ref.registry), bar(None, shown=shown) as advance:
         found = asyncio.run(run(advance))
     if shown:
-        say(f"{len(found.files)} files, {units.size(moved)} fetched")
+        say(f"{units.counted(len(found.files), 'file')}, {units.size(moved)} fetched")
     if as_json:
         put_json({"path": str(output), "digest": found.digest, "files": found.files, "bytes_fetched": moved})
     else:
         put(str(output))
+
+
+async def _accepted(reference: str, here: Node) -> str:
+    """What the reference means now, pinned, if the policy lets it pass. Raises Untrusted."""
+    from modeldist.origins.router import Origins
+
+    origins = Origins(here.origin_settings())
+    try:
+        return (await origins.resolve(reference)).reference
+    finally:
+        await origins.close()

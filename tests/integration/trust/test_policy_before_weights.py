@@ -101,6 +101,18 @@ def test_an_unsigned_model(shell: Shell, model: SignedModel, rules: Path) -> Non
     assert f"modeldist sign {model.ref.name}@{model.digest} --key" in said
 
 
+def test_a_fetch_of_files(shell: Shell, model: SignedModel, keys: Keys, rules: Path, tmp_path: Path) -> None:
+    model.registry.clear_log()
+    shell.fails(UNTRUSTED, "fetch", model.reference, "-o", str(tmp_path / "files"), "--policy", str(rules))
+    assert model.weight_reads() == []
+    assert not (tmp_path / "files").exists()
+    assert shell.run("sign", model.reference, "--key", str(keys.secret)).returncode == 0
+    shell.environment["MODELDIST_POLICY"] = str(rules)
+    done = shell.run("fetch", model.reference, "-o", str(tmp_path / "files"))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "files" / WEIGHTS).read_bytes() == model.files[WEIGHTS]
+
+
 def test_a_signature_by_another_key(model: SignedModel, rules: Path, tmp_path: Path) -> None:
     stranger = Keys.make(tmp_path, "stranger")
     for _ in range(2):
