@@ -334,8 +334,9 @@ def open_all(store: Store, artifact: Artifact, shards: Sequence[Shard]) -> list[
                 continue
             opened.append((shard, partial))
             if chunks is not None:
-                partial.recut(chunks.chunk_size)
                 try:
+                    partial.check_cut(chunks.chunk_size)
+                    partial.recut(chunks.chunk_size)
                     partial.keep_only(chunks.all())
                 except IntegrityError as error:
                     raise error.about(f"{artifact.file_of(shard.digest).path} of {artifact.name}") from None

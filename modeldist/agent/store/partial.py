@@ -204,6 +204,19 @@ class Partial:
             if len(kept) < len(self._blake3):
                 self._replace(self.layout, kept)
 
+    def check_cut(self, piece_size: int) -> None:
+        """That in pieces of this size those that a snapshot shows could be told apart from others, before they are
+        written over. Raises IntegrityError."""
+        with self._state:
+            new = PieceLayout(self.layout.size, piece_size)
+            shown = PieceSet.of(self._protected)
+            kept = new.ranges(covered(self.layout, shown, new))
+            if shown - self.layout.touching(kept):
+                raise IntegrityError(
+                    f"Pieces of {self.digest} are here that another chunk table proves in smaller chunks than this.",
+                    remedy="Remove the other model (`modeldist ls`, `modeldist rm`) and pull again.",
+                )
+
     def protect(self, pieces: PieceSet) -> None:
         """A snapshot shows these, as far as they are here."""
         with self._state:

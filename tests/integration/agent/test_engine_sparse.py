@@ -272,3 +272,22 @@ async def test_a_false_part_is_not_taken_for_a_right_one_nor_the_other_way_round
         with pytest.raises(IntegrityError, match="another chunk table"):
             await node.pull("memory://org/other:quarter0")
         tables.assert_has(right, 0)
+
+
+async def test_a_false_table_with_larger_chunks_does_not_write_over_what_a_snapshot_shows(
+    cluster: EngineCluster, quarters: Quarters
+) -> None:
+    """The last piece of a quarter is a part only of the other table's chunk, which is wanted whole."""
+    other = cluster.origin.add("memory://org/other:v1", quarters.files, chunks=True)
+    false = bytearray(quarters.content)
+    false[12 * PIECE : 16 * PIECE] = bytes(4 * PIECE)
+    table = ShardChunks(quarters.shard.digest, 4 * PIECE, chunk_digests(bytes(false), 4 * PIECE))
+    lying = replace(other, digest=Digest("sha256:" + "f" * 64), revision="f" * 40, chunks=(table,))
+    cluster.origin.add_part("memory://org/other:quarter0", lying, {NAME: (quarter(0),)})
+    cluster.control = InProcessControl(cluster.origin, time.monotonic, scheduler=Alone())
+    async with cluster.node("a") as node:
+        right = await node.pull(part_reference(0))
+        cluster.origin.blobs[quarters.shard.digest] = bytes(false)
+        with pytest.raises(IntegrityError, match=f"{NAME} of .*in smaller chunks"):
+            await node.pull("memory://org/other:quarter0")
+        quarters.assert_has(right, 0)
