@@ -6,6 +6,7 @@ oci-layout   index.json   blobs/sha256/<hex>
 from __future__ import annotations
 
 import fcntl
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 _VERSION = b'{"imageLayoutVersion":"1.0.0"}'
 _EMPTY = Index(schema_version=2, media_type=mediatypes.OCI_INDEX, manifests=())
 _DOCUMENTS = mediatypes.MANIFESTS | mediatypes.INDEXES  # they lead to other blobs
+ABOUT_ANOTHER = re.compile(r"sha256-[0-9a-f]{64}(?:\.[a-z]+)?")
+"""Tags of referrers where there is no API for them, and of signatures as cosign first wrote them."""
+_MOST_NAMES = 8  # that an error lists
 Entries = tuple[Descriptor, ...]
 
 
@@ -92,12 +96,14 @@ class OciLayout:
         if not found:
             found = {entry.digest: entry for entry in entries if _name(entry).endswith(f":{ref}")}
         if not ref and len(found) > 1:
-            found = {digest: entry for digest, entry in found.items() if _name(entry) or not self.subject(entry)}
+            found = {digest: entry for digest, entry in found.items() if not self._about_another(entry)}
         if len(found) == 1:
             return next(iter(found.values()))
         called = f" called {ref!r}" if ref else ""
         problem = f"holds {len(found)} manifests{called}" if found or not ref else f"holds no {ref!r}"
-        known = ", ".join(sorted(_name(entry) or entry.digest for entry in entries)[:8]) or "none"
+        models = sorted({_name(entry) or entry.digest for entry in entries if not self._about_another(entry)})
+        more = ", …" if len(models) > _MOST_NAMES else ""
+        known = (", ".join(models[:_MOST_NAMES]) or "none") + more
         raise LayoutError(f"The layout {self.path} {problem}.", remedy=f"Manifests in it: {known}.")
 
     def manifest(self, ref: str = "", labels: Mapping[str, str] | None = None) -> tuple[Descriptor, Manifest]:
@@ -115,7 +121,8 @@ class OciLayout:
         raise InvalidManifest(f"The indexes in {self.path} are nested too deeply.")
 
     def add_manifest(self, raw: bytes, ref: str = "", *, media_type: str | None = None) -> Descriptor:
-        """Store a manifest or index and enter it in the index; a `ref` moves to it from where it was.
+        """Store a manifest or index and enter it in the index; a `ref` moves to it from where it was. What has a name
+        has no entry without one.
 
         `media_type` as for `parse_manifest`. Raises InvalidManifest.
         """
@@ -127,8 +134,9 @@ class OciLayout:
         )
 
         def enter(entries: Entries) -> Entries:
-            kept = (entry for entry in entries if not (_name(entry) == ref and (ref or entry == descriptor)))
-            return (*kept, descriptor)
+            if not ref and any(entry.digest == descriptor.digest for entry in entries):
+                return entries
+            return (*(entry for entry in entries if not _replaced(entry, descriptor)), descriptor)
 
         self._update(enter)
         return descriptor
@@ -167,6 +175,11 @@ class OciLayout:
             subject = parse_manifest(self.blobs.read(entry, "manifest"), entry.media_type).subject
             return subject.digest if subject else ""
         return ""
+
+    def _about_another(self, entry: Descriptor) -> bool:
+        """Whether this is a signature, a chunk table or the like, which nobody means who names no manifest."""
+        name = _name(entry)
+        return bool(ABOUT_ANOTHER.fullmatch(name.rpartition(":")[2]) if name else self.subject(entry))
 
     def remove(self, ref: str) -> None:
         """Forget a name, or all entries of a digest; with the last one, what refers to it. Blobs stay.
@@ -264,3 +277,8 @@ def _is_unfinished(path: Path) -> bool:
 
 def _name(entry: Descriptor) -> str:
     return entry.annotations.get(mediatypes.REF_NAME, "")
+
+
+def _replaced(entry: Descriptor, by: Descriptor) -> bool:
+    """Whether an entry goes when this one comes: it has its name, or is the same without one."""
+    return _name(entry) == _name(by) if _name(entry) else entry.digest == by.digest

@@ -28,8 +28,10 @@ def prune(layout: OciLayout, *, untagged: bool = True, dry_run: bool = False) ->
     """
     with layout.alone():
         kept = _kept(layout) if untagged else layout.index().manifests
-        gone = tuple(entry.digest for entry in layout.index().manifests if entry not in kept)
         needed = layout.digests_below(kept)
+        gone = tuple(
+            entry.digest for entry in layout.index().manifests if entry not in kept and entry.digest not in needed
+        )
         unneeded = {digest: path for digest, path in _blobs(layout) if digest not in needed}
         leftovers = list(_leftovers(layout))
         freed = sum(_disk(path) for path in (*unneeded.values(), *leftovers))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from modeldist.cli import units
 from modeldist.cli.node import Node
+from modeldist.cli.places import SCHEME, split_layout
 from modelpack.layout import OciLayout
 from modelpack.lint import Report, lint_directory, lint_layout, lint_reference
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from modeldist.artifact import Artifact, ArtifactFile
     from modeldist.origins.router import Origins
 
-_SCHEME = "oci-layout:"
 _WIDTH = 118
 
 
@@ -39,17 +39,15 @@ def look(target: str, where: Node, *, digests: bool) -> tuple[Report, ...]:
 
 def _layout(target: str) -> tuple[Path, str] | None:
     """(directory, tag or digest): `oci-layout:DIR:TAG`, `DIR:TAG`, `DIR@sha256:…` or `DIR`, where DIR is a layout."""
-    text = target.removeprefix(_SCHEME)
-    for path, ref in ((text, ""), _split(text, "@"), _split(text, ":")):
-        directory = Path(path).expanduser()
-        if path and (directory / "oci-layout").is_file():
+    text = target.removeprefix(SCHEME)
+    path, _, digest = text.rpartition("@")
+    for name, ref in ((text, ""), (path, digest)):
+        directory = Path(name).expanduser()
+        if name and (directory / "oci-layout").is_file():
             return directory, ref
-    return (Path(text).expanduser(), "") if target.startswith(_SCHEME) else None
-
-
-def _split(text: str, separator: str) -> tuple[str, str]:
-    path, _, ref = text.rpartition(separator)
-    return path, ref
+    if (found := split_layout(text)) is not None:
+        return found
+    return (Path(text).expanduser(), "") if target.startswith(SCHEME) else None
 
 
 async def _in_registry(target: str, where: Node) -> Report:

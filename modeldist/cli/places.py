@@ -24,9 +24,25 @@ class LayoutPlace:
     path: Path
     ref: str = ""
 
+    @property
+    def pinned(self) -> bool:
+        """Whether `ref` is a digest."""
+        return self.ref.startswith(("sha256:", "sha512:"))
+
     def __str__(self) -> str:
-        joint = "@" if ":" in self.ref else ":" if self.ref else ""
+        joint = "@" if self.pinned else ":" if self.ref else ""
         return f"{SCHEME}{self.path}{joint}{self.ref}"
+
+
+def split_layout(text: str) -> tuple[Path, str] | None:
+    """(directory, name) of `DIR:NAME` where DIR is a layout; a name may be a whole reference, as those of what was
+    built here are."""
+    parts = text.split(":")
+    for number in range(1, len(parts)):
+        directory = Path(":".join(parts[:number])).expanduser()
+        if (directory / "oci-layout").is_file():
+            return directory, ":".join(parts[number:])
+    return None
 
 
 def place(text: str, registry: str | None) -> LayoutPlace | Reference:
@@ -35,6 +51,8 @@ def place(text: str, registry: str | None) -> LayoutPlace | Reference:
 
     if not text.startswith(SCHEME):
         return Reference.parse(text, default_registry(registry))
+    if split := split_layout(text.removeprefix(SCHEME)):
+        return LayoutPlace(split[0].absolute(), split[1])
     found = _LAYOUT.fullmatch(text)
     if found is None or "\0" in text:
         raise InvalidReference(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from typing import BinaryIO
 
@@ -20,15 +19,13 @@ from modelpack.errors import (
     SizeMismatch,
     UnsupportedArtifact,
 )
-from modelpack.layout import OciLayout
+from modelpack.layout import ABOUT_ANOTHER, OciLayout
 from modelpack.lint.findings import Findings, Report
 from modelpack.lint.models import check_model
 from modelpack.manifest import MAX_MANIFEST_BYTES, Descriptor, Index, Manifest, choose_manifest, parse_manifest
 from modelpack.safetensors_header import ReadRange
 
 _NESTED = 4  # indexes in indexes
-_ABOUT_ANOTHER = re.compile(r"sha256-[0-9a-f]{64}(?:\.[a-z]+)?")
-"""Tags of referrers where there is no API for them, and of signatures as cosign first wrote them."""
 
 
 def lint_layout(layout: OciLayout, ref: str = "", *, digests: bool = False) -> tuple[Report, ...]:
@@ -47,7 +44,7 @@ def lint_layout(layout: OciLayout, ref: str = "", *, digests: bool = False) -> t
 
 
 def _is_about_another(layout: OciLayout, entry: Descriptor) -> bool:
-    if _ABOUT_ANOTHER.fullmatch(entry.annotations.get(mediatypes.REF_NAME, "").rpartition(":")[2]):
+    if ABOUT_ANOTHER.fullmatch(entry.annotations.get(mediatypes.REF_NAME, "").rpartition(":")[2]):
         return True
     try:
         parsed = parse_manifest(layout.blobs.read(entry, "manifest"), entry.media_type)

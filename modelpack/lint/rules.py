@@ -299,7 +299,7 @@ MP903 blob-digest error (OCI image-spec 1.1, descriptor.md)
 > Copy or push the model again.
 MP904 directory-unbuildable error (modeldist build)
   The directory cannot be built into a model.
-> Put a copy in the link's place, or remove it.
+> Name the directory that holds the model's files; put a copy in the place of a link out of it.
 MP905 ambiguous-index warning (OCI image-spec 1.1, image-index.md)
   An index holds several models and nothing that decides between them; readers will refuse its tag.
 > Tag the models one by one, or label them.

@@ -153,11 +153,11 @@ def _named(there: LayoutPlace | Reference, origin: LayoutPlace | Reference) -> L
     from dataclasses import replace
 
     if isinstance(origin, LayoutPlace):
-        tag = "" if ":" in origin.ref else origin.ref
+        tag = "" if origin.pinned else origin.ref.rpartition(":")[2]  # a name may be a whole reference
     else:
         tag = origin.tag or ("" if origin.digest else "latest")
     if isinstance(there, LayoutPlace):
-        if ":" in there.ref:
+        if there.pinned:
             raise UsageError(f"{there} names a digest, and a layout gets names.", remedy="Write oci-layout:DIR:tag.")
         return there if there.ref else LayoutPlace(there.path, tag)
     if there.tag or there.digest or not tag:

@@ -90,7 +90,8 @@ def test_a_directory_and_what_is_built_of_it(shell: Shell, tmp_path) -> None:
     (source / "README.md").write_text("hi")
     assert shell.run("lint", str(source), "--fail-on", "note").returncode == 0
     assert shell.run("build", str(source), "-t", "x/model:v1", "-o", str(tmp_path / "layout")).returncode == 0
-    for target in (f"{tmp_path / 'layout'}", f"oci-layout:{tmp_path / 'layout'}:v1"):
+    layout = tmp_path / "layout"
+    for target in (f"{layout}", f"oci-layout:{layout}:v1", f"{layout}:docker.io/x/model:v1"):
         done = shell.run("lint", target, "--fail-on", "warning")
         assert done.returncode == 0, done.stdout + done.stderr
     (source / "model.safetensors").write_bytes(b"<!DOCTYPE html><html>404</html>")

@@ -96,6 +96,25 @@ def test_a_ref_moves_and_is_forgotten(layout):
     assert layout.blobs.has(first)
 
 
+def test_what_has_a_name_has_no_entry_without_one(layout):
+    nameless = add_model(layout, add_layer(layout, b"1", "m.bin"), ref="")
+    named = add_model(layout, add_layer(layout, b"1", "m.bin"), ref="host:5000/org/m:v1")
+    add_model(layout, add_layer(layout, b"1", "m.bin"), ref="")
+    assert nameless.digest == named.digest
+    assert layout.index().manifests == (named,)
+    assert layout.resolve("host:5000/org/m:v1") == layout.resolve("v1") == named
+
+
+def test_a_signature_under_a_tag_is_not_meant_where_nothing_is_named(layout):
+    model = add_model(layout, add_layer(layout, b"1", "m.bin"))
+    add_model(layout, add_layer(layout, b"signed", "s"), ref=f"{model.digest.replace(':', '-')}.sig")
+    assert layout.resolve() == model
+    for number in range(9):
+        add_model(layout, add_layer(layout, b"%d" % number, "m.bin"), ref=f"v{number}")
+    with pytest.raises(LayoutError, match=r"holds 9 manifests.*in it: v0, v1, [v2-8, ]*v7, …\.$"):
+        layout.resolve()
+
+
 def test_writers_do_not_lose_each_others_entries(layout):
     def add(number: int) -> None:
         mine = OciLayout.open(layout.path)
