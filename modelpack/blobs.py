@@ -14,6 +14,7 @@ from modelpack.errors import DigestMismatch, LayoutError, SizeMismatch
 from modelpack.hashing import hash_file
 from modelpack.manifest import Descriptor
 from modelpack.placement import Placement, place_file
+from modelpack.regular_files import open_regular
 
 MAX_SMALL_BLOB = 4 * 1024 * 1024  # bytes read into memory: manifests and configs
 _REMEDY = "Fetch the artifact again."
@@ -43,9 +44,13 @@ class BlobDirectory:
         """The blob for reading, its size checked, its digest not. Raises LayoutError, SizeMismatch."""
         path = self.path_of(descriptor.digest)
         try:
-            file = path.open("rb")
+            file = open_regular(path)
         except FileNotFoundError:
             raise LayoutError(f"The {what} {descriptor.digest} is missing in {self.path}.", remedy=_REMEDY) from None
+        except OSError as problem:
+            raise LayoutError(
+                f"The {what} {descriptor.digest} cannot be read in {self.path}: {problem.strerror}.", remedy=_REMEDY
+            ) from None
         size = os.fstat(file.fileno()).st_size
         if size != descriptor.size:
             file.close()

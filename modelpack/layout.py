@@ -17,13 +17,23 @@ import msgspec
 from modelpack import mediatypes
 from modelpack.blobs import BlobDirectory, replace_file
 from modelpack.errors import InvalidManifest, LayoutError, ModelPackError
-from modelpack.manifest import Descriptor, Index, Manifest, choose_manifest, encode_manifest, parse_manifest
+from modelpack.manifest import (
+    MAX_MANIFEST_BYTES,
+    Descriptor,
+    Index,
+    Manifest,
+    choose_manifest,
+    encode_manifest,
+    parse_manifest,
+)
+from modelpack.regular_files import read_regular
 
 if TYPE_CHECKING:
     from modelpack.chunk_table import ChunkTable
     from modelpack.referrers import Attachment
 
 _VERSION = b'{"imageLayoutVersion":"1.0.0"}'
+_MAX_VERSION = 64 * 1024  # bytes of the file oci-layout
 _EMPTY = Index(schema_version=2, media_type=mediatypes.OCI_INDEX, manifests=())
 _DOCUMENTS = mediatypes.MANIFESTS | mediatypes.INDEXES  # they lead to other blobs
 ABOUT_ANOTHER = re.compile(r"sha256-[0-9a-f]{64}(?:\.[a-z]+)?")
@@ -62,7 +72,7 @@ class OciLayout:
     def open(cls, path: Path) -> Self:
         """Open an existing layout. Raises LayoutError."""
         try:
-            version = msgspec.json.decode((path / "oci-layout").read_bytes())
+            version = msgspec.json.decode(read_regular(path / "oci-layout", _MAX_VERSION))
         except (OSError, ValueError):
             raise LayoutError(
                 f"{path} is no OCI image layout.", remedy="A layout has a file oci-layout and an index.json."
@@ -74,7 +84,7 @@ class OciLayout:
     def index(self) -> Index:
         """What the layout holds. Raises LayoutError, InvalidManifest."""
         try:
-            found = parse_manifest((self.path / "index.json").read_bytes())
+            found = parse_manifest(read_regular(self.path / "index.json", MAX_MANIFEST_BYTES))
         except OSError as problem:
             raise LayoutError(f"{self.path} has no readable index.json: {problem.strerror}.") from None
         if isinstance(found, Manifest):
@@ -163,8 +173,7 @@ class OciLayout:
             return None
         path = self.blobs.path_of(digest)
         try:
-            with path.open("rb") as file:
-                raw = file.read(MAX_TABLE_BYTES + 1)
+            raw = read_regular(path, MAX_TABLE_BYTES)
         except OSError as problem:
             raise LayoutError(f"The chunk table {digest} cannot be read in {self.path}: {problem.strerror}.") from None
         return table_of(manifest, raw, digest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import subprocess
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
@@ -297,3 +298,34 @@ def test_the_package_offers_its_names_and_no_others():
         assert getattr(modelpack, name).__name__ == name
     with pytest.raises(AttributeError, match="nonsense"):
         modelpack.nonsense  # type: ignore[attr-defined]  # noqa: B018
+
+
+@pytest.mark.parametrize("stranger", ["pipe", "device"])
+def test_what_is_no_file_is_not_waited_for(layout: OciLayout, stranger: str) -> None:
+    described = add_model(layout, layer := add_layer(layout, b"weights", "model.bin"))
+
+    def exchange(path: Path) -> None:
+        path.unlink()
+        if stranger == "pipe":
+            os.mkfifo(path)
+        else:
+            path.symlink_to("/dev/zero")
+
+    exchange(layout.blobs.path_of(layer.digest))
+    with pytest.raises(LayoutError, match=f"{layer.digest} cannot be read"):
+        layout.blobs.check(layer)
+    exchange(layout.blobs.path_of(described.digest))
+    with pytest.raises(LayoutError, match=f"{described.digest} cannot be read"):
+        layout.manifest("v1")
+    exchange(layout.path / "index.json")
+    with pytest.raises(LayoutError, match=r"no readable index\.json"):
+        layout.index()
+    exchange(layout.path / "oci-layout")
+    with pytest.raises(LayoutError, match="is no OCI image layout"):
+        OciLayout.open(layout.path)
+
+
+def test_an_index_without_end_is_not_read_whole(layout: OciLayout) -> None:
+    os.truncate(layout.path / "index.json", 1 << 40)
+    with pytest.raises(InvalidManifest, match="at most"):
+        layout.index()
