@@ -60,13 +60,14 @@ def create_local_app(engine: Engine, pulls: Pulls, rails: NodeRails | None = Non
 
     @app.post("/v1/plans")
     async def plan(request: Request) -> Response:
+        from modeldist.agent.parts import wanted_size
         from modeldist.origins.plans import plan_view
 
         asked = await _body(request, PlanRequest)
         answer = await engine.session.resolve(asked.reference, None)
         if answer.artifact is None:
             raise NotFound(f"The control plane did not say what {asked.reference} is.")
-        return _json(plan_view(asked.reference, answer.artifact))
+        return _json(plan_view(asked.reference, answer.artifact, wanted_size(answer.artifact)))
 
     @app.get("/v1/pulls/find")
     async def find(text: str) -> Response:

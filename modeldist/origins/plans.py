@@ -27,7 +27,9 @@ class FileView(msgspec.Struct, frozen=True, kw_only=True):
 
 class PlanView(msgspec.Struct, frozen=True, kw_only=True):
     """What `reference` means, pinned, and which bytes of that are needed. `digest` is the artifact's own, `whole` that
-    of the model it is a part of (the same where it is all of it). Sizes in bytes, the same content counted once."""
+    of the model it is a part of (the same where it is all of it). Sizes in bytes, the same content counted once;
+    `moved` is what comes where nothing is here yet: of files of which ranges are needed, the whole chunks around these,
+    as only those can be proven."""
 
     reference: str
     resolved: str
@@ -36,11 +38,13 @@ class PlanView(msgspec.Struct, frozen=True, kw_only=True):
     selection: str
     size: int
     needed: int
+    moved: int
     files: tuple[FileView, ...]
     notes: tuple[str, ...] = ()
 
 
-def plan_view(reference: str, artifact: Artifact) -> PlanView:
+def plan_view(reference: str, artifact: Artifact, moved: int) -> PlanView:
+    """`moved` as in `PlanView`."""
     whole = selected.whole_of(artifact)
     return PlanView(
         reference=reference,
@@ -50,6 +54,7 @@ def plan_view(reference: str, artifact: Artifact) -> PlanView:
         selection=selected.split(artifact.reference)[1],
         size=artifact.whole_size,
         needed=artifact.needed,
+        moved=moved,
         files=tuple(
             FileView(
                 path=file.path,

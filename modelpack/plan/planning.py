@@ -62,8 +62,10 @@ def plan_fetch(
         for file in files
         if file.path in kept and file.encoding == "raw" and file.kind == "weight" and _opens(file, selection)
     ]
-    if not selection.needs_headers or not looked_into:
+    if not selection.needs_headers:
         return plan
+    if not looked_into:
+        return msgspec.structs.replace(plan, notes=(*plan.notes, *_unopened(plan, ())))
     with ThreadPoolExecutor(HEADERS_AT_ONCE, thread_name_prefix="headers") as pool:
         read = list(pool.map(lambda file: read_tensors(open_ranges(file), file.size, file.path), looked_into))
     _check_indexes(files, read, open_ranges)
@@ -175,13 +177,13 @@ def _unproven(paths: list[str]) -> tuple[str, ...]:
         return ()
     more = f" and {len(paths) - 1} more" if paths[1:] else ""
     return (
-        f"Whole files are fetched ({paths[0]}{more}) where parts of them would do: the model has no chunk table that "
-        "could prove a part. Its publisher can add one by building it anew.",
+        f"Whole files are fetched ({paths[0]}{more}) where parts of them would do: there is no chunk table that "
+        "could prove a part. Building the model anew makes one, and copying it with its referrers takes it along.",
     )
 
 
 def _unopened(plan: FetchPlan, read: Sequence[FileTensors]) -> tuple[str, ...]:
-    """Weights of formats whose tensors nobody can find by a header."""
+    """Weights of formats whose tensors nobody can find by a header, and those in archives."""
     seen = {file.path for file in read}
     others = [
         file.path

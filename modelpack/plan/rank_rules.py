@@ -69,10 +69,18 @@ class RankRules:
             found.append(
                 "Tensors are taken whole: there is no config.json, or it quantises so that rows are not outputs."
             )
+        elif rank.tp and not self._model.heads:
+            found.append("Attention is taken whole: config.json does not say how many heads there are.")
+        elif rank.tp and self._model.heads % rank.tp.size:
+            found.append(
+                f"Attention is taken whole: {rank.tp.size} ranks cannot share {self._model.heads} heads evenly."
+            )
         if rank.pp and self._pp is None:
             found.append("Layers of all stages are taken: config.json does not say how many there are to divide.")
         if rank.ep and self._ep is None:
-            found.append("All experts are taken: config.json and the tensors do not agree on how many there are.")
+            found.append(
+                "All experts, if there are any, are taken: config.json and the tensors do not say how many there are."
+            )
         return tuple(found)
 
     def ranges(self, tensor: TensorEntry) -> Ranges:

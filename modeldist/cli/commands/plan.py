@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 def plan(reference: str, as_json: bool, here: Node) -> None:
     """Show which bytes a pull would need, before any of them moves.
 
-    Of weights only headers are read, and those only for --rank and --tensor.
+    Of weights only headers are read, and those only for --rank and --tensor. Of a file of which ranges are needed, a
+    pull moves the whole chunks around them: that sum is said as well.
 
     \b
     Example:
@@ -36,7 +37,8 @@ def plan(reference: str, as_json: bool, here: Node) -> None:
         return
     put(clean(found.resolved))
     files = units.counted(len(found.files), "file")
-    put(f"{units.size(found.needed)} of {units.size(found.size)} are needed, in {files}")
+    whole = f"; {units.size(found.moved)} in whole chunks" if found.moved != found.needed else ""
+    put(f"{units.size(found.needed)} of {units.size(found.size)} are needed, in {files}{whole}")
     put("")
     titles = ("FILE", "NEEDED", "SIZE", "KIND", "RANGES")
     put_table(titles, [_row(file) for file in found.files], right=frozenset({1, 2}))
@@ -53,12 +55,14 @@ def _plan(reference: str, here: Node) -> PlanView:
 
 
 async def _by_itself(reference: str, here: Node) -> PlanView:
+    from modeldist.agent.parts import wanted_size
     from modeldist.origins.plans import plan_view
     from modeldist.origins.router import Origins
 
     origins = Origins(here.origin_settings())
     try:
-        return plan_view(reference, await origins.resolve(reference))
+        artifact = await origins.resolve(reference)
+        return plan_view(reference, artifact, wanted_size(artifact))
     finally:
         await origins.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -72,10 +73,15 @@ def reference(registry: Registry) -> str:
     return f"{registry.host}/org/model:v1"
 
 
-def planned(shell: Shell, reference: str, rank: str) -> dict[str, dict[str, object]]:
+def plan_of(shell: Shell, reference: str, rank: str) -> dict[str, Any]:
     done = shell.run("plan", reference, "--rank", rank, "--json")
     assert done.returncode == 0, done.stderr
-    return {file["path"]: file for file in json.loads(done.stdout)["files"]}
+    plan: dict[str, Any] = json.loads(done.stdout)
+    return plan
+
+
+def planned(shell: Shell, reference: str, rank: str) -> dict[str, dict[str, object]]:
+    return {file["path"]: file for file in plan_of(shell, reference, rank)["files"]}
 
 
 def in_pieces(file: dict[str, object]) -> int:
@@ -101,7 +107,8 @@ def assert_loads(path: str | Path, model: Path, rank: int, size: int) -> None:
 def test_a_rank_moves_the_pieces_it_needs_and_no_others(
     shell: Shell, registry: Registry, reference: str, model: Path
 ) -> None:
-    plan = planned(shell, reference, "tp=0/4")
+    said = plan_of(shell, reference, "tp=0/4")
+    plan = {file["path"]: file for file in said["files"]}
     headers = (
         registry.blob_bytes()
     )  # the artifact's config, the chunk table, config.json and the first bytes of weights
@@ -115,6 +122,7 @@ def test_a_rank_moves_the_pieces_it_needs_and_no_others(
     served = registry.blob_bytes()
     assert served <= in_pieces(plan[NAME]) + rest + headers
     assert done["origin"] <= in_pieces(plan[NAME]) + rest < 0.75 * whole
+    assert done["origin"] == said["moved"] > said["needed"]
     assert (done["needed"], done["whole"]) == (sum(int(str(file["needed"])) for file in plan.values()), whole)
     registry.clear_log()
     assert shell.run("pull", reference, "--rank", "tp=0/4").stdout.strip() == done["path"]

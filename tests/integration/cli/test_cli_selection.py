@@ -150,6 +150,7 @@ def test_a_plan_says_what_would_move(shell: Shell, registry: Registry, reference
     plan = json.loads(done.stdout)
     wanted = {name: len(content) for name, content in FILES.items() if name.endswith(".json") and "/" not in name}
     assert {file["path"]: file["needed"] for file in plan["files"]} == wanted
+    assert plan["moved"] == plan["needed"]
     assert (plan["needed"], plan["size"]) == (sum(wanted.values()), sum(map(len, FILES.values())))
     assert plan["selection"] == "only=*.json"
     assert f"@{plan['whole']}#only=*.json" in plan["resolved"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import pytest
 
 from modelpack.errors import InvalidSelection
 from modelpack.plan.files import ListedFile, listed_names
-from modelpack.plan.planning import plan_files
+from modelpack.plan.planning import plan_fetch, plan_files
 from modelpack.plan.rank import Rank, Slot
 from modelpack.plan.selection import Selection
 
@@ -28,6 +30,16 @@ def listed(*names: str) -> tuple[ListedFile, ...]:
 
 def chosen(selection: Selection, *names: str) -> list[str]:
     return [file.path for file in plan_files(listed(*(names or NAMES)), selection).files]
+
+
+def test_weights_in_archives_are_taken_whole_and_that_is_said() -> None:
+    files = (*listed("config.json"), ListedFile("weights", "sha256:" + "f" * 64, 9, "weight", "tar"))
+
+    def nothing(file: ListedFile) -> NoReturn:
+        raise AssertionError(f"{file.path} was read")
+
+    made = plan_fetch(files, Selection.of(rank="tp=0/2"), nothing)
+    assert made.needed == made.size and "weights" in made.notes[-1]
 
 
 def test_a_selection_has_one_text() -> None:
