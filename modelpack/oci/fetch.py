@@ -14,7 +14,7 @@ from pathlib import Path
 
 from modelpack.artifact import ModelFile
 from modelpack.deviations import Mode
-from modelpack.errors import DestinationError, UnsupportedArtifact
+from modelpack.errors import DestinationError, UnsafeName, UnsupportedArtifact
 from modelpack.globs import Glob, any_matches
 from modelpack.hashing import hash_file
 from modelpack.imagelayers import Select, unpacking_order
@@ -65,6 +65,7 @@ async def fetch_files(
             f"{ref} has no file that {' or '.join(glob.pattern for glob in globs)} matches.",
             remedy="`**/*.json` means files of any directory; `modeldist inspect` lists them.",
         )
+    _check_partials(raw)
     await asyncio.to_thread(destination.mkdir, parents=True, exist_ok=True)
 
     async def receive(file: ModelFile, target: Path) -> None:
@@ -92,6 +93,8 @@ async def fetch_files(
     for number, select in unpacking_order([file.subtree for file in archives]):
         file = archives[number]
         room = destination / f".fetch-{file.descriptor.digest.partition(':')[2][:16]}"
+        if room.is_symlink():
+            raise DestinationError(f"{room} is there and a link.", remedy="Find out who made it, and remove it.")
         await asyncio.to_thread(room.mkdir, exist_ok=True)
         await receive(file, room / "archive")
         found |= await asyncio.to_thread(_unpack, file, room, destination, _only(select, globs), names)
@@ -101,6 +104,18 @@ async def fetch_files(
             remedy="Its archives were looked through. `**/*.json` means files of any directory.",
         )
     return FetchedFiles(model.descriptor.digest, tuple(sorted(found)), sum(found.values()))
+
+
+def _check_partials(files: Iterable[ModelFile]) -> None:
+    """No file may be called what the beginning of another one is called while that is fetched. Raises UnsafeName."""
+    paths = {file.path for file in files}
+    for path in paths:
+        folder, slash, name = path.rpartition("/")
+        if (partial := f"{folder}{slash}.partial-{name}") in paths:
+            raise UnsafeName(
+                f"The file name {partial[:200]!r} is unsafe: so is called what is there of {path[:200]!r} at first.",
+                remedy="Fetch the two one after the other, by patterns, into two directories.",
+            )
 
 
 def _wanted(globs: tuple[Glob, ...], path: str) -> bool:
@@ -149,7 +164,9 @@ def _unpack(file: ModelFile, room: Path, destination: Path, select: Select, name
 def _duplicate(first: Path, target: Path) -> None:
     """The same content under another name."""
     beside = target.with_name(f".partial-{target.name}")
-    shutil.copyfile(first, beside)
+    beside.unlink(missing_ok=True)
+    with first.open("rb") as content, beside.open("xb") as copy:
+        shutil.copyfileobj(content, copy)
     beside.replace(target)
 
 

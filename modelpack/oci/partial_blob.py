@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import hashlib
 import os
+import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from typing import Literal
 
 from aiofiles.threadpool.binary import AsyncBufferedIOBase
 
-from modelpack.errors import DigestMismatch
+from modelpack.errors import DestinationError, DigestMismatch
 from modelpack.manifest import Descriptor
 from modelpack.oci.client import RegistryClient
 from modelpack.oci.local_files import opened
@@ -37,7 +39,7 @@ class PartialBlob:
         return self.final.with_name(f".partial-{self.final.name}")
 
     async def receive(self, ref: Reference, client: RegistryClient, tell: Tell) -> None:
-        """Fetch what is missing and give the blob its name. Raises RegistryError, DigestMismatch."""
+        """Fetch what is missing and give the blob its name. Raises RegistryError, DigestMismatch, DestinationError."""
         self.final.parent.mkdir(parents=True, exist_ok=True)
         async with self._locked() as file:
             if self._finished():
@@ -82,7 +84,7 @@ class PartialBlob:
         """The partial file, ours alone. Another process may have finished or dropped the file we waited for: then the
         name leads elsewhere, and the file there is tried next."""
         while True:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = _open(self.path)
             with opened(descriptor, "r+b") as file:
                 while not _try_lock(descriptor):  # noqa: ASYNC110 - the kernel has no event for it
                     await asyncio.sleep(_ASK_AGAIN)
@@ -105,6 +107,20 @@ class PartialBlob:
     def _drop(self) -> None:
         with suppress(FileNotFoundError):
             self.path.unlink()
+
+
+def _open(path: Path) -> int:
+    """Never what a link leads to: in a directory that others write to, that may be anybody's file."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+    except OSError as problem:
+        if problem.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise
+    else:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return descriptor
+        os.close(descriptor)
+    raise DestinationError(f"{path} is there and no file.", remedy="Find out who made it, and remove it.")
 
 
 def _try_lock(descriptor: int) -> bool:

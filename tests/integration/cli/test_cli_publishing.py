@@ -8,12 +8,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from modelpack.build import build
 from modelpack.config import Capabilities, ModelDescriptor, TechnicalConfig
 from modelpack.layout import OciLayout
-from modelpack.mediatypes import KINDS, Encoding
+from modelpack.manifest import encode_manifest
+from modelpack.mediatypes import FILEPATH, KINDS, Encoding
 from modelpack.oci import RegistryClient, push
 from modelpack.reference import Reference
 from tests.servers.registry import Registry
@@ -146,6 +148,43 @@ def test_fetch_never_leaves_its_directory(shell: Shell, registry: Registry, mode
     (tmp_path / "out" / "sub").symlink_to(tmp_path / "elsewhere")
     assert "link out of" in shell.fails(2, "fetch", reference, "-o", str(tmp_path / "out"), "-p", "sub/*")
     assert not list((tmp_path / "elsewhere").iterdir())
+
+
+@pytest.mark.parametrize("name", ["weights.bin", "copy.bin"])
+def test_fetch_writes_through_no_link(shell: Shell, registry: Registry, model: Path, tmp_path: Path, name: str) -> None:
+    """In a directory that others may write to: they know what the beginning of a file will be called."""
+    reference, out, victim = published(shell, registry, model), tmp_path / "out", tmp_path / "victim"
+    out.mkdir()
+    victim.write_bytes(b"mine")
+    (out / f".partial-{name}").symlink_to(victim)
+    done = shell.run("fetch", reference, "-o", str(out), "-p", "*.bin")
+    assert done.returncode == 0 or f".partial-{name} is there and no file" in done.stderr
+    assert victim.read_bytes() == b"mine"
+
+
+def test_fetch_of_a_file_called_like_the_beginning_of_another(
+    shell: Shell, registry: Registry, model: Path, tmp_path: Path
+) -> None:
+    (model / "beginning").write_bytes(b"another")
+    reference = f"{registry.host}/org/model:v1"
+    layout = OciLayout.create(shell.store / "layout")
+    build(model, layout, ref=reference, environ={})
+    _, manifest = layout.manifest(reference)
+    renamed = tuple(
+        msgspec.structs.replace(layer, annotations={FILEPATH: ".partial-weights.bin"})
+        if layer.annotations[FILEPATH] == "beginning"
+        else layer
+        for layer in manifest.layers
+    )
+    layout.add_manifest(encode_manifest(msgspec.structs.replace(manifest, layers=renamed, annotations={})), reference)
+
+    async def send() -> None:
+        async with RegistryClient() as client:
+            await push(layout, reference, Reference.parse(reference), client)
+
+    asyncio.run(send())
+    assert "so is called what is there of" in shell.run("fetch", reference, "-o", str(tmp_path / "out")).stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_tags_move(shell: Shell, registry: Registry, model: Path, tmp_path: Path) -> None:
