@@ -134,7 +134,7 @@ class OciLayout:
         """Store a manifest or index and enter it in the index; a `ref` moves to it from where it was. What has a name
         has no entry without one.
 
-        `media_type` as for `parse_manifest`. Raises InvalidManifest.
+        `media_type` as for `parse_manifest`. Raises InvalidManifest; LayoutError when the index would have too many.
         """
         parsed = parse_manifest(raw, media_type)
         descriptor = msgspec.structs.replace(
@@ -243,7 +243,13 @@ class OciLayout:
         with self._locked():
             index = self.index()
             updated = msgspec.structs.replace(index, manifests=change(index.manifests))
-            replace_file(self.path / "index.json", encode_manifest(updated))
+            raw = encode_manifest(updated)
+            if len(raw) > MAX_MANIFEST_BYTES and len(updated.manifests) >= len(index.manifests):
+                raise LayoutError(
+                    f"The index.json of {self.path} would have {len(raw)} bytes; {MAX_MANIFEST_BYTES} are read.",
+                    remedy="Remove models from it (`modeldist prune`), or use another layout.",
+                )
+            replace_file(self.path / "index.json", raw)
 
     def digests_below(self, entries: Entries) -> set[str]:
         """Everything that the entries lead to, their own manifests included; those that are broken lead nowhere."""

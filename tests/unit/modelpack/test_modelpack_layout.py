@@ -10,6 +10,7 @@ import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import modelpack
@@ -19,7 +20,7 @@ from modelpack.digests import digest_of, sha256_digest
 from modelpack.errors import DigestMismatch, InvalidManifest, LayoutError, SizeMismatch, UnsafeName
 from modelpack.hashing import hash_files
 from modelpack.layout import OciLayout
-from modelpack.manifest import Descriptor, Index, Manifest, encode_manifest
+from modelpack.manifest import MAX_MANIFEST_BYTES, Descriptor, Index, Manifest, encode_manifest
 from modelpack.placement import place_file
 from modelpack.verify import verify_layout
 
@@ -329,3 +330,20 @@ def test_an_index_without_end_is_not_read_whole(layout: OciLayout) -> None:
     os.truncate(layout.path / "index.json", 1 << 40)
     with pytest.raises(InvalidManifest, match="at most"):
         layout.index()
+
+
+def test_a_full_index_takes_no_more_and_loses_nothing(layout: OciLayout) -> None:
+    described = add_model(layout, add_layer(layout, b"weights", "model.bin"))
+    other = Descriptor(media_type=mediatypes.OCI_MANIFEST, digest="sha256:" + "1" * 64, size=1, annotations={"a": ""})
+    entries = [described]
+    index = Index(schema_version=2, media_type=mediatypes.OCI_INDEX, manifests=tuple(entries))
+    room = MAX_MANIFEST_BYTES - len(encode_manifest(index)) - len(encode_manifest(index)) // 2
+    filler = msgspec.structs.replace(other, annotations={"a": "x" * (room - 200)})
+    index = msgspec.structs.replace(index, manifests=(*index.manifests, filler))
+    (layout.path / "index.json").write_bytes(encode_manifest(index))
+    with pytest.raises(LayoutError, match=r"index\.json of .* would have"):
+        for number in range(20):
+            add_model(layout, add_layer(layout, b"%d" % number, "model.bin"), ref=f"v{number}" * 20)
+    assert layout.resolve("v1").digest == described.digest
+    layout.remove(filler.digest)
+    add_model(layout, add_layer(layout, b"more", "model.bin"), ref="more")
