@@ -7,8 +7,10 @@ Ranges are planned of files alone whose ranges can be proven; of others the whol
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import msgspec
 
@@ -30,6 +32,8 @@ OpenRanges = Callable[[ListedFile], ReadRange]
 """Ranged reads of one file; called in the thread that reads."""
 
 HEADERS_AT_ONCE = 8
+MAX_HEADERS = 256 * 1024 * 1024  # bytes, of all weight files together; 200,000 tensors take 25 MB
+LARGE_HEADER = 1024 * 1024  # bytes; a read of more is done one at a time
 
 
 def plan_files(
@@ -66,8 +70,9 @@ def plan_fetch(
         return plan
     if not looked_into:
         return msgspec.structs.replace(plan, notes=(*plan.notes, *_unopened(plan, ())))
+    headers_of = _HeaderReads(open_ranges)
     with ThreadPoolExecutor(HEADERS_AT_ONCE, thread_name_prefix="headers") as pool:
-        read = list(pool.map(lambda file: read_tensors(open_ranges(file), file.size, file.path), looked_into))
+        read = list(pool.map(headers_of.tensors, looked_into))
     _check_indexes(files, read, open_ranges)
     _check_names(read, selection)
     shape, every = _shape(files, open_ranges), [entry for file in read for entry in file.entries]
@@ -87,6 +92,44 @@ def plan_fetch(
                 notes.append(file.path)
     said = (*plan.notes, *rules.notes(selection.rank), *_unproven(notes), *_unopened(plan, read))
     return FetchPlan(reference, digest, selection, tuple(planned), plan.size, said)
+
+
+class _HeaderReads:
+    """Headers of one model, within bounds for all of them together: read, they take several times their bytes."""
+
+    def __init__(self, open_ranges: OpenRanges) -> None:
+        self._open = open_ranges
+        self._left = MAX_HEADERS
+        self._counting = threading.Lock()
+        self._one_large = threading.Lock()
+
+    def tensors(self, file: ListedFile) -> FileTensors:
+        """As `read_tensors`; InvalidSelection where those before it took all there is."""
+        read = self._open(file)
+        with ExitStack() as held:
+            large = False
+
+            def bounded(start: int, length: int) -> bytes:
+                nonlocal large
+                if length > LARGE_HEADER:
+                    if not large:
+                        held.enter_context(self._one_large)
+                        large = True
+                    self._count(length)
+                return read(start, length)
+
+            found = read_tensors(bounded, file.size, file.path)
+            self._count(min(found.data_start, LARGE_HEADER))
+            return found
+
+    def _count(self, length: int) -> None:
+        with self._counting:
+            self._left -= length
+            if self._left < 0:
+                raise InvalidSelection(
+                    f"The headers of the model's weights have more than {MAX_HEADERS} bytes.",
+                    remedy="Select files by --only or --kind; tensors and ranks cannot be looked for in them.",
+                )
 
 
 def _opens(file: ListedFile, selection: Selection) -> bool:

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from modelpack.errors import InvalidSelection, InvalidTensorIndex
 from modelpack.plan.files import FetchPlan, ListedFile, listed_names
-from modelpack.plan.planning import plan_fetch
+from modelpack.plan.planning import MAX_HEADERS, plan_fetch
 from modelpack.plan.rank import Slot
 from modelpack.plan.rank_rules import rank_experts, stage_layers
 from modelpack.plan.selection import Selection
@@ -306,3 +306,17 @@ def test_an_index_that_contradicts_the_files_is_refused(model: Path) -> None:
         (model / "model.safetensors.index.json").write_text(text)
         with pytest.raises(InvalidTensorIndex, match=says):
             plan(model, rank="tp=0/2")
+
+
+def test_headers_that_are_too_much_together_are_not_all_read() -> None:
+    """Of a hostile model: each header is within what one may have."""
+    text = json.dumps({"__metadata__": {"x": "y" * 900_000}}).encode()
+    content = len(text).to_bytes(8, "little") + text
+    count = MAX_HEADERS // len(content) + 10
+    files = [ListedFile(f"{at}.safetensors", f"sha256:{at:064x}", len(content), "weight", "raw") for at in range(count)]
+
+    def opening(file: ListedFile) -> ReadRange:
+        return lambda start, length: content[start : start + length]
+
+    with pytest.raises(InvalidSelection, match=f"headers of the model's weights have more than {MAX_HEADERS} bytes"):
+        plan_fetch(files, Selection.parse("tensor=a"), opening)
