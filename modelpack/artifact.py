@@ -19,7 +19,7 @@ from modelpack.manifest import Descriptor, Manifest
 from modelpack.mediatypes import Encoding, LayerKind
 from modelpack.names import NameSet, check_name
 
-Dialect = Literal["cncf", "cnai", "docker-v0.1", "docker-v0.2", "kitops", "ollama", "image"]
+Dialect = Literal["cncf", "cnai", "docker-v0.1", "docker-v0.2", "kitops", "ollama", "image", "oras"]
 
 
 class FileMetadata(msgspec.Struct, frozen=True, omit_defaults=True):

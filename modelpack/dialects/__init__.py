@@ -12,7 +12,7 @@ from modelpack import mediatypes
 from modelpack.artifact import Dialect, ModelFile
 from modelpack.config import ModelConfig
 from modelpack.deviations import Deviations
-from modelpack.dialects import docker, image, kitops, ollama, packed
+from modelpack.dialects import docker, image, kitops, ollama, oras, packed
 from modelpack.manifest import Manifest
 
 Reader = Callable[[Manifest, bytes, Deviations], tuple[Dialect, tuple[ModelFile, ...], ModelConfig | None]]
@@ -29,6 +29,6 @@ def reader_of(manifest: Manifest) -> Reader | None:
         return kitops.read
     if any(layer.media_type.startswith(mediatypes.OLLAMA_LAYER) for layer in manifest.layers):
         return ollama.read
-    if not manifest.artifact_type and image.is_image(manifest):
-        return image.read
-    return None
+    if oras.is_files(manifest):
+        return oras.read
+    return image.read if not manifest.artifact_type and image.is_image(manifest) else None

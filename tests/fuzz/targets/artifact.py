@@ -34,6 +34,8 @@ def seeds() -> Iterator[bytes]:
     yield _input("", mediatypes.KITOPS_CONFIG, "application/vnd.kitops.modelkit.model.v1.tar+gzip", {}, kit)
     ollama = "application/vnd.ollama.image.model"
     yield _input("", mediatypes.DOCKER_IMAGE_CONFIG, ollama, {}, b'{"model_format":"gguf","model_type":"7B"}')
+    unpacked = {mediatypes.TITLE: "d", "io.deis.oras.content.unpack": "true"}
+    yield _input("application/vnd.unknown.artifact.v1", mediatypes.OCI_EMPTY, "text/plain", unpacked, b"{}")
     image = "application/vnd.oci.image.layer.v1.tar+gzip"
     yield _input("", "application/vnd.oci.image.config.v1+json", image, {}, b'{"rootfs":{"diff_ids":[]}}')
 

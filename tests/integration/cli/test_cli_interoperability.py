@@ -175,6 +175,27 @@ def test_we_pull_what_oras_pushed(
     assert contents(tmp_path / "theirs") == FILES
 
 
+def test_we_pull_files_that_oras_pushed_as_nothing_else(
+    shell: Shell, registry: Registry, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from oras.client import OrasClient
+
+    (model / "onnx").mkdir()
+    (model / "onnx" / "model.onnx").write_bytes(b"graph")
+    monkeypatch.chdir(model)
+    reference = f"{registry.host}/org/files:v1"
+    OrasClient(insecure=True).push(target=reference, files=[*FILES, "onnx"], disable_path_validation=True, quiet=True)
+    path = shell.pull(reference)
+    assert {name.relative_to(path).as_posix() for name in path.rglob("*") if name.is_file()} == {
+        *FILES,
+        "onnx/model.onnx",
+    }
+    assert contents(path) == {**FILES, "model.onnx": b"graph"}
+    about = json.loads(shell.run("inspect", reference, "--json").stdout)
+    assert about["dialect"] == "oras"
+    assert {file["path"]: file["kind"] for file in about["files"]} == {**KINDS, "onnx": "other"}
+
+
 def test_a_hugging_face_cache_becomes_a_model_and_that_a_cache_again(
     shell: Shell, registry: Registry, tmp_path: Path
 ) -> None:

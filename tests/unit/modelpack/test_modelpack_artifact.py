@@ -93,6 +93,37 @@ def test_the_older_vendor_and_its_names():
         read(entry, config=config)
 
 
+def test_files_that_nobody_said_anything_about():
+    archive = "application/vnd.oci.image.layer.v1.tar+gzip"
+    layers = (
+        layer("application/vnd.oci.image.layer.v1.tar", b"1", title="model.safetensors"),
+        layer("text/plain", b"2", title="docs/README.md"),
+        layer(archive, b"3", title="onnx", **{"io.deis.oras.content.unpack": "true"}),
+        layer(archive, b"4", title="data.tar.gz"),
+        layer(archive, b"5", title="data", **{"io.deis.oras.content.unpack": "false"}),
+    )
+    unknown = {
+        "config": {},
+        "config_type": mediatypes.OCI_EMPTY,
+        "artifact_type": "application/vnd.unknown.artifact.v1",
+    }
+    artifact = read(*layers, **unknown)
+    assert (artifact.dialect, artifact.config, codes(artifact)) == ("oras", None, [])
+    assert [(file.path, file.kind, file.encoding) for file in artifact.files[:3]] == [
+        ("model.safetensors", "weight", "raw"),
+        ("docs/README.md", "doc", "raw"),
+        ("onnx", "other", "tar+gzip"),
+    ]
+    assert [file.encoding for file in artifact.files[3:]] == ["raw", "raw"]
+    with pytest.raises(UnsafeName):
+        read(layer("text/plain", b"2", title="../x"), **unknown)
+    for members in ({"artifact_type": "application/vnd.acme.chart"}, {"config_type": "application/vnd.acme.config"}):
+        with pytest.raises(UnsupportedArtifact):
+            read(*layers, **{**unknown, **members})
+    with pytest.raises(UnsupportedArtifact):
+        read(*layers, layer("text/plain", b"6"), **unknown)
+
+
 @pytest.mark.parametrize(
     ("members", "code", "error"),
     [
