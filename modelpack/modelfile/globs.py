@@ -9,6 +9,13 @@ from functools import lru_cache
 from modelpack.errors import BuildError, InvalidSelection
 from modelpack.globs import Glob
 
+MAX_GLOBS = 2000  # patterns of one file that are not literal; each is compared with each file of a directory
+
+
+def literal_path(glob: str) -> str | None:
+    """The one path that `matches` it; None for a pattern that may match several."""
+    return re.sub(r"\\(.)", r"\1", glob.removeprefix("./"), flags=re.DOTALL) if is_literal(glob) else None
+
 
 def is_literal(glob: str) -> bool:
     """Whether it can match one path only."""

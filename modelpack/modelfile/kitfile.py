@@ -20,7 +20,7 @@ from modelpack.config import ModelDescriptor, TechnicalConfig
 from modelpack.errors import InvalidModelfile
 from modelpack.filekinds import kind_of
 from modelpack.mediatypes import LayerKind
-from modelpack.modelfile.globs import is_literal, matches
+from modelpack.modelfile.globs import MAX_GLOBS, is_literal, matches
 from modelpack.modelfile.yaml_document import read_yaml
 from modelpack.sources import SourceFile, collect_files
 
@@ -48,6 +48,8 @@ def plan_kitfile(
         raise _wrong(name, "names no files", "Add a model with a path, or datasets, code or docs.")
     if len(paths) > MAX_PATHS:
         raise _wrong(name, f"names {len(paths)} paths", f"At most {MAX_PATHS} are read.")
+    if (globs := len({pattern for _, pattern, _ in paths if not is_literal(pattern)})) > MAX_GLOBS:
+        raise _wrong(name, f"names {globs} patterns", f"At most {MAX_GLOBS} are read.")
 
     def wanted(path: str) -> bool:
         return any(_means(pattern, path) for _, pattern, _ in paths)

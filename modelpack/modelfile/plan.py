@@ -11,7 +11,7 @@ from modelpack.config_schema import is_param_size
 from modelpack.errors import BuildError, InvalidModelfile
 from modelpack.mediatypes import LayerKind
 from modelpack.modelfile.document import Modelfile, Pattern
-from modelpack.modelfile.globs import is_literal, matches
+from modelpack.modelfile.globs import MAX_GLOBS, is_literal, literal_path, matches
 from modelpack.sources import SourceFile, collect_files
 
 
@@ -34,16 +34,23 @@ def plan_modelfile(
             matches(pattern.glob, "")
         except BuildError as problem:
             raise InvalidModelfile(f"{name}, line {pattern.line}: {problem.message}", remedy=problem.remedy) from None
+    literal = {pattern.glob: literal_path(pattern.glob) for pattern in patterns}
+    paths, globs = set(literal.values()), [glob for glob, path in literal.items() if path is None]
+    if len(globs) > MAX_GLOBS:
+        raise InvalidModelfile(f"{name} has {len(globs)} patterns for several files; at most {MAX_GLOBS} are read.")
     files = collect_files(
         directory,
         follow=follow,
         without=without,
-        wanted=lambda path: any(matches(pattern.glob, path) for pattern in patterns),
+        wanted=lambda path: path in paths or any(matches(glob, path) for glob in globs),
     )
+    by_path = {file.path: file for file in files}
     chosen: dict[str, tuple[SourceFile, LayerKind]] = {}
     warnings: list[str] = []
     for pattern in patterns:
-        found = _files(pattern, files, directory, name)
+        path = literal[pattern.glob]
+        found = [file for file in (files if path is None else [by_path.get(path)]) if file is not None]
+        found = _files(pattern, found, directory, name)
         if not found:
             warnings.append(f"{name}, line {pattern.line}: {pattern.command} {pattern.glob} means no file.")
         for file in found:

@@ -243,3 +243,13 @@ def test_too_many_files_to_name(tmp_path):
         (tmp_path / f"{number}.json").touch()
     with pytest.raises(BuildError, match="2049 files"):
         generate_modelfile(tmp_path)
+
+
+def test_too_many_patterns_for_several_files_are_refused_and_many_for_one_are_not(tmp_path: Path) -> None:
+    for name in ("a.bin", ".hidden", "[odd].bin"):
+        (tmp_path / name).write_bytes(b"")
+    lines = "".join(f"MODEL x{number}*\n" for number in range(2001))
+    with pytest.raises(InvalidModelfile, match="2001 patterns for several files; at most 2000"):
+        plan_modelfile(parse_modelfile(lines.encode()), tmp_path)
+    plan = plan_modelfile(parse_modelfile(rb"MODEL ./a.bin" + b"\nMODEL .hidden\n" + rb"MODEL \[odd\].bin"), tmp_path)
+    assert [file.path for file, _ in plan.files] == [".hidden", "[odd].bin", "a.bin"]
