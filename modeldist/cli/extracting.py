@@ -10,6 +10,7 @@ from modeldist.cli import layouts
 from modeldist.cli.node import Node
 from modeldist.cli.places import SCHEME, LayoutPlace, place
 from modeldist.errors import NotFound
+from modeldist.origins import selected
 from modelpack.extraction import ExtractedModel, appearing, extract
 from modelpack.layout import OciLayout
 
@@ -22,7 +23,7 @@ def extracted(reference: str, output: Path, layout: Path | None, here: Node, on_
         there = place(reference, here.registry)
         assert isinstance(there, LayoutPlace)
         return extract(OciLayout.open(there.path), there.ref, output, on_file=on_file)
-    if "://" not in reference:
+    if "://" not in reference and not selected.split(reference)[1]:
         path, name = layouts.layout_path(layout, here.store), str(layouts.reference(reference, here.registry))
         if layout is not None:
             return extract(OciLayout.open(path), name, output, on_file=on_file)
@@ -37,10 +38,8 @@ def _of_store(reference: str, output: Path, here: Node, on_file: OnFile | None) 
 
     found = already_here(here, reference, offline=True)
     if found is None or found.state != "done":
-        raise NotFound(
-            f"{reference} is not on this machine.",
-            remedy=f"Pull it: `modeldist pull {reference}`. Or fetch it: `modeldist fetch {reference} -o {output}`.",
-        )
+        fetch = "" if "#" in reference else f" Or fetch it: `modeldist fetch {reference} -o {output}`."
+        raise NotFound(f"{reference} is not on this machine.", remedy=f"Pull it: `modeldist pull {reference}`.{fetch}")
     names, size = copied(Path(found.path), output, on_file)
     return ExtractedModel(found.digest, names, size)
 

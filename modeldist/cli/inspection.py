@@ -12,6 +12,7 @@ import msgspec
 from modeldist.artifact import Artifact
 from modeldist.cli import layouts, units
 from modeldist.cli.node import Node
+from modeldist.cli.places import check_there, layout_at
 from modeldist.cli.terminal import table_lines
 from modeldist.errors import Unsupported
 from modelpack.artifact import read_artifact
@@ -57,9 +58,12 @@ def look(target: str, layout: Path | None, where: Node) -> Inspected:
     """Find out about `target`. Raises what the origin, layout or directory does."""
     if layout is not None:
         return _in_layout(target, OciLayout.open(layout), str(layouts.reference(target, where.registry)))
+    if (found := layout_at(target)) is not None:
+        return _in_layout(target, OciLayout.open(found[0]), found[1])
     path = Path(target).expanduser()
     if path.is_dir():
-        return _in_layout(target, OciLayout.open(path), "") if (path / "oci-layout").is_file() else _directory(path)
+        return _directory(path)
+    check_there(target)
     from modeldist.origins.router import kind_of_reference
 
     if kind_of_reference(target) == "oci":

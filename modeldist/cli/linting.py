@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from modeldist.cli import units
 from modeldist.cli.node import Node
-from modeldist.cli.places import SCHEME, split_layout
+from modeldist.cli.places import check_there, layout_at
 from modelpack.layout import OciLayout
 from modelpack.lint import Report, lint_directory, lint_layout, lint_reference
 
@@ -24,30 +24,18 @@ _WIDTH = 118
 
 def look(target: str, where: Node, *, digests: bool) -> tuple[Report, ...]:
     """`target`: a directory, a layout with or without a tag or digest, or a reference. Raises what reading it does."""
-    if (found := _layout(target)) is not None:
+    if (found := layout_at(target)) is not None:
         path, ref = found
         return lint_layout(OciLayout.open(path), ref, digests=digests)
     path = Path(target).expanduser()
     if path.is_dir():
         return (lint_directory(path),)
+    check_there(target)
     from modeldist.origins.router import kind_of_reference
 
     if kind_of_reference(target) != "oci":
         return (asyncio.run(_at_origin(target, where)),)
     return (asyncio.run(_in_registry(target, where)),)
-
-
-def _layout(target: str) -> tuple[Path, str] | None:
-    """(directory, tag or digest): `oci-layout:DIR:TAG`, `DIR:TAG`, `DIR@sha256:…` or `DIR`, where DIR is a layout."""
-    text = target.removeprefix(SCHEME)
-    path, _, digest = text.rpartition("@")
-    for name, ref in ((text, ""), (path, digest)):
-        directory = Path(name).expanduser()
-        if name and (directory / "oci-layout").is_file():
-            return directory, ref
-    if (found := split_layout(text)) is not None:
-        return found
-    return (Path(text).expanduser(), "") if target.startswith(SCHEME) else None
 
 
 async def _in_registry(target: str, where: Node) -> Report:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modeldist.cli.node import default_registry
-from modeldist.errors import InvalidReference
+from modeldist.errors import InvalidReference, NotFound
 
 if TYPE_CHECKING:
     from modelpack.reference import Reference
@@ -43,6 +43,25 @@ def split_layout(text: str) -> tuple[Path, str] | None:
         if (directory / "oci-layout").is_file():
             return directory, ":".join(parts[number:])
     return None
+
+
+def layout_at(target: str) -> tuple[Path, str] | None:
+    """(directory, name or digest): `oci-layout:DIR:TAG`, `DIR:TAG`, `DIR@sha256:…` or `DIR`, where DIR is a layout."""
+    text = target.removeprefix(SCHEME)
+    path, _, digest = text.rpartition("@")
+    for name, ref in ((text, ""), (path, digest)):
+        directory = Path(name).expanduser()
+        if name and (directory / "oci-layout").is_file():
+            return directory, ref
+    if (found := split_layout(text)) is not None:
+        return found
+    return (Path(text).expanduser(), "") if target.startswith(SCHEME) else None
+
+
+def check_there(target: str) -> None:
+    """What is written as a path is no reference. Raises NotFound."""
+    if target.startswith(("/", "./", "../", "~")) and not Path(target).expanduser().exists():
+        raise NotFound(f"{target} does not exist.", remedy="Check the path.")
 
 
 def place(text: str, registry: str | None) -> LayoutPlace | Reference:

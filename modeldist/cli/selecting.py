@@ -23,7 +23,10 @@ _OPTIONS = (
         "--tensor", multiple=True, metavar="GLOB", help="Of weights, only tensors like 'model.layers.0.*' (repeatable)."
     ),
     click.option(
-        "--rank", default="", metavar="SPEC", help="Of weights, only what this rank loads: tp=0/4, pp=1/2, ep=3/8."
+        "--rank",
+        multiple=True,
+        metavar="SPEC",
+        help="Of weights, only what this rank loads: tp=0/4, pp=1/2, ep=3/8 (repeatable, or with commas).",
     ),
     click.option(
         "--weights",
@@ -43,12 +46,12 @@ def selecting(command: Function) -> Function:
         exclude: tuple[str, ...],
         kind: tuple[str, ...],
         tensor: tuple[str, ...],
-        rank: str,
+        rank: tuple[str, ...],
         weights: str | None,
         **rest: Any,
     ) -> Any:
         if only or exclude or kind or tensor or rank or weights:
-            reference = _with(reference, only, exclude, kind, tensor, rank, weights)
+            reference = _with(reference, only, exclude, kind, tensor, ",".join(rank), weights)
         return command(reference=reference, **rest)
 
     optioned: Function = selected

@@ -14,7 +14,7 @@ from modeldist.cli.terminal import clean, put, put_json
 
 
 @click.command(cls=Command)
-@click.argument("target", metavar="REF|DIR|LAYOUT")
+@click.argument("target", metavar="REF|DIR|LAYOUT[:TAG]")
 @click.option("--raw", is_flag=True, help="Print the manifest, byte for byte.")
 @click.option("--layout", type=options.PATH, metavar="LAYOUT", help="Look into this OCI layout, not the registry.")
 @options.as_json

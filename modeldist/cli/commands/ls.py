@@ -18,9 +18,10 @@ Rows = list[tuple[str, ...]]
 
 
 @click.command(cls=Command)
+@click.option("--built", is_flag=True, help="What was built here, for `push`, instead of what was pulled.")
 @options.as_json
 @options.node_options("store", "hub", "socket", "agent")
-def ls(as_json: bool, here: Node) -> None:
+def ls(built: bool, as_json: bool, here: Node) -> None:
     """List the models on this machine, the last used first.
 
     Of a part of a model, the size says how much of it was selected. On a terminal too narrow for them the directories
@@ -29,12 +30,16 @@ def ls(as_json: bool, here: Node) -> None:
     \b
     Example:
       modeldist ls --json | jq '.[].path'
+      modeldist ls --built
     """
     import time
 
     from modeldist.agent.local_records import ArtifactRow
     from modeldist.cli.catalogue import listing
 
+    if built:
+        _list_built(here, as_json)
+        return
     found = listing(here)
     if as_json:
         put_json(found)
@@ -59,6 +64,20 @@ def ls(as_json: bool, here: Node) -> None:
     if room := columns():
         titles, rows = fitted(titles, rows, room)
     put_table(titles, rows, right=right)
+
+
+def _list_built(here: Node, as_json: bool) -> None:
+    from modeldist.cli.layouts import built_models
+
+    found = built_models(here.store)
+    if as_json:
+        put_json(found)
+        return
+    rows = [(model.reference, units.size(model.size), str(model.files), model.digest) for model in found]
+    if rows:
+        put_table(("REFERENCE", "SIZE", "FILES", "DIGEST"), rows, right=frozenset({1, 2}))
+    elif attended():
+        say("Nothing is built here yet; `modeldist build` does it.")
 
 
 def fitted(titles: tuple[str, ...], rows: Rows, room: int) -> tuple[tuple[str, ...], Rows]:

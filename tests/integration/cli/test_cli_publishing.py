@@ -211,6 +211,22 @@ def test_tags_move(shell: Shell, registry: Registry, model: Path, tmp_path: Path
     assert set(OciLayout.open(layout).refs()) == {"a", "b"}
 
 
+def test_what_was_built_is_listed_by_name(shell: Shell, model: Path) -> None:
+    assert json.loads(shell.run("ls", "--built", "--json").stdout) == []
+    pinned = shell.run("build", str(model), "-t", "host.example/org/model:v1").stdout.strip()
+    assert shell.run("tag", "--local", "host.example/org/model:v1", ":latest").returncode == 0
+    listed = json.loads(shell.run("ls", "--built", "--json").stdout)
+    assert [model["reference"] for model in listed] == ["host.example/org/model:latest", "host.example/org/model:v1"]
+    assert {f"host.example/org/model@{model['digest']}" for model in listed} == {pinned}
+    size = sum(map(len, FILES.values())) + len("#!/bin/sh\n")
+    assert {(model["size"], model["files"]) for model in listed} == {(size, len(FILES) + 1)}
+    assert "host.example/org/model:latest" in shell.run("ls", "--built").stdout
+    named = f"{shell.store / 'layout'}:host.example/org/model:v1"
+    for target in (named, f"oci-layout:{named}"):
+        assert json.loads(shell.run("inspect", target, "--json").stdout)["digest"] == pinned.partition("@")[2]
+    assert "does not exist" in shell.fails(4, "inspect", "/no/where")
+
+
 def test_prune_removes_what_nothing_needs(shell: Shell, registry: Registry, model: Path, tmp_path: Path) -> None:
     assert json.loads(shell.run("prune", "--json").stdout)["bytes_freed"] == 0
     reference = f"{registry.host}/org/model:v1"

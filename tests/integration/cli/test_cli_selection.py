@@ -144,6 +144,19 @@ def test_a_rank_of_sharded_state_moves_only_its_files(shell: Shell, registry: Re
     assert "for 2 ranks" in shell.fails(2, "pull", "--rank", "tp=1/4", reference)
 
 
+def test_a_part_is_extracted_by_the_name_that_ls_gives_it(shell: Shell, reference: str, tmp_path: Path) -> None:
+    part = f"{reference}#only=*.json"
+    assert "modeldist fetch" not in shell.fails(4, "extract", part, "-o", str(tmp_path / "out"))
+    path = shell.pull(reference, "--only", "*.json")
+    assert shell.run("extract", part, "-o", str(tmp_path / "out")).returncode == 0
+    assert files_in(tmp_path / "out") == files_in(path)
+
+
+def test_a_rank_may_be_given_in_pieces(shell: Shell, reference: str) -> None:
+    done = shell.run("plan", reference.replace("model:", "ranks:"), "--rank", "tp=1/2", "--rank", "pp=0/1", "--json")
+    assert json.loads(done.stdout)["selection"] == "rank=tp=1/2", done.stderr
+
+
 def test_a_plan_says_what_would_move(shell: Shell, registry: Registry, reference: str) -> None:
     done = shell.run("plan", reference, "--only", "*.json", "--json")
     assert done.returncode == 0, done.stderr
