@@ -73,6 +73,10 @@ class MemoryOrigin:
         self._tags[reference] = self._tags[artifact.reference] = artifact
         return artifact
 
+    def name(self, reference: str, artifact: Artifact) -> None:
+        """Have a reference mean any artifact, true or not."""
+        self._tags[reference] = artifact
+
     def add_part(self, reference: str, whole: Artifact, ranges: dict[str, tuple[tuple[int, int], ...]]) -> Artifact:
         """Put a selection at a tag: the named files of `whole`, of which these bytes are wanted (none: all)."""
         wanted = tuple(replace(file, ranges=ranges[file.path]) for file in whole.files if file.path in ranges)

@@ -7,8 +7,10 @@ import os
 
 import pytest
 from blake3 import blake3
+from msgspec.structs import replace
 
 from modeldist.agent.store import Store
+from modeldist.artifact import Digest, ShardChunks
 from modeldist.errors import IntegrityError
 from modeldist.scheduler.messages import JoinTasks, PieceDigest, TaskJoin
 from modeldist.scheduler.pieces import PieceSet
@@ -103,3 +105,23 @@ async def test_the_table_is_kept_with_the_artifact(cluster: EngineCluster) -> No
         store.close()
     assert PieceDigest(0, chunks.of(0)).blake3 == artifact.chunks[0].of(0)
     assert PieceSet.full(chunks.count).to_bytes() == b"\xff"
+
+
+async def test_a_hostile_artifact_that_names_the_shard_of_another_does_not_keep_nodes_apart(
+    cluster: EngineCluster,
+) -> None:
+    """Its table is false, and the model whose shard that is has none. Before, every node read all from the origin."""
+    files = model(12 * MIB)
+    cluster.origin.add(REFERENCE, files)
+    evil = cluster.origin.add("memory://org/evil:v1", files, chunks=True)
+    (table,) = evil.chunks
+    false = ShardChunks(table.digest, table.chunk_size, bytes(len(table.digests)))
+    lying = replace(evil, digest=Digest("sha256:" + "e" * 64), revision="e" * 40, chunks=(false,))
+    cluster.origin.name("memory://org/evil:v1", lying)
+    async with cluster.node("a") as a, cluster.node("b") as b, cluster.node("c") as c:
+        with pytest.raises(IntegrityError, match="not those of the model's chunk table"):
+            await a.pull("memory://org/evil:v1")
+        told = await asyncio.gather(*(node.pull_and_tell() for node in (a, b, c)))
+        for path, _ in told:
+            assert_right(path, files)
+    assert sum(final.peers for _, final in told) > 0
