@@ -28,7 +28,7 @@ _DIGEST = re.compile(r"(sha256|etag):[0-9a-f]{64}|git-sha1:[0-9a-f]{40}")
 
 LayerKind = Literal["weight", "weight.config", "doc", "code", "dataset", "other"]
 Encoding = Literal["raw", "tar", "tar+gzip", "tar+zstd"]
-OriginKind = Literal["oci", "huggingface", "http", "file", "layout"]
+OriginKind = Literal["oci", "huggingface", "modelscope", "http", "file", "layout"]
 
 
 def parse_digest(text: str) -> Digest:
@@ -53,7 +53,7 @@ class ArtifactFile(msgspec.Struct, frozen=True, omit_defaults=True):
     """One file of the snapshot, or, when `encoding` is a tar, an archive of files.
 
     `path` is relative, `/`-separated and already checked (see `modelpack.names`); for a tar it is only a label.
-    `locator` says where inside the origin the shard is read: a path for huggingface, a URL for http, an absolute
+    `locator` says where inside the origin the shard is read: a path for hubs, a URL for http, an absolute
     path for file; empty for oci and layout, which address blobs by digest.
     `subtree`: of a container image's layer, the directory that alone counts (see `modelpack.imagelayers`).
     `unpacked`: bytes an archive unpacks to, as its publisher says (0: nothing said). It proves nothing.

@@ -7,12 +7,21 @@ from pathlib import Path
 from modeldist.cli.node import Node
 from modeldist.errors import AgentError
 
-SCHEMES = ("hf://",)
+SCHEMES = ("hf://", "modelscope://")
 
 
 def is_remote(text: str) -> bool:
     """Whether `text` names a model somewhere else, rather than a directory."""
     return "://" in text
+
+
+def revision_of(reference: str, snapshot: Path) -> str:
+    """What a hub calls the revision that was brought: its commit, or a name where it tells no commit."""
+    if reference.startswith("modelscope://"):
+        from modeldist.origins.modelscope import USUAL_REVISION
+
+        return reference.partition("#")[0].partition("@")[2] or USUAL_REVISION
+    return snapshot.name
 
 
 def brought(reference: str, here: Node, *, quiet: bool) -> Path:
@@ -23,11 +32,9 @@ def brought(reference: str, here: Node, *, quiet: bool) -> Path:
     from modeldist.errors import Unsupported
 
     if not reference.startswith(SCHEMES):
-        hint = " ModelScope's hub is not spoken: download it with its own client and name the directory."
         raise Unsupported(
             f"{reference} cannot be built from.",
-            remedy="Name a directory, or hf://org/name@revision."
-            + (hint if reference.startswith("modelscope://") else ""),
+            remedy="Name a directory, hf://org/name@revision or modelscope://org/name@revision.",
         )
     with stopping() as stop:
         found = here.running_agent()

@@ -82,6 +82,10 @@ def _source(whole: Artifact, file: ArtifactFile) -> str:
             return f"{whole.endpoint}/v2/{whole.repository}/blobs/{file.digest}"
         case "huggingface":
             return f"{whole.endpoint}/{whole.repository}/resolve/{whole.revision}/{quote(file.locator)}"
+        case "modelscope":
+            from modeldist.origins.modelscope import address
+
+            return address(whole, file)
         case "layout":
             return f"{whole.endpoint}/blobs/{file.digest.replace(':', '/')}"
         case _:

@@ -13,7 +13,9 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
+from typing import TypeVar
 
+from modeldist.errors import OriginProtocolError
 from modeldist.origins.base import OnBytes
 from modeldist.origins.http_answers import Source, TryAgain, body_length, ended_early, refusal
 from modeldist.origins.http_body import BodyLost
@@ -22,6 +24,7 @@ from modeldist.origins.http_session import Answer, HttpSession
 from modeldist.origins.patience import KNOCKS, pause_before
 
 Locate = Callable[[bool], Source]
+_Found = TypeVar("_Found")
 _PROGRESS = 1 << 20  # bytes of an attempt that make the next failure the first again
 _LANDED_FOR = 240.0  # seconds a redirect's target is used directly; signed links live about 300
 _SLEEP_SLICE = 0.25  # seconds between chances to stop while waiting
@@ -73,10 +76,14 @@ class RangedHttp:
         """A GET of the first byte, for origins that do not say whether they serve ranges."""
         return self._patiently(lambda: self._success("GET", source, {**source.headers, "Range": "bytes=0-0"}))
 
+    def document(self, source: Source, at_most: int, read: Callable[[bytes], _Found]) -> _Found:
+        """What `read` makes of the body of a GET, of at most so many bytes. It may raise TryAgain, too."""
+        return self._patiently(lambda: read(self._text(source, at_most)))
+
     def close(self) -> None:
         self._session.close()
 
-    def _patiently(self, ask: Callable[[], Answer]) -> Answer:
+    def _patiently(self, ask: Callable[[], _Found]) -> _Found:
         failures, until = 0, self._clock() + self._settings.answer_patience
         while True:
             try:
@@ -94,6 +101,17 @@ class RangedHttp:
             return answer
         with answer:
             raise refusal(answer.status, answer.header, source, _now)
+
+    def _text(self, source: Source, at_most: int) -> bytes:
+        with self._success("GET", source, source.headers) as answer:
+            try:
+                return answer.text(at_most)
+            except OSError as error:
+                raise TryAgain(
+                    OriginProtocolError(
+                        f"{source.label}: the origin's answer cannot be read ({error}).", remedy="Try again later."
+                    )
+                ) from error
 
     def _attempt(self, read: _Read) -> Generator[int]:
         """One request for what is missing; yields counts of bytes written."""

@@ -29,6 +29,7 @@ _PASSED = 64  # models that are remembered to have passed the policy
 
 _SCHEMES: Mapping[str, OriginKind] = {
     "hf": "huggingface",
+    "modelscope": "modelscope",
     "http": "http",
     "https": "http",
     "file": "file",
@@ -170,6 +171,7 @@ class Origins:
         return {
             "oci": self._oci,
             "huggingface": self._huggingface,
+            "modelscope": self._modelscope,
             "http": self._http,
             "file": self._file,
             "layout": self._layout,
@@ -184,6 +186,11 @@ class Origins:
         from modeldist.origins.huggingface import HuggingFaceOrigin
 
         return HuggingFaceOrigin(self._settings, self._dialer)
+
+    def _modelscope(self) -> NamingOrigin:
+        from modeldist.origins.modelscope import ModelScopeOrigin
+
+        return ModelScopeOrigin(self._settings, self._dialer)
 
     def _http(self) -> NamingOrigin:
         from modeldist.origins.http import HttpOrigin
@@ -227,6 +234,6 @@ def kind_of_reference(reference: str) -> OriginKind:
     if colon and rest.startswith("//"):
         raise InvalidReference(
             f"{reference[:200]!r}: no origin is called {scheme[:40]!r}.",
-            remedy="Known are org/model:tag, hf://, https://, file:// and oci-layout:.",
+            remedy="Known are org/model:tag, hf://, modelscope://, https://, file:// and oci-layout:.",
         )
     return "oci"

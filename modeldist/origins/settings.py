@@ -42,6 +42,8 @@ class OriginSettings:
     None allows any path and is for embedded mode alone, where the person at the shell is who typed it.
     `hf_endpoint` None: HF_ENDPOINT of the environment, else the public hub. `hf_token` None: the token
     huggingface_hub finds (HF_TOKEN or its login file); it is only ever sent to `hf_endpoint`.
+    `modelscope_endpoint` None: MODELSCOPE_ENDPOINT or MODELSCOPE_DOMAIN of the environment, else the public hub.
+    `modelscope_token` None: MODELSCOPE_API_TOKEN; it is only ever sent to `modelscope_endpoint`.
     `plain_http`: registries, and web servers of `http://` references, that are spoken to without TLS, as references
     name them (`host:port`); a web server by its host alone too. Those on loopback need not be here.
     `registry_credentials` None: those of Docker's and Podman's files.
@@ -53,6 +55,8 @@ class OriginSettings:
     registry_credentials: Credentials | None = None
     hf_endpoint: str | None = None
     hf_token: Callable[[], str | None] | None = None
+    modelscope_endpoint: str | None = None
+    modelscope_token: Callable[[], str | None] | None = None
     file_roots: tuple[Path, ...] | None = ()
     policy: Policy | None = None
     http: HttpSettings = field(default_factory=HttpSettings)

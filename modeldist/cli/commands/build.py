@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command)
-@click.argument("source", metavar="DIR|hf://…")
+@click.argument("source", metavar="DIR|hf://…|modelscope://…")
 @click.option("--tag", "-t", "--target", metavar="REF", help="What to call it, for `modeldist push`.")
 @click.option(
     "--file", "-f", "--modelfile", "modelfile", type=options.PATH, metavar="FILE", help="Modelfile or Kitfile to go by."
@@ -81,7 +81,7 @@ def build(
       modeldist build hf://org/model@main -t registry.example/org/model:v1
     """
     from modeldist.agent.store.failures import naming
-    from modeldist.cli.bringing import brought, is_remote
+    from modeldist.cli.bringing import brought, is_remote, revision_of
     from modeldist.cli.commands.push import push_layout
     from modeldist.cli.layouts import layout_path, reference
     from modeldist.cli.modelfiles import plan
@@ -101,7 +101,7 @@ def build(
     follow = (here.store, *((here.hub,) if here.hub else ())) if remote else ()
     about = ModelDescriptor(
         source_url=source_url or (source if remote else ""),
-        revision=source_revision or (directory.name if remote else ""),
+        revision=source_revision or (revision_of(source, directory) if remote else ""),
     )
     built = build_into(
         directory,

@@ -24,7 +24,7 @@ def modelfile() -> None:
 
 
 @modelfile.command(cls=Command)
-@click.argument("source", metavar="[DIR|hf://…]", required=False, default=".")
+@click.argument("source", metavar="[DIR|hf://…|modelscope://…]", required=False, default=".")
 @click.option("--name", "-n", default="", metavar="NAME", help="The model's name. [default: what its files say]")
 @click.option("--arch", default="", metavar="ARCH", help="Its architecture, such as transformer.")
 @click.option("--family", default="", metavar="FAMILY", help="Its family, such as qwen2.")
@@ -67,8 +67,8 @@ def generate(
 ) -> None:
     """Write a Modelfile for a directory, to be looked over and built.
 
-    Kinds of files go by their names; what the model is by its config.json and the headers of its weights. Of a model on
-    Hugging Face, the Modelfile goes to the working directory.
+    Kinds of files go by their names; what the model is by its config.json and the headers of its weights. Of a model of
+    a hub, the Modelfile goes to the working directory.
 
     \b
     Example:
@@ -124,7 +124,7 @@ def _reference(url: str, provider: str | None) -> str:
         return url
     bare = url.partition("://")[2].partition("/")[2] if "://" in url else url
     if provider == "modelscope" or "modelscope" in url.partition("://")[2].partition("/")[0]:
-        return f"modelscope://{bare}"
+        return f"modelscope://{'/'.join(bare.partition('?')[0].removeprefix('models/').split('/')[:2])}"
     if provider == "mlflow":
         return f"models://{bare}"
     name, _, revision = bare.strip("/").partition("/tree/")

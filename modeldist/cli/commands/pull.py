@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 def pull(reference: str, offline: bool, as_json: bool, quiet: bool, verbose: bool, here: Node) -> None:
     """Put a model on this machine and print its directory.
 
-    REF is org/model:tag, registry/org/model@sha256:…, hf://org/model@revision, https://…, file://… or oci-layout:….
+    REF is org/model:tag, registry/org/model@sha256:…, hf://org/model@revision, modelscope://org/model@revision,
+    https://…, file://… or oci-layout:….
 
     With --only, --exclude, --kind, --tensor, --rank or --weights only that part of it, in a directory of its own: `ls`,
     `verify` and `rm` call it REF#only=…; a later pull of more fetches what is missing.

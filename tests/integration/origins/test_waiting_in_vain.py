@@ -22,11 +22,23 @@ def hub_session() -> Iterator[None]:
     huggingface_hub.close_session()
 
 
-@pytest.mark.parametrize("kind", ["hf", "http"])
+def asked(kind: str, server: SlowServer) -> tuple[Origins, str]:
+    """An origin, and what to ask it for."""
+    url = f"http://{server.host}"
+    settings = OriginSettings(
+        hf_endpoint=url,
+        hf_token=lambda: None,
+        modelscope_endpoint=url,
+        modelscope_token=lambda: None,
+        http=PATIENT,
+    )
+    return Origins(settings), f"{url}/model.bin" if kind == "http" else f"{kind}://org/model"
+
+
+@pytest.mark.parametrize("kind", ["hf", "modelscope", "http"])
 async def test_an_origin_that_says_nothing(kind: str) -> None:
     with SlowServer() as server:
-        origins = Origins(OriginSettings(hf_endpoint=f"http://{server.host}", hf_token=lambda: None, http=PATIENT))
-        reference = "hf://org/model" if kind == "hf" else f"http://{server.host}/model.bin"
+        origins, reference = asked(kind, server)
         try:
             with pytest.raises(OriginUnavailable, match=server.host):
                 await origins.resolve(reference)
@@ -35,12 +47,11 @@ async def test_an_origin_that_says_nothing(kind: str) -> None:
         assert 1 <= server.requests <= 4
 
 
-@pytest.mark.parametrize("kind", ["hf", "http"])
+@pytest.mark.parametrize("kind", ["hf", "modelscope", "http"])
 async def test_an_origin_whose_head_drips(kind: str) -> None:
     """Each byte comes in time; the last one never does."""
     with SlowServer(head=b"HTTP/1.1 200 OK\r\nX-Long: ", drip=b"x") as server:
-        origins = Origins(OriginSettings(hf_endpoint=f"http://{server.host}", hf_token=lambda: None, http=PATIENT))
-        reference = "hf://org/model" if kind == "hf" else f"http://{server.host}/model.bin"
+        origins, reference = asked(kind, server)
         try:
             with pytest.raises(OriginUnavailable, match=rf"{server.host}.*(answers too slowly|no answer in time)"):
                 await origins.resolve(reference)
@@ -48,13 +59,14 @@ async def test_an_origin_whose_head_drips(kind: str) -> None:
             await origins.close()
 
 
-async def test_a_hub_whose_listing_drips() -> None:
+@pytest.mark.parametrize("kind", ["hf", "modelscope"])
+async def test_a_hub_whose_listing_drips(kind: str) -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n"
     with SlowServer(head=head, drip=b" ") as server:
-        origins = Origins(OriginSettings(hf_endpoint=f"http://{server.host}", hf_token=lambda: None, http=PATIENT))
+        origins, reference = asked(kind, server)
         try:
-            with pytest.raises(OriginUnavailable, match=r"hf://org/model: .* answers too slowly"):
-                await origins.resolve("hf://org/model")
+            with pytest.raises(OriginUnavailable, match=rf"{reference}: .* answers too slowly"):
+                await origins.resolve(reference)
         finally:
             await origins.close()
 

@@ -13,6 +13,7 @@ from modeldist.origins.settings import OriginSettings
 from tests.servers.files import FaultyFiles
 from tests.servers.hub import Hub
 from tests.servers.loopback_http import Fault
+from tests.servers.modelscope import ModelScope
 from tests.unit.origins.conformance import FILES, OriginConformance, Place
 from tests.unit.origins.conftest import QUICK
 
@@ -113,6 +114,25 @@ class TestHub(OriginConformance):
                 Origins(OriginSettings(hf_endpoint=hub.url, hf_token=lambda: None, http=QUICK)),
                 "hf://org/model",
                 "hf://org/none",
+                move=move,
+                spoil=lambda: (hub.cdn or hub).fail(Fault(garble=True)) and None,
+            )
+
+
+@pytest.mark.parametrize("cdn", [False, True], ids=["direct", "cdn"])
+class TestModelScope(OriginConformance):
+    @pytest.fixture
+    def place(self, cdn: bool) -> Iterator[Place]:
+        with ModelScope(cdn=cdn) as hub:
+            hub.commit("org/model", FILES)
+
+            def move() -> None:
+                hub.commit("org/model", {**FILES, "config.json": b"{}"})
+
+            yield Place(
+                Origins(OriginSettings(modelscope_endpoint=hub.url, modelscope_token=lambda: None, http=QUICK)),
+                "modelscope://org/model",
+                "modelscope://org/none",
                 move=move,
                 spoil=lambda: (hub.cdn or hub).fail(Fault(garble=True)) and None,
             )

@@ -23,6 +23,7 @@ from modeldist.origins.settings import OriginSettings
         ("hf/model:tag", "oci"),
         ("http:8080/model", "oci"),
         ("hf://org/model", "huggingface"),
+        ("modelscope://org/model", "modelscope"),
         ("https://host/file", "http"),
         ("HTTPS://host/file", "http"),
         ("file:///a", "file"),
