@@ -29,10 +29,11 @@ class RemovedReference(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CollectedArtifact(msgspec.Struct, frozen=True):
-    """An artifact that `gc` removed or would remove."""
+    """An artifact that `gc` removed or would remove. `reference` is pinned, and says what part of a model it was."""
 
     name: str
     digest: str
+    reference: str
 
 
 class Collected(msgspec.Struct, frozen=True):
@@ -107,7 +108,9 @@ def collect(node: Node, *, target_free: int | None, max_age: float | None, dry_r
         report = store.gc(target_free=target_free, max_age=max_age, dry_run=dry_run)
         return Collected(
             report.bytes_freed,
-            tuple(CollectedArtifact(artifact.name, artifact.digest) for artifact in report.artifacts),
+            tuple(
+                CollectedArtifact(artifact.name, artifact.digest, artifact.reference) for artifact in report.artifacts
+            ),
             report.blobs,
             report.partials,
             report.scratch,

@@ -38,8 +38,9 @@ def gc(dry_run: bool, max_age: str | None, target_free: str | None, as_json: boo
         return
     would = "would be " if dry_run else ""
     for artifact in report.artifacts:
-        put(clean(f"{artifact.name}@{artifact.digest}: {would}removed"))
+        put(clean(f"{artifact.reference}: {would}removed"))
     put(
-        f"{units.size(report.bytes_freed)} {would}freed: {len(report.artifacts)} models, {report.blobs} blobs, "
+        f"{units.size(report.bytes_freed)} {would}freed: {units.counted(len(report.artifacts), 'model')}, "
+        f"{units.counted(report.blobs, 'blob')}, "
         f"{report.partials} unfinished and {report.scratch} temporary files."
     )

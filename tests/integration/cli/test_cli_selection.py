@@ -150,6 +150,8 @@ def test_a_part_is_extracted_by_the_name_that_ls_gives_it(shell: Shell, referenc
     path = shell.pull(reference, "--only", "*.json")
     assert shell.run("extract", part, "-o", str(tmp_path / "out")).returncode == 0
     assert files_in(tmp_path / "out") == files_in(path)
+    gone = shell.run("gc", "--max-age", "0").stdout
+    assert "#only=*.json: removed" in gone and "1 model, " in gone
 
 
 def test_a_rank_may_be_given_in_pieces(shell: Shell, reference: str) -> None:

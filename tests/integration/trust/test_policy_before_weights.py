@@ -101,6 +101,16 @@ def test_an_unsigned_model(shell: Shell, model: SignedModel, rules: Path) -> Non
     assert f"modeldist sign {model.ref.name}@{model.digest} --key" in said
 
 
+def test_a_plan_reads_no_header(shell: Shell, model: SignedModel, keys: Keys, rules: Path) -> None:
+    model.registry.clear_log()
+    shell.environment["MODELDIST_POLICY"] = str(rules)
+    shell.fails(UNTRUSTED, "plan", model.reference, "--rank", "tp=0/2")
+    assert model.weight_reads() == []
+    assert shell.run("sign", model.reference, "--key", str(keys.secret)).returncode == 0
+    done = shell.run("plan", model.reference, "--kind", "weight", "--json")
+    assert json.loads(done.stdout)["whole"] == model.digest
+
+
 def test_a_fetch_of_files(shell: Shell, model: SignedModel, keys: Keys, rules: Path, tmp_path: Path) -> None:
     model.registry.clear_log()
     shell.fails(UNTRUSTED, "fetch", model.reference, "-o", str(tmp_path / "files"), "--policy", str(rules))
