@@ -60,8 +60,12 @@ async def push(
     """
     sources = tuple(repository for repository in mount_from if repository != target.repository)
     tell = on_progress or _ignore
+    sent: set[str] = set()
 
     async def send(blob: Descriptor) -> None:
+        if blob.digest in sent:  # a file of the model may be what the table's config is, too
+            return
+        sent.add(blob.digest)
         if await client.has_blob(target, blob.digest):
             tell(Progress(blob, "present", blob.size))
             return
