@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 )
 @options.as_json
 @options.quiet
-@options.node_options("registry", "plain_http", "hf_endpoint", "store", "hub", "socket", "agent")
+@options.node_options("registry", "plain_http", "hf_endpoint", "policy", "store", "hub", "socket", "agent")
 def build(
     source: str,
     tag: str | None,

@@ -11,6 +11,7 @@ import click
 from modeldist.cli import options, units
 from modeldist.cli.boundary import Command
 from modeldist.cli.byte_bar import bar
+from modeldist.cli.node import Node
 from modeldist.cli.places import LayoutPlace, place
 from modeldist.cli.terminal import attended, put, put_json, say
 from modeldist.errors import Cancelled, UsageError
@@ -34,9 +35,7 @@ if TYPE_CHECKING:
     help="Repository of the target's registry that may have blobs already (repeatable).",
 )
 @click.option("--concurrency", type=click.IntRange(1, 64), default=4, show_default=True, help="Blobs at once.")
-@options.registry
-@options.plain_http
-@options.store
+@options.node_options("registry", "plain_http", "policy", "store")
 @options.as_json
 @options.quiet
 def copy(
@@ -47,9 +46,7 @@ def copy(
     no_referrers: bool,
     mount_from: tuple[str, ...],
     concurrency: int,
-    registry: str | None,
-    plain_http: tuple[str, ...],
-    store: Path | None,
+    here: Node,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -59,7 +56,8 @@ def copy(
     SRC.
 
     What DST has is not sent; within one registry, blobs are mounted. Indexes are copied with all they lead to;
-    signatures and chunk tables go along. Stopped or killed, the next copy goes on where this one was.
+    signatures and chunk tables go along. Stopped or killed, the next copy goes on where this one was. Under a policy,
+    nothing is copied from a registry that no accepted signature vouches for.
 
     \b
     Example:
@@ -67,15 +65,18 @@ def copy(
     """
     import asyncio
 
+    from modeldist.cli.accepted import accepted
     from modeldist.cli.outliving import outlive, stop_by
     from modeldist.cli.registries import registry_client
     from modeldist.origins.modelpack_errors import in_our_words
     from modelpack.oci.copy import CopyStopped, copy_artifact, for_platform, the_model
     from modelpack.oci.ends import LayoutSource, LayoutTarget, RegistrySource, RegistryTarget
+    from modelpack.reference import Reference
 
     if platform and only_model:
         raise UsageError("--platform and --model choose differently.", remedy="Leave one of them out.")
-    origin, there = place(source, registry), _named(place(target, registry), place(source, registry))
+    origin = place(source, here.registry)
+    there = _named(place(target, here.registry), origin)
     account = CopyAccount()
     select = for_platform(platform) if platform else the_model if only_model else None
     shown = attended() and not quiet
@@ -87,16 +88,19 @@ def copy(
             advance(progress.done)
 
         stop = stop_by(ending)
-        async with registry_client(plain_http) as client:
+        wanted = origin
+        if not isinstance(wanted, LayoutPlace) and here.policy is not None:
+            wanted = Reference.parse(await accepted(str(wanted), here))
+        async with registry_client(here.plain_http) as client:
             begin = (
-                LayoutSource(_layout(origin), origin.ref)
-                if isinstance(origin, LayoutPlace)
-                else RegistrySource(client, origin)
+                LayoutSource(_layout(wanted), wanted.ref)
+                if isinstance(wanted, LayoutPlace)
+                else RegistrySource(client, wanted)
             )
             end = (
                 LayoutTarget(_layout(there, make=True), there.ref)
                 if isinstance(there, LayoutPlace)
-                else RegistryTarget(client, there, mount_from, _records(store), stop)
+                else RegistryTarget(client, there, mount_from, _records(here.store), stop)
             )
             return await copy_artifact(
                 begin,
@@ -171,8 +175,6 @@ def _layout(where: LayoutPlace, *, make: bool = False) -> OciLayout:
     return OciLayout.create(where.path) if make else OciLayout.open(where.path)
 
 
-def _records(store: Path | None) -> Path:
+def _records(store: Path) -> Path:
     """Where half-sent blobs are remembered."""
-    from modeldist.agent.config import default_store
-
-    return (store or default_store()).expanduser().absolute() / "uploads"
+    return store / "uploads"

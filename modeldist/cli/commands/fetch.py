@@ -48,6 +48,7 @@ def fetch(
     """
     import asyncio
 
+    from modeldist.cli.accepted import accepted
     from modeldist.cli.registries import registry_client
     from modeldist.origins.modelpack_errors import in_our_words
     from modelpack.oci.fetch import fetch_files
@@ -63,7 +64,7 @@ def fetch(
             moved += progress.done if progress.how == "moved" else 0
             advance(progress.done)
 
-        wanted = ref if here.policy is None else Reference.parse(await _accepted(str(ref), here))
+        wanted = ref if here.policy is None else Reference.parse(await accepted(str(ref), here))
         async with registry_client(here.plain_http) as client:
             return await fetch_files(wanted, folder, client, tell, patterns=patterns, parallel=concurrency)
 
@@ -76,14 +77,3 @@ def fetch(
         put_json({"path": str(output), "digest": found.digest, "files": found.files, "bytes_fetched": moved})
     else:
         put(str(output))
-
-
-async def _accepted(reference: str, here: Node) -> str:
-    """What the reference means now, pinned, if the policy lets it pass. Raises Untrusted."""
-    from modeldist.origins.router import Origins
-
-    origins = Origins(here.origin_settings())
-    try:
-        return (await origins.resolve(reference)).reference
-    finally:
-        await origins.close()

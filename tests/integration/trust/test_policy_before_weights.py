@@ -123,6 +123,20 @@ def test_a_fetch_of_files(shell: Shell, model: SignedModel, keys: Keys, rules: P
     assert (tmp_path / "files" / WEIGHTS).read_bytes() == model.files[WEIGHTS]
 
 
+def test_a_copy_to_another_repository(shell: Shell, model: SignedModel, keys: Keys, rules: Path, tmp_path: Path) -> None:
+    target = f"{model.ref.registry}/elsewhere/{model.ref.repository}:v1"
+    model.registry.clear_log()
+    shell.fails(UNTRUSTED, "copy", model.reference, target, "--policy", str(rules))
+    assert model.weight_reads() == []
+    shell.fails(4, "inspect", target)
+    assert shell.run("sign", model.reference, "--key", str(keys.secret)).returncode == 0
+    shell.environment["MODELDIST_POLICY"] = str(rules)
+    done = shell.run("copy", model.reference, target)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == f"{target.removesuffix(':v1')}@{model.digest}"
+    assert shell.run("inspect", target).returncode == 0
+
+
 def test_a_signature_by_another_key(model: SignedModel, rules: Path, tmp_path: Path) -> None:
     stranger = Keys.make(tmp_path, "stranger")
     for _ in range(2):
