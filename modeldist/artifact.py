@@ -105,7 +105,8 @@ class SeenHeader(msgspec.Struct, frozen=True, array_like=True):
 
 class Part(msgspec.Struct, frozen=True):
     """What a part of an artifact was taken from: the whole's reference, tag, digest, revision, and unique bytes.
-    `rules`: the version of the rules by which it was chosen (`modeldist.origins.selected.RULES`)."""
+    `rules`: the version of the rules by which it was chosen (`modeldist.origins.selected.RULES`). `headers`: bytes that
+    were read at the origin to choose it."""
 
     reference: str
     tag: str
@@ -113,6 +114,7 @@ class Part(msgspec.Struct, frozen=True):
     revision: str
     size: int
     rules: int = 0
+    headers: int = 0
 
 
 class Artifact(msgspec.Struct, frozen=True, omit_defaults=True, dict=True):

@@ -50,7 +50,8 @@ class PullSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """A pull at one moment. `notes` are sentences about what went wrong or was waited for, oldest first. `stale` says
     why nobody could be asked whether the reference still means what was here; empty when somebody was. `rdma` is the
     part of `peers` that came by RDMA. `size` is what the pull takes, in whole pieces; `needed` the bytes that were
-    selected, `whole` those of the model they were selected from."""
+    selected, `whole` those of the model they were selected from, `headers` those read at the origin to choose them, once
+    for all who pull the same."""
 
     pull: str
     reference: str
@@ -66,6 +67,7 @@ class PullSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     rdma: int = 0
     needed: int = 0
     whole: int = 0
+    headers: int = 0
     shards: tuple[ShardProgress, ...] = ()
     parents: tuple[ParentShare, ...] = ()
     notes: tuple[str, ...] = ()

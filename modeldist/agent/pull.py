@@ -238,6 +238,7 @@ class Pull:
             size=sum(shard.size for shard in shards),
             needed=self.artifact.needed if self.artifact else 0,
             whole=self.artifact.whole_size if self.artifact else 0,
+            headers=self.artifact.part.headers if self.artifact and self.artifact.part else 0,
             origin=sum(shard.origin for shard in shards),
             peers=sum(shard.peers for shard in shards),
             local=sum(shard.local for shard in shards),

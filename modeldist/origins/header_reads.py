@@ -16,7 +16,7 @@ from modelpack.tensors.entries import ReadRange
 
 
 class HeaderReads:
-    """Ranged reads of one artifact, from any thread; a reader for each, kept until the end."""
+    """Ranged reads of one artifact, from any thread; a reader for each, kept until the end. `bytes`: read so far."""
 
     def __init__(self, artifact: Artifact, reader: Callable[[Artifact], RangeReader]) -> None:
         self._artifact = artifact
@@ -24,6 +24,8 @@ class HeaderReads:
         self._own = threading.local()
         self._opened = ExitStack()
         self._opening = threading.Lock()
+        self._counting = threading.Lock()
+        self.bytes = 0
 
     def __enter__(self) -> Self:
         return self
@@ -46,12 +48,16 @@ class HeaderReads:
             return b""
         fd = os.memfd_create("header", os.MFD_CLOEXEC)
         try:
-            self._reader_here().read(shard, start, length, fd, 0, lambda _: None)
+            self._reader_here().read(shard, start, length, fd, 0, self._count)
             with open(fd, "rb", closefd=False) as file:
                 file.seek(0)
                 return file.read(length)
         finally:
             os.close(fd)
+
+    def _count(self, new: int) -> None:
+        with self._counting:
+            self.bytes += new
 
     def _reader_here(self) -> RangeReader:
         if (found := getattr(self._own, "reader", None)) is None:

@@ -70,10 +70,12 @@ async def select(whole: Artifact, text: str, reader: Callable[[Artifact], RangeR
         return whole
     import asyncio
 
-    return part_of(whole, await asyncio.to_thread(_plan, whole, text, reader))
+    plan, read = await asyncio.to_thread(_plan, whole, text, reader)
+    return part_of(whole, plan, read)
 
 
-def _plan(whole: Artifact, text: str, reader: Callable[[Artifact], RangeReader]) -> FetchPlan:
+def _plan(whole: Artifact, text: str, reader: Callable[[Artifact], RangeReader]) -> tuple[FetchPlan, int]:
+    """The plan, and the bytes that were read for it."""
     from modeldist.origins.header_reads import HeaderReads
     from modeldist.origins.modelpack_errors import in_our_words
     from modelpack.errors import InvalidSelection
@@ -85,7 +87,7 @@ def _plan(whole: Artifact, text: str, reader: Callable[[Artifact], RangeReader])
     provable = {chunks.digest for chunks in whole.chunks}
     try:
         with in_our_words(whole.reference), HeaderReads(whole, reader) as reads:
-            return plan_fetch(
+            plan = plan_fetch(
                 files,
                 Selection.parse(text),
                 reads.open,
@@ -93,12 +95,13 @@ def _plan(whole: Artifact, text: str, reader: Callable[[Artifact], RangeReader])
                 reference=whole.reference,
                 digest=whole.digest,
             )
+            return plan, reads.bytes
     except InvalidSelection as error:
         raise InvalidReference(f"{whole.reference}: {error.message}", remedy=error.remedy) from error
 
 
-def part_of(whole: Artifact, plan: FetchPlan) -> Artifact:
-    """What the plan leaves of `whole`, with an identity of its own."""
+def part_of(whole: Artifact, plan: FetchPlan, read: int) -> Artifact:
+    """What the plan leaves of `whole`, with an identity of its own. `read`: bytes of headers it took."""
     planned = {file.path: file for file in plan.files}
     files = tuple(_narrowed(file, planned[file.path]) for file in whole.files if file.path in planned)
     text = str(plan.selection)
@@ -116,7 +119,7 @@ def part_of(whole: Artifact, plan: FetchPlan) -> Artifact:
         files=files,
         chunks=tuple(chunks for chunks in whole.chunks if chunks.digest in kept),
         warnings=(*whole.warnings, *plan.notes),
-        part=Part(whole.reference, whole.tag, whole.digest, whole.revision, plan.size, RULES),
+        part=Part(whole.reference, whole.tag, whole.digest, whole.revision, plan.size, RULES, read),
     )
 
 

@@ -105,7 +105,7 @@ def assert_loads(path: str | Path, model: Path, rank: int, size: int) -> None:
 
 
 def test_a_rank_moves_the_pieces_it_needs_and_no_others(
-    shell: Shell, registry: Registry, reference: str, model: Path
+    shell: Shell, registry: Registry, reference: str, model: Path, tmp_path: Path
 ) -> None:
     said = plan_of(shell, reference, "tp=0/4")
     plan = {file["path"]: file for file in said["files"]}
@@ -124,6 +124,11 @@ def test_a_rank_moves_the_pieces_it_needs_and_no_others(
     assert done["origin"] <= in_pieces(plan[NAME]) + rest < 0.75 * whole
     assert done["origin"] == said["moved"] > said["needed"]
     assert (done["needed"], done["whole"]) == (sum(int(str(file["needed"])) for file in plan.values()), whole)
+    registry.clear_log()
+    other = json.loads(Shell(tmp_path / "other").run("pull", reference, "--only", "README.md", "--json").stdout)
+    assert other["headers"] == 0
+    about = registry.blob_bytes() - other["origin"]  # the artifact's config and its chunk table
+    assert served == done["origin"] + done["headers"] + about
     registry.clear_log()
     assert shell.run("pull", reference, "--rank", "tp=0/4").stdout.strip() == done["path"]
     assert registry.blob_bytes() == 0
