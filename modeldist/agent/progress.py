@@ -50,8 +50,8 @@ class PullSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """A pull at one moment. `notes` are sentences about what went wrong or was waited for, oldest first. `stale` says
     why nobody could be asked whether the reference still means what was here; empty when somebody was. `rdma` is the
     part of `peers` that came by RDMA. `size` is what the pull takes, in whole pieces; `needed` the bytes that were
-    selected, `whole` those of the model they were selected from, `headers` those read at the origin to choose them, once
-    for all who pull the same."""
+    selected, `whole` those of the model they were selected from, `headers` those read at the origin to choose them,
+    once for all who pull the same."""
 
     pull: str
     reference: str

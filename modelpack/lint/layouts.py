@@ -127,6 +127,9 @@ def _check_table(layout: OciLayout, manifest: Manifest, findings: Findings, *, d
     where = pointer_to("annotations", CHUNK_TABLE_ANNOTATION)
     try:
         table = layout.chunk_table(manifest)
+    except LayoutError as problem:
+        findings.add("chunk-table-missing", problem.message, pointer=where)
+        return
     except ModelPackError as problem:
         findings.add("chunk-table", problem.message, pointer=where)
         return

@@ -74,10 +74,13 @@ async def lint_reference(ref: Reference, client: RegistryClient) -> Report:
 
 
 async def _check_table(ref: Reference, manifest: Manifest, client: RegistryClient, findings: Findings) -> None:
+    where = pointer_to("annotations", CHUNK_TABLE_ANNOTATION)
     try:
         await client.chunk_table(ref, manifest)
-    except (DigestMismatch, InvalidChunkTable, RegistryNotFound, RegistryProtocolError) as problem:
-        findings.add("chunk-table", problem.message, pointer=pointer_to("annotations", CHUNK_TABLE_ANNOTATION))
+    except RegistryNotFound as problem:
+        findings.add("chunk-table-missing", problem.message, pointer=where)
+    except (DigestMismatch, InvalidChunkTable, RegistryProtocolError) as problem:
+        findings.add("chunk-table", problem.message, pointer=where)
 
 
 class _Reading:

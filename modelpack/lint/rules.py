@@ -307,8 +307,11 @@ MP906 no-model error (ModelPack spec.md, manifest)
   What is there is no model in any known format.
 > Check the reference.
 MP907 chunk-table error (docs/chunk-table.md)
-  The manifest names a chunk table that is missing, damaged, or of another model.
-> Build the model again, or push it with a tool that takes its chunk table along.
+  The manifest names a chunk table that is damaged, or of another model.
+> Build the model again.
+MP908 chunk-table-missing warning (docs/chunk-table.md)
+  The manifest names a chunk table that is not there, so no part of a file can be proven before the whole is read.
+> Copy the model with a tool that takes along what refers to it, or push it again.
 """
 # `<id> <name> <severity> (<section>)`, then the summary, then the remedy behind angle brackets
 

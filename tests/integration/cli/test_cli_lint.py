@@ -141,6 +141,6 @@ def test_blobs_that_the_registry_has_lost(shell: Shell, faulty: FaultyRegistry) 
 
 
 def test_a_chunk_table_that_the_registry_has_lost(shell: Shell, registry: Registry) -> None:
-    done = shell.run("lint", lint_cases.BREAKS["MP907"]().push(registry))
-    assert done.returncode == 31, done.stderr
-    assert "MP907 chunk-table" in done.stdout
+    done = shell.run("lint", lint_cases.BREAKS["MP908"]().push(registry), "--fail-on", "warning")
+    assert done.returncode == 32, done.stderr
+    assert "MP908 chunk-table-missing" in done.stdout

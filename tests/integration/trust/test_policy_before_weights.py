@@ -123,7 +123,7 @@ def test_a_fetch_of_files(shell: Shell, model: SignedModel, keys: Keys, rules: P
     assert (tmp_path / "files" / WEIGHTS).read_bytes() == model.files[WEIGHTS]
 
 
-def test_a_copy_to_another_repository(shell: Shell, model: SignedModel, keys: Keys, rules: Path, tmp_path: Path) -> None:
+def test_a_copy_to_another_repository(shell: Shell, model: SignedModel, keys: Keys, rules: Path) -> None:
     target = f"{model.ref.registry}/elsewhere/{model.ref.repository}:v1"
     model.registry.clear_log()
     shell.fails(UNTRUSTED, "copy", model.reference, target, "--policy", str(rules))

@@ -86,6 +86,12 @@ def with_blob(written_model: Written, data: bytes, other: bytes) -> Written:
     return Written(written_model.name, written_model.documents, {**written_model.blobs, sha256(data): other})
 
 
+def with_table(table: bytes) -> Written:
+    """It names these bytes as its chunk table, and has them."""
+    named = model(annotations={"org.modeldist.chunk-table": sha256(table)})
+    return Written(named.name, named.documents, {**named.blobs, sha256(table): table})
+
+
 def archive(data: bytes, label: str = "docs", kind: str = "doc", encoding: str = "tar") -> Written:
     return model(*CLEAN, packed(label, data, kind, encoding))
 
@@ -268,6 +274,7 @@ BREAKS: dict[str, Callable[[], Written]] = {
     "MP902": lambda: with_blob(model(), TENSORS, TENSORS[:-1]),
     "MP903": lambda: with_blob(model(), TENSORS, TENSORS[:-1] + b"!"),
     "MP905": two_models,
-    "MP907": lambda: model(annotations={"org.modeldist.chunk-table": sha256(b"no such table")}),
+    "MP907": lambda: with_table(b"no table"),
+    "MP908": lambda: model(annotations={"org.modeldist.chunk-table": sha256(b"no such table")}),
     "MP906": lambda: written("model", [WEIGHTS], config_type="application/x", artifactType=None),
 }
