@@ -62,7 +62,7 @@ async def test_revisions_and_names_that_need_escaping(hub: ModelScope, read_rang
     assert contents == {"a b/c&d=1#?.txt": b"odd", "ü.txt": b"u"}
     reader.close()
     assert not await origins.still(artifact, "modelscope://org/model")
-    assert {view.source for view in plan_view("modelscope://org/model", artifact).files} == {
+    assert {view.source for view in plan_view("modelscope://org/model", artifact, 0).files} == {
         hub.url + request.path for request in hub.asked("FilePath=")
     }
     with pytest.raises(NotFound, match="@v9"):
