@@ -23,7 +23,7 @@ from modelpack.config import ModelConfig, ModelDescriptor, ModelFS, TechnicalCon
 from modelpack.digests import sha256_digest
 from modelpack.errors import BuildError
 from modelpack.filekinds import kind_of
-from modelpack.hashing import cores
+from modelpack.hashing import Spare, cores
 from modelpack.layers import BuiltLayer, Encodings, LayerWriter
 from modelpack.layout import OciLayout
 from modelpack.manifest import MAX_MANIFEST_BYTES, Descriptor, Manifest, encode_manifest
@@ -158,7 +158,7 @@ def _store(
         ThreadPoolExecutor(max_workers=workers, thread_name_prefix="chunks") as others,
         ThreadPoolExecutor(max_workers=workers, thread_name_prefix="build") as pool,
     ):
-        writer = LayerWriter(layout, epoch, others, encodings)
+        writer = LayerWriter(layout, epoch, Spare(others, workers), encodings)
 
         def store(number: int) -> None:
             source, kind = plan.files[number]

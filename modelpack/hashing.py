@@ -1,7 +1,7 @@
 """Hashing files at the speed of the disk: threads (hashing releases the interpreter lock) and buffers that are kept.
 
-`hash_file` gives the sha256 of a file. `hash_with_chunks` gives its BLAKE3 chunks too, from the same read: sha256 is
-one chain of steps and takes one core, so the chunks go to other threads meanwhile.
+`hash_file` gives the sha256 of a file. `hash_with_chunks` gives its BLAKE3 chunks too, from the same read; while there
+are cores to spare, reading and chunks go to other threads.
 """
 
 from __future__ import annotations
@@ -10,15 +10,17 @@ import hashlib
 import os
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from blake3 import blake3
 
 _BUFFER = 4 * 1024 * 1024  # bytes; a fresh buffer per read would cost more than the hashing
-_AHEAD = 3  # buffers one file's chunks may fill before its reader waits for them
+_AHEAD = 3  # buffers of one file: one for its sha256, one that is read, one whose chunks are hashed
 _buffers = threading.local()
 
 
@@ -55,31 +57,102 @@ def hash_file(path: Path, algorithm: str = "sha256") -> HashedFile:
     return HashedFile(f"{algorithm}:{content.hexdigest()}", size, mtime_ns)
 
 
-def hash_with_chunks(path: Path, chunk_size: int, others: Executor) -> ChunkedFile:
-    """Read the whole file once; `others` are the threads that take chunks off this one's hands. Raises OSError."""
+class Spare:
+    """Threads that help with a file while fewer files are hashed than there are cores: its sha256 is one chain of steps
+    and takes one core, and all else can be done beside it. Where every core has a file, helping would only cost."""
+
+    def __init__(self, threads: Executor, cores: int) -> None:
+        self._threads = threads
+        self._cores = cores
+        self._files = 0
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def file(self) -> Iterator[None]:
+        """Around the hashing of each file."""
+        with self._lock:
+            self._files += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._files -= 1
+
+    @property
+    def free(self) -> bool:
+        return self._files < self._cores
+
+    def read(self, descriptor: int, part: memoryview, start: int, chunk_size: int) -> ReadAhead:
+        """Fill `part` from byte `start` of the file and hash its chunks, in another thread."""
+        count: Future[int] = Future()
+
+        def work() -> bytes:
+            try:
+                count.set_result(_fill(descriptor, part, start))
+            except BaseException as error:
+                count.set_exception(error)
+                raise
+            return _chunks(part[: count.result()], chunk_size)
+
+        return ReadAhead(part, count, self._threads.submit(work))
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAhead:
+    """A buffer that is being read: how many bytes it got, which come first, and the digests of their chunks."""
+
+    part: memoryview
+    count: Future[int]
+    chunks: Future[bytes]
+
+
+def hash_with_chunks(path: Path, chunk_size: int, spare: Spare) -> ChunkedFile:
+    """Read the whole file once. Raises OSError."""
     content = hashlib.sha256()
-    chunks: list[bytes] = []
-    waiting: deque[Future[bytes]] = deque()
+    chunks: list[Callable[[], bytes]] = []
     size = 0
-    with path.open("rb", buffering=0) as file:
-        status = os.fstat(file.fileno())
+    with spare.file(), path.open("rb", buffering=0) as file:
+        descriptor, status = file.fileno(), os.fstat(file.fileno())
         step = max(chunk_size, _BUFFER // chunk_size * chunk_size)
-        views = _buffer(step, _AHEAD if status.st_size > step else 1)
-        turn = 0
-        while count := _fill(file.fileno(), view := views[turn % len(views)][:step]):
-            part = view[:count]
-            if len(views) > 1:
-                waiting.append(others.submit(_chunks, part, chunk_size))
-                content.update(part)
-                if len(waiting) == len(views):
-                    chunks.append(waiting.popleft().result())  # the next read goes where its chunks are
-            else:
-                content.update(part)
-                chunks.append(_chunks(part, chunk_size))
-            size += count
-            turn += 1
-    chunks.extend(each.result() for each in waiting)
-    return ChunkedFile("sha256:" + content.hexdigest(), size, status.st_mtime_ns, chunk_size, b"".join(chunks))
+        unused = deque(view[:step] for view in _buffer(step, _AHEAD if status.st_size > step else 1))
+        ahead: deque[ReadAhead] = deque()
+        hashed: deque[ReadAhead] = deque()  # but maybe not its chunks
+        start = 0
+        try:
+            while ahead or start < status.st_size:
+                while spare.free and start < status.st_size and (unused or hashed) and status.st_size > step:
+                    part = unused.popleft() if unused else _done(hashed.popleft())
+                    ahead.append(spare.read(descriptor, part, start, chunk_size))
+                    start += step
+                if ahead:
+                    read = ahead.popleft()
+                    count = read.count.result()
+                    content.update(read.part[:count])
+                    chunks.append(read.chunks.result)
+                    hashed.append(read)
+                else:
+                    part = unused.popleft() if unused else _done(hashed.popleft())
+                    count = _fill(descriptor, part, start)
+                    content.update(part[:count])
+                    chunks.append(partial(bytes, _chunks(part[:count], chunk_size)))
+                    unused.append(part)
+                    start += step
+                size += count
+        finally:
+            for read in (*ahead, *hashed):  # nobody writes into the buffers, or reads the file, after this
+                read.chunks.exception()
+        return ChunkedFile(
+            "sha256:" + content.hexdigest(),
+            size,
+            status.st_mtime_ns,
+            chunk_size,
+            b"".join(digests() for digests in chunks),
+        )
+
+
+def _done(read: ReadAhead) -> memoryview:
+    read.chunks.result()
+    return read.part
 
 
 def hash_files(paths: Sequence[Path], *, threads: int | None = None) -> list[HashedFile]:
@@ -103,10 +176,10 @@ def _buffer(size: int, count: int) -> list[memoryview]:
     return held[:count]
 
 
-def _fill(descriptor: int, view: memoryview) -> int:
+def _fill(descriptor: int, part: memoryview, start: int) -> int:
     """Read until the buffer is full or the file ends: chunks must not be cut where a read was short."""
     count = 0
-    while count < len(view) and (got := os.readv(descriptor, [view[count:]])):
+    while count < len(part) and (got := os.preadv(descriptor, [part[count:]], start + count)):
         count += got
     return count
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from modelpack import mediatypes
 from modelpack.artifact import FileMetadata
 from modelpack.chunk_table import BlobChunks, chunk_size_for
 from modelpack.errors import BuildError
-from modelpack.hashing import hash_with_chunks
+from modelpack.hashing import Spare, hash_with_chunks
 from modelpack.layout import OciLayout
 from modelpack.manifest import Descriptor
 from modelpack.mediatypes import Encoding, LayerKind
@@ -60,14 +59,14 @@ class PreparedLayer:
 
 
 def prepare(
-    source: SourceFile, kind: LayerKind, encoding: Encoding, epoch: int, others: Executor, room: Path
+    source: SourceFile, kind: LayerKind, encoding: Encoding, epoch: int, spare: Spare, room: Path
 ) -> PreparedLayer:
     """Read the file once. Archives are written into `room`. Raises BuildError when it changes, OSError."""
     if encoding != "raw":
         packed = pack_file(source, encoding, epoch, room)
         layer = _descriptor(source, kind, encoding, epoch, packed.chunks, packed.read)
         return PreparedLayer(layer, packed.diff_id, packed.chunks, packed.path, source, packed.read, packed.mtime_ns)
-    hashed = hash_with_chunks(source.file, chunk_size_for(source.size), others)
+    hashed = hash_with_chunks(source.file, chunk_size_for(source.size), spare)
     if hashed.size != source.size:
         raise _changed(source)
     chunks = BlobChunks(hashed.digest, hashed.size, hashed.chunk_size, hashed.chunks)
@@ -77,17 +76,17 @@ def prepare(
 
 @dataclass(frozen=True)
 class LayerWriter:
-    """Makes layers in `layout`, dated `epoch` (seconds); `others` are threads that help with hashing."""
+    """Makes layers in `layout`, dated `epoch` (seconds); `spare` helps with hashing."""
 
     layout: OciLayout
     epoch: int
-    others: Executor
+    spare: Spare
     encodings: Encodings = field(default_factory=dict)
 
     def add(self, source: SourceFile, kind: LayerKind) -> BuiltLayer:
         """Raises BuildError when the file changes meanwhile, OSError."""
         blobs, encoding = self.layout.blobs, self.encodings.get(kind, "raw")
-        ready = prepare(source, kind, encoding, self.epoch, self.others, blobs.path)
+        ready = prepare(source, kind, encoding, self.epoch, self.spare, blobs.path)
         layer = ready.descriptor
         try:
             placement = blobs.take_file(ready.path, layer) if ready.packed else blobs.add_file(ready.path, layer)

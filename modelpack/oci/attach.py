@@ -15,7 +15,7 @@ from modelpack.chunk_table import CHUNK_TABLE_TYPE, encode_table
 from modelpack.digests import sha256_digest
 from modelpack.errors import BuildError
 from modelpack.filekinds import kind_of
-from modelpack.hashing import cores
+from modelpack.hashing import Spare, cores
 from modelpack.layers import PreparedLayer, prepare
 from modelpack.manifest import Descriptor, Manifest, choose_manifest, parse_manifest
 from modelpack.mediatypes import Encoding, LayerKind
@@ -61,7 +61,7 @@ async def attach(
     date = FIXED_EPOCH if epoch is None else epoch
     with target.adding():
         with tempfile.TemporaryDirectory(prefix="attach-") as room, ThreadPoolExecutor(cores()) as others:
-            ready = await asyncio.to_thread(prepare, origin, kind, encoding, date, others, Path(room))
+            ready = await asyncio.to_thread(prepare, origin, kind, encoding, date, Spare(others, cores()), Path(room))
             layer = model.in_its_words(ready.descriptor)
             await target.add(ready.path, layer)
             await asyncio.to_thread(ready.check)

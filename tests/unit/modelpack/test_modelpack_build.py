@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import threading
 from pathlib import Path
@@ -14,8 +15,9 @@ from safetensors.numpy import save_file
 
 from modelpack import mediatypes
 from modelpack.build import build, source_date_epoch
-from modelpack.chunk_table import CHUNK_TABLE_ANNOTATION
+from modelpack.chunk_table import CHUNK_TABLE_ANNOTATION, chunk_digests
 from modelpack.config import ModelDescriptor, parse_config
+from modelpack.digests import sha256_digest
 from modelpack.errors import BuildError, UnsafeName
 from modelpack.filekinds import LARGE, kind_of
 from modelpack.hashing import hash_file
@@ -285,3 +287,24 @@ def test_the_epoch_of_the_environment():
     for bad in ("-1", "now", "1.5", "9" * 13):
         with pytest.raises(BuildError, match="is no time"):
             source_date_epoch({"SOURCE_DATE_EPOCH": bad})
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_both_digests_of_files_that_are_hashed_alone_and_together(tmp_path, threads):
+    """Of one buffer, of several, to the byte at their ends; the last file alone while the others' threads are idle."""
+    directory = tmp_path / "model"
+    directory.mkdir()
+    mib = 1024 * 1024
+    contents = {}
+    for size in (0, 1, mib, 4 * mib - 1, 4 * mib, 4 * mib + 1, 12 * mib, 33 * mib + 7):
+        contents[f"{size}.bin"] = data = random.Random(size).randbytes(size)
+        (directory / f"{size}.bin").write_bytes(data)
+    layout = OciLayout.create(tmp_path / "layout")
+    built = build(directory, layout, threads=threads)
+    table = layout.chunk_table(built.manifest)
+    assert table is not None
+    for layer in built.manifest.layers:
+        data = contents[layer.annotations[mediatypes.FILEPATH]]
+        assert layer.digest == sha256_digest(data)
+        chunks = table.of(layer.digest)
+        assert chunks is not None and chunks.digests == chunk_digests(data, chunks.chunk_size)
