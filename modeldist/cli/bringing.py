@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from modeldist.cli.node import Node
-from modeldist.errors import AgentError
+from modeldist.cli.pulling import error_of, pulled
+from modeldist.errors import Unsupported
 
 SCHEMES = ("hf://", "modelscope://")
 
@@ -26,26 +27,12 @@ def revision_of(reference: str, snapshot: Path) -> str:
 
 def brought(reference: str, here: Node, *, quiet: bool) -> Path:
     """The snapshot's directory. ^C keeps what has arrived. Raises what a pull does; Unsupported for other schemes."""
-    from modeldist.cli.commands.pull import by_agent, by_itself, stopped
-    from modeldist.cli.stopping import stopping
-    from modeldist.cli.views import view
-    from modeldist.errors import Unsupported
-
     if not reference.startswith(SCHEMES):
         raise Unsupported(
             f"{reference} cannot be built from.",
             remedy="Name a directory, hf://org/name@revision or modelscope://org/name@revision.",
         )
-    with stopping() as stop:
-        found = here.running_agent()
-        if found is not None:
-            with view(quiet=quiet) as watching:
-                stop.before_leaving = watching.close
-                done = by_agent(found, reference, offline=False, view=watching)
-        else:
-            done = by_itself(here, reference, offline=False, quiet=quiet, stop=stop)
-    if done.state == "cancelled":
-        raise stopped(done)
+    done = pulled(reference, here, quiet=quiet)
     if done.state != "done":
-        raise done.error.as_error() if done.error else AgentError(f"The pull of {reference} ended without a result.")
+        raise error_of(done)
     return Path(done.path)

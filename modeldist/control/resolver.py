@@ -31,7 +31,8 @@ def check_reference(reference: str) -> str:
     if not reference or len(reference.encode("utf-8", "replace")) > MAX_REFERENCE:
         raise InvalidReference(
             f"A reference has between 1 and {MAX_REFERENCE} bytes; this one has {len(reference)} characters.",
-            remedy="Write it as org/model:tag, registry/org/model@sha256:…, hf://org/model@revision or a URL.",
+            remedy="Write it as org/model:tag, registry/org/model@sha256:…, hf://org/model@revision, "
+            "modelscope://org/model@revision or a URL.",
         )
     if not reference.isprintable() or any(c.isspace() for c in reference):
         raise InvalidReference(

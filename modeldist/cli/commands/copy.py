@@ -71,7 +71,6 @@ def copy(
     from modeldist.origins.modelpack_errors import in_our_words
     from modelpack.oci.copy import CopyStopped, copy_artifact, for_platform, the_model
     from modelpack.oci.ends import LayoutSource, LayoutTarget, RegistrySource, RegistryTarget
-    from modelpack.reference import Reference
 
     if platform and only_model:
         raise UsageError("--platform and --model choose differently.", remedy="Leave one of them out.")
@@ -88,9 +87,7 @@ def copy(
             advance(progress.done)
 
         stop = stop_by(ending)
-        wanted = origin
-        if not isinstance(wanted, LayoutPlace) and here.policy is not None:
-            wanted = Reference.parse(await accepted(str(wanted), here))
+        wanted = origin if isinstance(origin, LayoutPlace) else await accepted(origin, here)
         async with registry_client(here.plain_http) as client:
             begin = (
                 LayoutSource(_layout(wanted), wanted.ref)

@@ -64,7 +64,7 @@ def fetch(
             moved += progress.done if progress.how == "moved" else 0
             advance(progress.done)
 
-        wanted = ref if here.policy is None else Reference.parse(await accepted(str(ref), here))
+        wanted = await accepted(ref, here)
         async with registry_client(here.plain_http) as client:
             return await fetch_files(wanted, folder, client, tell, patterns=patterns, parallel=concurrency)
 

@@ -45,7 +45,7 @@ def modelfile() -> None:
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave these files out (repeatable).")
 @click.option("--include", multiple=True, metavar="GLOB", help="Bring back hidden files (repeatable).")
 @options.as_json
-@options.node_options("registry", "plain_http", "hf_endpoint", "store", "hub", "socket", "agent")
+@options.node_options("registry", "plain_http", "hf_endpoint", "policy", "store", "hub", "socket", "agent")
 def generate(
     source: str,
     name: str,

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from typing import TYPE_CHECKING
-
 import click
 import msgspec
 
-from modeldist.agent.progress import FINAL, PullSnapshot
-from modeldist.cli import options, units
+from modeldist.agent.progress import PullSnapshot
+from modeldist.cli import options
 from modeldist.cli.boundary import Command, fail
 from modeldist.cli.node import Node
+from modeldist.cli.pulling import error_of, pulled
 from modeldist.cli.selecting import selecting
-from modeldist.cli.stopping import Stopping, stopping
 from modeldist.cli.terminal import attended, clean, put, put_json, say
-from modeldist.cli.views import View, summary, view
-from modeldist.errors import AgentError, Cancelled, ModeldistError
-
-if TYPE_CHECKING:
-    from modeldist.agent.local_client import LocalAgent
+from modeldist.cli.views import summary
 
 
 @click.command(cls=Command)
@@ -47,58 +40,8 @@ def pull(reference: str, offline: bool, as_json: bool, quiet: bool, verbose: boo
       vllm serve "$(modeldist pull org/model:tag)"
       modeldist pull org/model:tag --only '*.json' --only '*.model'
     """
-    with stopping() as stop:
-        found = here.running_agent()
-        if found is not None:
-            with view(quiet=quiet) as watching:
-                stop.before_leaving = watching.close
-                done = by_agent(found, reference, offline=offline, view=watching)
-        else:
-            done = by_itself(here, reference, offline=offline, quiet=quiet, stop=stop)
-    if done.stale and not quiet:
-        say(f"modeldist: {clean(done.stale)}")
+    done = pulled(reference, here, offline=offline, quiet=quiet)
     finish(done, as_json=as_json, talk=not quiet and (verbose or attended()))
-
-
-def by_itself(here: Node, reference: str, *, offline: bool, quiet: bool, stop: Stopping) -> PullSnapshot:
-    """Without an agent: from the store when it is there, else by an engine in this process."""
-    from modeldist.cli.already_here import already_here
-
-    if done := already_here(here, reference, offline=offline):
-        return done
-    from modeldist.cli.embedded import pull_embedded
-
-    with view(quiet=quiet) as watching:
-        stop.before_leaving = watching.close
-        return pull_embedded(here, reference, offline=offline, view=watching, stopping=stop)
-
-
-def by_agent(agent: LocalAgent, reference: str, *, offline: bool, view: View) -> PullSnapshot:
-    """By the agent of this machine; its last word. Stopping here stops the agent's pull."""
-    now = agent.start_pull(reference, offline=offline)
-    try:
-        for now in agent.events(now.pull):  # noqa: B020 - each is the same pull, later
-            view.update(now)
-    except KeyboardInterrupt:
-        with suppress(AgentError):
-            agent.cancel(now.pull)
-            *_, now = agent.events(now.pull)
-        return now if now.state in FINAL else msgspec.structs.replace(now, state="cancelled")
-    return now
-
-
-def stopped(now: PullSnapshot) -> Cancelled:
-    """What ^C says."""
-    kept = f"{units.size(now.kept)} of {units.size(now.size)} are kept; pull again to resume." if now.size else ""
-    return Cancelled(f"The pull of {now.reference} was stopped.", remedy=kept or "Pull again to start over.")
-
-
-def _error(now: PullSnapshot) -> ModeldistError:
-    if now.error:
-        return now.error.as_error()
-    return AgentError(
-        f"The agent stopped in mid-pull of {now.reference}.", remedy="Its log says why; pull again to resume."
-    )
 
 
 def finish(now: PullSnapshot, *, as_json: bool, talk: bool) -> None:
@@ -107,7 +50,7 @@ def finish(now: PullSnapshot, *, as_json: bool, talk: bool) -> None:
         for note in (*now.warnings, *now.notes):
             say(f"modeldist: {clean(note)}")
     if now.state != "done":
-        error = stopped(now) if now.state == "cancelled" else _error(now)
+        error = error_of(now)
         if as_json:
             put_json(msgspec.structs.replace(now, error=error.info()))
         fail(error, as_json=False)

@@ -31,7 +31,10 @@ LabelValue = Annotated[str, StringConstraints(max_length=MAX_NAME), AfterValidat
 Reference = Annotated[
     str,
     StringConstraints(min_length=1, max_length=MAX_REFERENCE),
-    Field(description="org/model:tag, registry/org/model@sha256:…, hf://org/model@revision, https://…"),
+    Field(
+        description="org/model:tag, registry/org/model@sha256:…, hf://org/model@revision, "
+        "modelscope://org/model@revision, https://…"
+    ),
 ]
 
 

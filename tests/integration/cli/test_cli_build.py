@@ -13,6 +13,7 @@ from modelpack.verify import verify_layout
 from tests.servers.hub import Hub
 from tests.servers.registry import Registry
 from tests.servers.shell import Shell
+from tests.servers.signed_models import policy
 
 FILES = {"config.json": b'{"model_type": "toy"}', "weights.bin": bytes(range(256)) * 300, "README.md": b"# toy\n"}
 
@@ -83,6 +84,29 @@ def test_a_model_of_a_hub_is_built_pushed_and_pulled(shell: Shell, registry: Reg
     assert shell.run("push", reference).returncode == 0
     pulled = shell.pull(reference)
     assert {path.name: path.read_bytes() for path in pulled.iterdir()} == FILES
+
+
+def test_a_copy_of_a_hubs_model_is_built_from_and_said_when_the_hub_is_away(shell: Shell, tmp_path: Path) -> None:
+    with Hub() as hub:
+        hub.commit("org/model", FILES)
+        shell.environment["HF_ENDPOINT"] = hub.url
+        first = built(shell, "hf://org/model", "-o", str(tmp_path / "layout"))
+    again = shell.run("build", "hf://org/model", "-o", str(tmp_path / "again"))
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.strip() == first["digest"]
+    assert "hf://org/model" in again.stderr
+    assert "copy" in again.stderr
+
+
+@pytest.mark.parametrize("command", [("build",), ("modelfile", "generate")])
+def test_a_policy_holds_for_models_of_a_hub(shell: Shell, tmp_path: Path, command: tuple[str, ...]) -> None:
+    rules = policy(tmp_path, {"references": ["hf://elsewhere/*"], "allow_unsigned": True})
+    with Hub() as hub:
+        hub.commit("org/model", FILES)
+        shell.environment |= {"HF_ENDPOINT": hub.url, "MODELDIST_POLICY": str(rules)}
+        where = "-O" if command[1:] else "-o"
+        assert "policy" in shell.fails(21, *command, "hf://org/model", where, str(tmp_path / "written"))
+        assert hub.body_bytes() < len(FILES["weights.bin"])  # its list of files
 
 
 def test_flags_that_modctl_has(shell: Shell, registry: Registry, model: Path, tmp_path: Path) -> None:
