@@ -7,7 +7,7 @@ from collections.abc import Callable
 from modeldist.agent.node import Node
 from modeldist.agent.shard_fetch import ShardFetch
 from modeldist.agent.shards import Shards, two_sizes
-from modeldist.errors import Unsupported
+from modeldist.errors import IntegrityError, Unsupported
 from modeldist.logger import Logger
 from modeldist.scheduler.messages import (
     LeaseFailed,
@@ -95,7 +95,12 @@ class Inbox:
             self._node.loop.spawn(self._shards.end(fetch, cut_otherwise(fetch)), f"cut otherwise {fetch.path}")
             return
         if recut:
-            fetch.partial.recut(message.piece_size)
+            try:
+                fetch.partial.recut(message.piece_size)
+            except IntegrityError as error:
+                about = error.about(f"{fetch.path} of {fetch.artifact.name}")
+                self._node.loop.spawn(self._shards.end(fetch, about), f"cut otherwise {fetch.path}")
+                return
             fetch.trust_again()
         if message.chunks:
             fetch.published.update(range(fetch.layout.count))

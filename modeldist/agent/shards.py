@@ -335,7 +335,6 @@ def open_all(store: Store, artifact: Artifact, shards: Sequence[Shard]) -> list[
             opened.append((shard, partial))
             if chunks is not None:
                 try:
-                    partial.check_cut(chunks.chunk_size)
                     partial.recut(chunks.chunk_size)
                     partial.keep_only(chunks.all())
                 except IntegrityError as error:

@@ -167,16 +167,25 @@ class Partial:
     def recut(self, piece_size: int) -> None:
         """Change the piece size; pieces made of nothing but verified ones stay verified, with new digests.
 
-        No piece may be added meanwhile. Watchers are not told: their pieces mean something else now.
+        No piece may be added meanwhile. Watchers are not told: their pieces mean something else now. Raises
+        IntegrityError when of a piece that a snapshot shows nothing would be left by which a false one could be told.
         """
         new = PieceLayout(self.layout.size, piece_size)
         with self._state:
             self._check_open()
             if new == self.layout:
                 return
+            shown = PieceSet.of(self._protected)
+            protected = covered(self.layout, shown, new)
+            if shown - self.layout.touching(new.ranges(protected)):
+                raise IntegrityError(
+                    f"Pieces of {self.digest} are here, for another model, that are proven in smaller chunks than it "
+                    "is cut into now.",
+                    remedy="If other nodes are pulling it, pull again when they have ended; else remove the other "
+                    "model (`modeldist ls`, `modeldist rm`) and pull again.",
+                )
             kept: dict[int, bytes] = {}
             hash_pieces(self.fd, new, covered(self.layout, self._have, new), kept.__setitem__)
-            protected = covered(self.layout, PieceSet.of(self._protected), new)
             self._protected = {piece: kept[piece] for piece in protected}
             self._replace(new, kept)
 
@@ -203,19 +212,6 @@ class Partial:
                 )
             if len(kept) < len(self._blake3):
                 self._replace(self.layout, kept)
-
-    def check_cut(self, piece_size: int) -> None:
-        """That in pieces of this size those that a snapshot shows could be told apart from others, before they are
-        written over. Raises IntegrityError."""
-        with self._state:
-            new = PieceLayout(self.layout.size, piece_size)
-            shown = PieceSet.of(self._protected)
-            kept = new.ranges(covered(self.layout, shown, new))
-            if shown - self.layout.touching(kept):
-                raise IntegrityError(
-                    f"Pieces of {self.digest} are here that another chunk table proves in smaller chunks than this.",
-                    remedy="Remove the other model (`modeldist ls`, `modeldist rm`) and pull again.",
-                )
 
     def protect(self, pieces: PieceSet) -> None:
         """A snapshot shows these, as far as they are here."""

@@ -229,6 +229,24 @@ async def test_a_swarm_that_is_cut_otherwise_refuses_parts(cluster: EngineCluste
             await node.pull(part_reference(1))
 
 
+async def test_a_swarm_that_is_cut_otherwise_does_not_write_over_what_a_snapshot_shows(
+    cluster: EngineCluster, quarters: Quarters
+) -> None:
+    """A later pull of all, in pieces of which the part's are none."""
+    shard = quarters.shard
+    join = TaskJoin(shard.digest, SIZE, quarters.whole.endpoint, piece_size=32 * PIECE)
+    async with cluster.node("a") as node:
+        part = await node.pull(part_reference(1))
+    cluster.control = InProcessControl(cluster.origin, time.monotonic)
+    async with cluster.control.open(Hello(PROTOCOL, LIAR, "other", "0", "")) as session:
+        await session.send(JoinTasks((join,)))
+        async with cluster.node("a") as node:
+            with pytest.raises(IntegrityError, match=f"{NAME} of .*in smaller chunks"):
+                await node.pull()
+            assert await node.pull(part_reference(1)) == part
+            quarters.assert_has(part, 1)
+
+
 class TwoTables(Quarters):
     """The model, and another with the same file whose chunk table is false from the second piece of a quarter on: what
     it says there is what the origin sends, for now."""
