@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from modelpack.layout import OciLayout
 from modelpack.lint import Report, lint_directory, lint_layout, lint_reference
 
 if TYPE_CHECKING:
-    from modeldist.artifact import Artifact, ArtifactFile
+    from modeldist.artifact import Artifact
     from modeldist.origins.router import Origins
 
 _WIDTH = 118
@@ -62,30 +61,16 @@ async def _at_origin(target: str, where: Node) -> Report:
 
 
 def _files_of(target: str, artifact: Artifact, origins: Origins) -> Report:
+    from modeldist.origins.header_reads import HeaderReads
     from modelpack.lint.directories import check_plain_files
     from modelpack.lint.files import ModelledFile
     from modelpack.lint.findings import Findings
 
     findings = Findings()
-    files = [
-        ModelledFile(file.path, file.kind, file.size, _range_of(file, artifact, origins)) for file in artifact.files
-    ]
-    check_plain_files(files, findings)
+    with HeaderReads(artifact, origins.reader) as reads:
+        files = [ModelledFile(file.path, file.kind, file.size, reads.open(file)) for file in artifact.files]
+        check_plain_files(files, findings)
     return findings.report(target, artifact.digest, artifact.origin)
-
-
-def _range_of(file: ArtifactFile, artifact: Artifact, origins: Origins) -> Callable[[int, int], bytes]:
-    def read_range(start: int, length: int) -> bytes:
-        reader = origins.reader(artifact)  # one for each reading thread
-        with tempfile.TemporaryFile() as room:
-            try:
-                reader.read(file.digest, start, length, room.fileno(), 0, lambda count: None)
-            finally:
-                reader.close()
-            room.seek(0)
-            return room.read()
-
-    return read_range
 
 
 def lines(reports: Sequence[Report]) -> list[str]:

@@ -1,4 +1,5 @@
-"""Small ranges of an artifact's shards into memory, for headers: what a plan is made of before anything is fetched."""
+"""Small ranges of an artifact's shards into memory, for headers: what a plan is made of before anything is fetched, and
+what lint looks at."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
-from modeldist.artifact import Artifact, Digest
+from modeldist.artifact import Artifact, ArtifactFile, Digest
 from modeldist.origins.base import RangeReader
 from modelpack.plan.files import ListedFile
 from modelpack.tensors.entries import ReadRange
@@ -35,8 +36,8 @@ class HeaderReads:
     ) -> None:
         self._opened.close()
 
-    def open(self, file: ListedFile) -> ReadRange:
-        """Its `open_ranges` (see `modelpack.plan.planning`)."""
+    def open(self, file: ListedFile | ArtifactFile) -> ReadRange:
+        """For `open_ranges` of `modelpack.plan.planning`."""
 
         def read(start: int, length: int) -> bytes:
             return self._read(Digest(file.digest), start, length)

@@ -14,6 +14,7 @@ from modeldist.cli.byte_bar import bar
 from modeldist.cli.node import Node
 from modeldist.cli.places import LayoutPlace, place
 from modeldist.cli.terminal import attended, put, put_json, say
+from modeldist.cli.transfers import Account
 from modeldist.errors import Cancelled, UsageError
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def copy(
         raise UsageError("--platform and --model choose differently.", remedy="Leave one of them out.")
     origin = place(source, here.registry)
     there = _named(place(target, here.registry), origin)
-    account = CopyAccount()
+    account = Account()
     select = for_platform(platform) if platform else the_model if only_model else None
     shown = attended() and not quiet
     ending = outlive()
@@ -137,16 +138,6 @@ def copy(
         )
     else:
         put(pinned)
-
-
-class CopyAccount:
-    """Adds up what was sent, mounted and there already. Bytes."""
-
-    def __init__(self) -> None:
-        self.moved = self.mounted = self.present = 0
-
-    def add(self, progress: Progress) -> None:
-        setattr(self, progress.how, getattr(self, progress.how) + progress.done)
 
 
 def _named(there: LayoutPlace | Reference, origin: LayoutPlace | Reference) -> LayoutPlace | Reference:

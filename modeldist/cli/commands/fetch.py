@@ -13,6 +13,7 @@ from modeldist.cli.boundary import Command
 from modeldist.cli.byte_bar import bar
 from modeldist.cli.node import Node
 from modeldist.cli.terminal import attended, put, put_json, say
+from modeldist.cli.transfers import Account
 
 if TYPE_CHECKING:
     from modelpack.oci import Progress
@@ -56,12 +57,11 @@ def fetch(
 
     folder = output.expanduser()
     ref = Reference.parse(reference, here.registry)
-    moved = 0
+    account = Account()
 
     async def run(advance: Callable[[int], None]) -> FetchedFiles:
         def tell(progress: Progress) -> None:
-            nonlocal moved
-            moved += progress.done if progress.how == "moved" else 0
+            account.add(progress)
             advance(progress.done)
 
         wanted = await accepted(ref, here)
@@ -72,8 +72,8 @@ def fetch(
     with in_our_words(str(ref), ref.registry), bar(None, shown=shown) as advance:
         found = asyncio.run(run(advance))
     if shown:
-        say(f"{units.counted(len(found.files), 'file')}, {units.size(moved)} fetched")
+        say(f"{units.counted(len(found.files), 'file')}, {units.size(account.moved)} fetched")
     if as_json:
-        put_json({"path": str(output), "digest": found.digest, "files": found.files, "bytes_fetched": moved})
+        put_json({"path": str(output), "digest": found.digest, "files": found.files, "bytes_fetched": account.moved})
     else:
         put(str(output))

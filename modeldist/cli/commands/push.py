@@ -12,6 +12,7 @@ from modeldist.cli import options, units
 from modeldist.cli.boundary import Command
 from modeldist.cli.byte_bar import bar
 from modeldist.cli.terminal import attended, put, put_json, say
+from modeldist.cli.transfers import Account
 from modeldist.errors import NotFound
 
 if TYPE_CHECKING:
@@ -56,17 +57,15 @@ def push(
             {
                 "reference": pinned,
                 "digest": digest,
-                "bytes_sent": account.sent,
-                "bytes_present": account.there,
+                "bytes_sent": account.moved,
+                "bytes_present": account.mounted + account.present,
             }
         )
     else:
         put(pinned)
 
 
-def push_layout(
-    source: OciLayout, ref: Reference, plain_http: Iterable[str], *, shown: bool
-) -> tuple[str, PushAccount]:
+def push_layout(source: OciLayout, ref: Reference, plain_http: Iterable[str], *, shown: bool) -> tuple[str, Account]:
     """Push what the layout calls `ref` there; the digest and what was sent. `shown`: a bar and a summary on stderr."""
     import asyncio
 
@@ -74,7 +73,7 @@ def push_layout(
     from modeldist.origins.modelpack_errors import in_our_words
     from modelpack.oci import push as send_layout
 
-    account = PushAccount()
+    account = Account()
 
     async def send(advance: Callable[[int], None]) -> str:
         def tell(progress: Progress) -> None:
@@ -87,7 +86,7 @@ def push_layout(
     with in_our_words(str(ref), ref.registry), bar(_size(source, str(ref)), shown=shown) as advance:
         digest = asyncio.run(send(advance))
     if shown:
-        say(f"{units.size(account.sent)} sent, {units.size(account.there)} already there")
+        say(f"{units.size(account.moved)} sent, {units.size(account.mounted + account.present)} already there")
     return digest, account
 
 
@@ -105,20 +104,6 @@ def built(path: Path, ref: str) -> OciLayout:
             remedy=f"{error.remedy} Build it: `modeldist build DIR -t {ref}`.".strip(),
         ) from error
     return layout
-
-
-class PushAccount:
-    """Adds up what a push sent, and what the registry had. Bytes."""
-
-    def __init__(self) -> None:
-        self.sent = 0
-        self.there = 0
-
-    def add(self, progress: Progress) -> None:
-        if progress.how == "moved":
-            self.sent += progress.done
-        else:
-            self.there += progress.done
 
 
 def _size(layout: OciLayout, ref: str) -> int:
