@@ -157,7 +157,7 @@ class Artifact(msgspec.Struct, frozen=True, omit_defaults=True, dict=True):
             seen.setdefault(file.digest, Shard(file.digest, file.size))
         return tuple(seen.values())
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Unique bytes."""
         return sum(shard.size for shard in self.shards)
@@ -167,7 +167,7 @@ class Artifact(msgspec.Struct, frozen=True, omit_defaults=True, dict=True):
         """Unique bytes of the artifact that this is a part of, or its own."""
         return self.part.size if self.part else self.size
 
-    @property
+    @cached_property
     def needed(self) -> int:
         """Unique bytes that its files want: `size`, less what their `ranges` leave out."""
         return sum(map(self.needed_of, self.shards))

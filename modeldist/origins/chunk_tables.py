@@ -5,9 +5,8 @@ from __future__ import annotations
 from modeldist.artifact import Digest, ShardChunks
 from modelpack.chunk_table import ChunkTable
 
-MOST = (
-    32 << 20
-)  # bytes of digests that an artifact carries: 16 TB in chunks of 16 MiB; a session's message takes twice it
+MOST = 32 << 20
+"""Bytes of digests that an artifact carries: of 16 TB in chunks of 16 MiB. A session's message takes twice as many."""
 
 
 def shard_chunks(table: ChunkTable | None) -> tuple[ShardChunks, ...]:
