@@ -61,10 +61,7 @@ async def fetch_files(
     raw = [file for file in model.artifact.files if file.encoding == "raw" and _wanted(globs, file.path)]
     archives = [file for file in model.artifact.files if file.encoding != "raw" and _may_hold(globs, file)]
     if not raw and not archives:
-        raise UnsupportedArtifact(
-            f"{ref} has no file that {' or '.join(glob.pattern for glob in globs)} matches.",
-            remedy="`**/*.json` means files of any directory; `modeldist inspect` lists them.",
-        )
+        raise _nothing(ref, globs, "`**/*.json` means files of any directory; `modeldist inspect` lists them.")
     _check_partials(raw)
     await asyncio.to_thread(destination.mkdir, parents=True, exist_ok=True)
 
@@ -75,7 +72,7 @@ async def fetch_files(
     async def file_of(blob: Descriptor) -> None:
         first: Path | None = None
         for file in (file for file in raw if file.descriptor.digest == blob.digest):
-            target = _place(destination, file.path)
+            target = await asyncio.to_thread(_place, destination, file.path)
             if await asyncio.to_thread(_is_there, target, blob.digest, blob.size):
                 tell(Progress(blob, "present", blob.size if first is None else 0))
             elif first is None:
@@ -99,11 +96,14 @@ async def fetch_files(
         await receive(file, room / "archive")
         found |= await asyncio.to_thread(_unpack, file, room, destination, _only(select, globs), names)
     if not found:
-        raise UnsupportedArtifact(
-            f"{ref} has no file that {' or '.join(glob.pattern for glob in globs)} matches.",
-            remedy="Its archives were looked through. `**/*.json` means files of any directory.",
-        )
+        raise _nothing(ref, globs, "Its archives were looked through. `**/*.json` means files of any directory.")
     return FetchedFiles(model.descriptor.digest, tuple(sorted(found)), sum(found.values()))
+
+
+def _nothing(ref: Reference, globs: tuple[Glob, ...], remedy: str) -> UnsupportedArtifact:
+    return UnsupportedArtifact(
+        f"{ref} has no file that {' or '.join(glob.pattern for glob in globs)} matches.", remedy=remedy
+    )
 
 
 def _check_partials(files: Iterable[ModelFile]) -> None:

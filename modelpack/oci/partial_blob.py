@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
 import hashlib
 import os
 import stat
@@ -19,12 +18,12 @@ from aiofiles.threadpool.binary import AsyncBufferedIOBase
 from modelpack.errors import DestinationError, DigestMismatch
 from modelpack.manifest import Descriptor
 from modelpack.oci.client import RegistryClient
+from modelpack.oci.file_locks import lock, still_at
 from modelpack.oci.local_files import opened
 from modelpack.reference import Reference
 
 Tell = Callable[[Literal["moved", "present"], int], None]
 _BLOCK = 1024 * 1024  # bytes
-_ASK_AGAIN = 0.1  # seconds between two looks at a lock held by another process
 
 
 @dataclass(frozen=True)
@@ -86,9 +85,8 @@ class PartialBlob:
         while True:
             descriptor = _open(self.path)
             with opened(descriptor, "r+b") as file:
-                while not _try_lock(descriptor):  # noqa: ASYNC110 - the kernel has no event for it
-                    await asyncio.sleep(_ASK_AGAIN)
-                if self._finished() or _same_file(descriptor, self.path):
+                await lock(descriptor)
+                if self._finished() or still_at(descriptor, self.path):
                     yield file
                     break
 
@@ -121,20 +119,3 @@ def _open(path: Path) -> int:
             return descriptor
         os.close(descriptor)
     raise DestinationError(f"{path} is there and no file.", remedy="Find out who made it, and remove it.")
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _same_file(descriptor: int, path: Path) -> bool:
-    try:
-        there = path.stat()
-    except FileNotFoundError:
-        return False
-    here = os.fstat(descriptor)
-    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)

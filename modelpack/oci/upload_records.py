@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import hashlib
 import os
 from collections.abc import AsyncIterator
@@ -15,11 +14,11 @@ from pathlib import Path
 
 import msgspec
 
+from modelpack.oci.file_locks import lock, still_at
 from modelpack.oci.uploads import UploadPaused
 from modelpack.reference import Reference
 
 _MAX_RECORD = 64 * 1024  # bytes
-_ASK_AGAIN = 0.1  # seconds between two looks at a lock held by another process
 
 
 class _Record(msgspec.Struct):
@@ -75,26 +74,9 @@ async def upload_record(
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            while not _try_lock(descriptor):  # noqa: ASYNC110 - the kernel has no event for it
-                await asyncio.sleep(_ASK_AGAIN)
-            if _is_at(descriptor, path):
+            await lock(descriptor)
+            if still_at(descriptor, path):
                 yield UploadRecord(descriptor, path, target, digest, stop)
                 return
         finally:
             os.close(descriptor)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    """Whether the file was not removed by whoever had the lock before."""
-    try:
-        return path.stat().st_ino == os.fstat(descriptor).st_ino
-    except FileNotFoundError:
-        return False
