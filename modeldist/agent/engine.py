@@ -38,7 +38,7 @@ from modeldist.agent.verify import Verifier
 from modeldist.agent.whole_reads import WholeReads
 from modeldist.artifact import Digest
 from modeldist.errors import Cancelled, ModeldistError
-from modeldist.scheduler.messages import JoinTasks, LeaseRequest, LeaveTasks, Priority
+from modeldist.scheduler.messages import Behind, JoinTasks, LeaseRequest, LeaveTasks, Priority
 from modeldist.scheduler.phase2 import Phase2, Phase2Config
 from modeldist.scheduler.phase2 import messages as p2
 from modeldist.session.link import ControlLink
@@ -169,6 +169,8 @@ class Engine:
                         f"No node that holds {fetch.path} serves it to this one; it may be read from the origin."
                     )
                 self.session.post(LeaseRequest(task, pieces, out_of_reach.to_bytes()))
+            case p2.TellBehind(task, node, share):
+                self.session.post(Behind(task, node, share))
             case _:
                 if fetch := self.node.fetches.get(instruction.task):
                     self._do_with(fetch, instruction)

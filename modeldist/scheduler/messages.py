@@ -150,6 +150,15 @@ class ShardRejected(Message, frozen=True, tag="shard_rejected"):
     task: Digest
 
 
+class Behind(Message, frozen=True, tag="behind"):
+    """In a line, this node falls behind `node`, the one before it: in some stretch of time it received this `share` of
+    what that one did."""
+
+    task: Digest
+    node: str
+    share: float
+
+
 # --- instructions: phase 1 -> node ---------------------------------------------------------------------------------
 
 
@@ -232,7 +241,7 @@ class TaskReset(Message, frozen=True, tag="reset"):
     reason: str
 
 
-Event = JoinTasks | LeaveTasks | Report | LeaseRequest | LeaseFailed | ShardRejected
+Event = JoinTasks | LeaveTasks | Report | LeaseRequest | LeaseFailed | ShardRejected | Behind
 Instruction = TaskJoined | TaskRefused | Parents | LeaseGranted | LeaseRevoked | PieceDigests | TaskReset
 Told = list[tuple[str, Instruction]]
 """What phase 1 says to which nodes."""

@@ -12,6 +12,7 @@ import msgspec
 from modeldist.artifact import Artifact, Digest
 from modeldist.errors import ErrorInfo
 from modeldist.scheduler.messages import (
+    Behind,
     JoinTasks,
     LeaseFailed,
     LeaseGranted,
@@ -135,6 +136,7 @@ FromAgent = (
     | LeaseRequest
     | LeaseFailed
     | ShardRejected
+    | Behind
 )
 FromControl = (
     Welcome

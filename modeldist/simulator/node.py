@@ -176,6 +176,8 @@ class SimulatedNode:
                     self.event(p2.LeaseGone(task, lease))
             case p2.RequestLease(task=task, pieces=pieces, out_of_reach=out_of_reach):
                 self.world.tell_control(self, m.LeaseRequest(task, pieces, out_of_reach.to_bytes()))
+            case p2.TellBehind(task=task, node=node, share=share):
+                self.world.tell_control(self, m.Behind(task, node, share))
             case p2.TaskComplete(task=task):
                 self._complete(task)
 
@@ -345,4 +347,5 @@ class SimulatedNode:
         self._changed.clear()
         self._read.clear()
         self._seq += 1
-        self.world.tell_control(self, m.Report(self._seq, m.Load(nic_speed=self.spec.up), tasks))
+        speed = self.spec.up if self.world.scenario.line_rates else None
+        self.world.tell_control(self, m.Report(self._seq, m.Load(nic_speed=speed), tasks))

@@ -45,6 +45,7 @@ class Scenario:
     for may take. `verify_rate`: bytes/s of digest checking. `stream_rate`: what one origin stream can bring at most.
     `stream_spread`: how unequal nodes' origin streams are beside other flows, as the standard deviation of the
     logarithm of their weights (`network` only): in TCP a node's streams may get a third of what those of another get.
+    `line_rates`: whether nodes tell theirs; shaped links, as of virtual machines, look faster than they are.
     `quantum`: see `network`; `step`: if it is not 0, `array_network` with this step takes its place. `tick`,
     `control_tick`: how often nodes and the control plane act upon time alone.
     """
@@ -63,6 +64,7 @@ class Scenario:
     origin_latency: float = 0.005
     verify_rate: float = 2e9
     report_interval: float = 1.0
+    line_rates: bool = True
     tick: float = 0.1
     control_tick: float = 0.1
     quantum: float = 0.001

@@ -14,8 +14,9 @@ Imports the scheduler's own files and `modeldist.artifact`, nothing else.
     candidates.py  which parents a child gets
     coverage.py    whether a child's parents have what it lacks, where some members are sparse
     parents.py     when lists of parents are sent
-    striping.py    which swarms are striped, and who has children in their trees
+    striping.py    which swarms are striped, and who has children in their trees; which are lines
     trees.py       from whom each node of a striped swarm takes which stripe
+    line.py        a few equal nodes, each after another
     service.py     what a parent has promised to serve and how its children find it
     rejection.py   piece digests proven wrong: who starts again
     nodes.py       one node: where it is, what it measured

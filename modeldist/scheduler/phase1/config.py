@@ -29,6 +29,8 @@ class Phase1Config:
     `reset_window`: a rejection this soon after a reset still speaks of before; `max_resets`: of the whole swarm, per
     task; `proof_seconds`: who holds all pieces for this long has checked them against the shard's digest.
     `adopt`: children a member gets at once when it has none.
+    `line_from`, `line_upto`: swarms of so many equal members that begin together, and fetch nothing else of size, are
+    put in a line (`line.py`). In longer ones the hops cost more than shared links do.
     `stripe_from`: swarms of this many members are striped (`trees.py`), over `fanout` trees; their members get up to
     `striped_candidates` parents, and each root reads from the origin on at most `stripe_streams` streams.
     `digest_messages`: PieceDigests messages per second and task, over all its members; sets how they are batched.
@@ -39,6 +41,8 @@ class Phase1Config:
     candidates: int = 16
     far_candidates: int = 3
     adopt: int = 3
+    line_from: int = 4
+    line_upto: int = 20
     stripe_from: int = 48
     fanout: int = 3
     striped_candidates: int = 8

@@ -17,6 +17,7 @@ from modeldist.scheduler.phase1.asking import Asking
 from modeldist.scheduler.phase1.budget import OriginBudget
 from modeldist.scheduler.phase1.config import Phase1Config
 from modeldist.scheduler.phase1.lease_book import Lease, LeaseBook, bytes_of, span
+from modeldist.scheduler.phase1.line import Line
 from modeldist.scheduler.phase1.nodes import Node
 from modeldist.scheduler.phase1.swarm import Member, Swarm
 
@@ -275,7 +276,10 @@ class LeaseDesk:
         """How many pieces are as much as one lease should have."""
         layout = swarm.layout
         # Who asks for several tasks shares out its turns between them, and so does the origin its streams.
-        turns = 4 * max(1, swarm.askers) * max(len(budget.asking), budget.limits.target_streams)
+        streams = budget.limits.target_streams
+        if isinstance(swarm.trees, Line):  # its first is the only one to read, on its few streams
+            streams = self._config.stripe_streams
+        turns = 4 * max(1, swarm.askers) * max(len(budget.asking), streams)
         fair = pieces.bit_count() * max(budget.asks, 1) // turns
         in_time = int((node.lease_rate or 0.0) * self._config.lease_seconds) // layout.piece_size
         # Rates measured while few streams share the link are too high: sizes at most double from lease to lease.

@@ -16,6 +16,7 @@ from modeldist.scheduler.phase1 import snapshot
 from modeldist.scheduler.phase1.candidates import Candidates
 from modeldist.scheduler.phase1.config import Phase1Config
 from modeldist.scheduler.phase1.leases import LeaseDesk
+from modeldist.scheduler.phase1.line import Line
 from modeldist.scheduler.phase1.load import LoadRecord
 from modeldist.scheduler.phase1.nodes import Node
 from modeldist.scheduler.phase1.parents import ParentLists
@@ -61,6 +62,7 @@ class Phase1:
             m.LeaseRequest: self._lease_request,
             m.LeaseFailed: self._lease_failed,
             m.ShardRejected: self._shard_rejected,
+            m.Behind: self._behind,
         }
 
     # --- nodes -----------------------------------------------------------------------------------------------------
@@ -371,6 +373,12 @@ class Phase1:
 
     def _lease_failed(self, node: Node, event: m.LeaseFailed, now: float) -> m.Told:
         self._desk.failed(node.name, event.lease, PieceSet.from_bytes(event.unread).bits, now)
+        return []
+
+    def _behind(self, node: Node, event: m.Behind, now: float) -> m.Told:
+        swarm = self._swarms.get(event.task)
+        if swarm is not None and isinstance(swarm.trees, Line):
+            swarm.trees.behind(node.name, event)
         return []
 
     # --- digests ---------------------------------------------------------------------------------------------------

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from modeldist.artifact import Digest
 from modeldist.scheduler import messages as m
 from modeldist.scheduler.phase1.candidates import Candidates
 from modeldist.scheduler.phase1.config import Phase1Config
 from modeldist.scheduler.phase1.coverage import Coverage
+from modeldist.scheduler.phase1.line import Line
 from modeldist.scheduler.phase1.nodes import Node
 from modeldist.scheduler.phase1.striping import Striping
 from modeldist.scheduler.phase1.swarm import Member, Swarm
@@ -102,6 +103,11 @@ class ParentLists:
         return told
 
     def _plan_trees(self, now: float) -> None:
+        for swarm in self._striping.line_up(now):
+            for node in swarm.wanting():
+                self._stale[swarm.task, node] = None
+                swarm.members[node].told = float("-inf")
+            self._planned(swarm)
         for swarm, nodes in self._striping.plan(now):
             for node in nodes:
                 self._stale[swarm.task, node] = None
@@ -110,20 +116,30 @@ class ParentLists:
 
     def _complete(self, swarm: Swarm, member: Member, now: float) -> m.Told:
         """Fill the list up and send it."""
-        if swarm.trees is not None:
+        kept: Sequence[str]
+        chosen: tuple[str, ...]
+        if isinstance(swarm.trees, Line):
+            kept = chosen = self._in_line(swarm, swarm.trees, member)
+        elif swarm.trees is not None:
             near = [*swarm.trees.upstream(member.node)]
             if member.node in swarm.trees.roots:
                 near += swarm.trees.roots  # they help each other to read at the end
             kept = [node for node in dict.fromkeys(near) if node in swarm.serving and node != member.node]
             kept += [node for node in member.parents if node in swarm.serving and node not in kept]
             kept = kept[: self._config.striped_candidates]
+            chosen = self._candidates.choose(swarm, member, kept, now)
         else:
             kept = self._candidates.kept(swarm, member, now)
-        self._candidates.assign(swarm, member, self._candidates.choose(swarm, member, kept, now))
+            chosen = self._candidates.choose(swarm, member, kept, now)
+        self._candidates.assign(swarm, member, chosen)
         member.told = now
         if not member.parents and not kept:
             return []
         return [(member.node, self._message(swarm, member))]
+
+    @staticmethod
+    def _in_line(swarm: Swarm, line: Line, member: Member) -> tuple[str, ...]:
+        return tuple(node for node in line.above(member.node) if node in swarm.serving)
 
     def _message(self, swarm: Swarm, member: Member) -> m.Parents:
         parents = []

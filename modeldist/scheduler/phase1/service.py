@@ -77,7 +77,11 @@ class Service:
     def goodput(self) -> float | None:
         """Bytes/s of one child, while it had requests outstanding. A ratio of sums: reports are so short that a piece
         counts whole in one of them and its seconds in those before."""
-        return self._bytes / self._seconds if self._seconds >= _LEAST_MEASURED and self._bytes else None
+        return self.sends(_LEAST_MEASURED)
+
+    def sends(self, least: float) -> float | None:
+        """The same, if it was measured for `least` seconds."""
+        return self._bytes / self._seconds if self._seconds >= least and self._bytes else None
 
     def rate_to(self, child: str) -> float | None:
         return self._measured.get(child)

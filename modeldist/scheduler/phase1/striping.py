@@ -1,4 +1,4 @@
-"""Which swarms are striped, who has children in their trees, and when the trees are planned."""
+"""Which swarms are striped, who has children in their trees, and when the trees are planned; and which are lines."""
 
 from __future__ import annotations
 
@@ -7,15 +7,22 @@ from collections.abc import Iterable, Iterator
 
 from modeldist.artifact import Digest
 from modeldist.scheduler.phase1.config import Phase1Config
+from modeldist.scheduler.phase1.line import Line
 from modeldist.scheduler.phase1.nodes import Node
 from modeldist.scheduler.phase1.swarm import Member, Swarm
 from modeldist.scheduler.phase1.trees import Trees
 from modeldist.scheduler.pieces import stripe
 
 _LEAST_PIECES = 64  # fewer are gone before a tree fills
+_LOOKING_SECONDS = 0.25  # between two looks at whether a swarm could be a line
+_JUST_NOW = 2.0  # seconds since the first joined
+_TOGETHER_SECONDS = 0.5  # within which all of a line have joined
+_HARDLY_BEGUN = 8  # pieces; what members of a line hold before would have to go up to the first of them
 _PAUSE, _PAUSE_EACH = 0.2, 5e-5  # seconds between two plans, and more for each member: it takes 3e-6 or less for each
 _AT_ONCE = 600  # members of the swarms planned, and of those judged, in one tick; but one swarm of any size
 _JUDGING_SECONDS = 0.5
+_JUDGING_LINES = 0.25
+_LEAST_SENT = 0.08  # seconds; who reads slowly is seldom asked for anything
 _SLOW = 0.6  # of the median
 _PROVEN = 3  # judgings in a row
 _BEHIND_PIECES = 6
@@ -23,7 +30,8 @@ _BEHIND_SECONDS = 1.5  # what a parent gets in this time may be unreported by it
 
 
 class Striping:
-    """Swarms become striped when they are large, and stay so."""
+    """Swarms become striped when they are large, and stay so. A few equal nodes that begin together are put in a line,
+    until one of them shows to be slow."""
 
     def __init__(self, config: Phase1Config, swarms: dict[Digest, Swarm], nodes: dict[str, Node]) -> None:
         self._config = config
@@ -32,8 +40,9 @@ class Striping:
 
     def enter(self, swarm: Swarm, member: Member) -> bool:
         """Whether the swarm that `member` joined is striped."""
-        if swarm.trees is None:
-            if len(swarm.members) - len(swarm.sparse) < self._config.stripe_from or swarm.layout.count < _LEAST_PIECES:
+        large = len(swarm.members) - len(swarm.sparse) >= self._config.stripe_from
+        if swarm.trees is None or (large and isinstance(swarm.trees, Line)):
+            if not large or swarm.layout.count < _LEAST_PIECES:
                 return False
             swarm.trees = Trees(self._config.fanout)
             for other in swarm.members.values():
@@ -41,20 +50,71 @@ class Striping:
         self._add(swarm.trees, swarm, member)
         return True
 
-    def _add(self, trees: Trees, swarm: Swarm, member: Member) -> None:
+    def _add(self, trees: Trees | Line, swarm: Swarm, member: Member) -> None:
         """But for a sparse member, who would not pass a stripe on."""
         if member.sparse:
             return
-        trees.add(member.node, member.location.rack, leaf=member.node not in swarm.serving)
+        location, leaf = member.location, member.node not in swarm.serving
+        if isinstance(trees, Line):
+            trees.add(member.node, location, leaf=leaf)
+        else:
+            trees.add(member.node, location.rack, leaf=leaf)
+
+    def line_up(self, now: float) -> Iterator[Swarm]:
+        """Yields the swarms that became a line, or are one no more."""
+        config = self._config
+        for swarm in self._swarms.values():
+            if isinstance(swarm.trees, Line):
+                if swarm.trees.broken:
+                    swarm.trees, swarm.lined = None, float("inf")
+                    yield swarm
+            elif (
+                swarm.trees is None
+                and now >= swarm.lined + _LOOKING_SECONDS
+                and config.line_from <= len(swarm.members) <= config.line_upto
+            ):
+                swarm.lined = now
+                if self._equal(swarm, now):
+                    swarm.trees = Line()
+                    for member in swarm.members.values():
+                        self._add(swarm.trees, swarm, member)
+                    yield swarm
+
+    def _equal(self, swarm: Swarm, now: float) -> bool:
+        """Whether all its members want all of it and nothing else of size, can send, began together just now, and none
+        is known to be slow. (Of several shards each keeps the links full while another starts or ends, without order.)
+        """
+        members = swarm.members.values()
+        if swarm.layout.count < _LEAST_PIECES or swarm.sparse or len(swarm.serving) < len(members):
+            return False
+        joined = [member.joined for member in members]
+        if now - min(joined) > _JUST_NOW or max(joined) - min(joined) > _TOGETHER_SECONDS:
+            return False
+        if not all(member.wants and member.have.bit_count() <= _HARDLY_BEGUN for member in members):
+            return False
+        nodes = {member.node: self._nodes[member.node] for member in members}
+        if any(self._fetches(node) > 1 for node in nodes.values()):
+            return False
+        return not _slow({name: node.capacity(now) for name, node in nodes.items()})
+
+    def _fetches(self, node: Node) -> int:
+        """Tasks of size."""
+        swarms = (self._swarms[task] for task in node.tasks)
+        return sum(swarm.members[node.name].wants for swarm in swarms if swarm.layout.count >= _LEAST_PIECES)
 
     def plan(self, now: float) -> Iterator[tuple[Swarm, list[str]]]:
         """Judge, and plan where something changed, but so seldom and so little at once that it holds nothing up. Yields
         the members with other upstreams than before."""
         striped = [(swarm, swarm.trees) for swarm in self._swarms.values() if swarm.trees is not None]
         striped.sort(key=lambda each: each[0].judged)
-        for swarm, trees in _some(each for each in striped if now >= each[0].judged + _JUDGING_SECONDS):
+        for swarm, trees in _some(each for each in striped if now >= each[0].judged + _pause(each[1])):
             swarm.judged = now
-            self._judge(swarm, trees, now)
+            if isinstance(trees, Trees):
+                self._judge(swarm, trees, now)
+            elif trees.roots and (leader := swarm.members.get(trees.roots[0])) is not None and leader.wants:
+                first, size = trees.roots[0], swarm.layout.piece_size
+                sends = self._nodes[first].service.sends(_LEAST_SENT)
+                trees.leads(leader.have.bit_count(), sends and sends / size, now)
         striped.sort(key=lambda each: each[0].planned)
         for swarm, trees in _some(each for each in striped if _to_plan(*each, now)):
             swarm.planned = now
@@ -77,7 +137,7 @@ class Striping:
             trees.make_leaf(node)
 
 
-def _some(swarms: Iterable[tuple[Swarm, Trees]]) -> Iterator[tuple[Swarm, Trees]]:
+def _some(swarms: Iterable[tuple[Swarm, Trees | Line]]) -> Iterator[tuple[Swarm, Trees | Line]]:
     """The first of them: what is worked on in one tick."""
     members = 0
     for swarm, trees in swarms:
@@ -87,8 +147,15 @@ def _some(swarms: Iterable[tuple[Swarm, Trees]]) -> Iterator[tuple[Swarm, Trees]
         yield swarm, trees
 
 
-def _to_plan(swarm: Swarm, trees: Trees, now: float) -> bool:
-    return trees.changed and now >= swarm.planned + _PAUSE + len(trees) * _PAUSE_EACH
+def _pause(trees: Trees | Line) -> float:
+    """Seconds between two judgings."""
+    return _JUDGING_LINES if isinstance(trees, Line) else _JUDGING_SECONDS
+
+
+def _to_plan(swarm: Swarm, trees: Trees | Line, now: float) -> bool:
+    """A line is planned at once: a slow node in it holds up all behind it, and few are concerned."""
+    pause = _PAUSE + len(trees) * _PAUSE_EACH if isinstance(trees, Trees) else 0.0
+    return trees.changed and now >= swarm.planned + pause
 
 
 def _behind(swarm: Swarm, trees: Trees, now: float) -> list[tuple[str, str]]:

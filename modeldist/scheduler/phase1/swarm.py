@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from modeldist.artifact import Digest
 from modeldist.scheduler.messages import Location, PieceDigest, Priority
+from modeldist.scheduler.phase1.line import Line
 from modeldist.scheduler.phase1.trees import Trees
 from modeldist.scheduler.pieces import PieceLayout, stripe
 
@@ -129,7 +130,8 @@ class Swarm:
     unpublished_near: dict[int, bytes] = field(default_factory=dict)
     published: float = float("-inf")
     published_near: float = float("-inf")
-    trees: Trees | None = None
+    trees: Trees | Line | None = None
+    lined: float = float("-inf")  # when it was looked at whether it could be a line
     covered: float = float("-inf")
     uncovered: list[str] = field(default_factory=list)  # members of this round that are still to be looked at
     planned: float = float("-inf")

@@ -242,6 +242,14 @@ class RequestLease(Struct, frozen=True):
     out_of_reach: PieceSet = PieceSet()
 
 
+class TellBehind(Struct, frozen=True):
+    """Tell phase 1 that this node, in a line after `node`, falls behind (`Behind`)."""
+
+    task: Digest
+    node: str
+    share: float
+
+
 class TaskComplete(Struct, frozen=True):
     """All pieces that are wanted are verified."""
 
@@ -249,5 +257,14 @@ class TaskComplete(Struct, frozen=True):
 
 
 Instruction = (
-    Connect | Disconnect | Subscribe | Unsubscribe | FetchFromPeer | ReadLease | StopLease | RequestLease | TaskComplete
+    Connect
+    | Disconnect
+    | Subscribe
+    | Unsubscribe
+    | FetchFromPeer
+    | ReadLease
+    | StopLease
+    | RequestLease
+    | TellBehind
+    | TaskComplete
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from modeldist.scheduler.messages import Parent
+from modeldist.scheduler.phase2.pace import Pace
 from modeldist.scheduler.phase2.parent import ParentLink
 from modeldist.scheduler.pieces import stripe, stripe_of
 
@@ -15,13 +16,18 @@ _DROUGHT = 10.0  # seconds without a piece of a stripe although its parent has n
 
 
 class Stripes:
-    """`count` stripes of a task of `total` pieces. `loose`: pieces that may be fetched from anyone."""
+    """`count` stripes of a task of `total` pieces (1: a line). `loose`: pieces that may be fetched from anyone.
+    `behind`: which parent this node falls behind in a line, and what share of that one's pieces it gets, when that is
+    to be told.
+    """
 
     def __init__(self, count: int, total: int, now: float) -> None:
         self.count = count
         self._total = total
         self.masks = [stripe(index, count, total) for index in range(count)]
         self.loose = 0
+        self.behind: tuple[str, float] | None = None
+        self._pace = Pace()
         self._upstream: dict[int, str] = {}
         self._assigned: dict[str, int] = {}
         self._progressed = [now] * count
@@ -43,6 +49,7 @@ class Stripes:
             self._assigned[node] = self._assigned.get(node, 0) | mask
             if before.get(index) != node:
                 self._progressed[index] = self._offered[index] = now
+                self._pace = Pace(changed=now if before else None)
 
     def from_(self, node: str) -> int:
         """The pieces that may be fetched from `node`."""
@@ -61,6 +68,7 @@ class Stripes:
         """Which stripes are late, if a piece takes `piece` seconds at the rate of all parents together."""
         patience = max(_LEAST_PATIENCE, _PATIENCE_PIECES * self.count * piece)
         self.loose = 0
+        self.behind = None
         for index, mask in enumerate(self.masks):
             node = self._upstream.get(index)
             if node is not None:
@@ -71,7 +79,12 @@ class Stripes:
                     late = now - self._progressed[index] > max(_DROUGHT, patience) or _down(links.get(node), now)
                 else:
                     idle = now - self._offered[index]
-                    late = idle > patience or offered.bit_count() > _BACKLOG or _down(links.get(node), now)
+                    late = idle > patience or _down(links.get(node), now)
+                    late |= self.count > 1 and offered.bit_count() > _BACKLOG
+                if self.count == 1:
+                    received, held = self._total - missing.bit_count(), holders.get(node, 0).bit_count()
+                    share = self._pace.look(received, held, offered.bit_count(), now)
+                    self.behind = None if share is None else (node, share)
                 if not wanted or not late:
                     continue
             self.loose |= mask

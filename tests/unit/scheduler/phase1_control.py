@@ -21,11 +21,14 @@ class Control:
         self.seq = 0
         self.told: list[tuple[str, m.Instruction]] = []
 
+    def open(self, node: str, *, serves: bool = True) -> None:
+        self.take(self.phase1.node_joined(node, f"{node}:1" if serves else "", m.Location(), self.now))
+
     def join(
         self, node: str, task: m.Digest = TASK, size: int = 10 * PIECE, have: bytes = b"", **fields: object
     ) -> None:
         if node not in {view.node for view in self.phase1.nodes(self.now)}:
-            self.take(self.phase1.node_joined(node, f"{node}:1", m.Location(), self.now))
+            self.open(node)
         priority = fields.pop("priority", m.Priority.PULL)
         join = m.TaskJoin(task, size, "origin", have, piece_size=PIECE, **fields)  # type: ignore[arg-type]
         self.say(node, m.JoinTasks((join,), priority))  # type: ignore[arg-type]
@@ -80,4 +83,5 @@ def read_from_origin(control: Control) -> int:
 
 
 def limits(**fields: object) -> Phase1Config:
-    return Phase1Config(default_origin=OriginLimits(**fields), restart_grace=0.0)  # type: ignore[arg-type]
+    """No lines: who reads what when all may."""
+    return Phase1Config(default_origin=OriginLimits(**fields), restart_grace=0.0, line_upto=0)  # type: ignore[arg-type]

@@ -33,7 +33,7 @@ def test_all_askers_get_leases_and_no_piece_twice() -> None:
 
 
 def test_the_first_to_ask_does_not_take_what_those_after_it_could_read() -> None:
-    control = Control()
+    control = Control(limits())
     for node in "abcdefgh":
         control.join(node, size=500 * PIECE)
         control.ask(node, 500)

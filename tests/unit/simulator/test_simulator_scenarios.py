@@ -60,6 +60,35 @@ def test_stragglers_cost_the_others_little(seed: int) -> None:
     assert result.worst <= 1.10
 
 
+@pytest.mark.parametrize(("name", "most"), [("cold-8", 1.05), ("cold-16", 1.08), ("racks", 1.05)])
+def test_a_few_equal_nodes_are_put_in_a_line(name: str, most: float) -> None:
+    """The mesh comes to 1.07, 1.13 and 1.08."""
+    result = simulate(replace(PRESETS[name](), stream_spread=0.5, report_interval=0.25))
+    assert result.a == 1.0
+    assert result.r <= most
+
+
+@pytest.mark.parametrize("name", ["slow-up", "slow-down"])
+@pytest.mark.parametrize("place", range(8))
+def test_a_line_is_soon_over_where_a_node_is_slow_that_nobody_knew_to_be(name: str, place: int) -> None:
+    """Unless it is the last, who does not hold up anybody. The price: until then all behind it get a quarter."""
+    scenario = PRESETS["stragglers"]()
+    sound = [node for node in scenario.nodes if not node.name.startswith("slow")]
+    sound.append(replace(sound[0], name="n6"))
+    sound.insert(place, next(node for node in scenario.nodes if node.name == name))
+    result = simulate(replace(scenario, nodes=tuple(sound), line_rates=False, report_interval=0.25))
+    assert result.a == 1.0
+    assert result.worst <= 1.20
+
+
+def test_an_origin_that_is_slow_on_each_connection_is_read_by_all() -> None:
+    nodes = tuple(NodeSpec(f"n{index}", 5 * RATE, 5 * RATE) for index in range(8))
+    slow = Scenario(
+        "slow streams", (1024 * MIB,), nodes, origin_rate=5 * RATE, stream_rate=RATE / 2, report_interval=0.25
+    )
+    assert simulate(slow).r <= 1.25
+
+
 def test_many_small_shards() -> None:
     sizes = (*(16 * 1024 for _ in range(200)), 16 * MIB)
     nodes = tuple(NodeSpec(f"n{index}", RATE, RATE) for index in range(3))
