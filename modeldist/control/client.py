@@ -8,7 +8,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypedDict, TypeVar
 
 import httpx2
 import msgspec
@@ -33,8 +33,18 @@ from modeldist.session.unreachable import unreachable
 T = TypeVar("T")
 
 PriorityName = Literal["serving", "pull", "prefetch"]
-Nodes = Sequence[str] | Literal["all"] | Mapping[Literal["labels"], Mapping[str, str]] | Mapping[Literal["count"], int]
-"""Node ids or names, "all", {"labels": {…}} or {"count": n}."""
+
+
+class SomeNodes(TypedDict, total=False):
+    """Connected nodes: those with all `labels`; of these, or of any, `count` or `percentage`."""
+
+    labels: Mapping[str, str]
+    count: int
+    percentage: int
+
+
+Nodes = Sequence[str] | Literal["all"] | SomeNodes
+"""Node ids or names, "all", {"labels": {…}}, {"count": n}, {"percentage": p}, {"labels": {…}, "count": n}, …"""
 
 LARGEST_EVENT = 64 << 20  # bytes; a snapshot of 100,000 nodes is about 30 MB
 SILENCE = 45.0  # seconds without a byte before an event stream counts as lost; the server comments every 15

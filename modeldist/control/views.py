@@ -55,12 +55,14 @@ class PullNodeView:
 
 @dataclass(frozen=True)
 class SelectorView:
-    """Which nodes a pull means: `nodes` by id, `everyone`, all `labels`, or `count` of any."""
+    """Which nodes a pull means: `nodes` by id; `everyone`; those with all `labels`; and of these, or of any, `count` or
+    `percentage`."""
 
     nodes: list[str] = field(default_factory=list)
     everyone: bool = False
     labels: dict[str, str] = field(default_factory=dict)
     count: int = 0
+    percentage: int = 0
 
 
 @dataclass(frozen=True)

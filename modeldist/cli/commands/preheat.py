@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -29,7 +29,13 @@ RECONNECTS = 5  # in a row without an event, before the follower gives up
 @click.option("--nodes", metavar="A,B,…", help="These nodes, by name or id.")
 @click.option("--all", "everyone", is_flag=True, help="Every node, also those that join meanwhile.")
 @click.option("--label", multiple=True, metavar="KEY=VALUE", help="Nodes with this label (repeatable: all of them).")
-@click.option("--count", type=click.IntRange(min=1), metavar="N", help="Any N nodes, the least busy first.")
+@click.option("--count", type=click.IntRange(min=1), metavar="N", help="N nodes, the least busy first; see --label.")
+@click.option(
+    "--percentage",
+    type=click.IntRange(1, 100),
+    metavar="P",
+    help="P of each hundred nodes, rounded up; with --label of those that carry it.",
+)
 @click.option("--wait", is_flag=True, help="Follow it; the exit code tells how it ended.")
 @options.server
 @options.token
@@ -40,6 +46,7 @@ def preheat(
     everyone: bool,
     label: tuple[str, ...],
     count: int | None,
+    percentage: int | None,
     wait: bool,
     server: str | None,
     token: str | None,
@@ -51,13 +58,13 @@ def preheat(
 
     \b
     Example:
-      modeldist preheat org/model:tag --label gpu=h100 --wait --server https://control:7420
+      modeldist preheat org/model:tag --label gpu=h100 --percentage 25 --wait --server https://control:7420
     """
     import asyncio
 
     from modeldist.cli.control_plane import client
 
-    chosen = choose(nodes, everyone, label, count)
+    chosen = choose(nodes, everyone, label, count, percentage)
 
     async def ask() -> PullView:
         async with client(server, token) as plane:
@@ -86,23 +93,30 @@ def preheat(
             )
 
 
-def choose(nodes: str | None, everyone: bool, label: tuple[str, ...], count: int | None) -> Nodes:
+def choose(
+    nodes: str | None, everyone: bool, label: tuple[str, ...], count: int | None, percentage: int | None
+) -> Nodes:
     """The nodes meant. Raises UsageError unless exactly one way was used."""
-    given = [bool(nodes), everyone, bool(label), count is not None]
-    if sum(given) != 1:
+    from modeldist.control.client import SomeNodes
+
+    given = [bool(nodes), everyone, bool(label) or count is not None or percentage is not None]
+    if sum(given) != 1 or (count is not None and percentage is not None):
         raise UsageError(
             "Which nodes?" if not any(given) else "Nodes were chosen in several ways.",
-            remedy="Give one of --nodes, --all, --label or --count.",
+            remedy="Give one of --nodes, --all, --label, --count, --percentage, or --label with one of these two.",
         )
     if nodes:
         return [name.strip() for name in nodes.split(",") if name.strip()]
+    if everyone:
+        return "all"
+    some = SomeNodes()
     if label:
-        by_labels: dict[Literal["labels"], dict[str, str]] = {"labels": key_values(label, "--label")}
-        return by_labels
+        some["labels"] = key_values(label, "--label")
     if count is not None:
-        by_count: dict[Literal["count"], int] = {"count": count}
-        return by_count
-    return "all"
+        some["count"] = count
+    if percentage is not None:
+        some["percentage"] = percentage
+    return some
 
 
 async def names_of_nodes(plane: ControlClient) -> dict[str, str]:

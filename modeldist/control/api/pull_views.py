@@ -27,7 +27,11 @@ def summary(pull: Pull) -> PullSummary:
         priority=pull.priority.name.lower(),
         state=pull.state,
         selector=SelectorView(
-            list(pull.selector.nodes), pull.selector.everyone, dict(pull.selector.labels), pull.selector.count
+            list(pull.selector.nodes),
+            pull.selector.everyone,
+            dict(pull.selector.labels),
+            pull.selector.count,
+            pull.selector.percentage,
         ),
         created_at=pull.created_at,
         finished_at=pull.finished_at,

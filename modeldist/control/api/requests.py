@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from modeldist.control.greeting import MAX_LABELS, MAX_NAME
 from modeldist.control.pulls.selection import Selector
@@ -53,24 +63,41 @@ class ResolveRequest(_Body):
     reference: Reference
 
 
+Count = Annotated[int, Field(ge=1, le=100_000)]
+Percentage = Annotated[int, Field(ge=1, le=100)]
+
+
 class ByLabels(_Body):
-    """Connected nodes that carry all of these labels."""
+    """Connected nodes that carry all of these labels: every one, or `count` or `percentage` of them."""
 
     labels: Annotated[dict[Name, LabelValue], Field(min_length=1, max_length=MAX_LABELS)]
+    count: Count | None = None
+    percentage: Percentage | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if self.count is not None and self.percentage is not None:
+            raise PydanticCustomError("nodes", "Write either count or percentage")
+        return self
 
 
 class ByCount(_Body):
     """Any so many connected nodes, those with the fewest running pulls first."""
 
-    count: Annotated[int, Field(ge=1, le=100_000)]
+    count: Count
+
+
+class ByPercentage(_Body):
+    """So many of each hundred connected nodes, rounded up, those with the fewest running pulls first."""
+
+    percentage: Percentage
 
 
 def _way(nodes: object) -> str | None:
     """Which way of naming nodes is meant, so that what is wrong is said of that way alone."""
-    if isinstance(nodes, ByLabels) or (isinstance(nodes, dict) and "labels" in nodes):
-        return "labels"
-    if isinstance(nodes, ByCount) or (isinstance(nodes, dict) and "count" in nodes):
-        return "count"
+    for way, kind in (("labels", ByLabels), ("count", ByCount), ("percentage", ByPercentage)):
+        if isinstance(nodes, kind) or (isinstance(nodes, dict) and way in nodes):
+            return way
     if isinstance(nodes, list):
         return "names"
     return "all" if nodes == "all" else None
@@ -80,11 +107,12 @@ Nodes = Annotated[
     Annotated[list[Name], Field(min_length=1, max_length=10_000), Tag("names")]
     | Annotated[Literal["all"], Tag("all")]
     | Annotated[ByLabels, Tag("labels")]
-    | Annotated[ByCount, Tag("count")],
+    | Annotated[ByCount, Tag("count")]
+    | Annotated[ByPercentage, Tag("percentage")],
     Discriminator(
         _way,
         custom_error_type="nodes",
-        custom_error_message='Write "all", a list of names or ids, {"labels": {…}} or {"count": N}',
+        custom_error_message='Write "all", a list of names or ids, {"labels": {…}}, {"count": N} or {"percentage": P}',
     ),
 ]
 
@@ -109,7 +137,8 @@ class PartRequest(_Body):
 
 
 class PullRequest(_Body):
-    """`nodes`: ids or names; "all" (also nodes that join while the pull runs); labels; or a count."""
+    """`nodes`: ids or names; "all" (also nodes that join while the pull runs); labels; a count or a percentage, which
+    may also be of the nodes that carry labels."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -117,6 +146,7 @@ class PullRequest(_Body):
                 {"reference": "registry.example/org/model:v1", "nodes": "all", "priority": "prefetch"},
                 {"reference": "hf://org/model@main", "nodes": {"labels": {"gpu": "h100"}}},
                 {"reference": "org/model:v1", "nodes": {"count": 4}, "priority": "serving"},
+                {"reference": "org/model:v1", "nodes": {"labels": {"gpu": "h100"}, "percentage": 25}},
                 {"reference": "org/model:v1", "nodes": ["node-1", "node-2"]},
                 {"reference": "org/model:v1", "nodes": ["node-1"], "selection": {"rank": "pp=0/2"}},
             ]
@@ -138,9 +168,11 @@ class PullRequest(_Body):
         match self.nodes:
             case "all":
                 return Selector(everyone=True)
-            case ByLabels(labels=labels):
-                return Selector(labels=labels)
+            case ByLabels(labels=labels, count=count, percentage=percentage):
+                return Selector(labels=labels, count=count or 0, percentage=percentage or 0)
             case ByCount(count=count):
                 return Selector(count=count)
+            case ByPercentage(percentage=percentage):
+                return Selector(percentage=percentage)
             case _:
                 return Selector(nodes=tuple(sorted(set(self.nodes))))

@@ -12,7 +12,8 @@ from modeldist.session.messages import Hello
 
 @dataclass(frozen=True)
 class Selector:
-    """Exactly one of: named `nodes`, `everyone`, nodes that carry all `labels`, any `count` nodes.
+    """Exactly one of: named `nodes`; `everyone`; connected nodes, those that carry all `labels` where there are any,
+    and of these `count`, or `percentage` of them rounded up, where one of both is set.
 
     `everyone` includes nodes that join while the pull runs. The other kinds are fixed when the pull is made.
     """
@@ -21,6 +22,7 @@ class Selector:
     everyone: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
     count: int = 0
+    percentage: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return {key: value for key, value in asdict(self).items() if value}
@@ -42,21 +44,23 @@ def select(
         return sorted(connected)
     if selector.nodes:
         return sorted({_named(name, connected, known) for name in selector.nodes})
-    if selector.labels:
-        wanted = selector.labels.items()
-        found = sorted(node for node, hello in connected.items() if wanted <= hello.labels.items())
-        if not found:
-            labels = ", ".join(f"{key}={value}" for key, value in sorted(wanted))
-            raise NotFound(
-                f"No connected node carries {labels}.", remedy="See the labels that nodes carry in the list of nodes."
-            )
-        return found
-    if selector.count > len(connected):
+    wanted = selector.labels.items()
+    found = [node for node, hello in connected.items() if wanted <= hello.labels.items()]
+    labels = ", ".join(f"{key}={value}" for key, value in sorted(wanted))
+    if not found and not selector.count:
+        raise NotFound(
+            f"No connected node carries {labels}." if labels else "No node is connected.",
+            remedy="See the list of nodes and their labels; start an agent.",
+        )
+    if selector.count > len(found):
         raise UsageError(
-            f"{selector.count} nodes were asked for and {len(connected)} are connected.",
+            f"{selector.count} nodes {f'that carry {labels} ' if labels else ''}were asked for and {len(found)} are "
+            "connected.",
             remedy="Ask for fewer, or start more agents.",
         )
-    return sorted(sorted(connected, key=lambda node: (busy.get(node, 0), node))[: selector.count])
+    share = -(-len(found) * selector.percentage // 100)  # rounded up: some of any nodes is at least one
+    idlest = sorted(found, key=lambda node: (busy.get(node, 0), node))
+    return sorted(idlest[: selector.count or share or None])
 
 
 def _named(name: str, connected: Mapping[str, Hello], known: Collection[str]) -> str:

@@ -125,12 +125,39 @@ async def test_labels_count_and_names(control: ServedControlPlane) -> None:
         assert await meant({"labels": {"gpu": "h100", "pool": "x"}}) == ["id-a"]
         assert await meant({"count": 1}) == ["id-c"]  # the least busy
         assert await meant(["b", "id-c"]) == ["id-b", "id-c"]
+        assert await meant({"percentage": 1}) == ["id-a"]  # each has two by now
+        assert await meant({"percentage": 100}) == ["id-a", "id-b", "id-c"]
+        assert await meant({"labels": {"gpu": "h100"}, "percentage": 50}) == ["id-b"]
+        assert await meant({"labels": {"gpu": "h100"}, "count": 1}) == ["id-a"]
+        newest = (await client.list_pulls(limit=1)).pulls[0]
+        assert (newest.selector.labels, newest.selector.count) == ({"gpu": "h100"}, 1)
         with pytest.raises(NotFound, match="gpu=none"):
             await meant({"labels": {"gpu": "none"}})
         with pytest.raises(UsageError, match="9 nodes were asked for and 3 are connected"):
             await meant({"count": 9})
         with pytest.raises(NotFound, match="'stranger'"):
             await meant(["stranger"])
+
+
+@pytest.mark.parametrize(
+    ("nodes", "said"),
+    [
+        ({"percentage": 0}, "body.nodes.percentage.percentage: Input should be greater than or equal to 1."),
+        ({"percentage": 101}, "body.nodes.percentage.percentage: Input should be less than or equal to 100."),
+        ({"percentage": 5, "count": 5}, "body.nodes.count.percentage: Extra inputs are not permitted."),
+        ({"labels": {"a": "b"}, "percentage": 5, "count": 5}, "body.nodes.labels: Write either count or percentage."),
+        ({"labels": {}, "percentage": 5}, "body.nodes.labels.labels: Dictionary should have at least 1 item"),
+        ({"share": 5}, '{"labels": {…}}, {"count": N} or {"percentage": P}'),
+        ([], "body.nodes.names: List should have at least 1 item"),
+    ],
+)
+async def test_nodes_that_cannot_be_meant(sqlite_control: ServedControlPlane, nodes: object, said: str) -> None:
+    headers = {"Authorization": f"Bearer {sqlite_control.admin_token}"}
+    async with httpx2.AsyncClient(base_url=sqlite_control.url, headers=headers, trust_env=False) as http:
+        answer = await http.post("/api/v1/pulls", json={"reference": REFERENCE, "nodes": nodes})
+    assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
+    assert answer.json()["code"] == "usage"
+    assert said in answer.json()["detail"]
 
 
 async def test_a_failure_names_the_node_and_the_reason(control: ServedControlPlane) -> None:

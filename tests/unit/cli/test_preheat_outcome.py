@@ -23,19 +23,28 @@ LOST = ErrorView("origin_unavailable", "The registry is down.")
 
 
 def test_one_way_of_choosing_nodes() -> None:
-    assert choose("a, b", everyone=False, label=(), count=None) == ["a", "b"]
-    assert choose(None, everyone=True, label=(), count=None) == "all"
-    assert choose(None, everyone=False, label=("gpu=h100", "rack=1"), count=None) == {
+    assert choose("a, b", everyone=False, label=(), count=None, percentage=None) == ["a", "b"]
+    assert choose(None, everyone=True, label=(), count=None, percentage=None) == "all"
+    assert choose(None, everyone=False, label=("gpu=h100", "rack=1"), count=None, percentage=None) == {
         "labels": {"gpu": "h100", "rack": "1"}
     }
-    assert choose(None, everyone=False, label=(), count=4) == {"count": 4}
+    assert choose(None, everyone=False, label=(), count=4, percentage=None) == {"count": 4}
+    assert choose(None, everyone=False, label=(), count=None, percentage=25) == {"percentage": 25}
+    assert choose(None, everyone=False, label=("gpu=h100",), count=None, percentage=25) == {
+        "labels": {"gpu": "h100"},
+        "percentage": 25,
+    }
 
 
 def test_no_way_or_several_are_refused() -> None:
     with pytest.raises(UsageError, match="Which nodes"):
-        choose(None, everyone=False, label=(), count=None)
+        choose(None, everyone=False, label=(), count=None, percentage=None)
     with pytest.raises(UsageError, match="several ways"):
-        choose("a", everyone=True, label=(), count=None)
+        choose("a", everyone=True, label=(), count=None, percentage=None)
+    with pytest.raises(UsageError):
+        choose("a", everyone=False, label=("gpu=h100",), count=None, percentage=None)
+    with pytest.raises(UsageError):
+        choose(None, everyone=False, label=(), count=4, percentage=25)
 
 
 @pytest.mark.parametrize("text", ["gpu", "=h100", ""])

@@ -87,10 +87,45 @@ def test_texts_fit_a_database() -> None:
 
 @pytest.mark.parametrize(
     "selector",
-    [Selector(everyone=True), Selector(nodes=("a", "b")), Selector(labels={"k": "v"}), Selector(count=3)],
+    [
+        Selector(everyone=True),
+        Selector(nodes=("a", "b")),
+        Selector(labels={"k": "v"}),
+        Selector(count=3),
+        Selector(labels={"k": "v"}, percentage=30),
+    ],
 )
 def test_selectors_survive_being_stored(selector: Selector) -> None:
     assert Selector.from_json(selector.to_json()) == selector
+
+
+@given(st.integers(1, 50), st.integers(1, 100))
+def test_a_percentage_is_rounded_up_and_takes_the_idlest(connected: int, percentage: int) -> None:
+    hellos = {f"n{i:02}": Hello(PROTOCOL, f"n{i:02}", "", "0", "") for i in range(connected)}
+    busy = {node: connected - i for i, node in enumerate(sorted(hellos))}  # the last one is idlest
+    chosen = select(Selector(percentage=percentage), hellos, (), busy)
+    assert 0 <= len(chosen) * 100 - connected * percentage < 100
+    assert chosen == sorted(hellos)[-len(chosen) :]
+
+
+def test_some_of_the_nodes_that_carry_labels() -> None:
+    hellos = {
+        node: Hello(PROTOCOL, node, "", "0", "", labels={"gpu": "h100"} if node != "cpu" else {})
+        for node in ("a", "b", "c", "d", "cpu")
+    }
+    h100 = {"gpu": "h100"}
+    assert select(Selector(labels=h100), hellos, (), {}) == ["a", "b", "c", "d"]
+    assert select(Selector(labels=h100, percentage=50), hellos, (), {"a": 1}) == ["b", "c"]
+    assert select(Selector(labels=h100, percentage=100), hellos, (), {}) == ["a", "b", "c", "d"]
+    assert select(Selector(labels=h100, count=1), hellos, (), {"a": 1, "cpu": 0}) == ["b"]
+    with pytest.raises(UsageError, match="5 nodes that carry gpu=h100 were asked for and 4 are connected"):
+        select(Selector(labels=h100, count=5), hellos, (), {})
+    with pytest.raises(NotFound, match="gpu=b200"):
+        select(Selector(labels={"gpu": "b200"}, percentage=50), hellos, (), {})
+    with pytest.raises(NotFound, match="No node is connected"):
+        select(Selector(percentage=50), {}, ("known",), {})
+    with pytest.raises(UsageError, match="1 nodes were asked for and 0 are connected"):
+        select(Selector(count=1), {}, (), {})
 
 
 def test_two_nodes_of_one_name() -> None:
