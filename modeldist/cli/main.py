@@ -15,7 +15,20 @@ from modeldist.cli.boundary import closed_streams, fail
 from modeldist.cli.terminal import unwritable
 
 _PANELS = {
-    "Models on this machine": ("pull", "plan", "fetch", "extract", "ls", "rm", "gc", "pin", "unpin", "verify", "why"),
+    "Models on this machine": (
+        "pull",
+        "env",
+        "plan",
+        "fetch",
+        "extract",
+        "ls",
+        "rm",
+        "gc",
+        "pin",
+        "unpin",
+        "verify",
+        "why",
+    ),
     "Publishing": (
         "build",
         "modelfile",
