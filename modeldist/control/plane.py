@@ -21,6 +21,7 @@ from modeldist.control.resolver import Resolver
 from modeldist.control.settings import ServerSettings
 from modeldist.control.store.artifacts import Artifacts
 from modeldist.control.store.database import Database, sqlite_url
+from modeldist.control.store.jobs import Jobs
 from modeldist.control.store.meta import Meta
 from modeldist.control.store.nodes import Nodes
 from modeldist.control.store.pulls import Pulls
@@ -48,6 +49,7 @@ class ControlPlane:
     tokens: Tokens
     artifacts: Artifacts
     nodes: Nodes
+    jobs: Jobs
     started_at: float
     new_tokens: list[Path]
 
@@ -105,6 +107,7 @@ async def running(
             tokens=tokens,
             artifacts=artifacts,
             nodes=nodes,
+            jobs=Jobs(database),
             started_at=time.monotonic(),
             new_tokens=new_tokens,
         )

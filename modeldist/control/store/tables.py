@@ -111,3 +111,14 @@ class PullNodeRow(Base):
     path: Mapped[str] = mapped_column(Text)
     error: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     updated_at: Mapped[float] = mapped_column(Double)
+
+
+class PreheatJobRow(Base):
+    """A preheat job that Harbor asked for: its number, never used again, and the pull that carries it out."""
+
+    __tablename__ = "preheat_jobs"
+    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012 - SQLAlchemy reads it as it is
+
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    pull: Mapped[str] = mapped_column(ForeignKey("pulls.id", ondelete="CASCADE"))
+    url: Mapped[str] = mapped_column(Text)

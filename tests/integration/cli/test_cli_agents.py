@@ -12,6 +12,7 @@ from random import Random
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx2
 import pytest
 
 from modeldist.agent.local_client import LocalAgent
@@ -169,6 +170,27 @@ def test_preheating_some_and_not_waiting(cluster: Cluster, reference: str) -> No
     assert (view["state"], len(view["nodes"])) == ("done", 1)
     assert done.stderr == ""
     assert pull != view["id"]
+
+
+def test_harbor_preheats_every_node(cluster: Cluster, faulty: FaultyRegistry, reference: str) -> None:
+    repository = reference.removeprefix(f"{faulty.host}/").removesuffix(":v1")
+    url = f"http://{faulty.host}/v2/{repository}/manifests/v1"
+    headers = {"Authorization": f"Bearer {cluster.token('admin')}"}
+    with httpx2.Client(base_url=cluster.url, headers=headers, trust_env=False) as harbor:
+        args = {"type": "image", "url": url, "headers": {"Authorization": "Bearer x"}, "scope": "all_peers"}
+        job = harbor.post("/oapi/v1/jobs", json={"type": "preheat", "args": args}).raise_for_status().json()
+
+        def ended() -> bool:
+            state: str = harbor.get(f"/oapi/v1/jobs/{job['id']}").raise_for_status().json()["state"]
+            return state != "PENDING"
+
+        wait_until("the job ends", ended)
+        done = harbor.get(f"/oapi/v1/jobs/{job['id']}").json()
+    assert done["state"] == "SUCCESS"
+    tasks = done["result"]["job_states"][0]["results"][0]["success_tasks"]
+    assert {(task["hostname"], task["ip"]) for task in tasks} == {("node-0", "127.0.0.1"), ("node-1", "127.0.0.1")}
+    for index in (0, 1):
+        assert finish(cluster.pull(index, reference, "--offline"))["local"] == SIZE + 2
 
 
 def test_a_preheat_that_fails_has_its_cause_as_exit_code(cluster: Cluster, faulty: FaultyRegistry) -> None:

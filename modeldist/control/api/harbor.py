@@ -1,0 +1,47 @@
+"""What Harbor asks of a Dragonfly manager, at the paths where it asks: health, a preheat job, how far it is."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+from starlette.responses import PlainTextResponse
+
+from modeldist.control.api.authentication import Plane, needs_admin, needs_read
+from modeldist.control.harbor.job import JobView, job_view
+from modeldist.control.harbor.request import JobRequest
+from modeldist.control.plane import ControlPlane
+from modeldist.control.pulls.pull import Pull
+from modeldist.control.resolver import check_reference
+from modeldist.scheduler.messages import Priority
+
+router = APIRouter(tags=["harbor"])
+
+LARGEST = (1 << 31) - 1
+
+
+@router.get(
+    "/healthy", dependencies=[needs_admin], summary="Whether Harbor may ask here", response_class=PlainTextResponse
+)
+async def healthy() -> PlainTextResponse:
+    """Wants the token that jobs want, so that Harbor's connection test tells whether it is right."""
+    return PlainTextResponse("ok\n")
+
+
+@router.post("/oapi/v1/jobs", dependencies=[needs_admin], summary="Preheat an image (Harbor)")
+async def create_job(asked: JobRequest, plane: Plane) -> JobView:
+    """A prefetch of the model that the manifest's URL names: onto any one node (`single_peer`, `single_seed_peer`), all
+    nodes (`all_peers`) or those with the label `seed=true` (`all_seed_peers`)."""
+    pull, _ = await plane.book.create(check_reference(asked.reference()), asked.selector(), Priority.PREFETCH)
+    number = await plane.jobs.add(pull.id, asked.args.url)
+    return _view(plane, number, asked.args.url, pull)
+
+
+@router.get("/oapi/v1/jobs/{job}", dependencies=[needs_read], summary="How far a preheat is (Harbor)")
+async def get_job(job: Annotated[int, Path(ge=1, le=LARGEST)], plane: Plane) -> JobView:
+    known = await plane.jobs.get(job)
+    return _view(plane, job, known.url, await plane.book.get(known.pull))
+
+
+def _view(plane: ControlPlane, number: int, url: str, pull: Pull) -> JobView:
+    return job_view(number, url, pull, {node: session.hello for node, session in plane.core.sessions.items()})
