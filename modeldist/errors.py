@@ -24,6 +24,8 @@
     ├── AgentError                      agent                17
     ├── PullFailed                      pull_failed          18
     ├── Unsupported                     unsupported          19
+    ├── ProgramNotRunnable              program_not_runnable 126
+    ├── ProgramNotFound                 program_not_found    127
     └── Cancelled                       cancelled            130
 
 An error says what happened and to which thing (`message`) and what to do about it (`remedy`). `code` is stable: it
@@ -235,6 +237,20 @@ class Unsupported(ModeldistError):
 
     code = "unsupported"
     exit_code = 19
+
+
+class ProgramNotRunnable(ModeldistError):
+    """The program to become is there and cannot be executed; the exit code is a shell's."""
+
+    code = "program_not_runnable"
+    exit_code = 126
+
+
+class ProgramNotFound(ModeldistError):
+    """There is no such program to become; the exit code is a shell's."""
+
+    code = "program_not_found"
+    exit_code = 127
 
 
 class Cancelled(ModeldistError):

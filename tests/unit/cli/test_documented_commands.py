@@ -11,9 +11,10 @@ import click
 import pytest
 
 from modeldist.cli.main import program
+from modeldist.cli.replacing import ReplacingCommand, split
 
 ROOT = Path(__file__).parents[3]
-DOCUMENTS = ("README.md", "docs/rest.md")
+DOCUMENTS = ("README.md", "docs/engines.md", "docs/rest.md")
 CALL = re.compile(r"(?:^|/|\(| )modeldist ((?:--help|[a-z]+)(?: [^)|#]*)?)")
 
 
@@ -52,4 +53,6 @@ def test_it_exists(where: str, line: str) -> None:
         assert arguments[0] in command.commands, f"{where} names {name} {arguments[0]}"
         command = command.commands[arguments.pop(0)]
     inside = click.Context(command, **command.context_settings)
-    command.make_parser(inside).parse_args(list(arguments))
+    own, others = split(arguments)  # what comes after --exec is another program's
+    assert not others or isinstance(command, ReplacingCommand)
+    command.make_parser(inside).parse_args(own)
