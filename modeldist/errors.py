@@ -23,6 +23,7 @@
     │   └── ControlPlaneRefused         control_refused      16
     ├── AgentError                      agent                17
     ├── PullFailed                      pull_failed          18
+    ├── DeadlineExceeded                deadline_exceeded    22
     ├── Unsupported                     unsupported          19
     ├── ProgramNotRunnable              program_not_runnable 126
     ├── ProgramNotFound                 program_not_found    127
@@ -230,6 +231,13 @@ class PullFailed(ModeldistError):
 
     code = "pull_failed"
     exit_code = 18
+
+
+class DeadlineExceeded(ModeldistError):
+    """A pull's deadline passed before it ended; what was fetched stays for the next pull."""
+
+    code = "deadline_exceeded"
+    exit_code = 22
 
 
 class Unsupported(ModeldistError):

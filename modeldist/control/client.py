@@ -8,6 +8,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal, Self, TypedDict, TypeVar
 
 import httpx2
@@ -99,13 +100,17 @@ class ControlClient:
         priority: PriorityName = "prefetch",
         selection: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
+        deadline: datetime | None = None,
     ) -> PullView:
         """Put a model on nodes; answered before they have it. `selection`: which part of it, as the arguments of
-        `modelpack.plan.selection.Selection.of`. Raises NotFound, UsageError."""
+        `modelpack.plan.selection.Selection.of`. `deadline`, with its time zone: nodes that are not done by then have
+        failed. Raises NotFound, UsageError."""
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         body: dict[str, Any] = {"reference": reference, "nodes": nodes, "priority": priority}
         if selection:
             body["selection"] = selection
+        if deadline is not None:
+            body["deadline"] = deadline.isoformat()
         return await self._ask(PullView, "POST", "pulls", json=body, headers=headers)
 
     async def get_pull(self, pull: str) -> PullView:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,9 +56,14 @@ class ControlPlane:
 
 @asynccontextmanager
 async def running(
-    settings: ServerSettings, *, origins: Resolves | None = None, scheduler: SchedulerWithViews | None = None
+    settings: ServerSettings,
+    *,
+    origins: Resolves | None = None,
+    scheduler: SchedulerWithViews | None = None,
+    now: Callable[[], float] = time.time,
 ) -> AsyncIterator[ControlPlane]:
-    """Open the store, start the clocks; write and stop at the end. `origins` given stay the caller's to close.
+    """Open the store, start the clocks; write and stop at the end. `origins` given stay the caller's to close. `now`:
+    seconds since the epoch.
 
     Raises StorageError, UsageError.
     """
@@ -70,15 +75,15 @@ async def running(
         tokens, artifacts, nodes = Tokens(database), Artifacts(database), Nodes(database)
         new_tokens = await first_tokens(tokens, settings.state_dir)
 
-        book = PullBook(Pulls(database), nodes, time.time, most_running=settings.most_running_pulls)
+        book = PullBook(Pulls(database), nodes, now, most_running=settings.most_running_pulls)
         stack.push_async_callback(book.close)
         await book.load()
-        registry = Registry(nodes, time.monotonic, time.time)
+        registry = Registry(nodes, time.monotonic, now)
         stack.push_async_callback(registry.close)
 
         resolver = await _resolver(settings, stack, artifacts, origins)
         scheduler = scheduler or _phase1(settings)
-        scheduler.expect(await nodes.seen_since(time.time() - RECENT), time.monotonic())
+        scheduler.expect(await nodes.seen_since(now() - RECENT), time.monotonic())
         core = ControlCore(
             scheduler=scheduler,
             resolver=resolver,
@@ -93,7 +98,7 @@ async def running(
             ),
         )
         stack.push_async_callback(core.close)
-        for loop in (core.run_ticks(), _note_nodes(registry)):
+        for loop in (core.run_ticks(), book.run_deadlines(), _note_nodes(registry)):
             stack.push_async_callback(_stop, asyncio.create_task(loop))
         yield ControlPlane(
             settings=settings,

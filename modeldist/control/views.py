@@ -78,6 +78,7 @@ class PullSummary:
     finished_at: float | None
     states: dict[str, int]
     bytes: BytesView
+    deadline: float | None = None
 
 
 @dataclass(frozen=True)

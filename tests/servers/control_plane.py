@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,11 +46,17 @@ class ServedControlPlane:
 
 @asynccontextmanager
 async def served_control_plane(
-    state_dir: Path, origins: Resolves, database_url: str = "", **settings: object
+    state_dir: Path,
+    origins: Resolves,
+    database_url: str = "",
+    *,
+    now: Callable[[], float] = time.time,
+    **settings: object,
 ) -> AsyncIterator[ServedControlPlane]:
-    """Serves on an ephemeral port until the end of the block; stops as gracefully as `serve` does."""
+    """Serves on an ephemeral port until the end of the block; stops as gracefully as `serve` does. `now`: what it
+    takes for the time, in seconds since the epoch."""
     given = ServerSettings.load(state_dir=state_dir, database_url=database_url, port=0, **settings)
-    async with running(given, origins=origins) as plane:
+    async with running(given, origins=origins, now=now) as plane:
         listening = listen(given)
         with listening:
             server = ControlServer(app_of(plane), plane)

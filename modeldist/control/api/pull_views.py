@@ -42,6 +42,7 @@ def summary(pull: Pull) -> PullSummary:
             sum(node.bytes_peers for node in nodes),
             sum(node.bytes_local for node in nodes),
         ),
+        deadline=pull.deadline,
     )
 
 

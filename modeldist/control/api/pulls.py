@@ -36,7 +36,11 @@ async def create_pull(
     """Accepted at once; the nodes resolve the reference and report. Named nodes that are away pull when they are
     back. With "all", nodes that join while the pull runs take part."""
     pull, new = await plane.book.create(
-        check_reference(asked.selected()), asked.selector(), PRIORITIES[asked.priority], idempotency_key
+        check_reference(asked.selected()),
+        asked.selector(),
+        PRIORITIES[asked.priority],
+        idempotency_key,
+        asked.deadline.timestamp() if asked.deadline else None,
     )
     response.headers["Location"] = f"/api/v1/pulls/{pull.id}"
     if not new:

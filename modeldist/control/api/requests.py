@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
+    AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -136,6 +139,20 @@ class PartRequest(_Body):
             raise UsageError(error.message, remedy=error.remedy) from error
 
 
+def _rfc3339(written: object) -> object:
+    if not isinstance(written, str) or not _DATE.match(written):  # what else would be read as a number of seconds
+        raise PydanticCustomError("deadline", "Write a time as 2026-12-01T06:00:00Z")
+    return written
+
+
+_DATE = re.compile(r"\d{4}-\d\d-\d\d[Tt ]")
+Deadline = Annotated[
+    AwareDatetime,
+    BeforeValidator(_rfc3339),
+    Field(description="RFC 3339, with its time zone: nodes that are not done by then have failed (deadline_exceeded)."),
+]
+
+
 class PullRequest(_Body):
     """`nodes`: ids or names; "all" (also nodes that join while the pull runs); labels; a count or a percentage, which
     may also be of the nodes that carry labels."""
@@ -147,7 +164,7 @@ class PullRequest(_Body):
                 {"reference": "hf://org/model@main", "nodes": {"labels": {"gpu": "h100"}}},
                 {"reference": "org/model:v1", "nodes": {"count": 4}, "priority": "serving"},
                 {"reference": "org/model:v1", "nodes": {"labels": {"gpu": "h100"}, "percentage": 25}},
-                {"reference": "org/model:v1", "nodes": ["node-1", "node-2"]},
+                {"reference": "org/model:v1", "nodes": ["node-1", "node-2"], "deadline": "2030-01-01T06:00:00Z"},
                 {"reference": "org/model:v1", "nodes": ["node-1"], "selection": {"rank": "pp=0/2"}},
             ]
         }
@@ -156,6 +173,7 @@ class PullRequest(_Body):
     reference: Reference
     nodes: Nodes
     priority: Literal["serving", "pull", "prefetch"] = "prefetch"
+    deadline: Deadline | None = None
     selection: PartRequest | None = None
 
     def selected(self) -> str:

@@ -6,6 +6,8 @@ the running ones are read back, and each agent that reconnects is asked again fo
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import secrets
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,7 +23,10 @@ from modeldist.errors import ControlPlaneRefused, NotFound, UsageError
 from modeldist.scheduler.messages import Priority
 from modeldist.session.messages import CancelPull, PullProgress, StartPull
 
+log = logging.getLogger(__name__)
+
 MOST_RUNNING = 10_000
+LOOKED_FOR_DEADLINES = 0.5  # seconds between two looks
 
 
 class KeyTaken(UsageError):
@@ -77,12 +82,19 @@ class PullBook:
     # --- what REST asks ---------------------------------------------------------------------------------------------
 
     async def create(
-        self, reference: str, selector: Selector, priority: Priority, idempotency_key: str | None = None
+        self,
+        reference: str,
+        selector: Selector,
+        priority: Priority,
+        idempotency_key: str | None = None,
+        deadline: float | None = None,
     ) -> tuple[Pull, bool]:
-        """(the pull, whether it is new). Raises NotFound, UsageError (see `select`), KeyTaken, ControlPlaneRefused
-        (too many run)."""
+        """(the pull, whether it is new). `deadline`: seconds since the epoch. Raises NotFound, UsageError (see
+        `select`; a deadline that passed), KeyTaken, ControlPlaneRefused (too many run)."""
         if idempotency_key and (older := await self._store.by_key(idempotency_key)):
-            return self._same(older, reference, selector, priority), False
+            return self._same(older, reference, selector, priority, deadline), False
+        if deadline is not None and deadline <= self._now():
+            raise UsageError("The deadline has passed.", remedy="Give one that is still to come, or none.")
         if len(self._running) >= self._most_running:
             raise ControlPlaneRefused(
                 f"{len(self._running)} pulls run already.", remedy="Wait for some to end.", retry_after=10.0
@@ -90,12 +102,12 @@ class PullBook:
         known = await self._nodes.known(selector.nodes) if selector.nodes else set()
         greetings = {node: session.hello for node, session in self._connected.items()}
         now = self._now()
-        pull = Pull(_new_id(now), reference, selector, priority, now, idempotency_key)
+        pull = Pull(_new_id(now), reference, selector, priority, now, idempotency_key, deadline=deadline)
         for node in select(selector, greetings, known, self._busy()):
             pull.add(node, now)
         stored = await self._store.add(pull)
         if stored is not pull:
-            return self._same(stored, reference, selector, priority), False
+            return self._same(stored, reference, selector, priority, deadline), False
         self._running[pull.id] = pull
         for session in list(self._connected.values()):
             self._ask(pull, session)
@@ -118,12 +130,23 @@ class PullBook:
         pull = self._running.get(pull_id)
         if pull is None:
             return await self.get(pull_id)
-        for node in pull.cancel(self._now()):
-            if session := self._connected.get(node):
-                session.outbox.put(CancelPull(pull.id))
-            self._changed(pull, node)
-        self._changed(pull, None)
+        self._stopped(pull, pull.cancel(self._now()))
         return pull
+
+    def expire(self) -> None:
+        """End the pulls whose deadlines passed."""
+        now = self._now()
+        for pull in [each for each in self._running.values() if each.deadline is not None and each.deadline <= now]:
+            self._stopped(pull, pull.expire(now))
+
+    async def run_deadlines(self, interval: float = LOOKED_FOR_DEADLINES) -> None:
+        """Expire pulls until cancelled."""
+        while True:
+            await asyncio.sleep(interval)
+            try:
+                self.expire()
+            except Exception:
+                log.exception("looking for deadlines failed")  # one bad pull must not let all others run for ever
 
     def watch(self, pull_id: str) -> AbstractContextManager[Watch]:
         """Raises ControlPlaneRefused when too many watch."""
@@ -167,6 +190,14 @@ class PullBook:
             self._changed(pull, session.node)
         session.outbox.put(StartPull(pull.id, pull.reference, pull.priority))
 
+    def _stopped(self, pull: Pull, nodes: Sequence[str]) -> None:
+        """The pull ended while these nodes were at it."""
+        for node in nodes:
+            if session := self._connected.get(node):
+                session.outbox.put(CancelPull(pull.id))
+            self._changed(pull, node)
+        self._changed(pull, None)
+
     def _changed(self, pull: Pull, node: str | None) -> None:
         _, nodes = self._dirty.setdefault(pull.id, (pull, set()))
         if node is not None:
@@ -201,8 +232,11 @@ class PullBook:
     def _busy(self) -> Counter[str]:
         return Counter(node for pull in self._running.values() for node, known in pull.nodes.items() if not known.ended)
 
-    def _same(self, older: Pull, reference: str, selector: Selector, priority: Priority) -> Pull:
-        if (older.reference, older.selector, older.priority) != (reference, selector, priority):
+    def _same(
+        self, older: Pull, reference: str, selector: Selector, priority: Priority, deadline: float | None
+    ) -> Pull:
+        asked = (reference, selector, priority, deadline)
+        if (older.reference, older.selector, older.priority, older.deadline) != asked:
             raise KeyTaken(
                 f"The idempotency key {older.idempotency_key!r} belongs to another request, pull {older.id}.",
                 remedy="Use a new key for a new request.",

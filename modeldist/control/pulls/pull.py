@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from modeldist.control.pulls.selection import Selector
-from modeldist.errors import ErrorInfo
+from modeldist.errors import DeadlineExceeded, ErrorInfo
 from modeldist.scheduler.messages import Priority
 from modeldist.session.messages import PullProgress
 
@@ -67,6 +67,7 @@ class Pull:
     state: PullState = "running"
     finished_at: float | None = None
     nodes: dict[str, PullNode] = field(default_factory=dict)
+    deadline: float | None = None
 
     @property
     def running(self) -> bool:
@@ -96,12 +97,23 @@ class Pull:
 
     def cancel(self, now: float) -> list[str]:
         """End it; the nodes that had not ended."""
+        return self._stop("cancelled", now, None)
+
+    def expire(self, now: float) -> list[str]:
+        """Its deadline passed: nodes that have not ended have failed, and so has it; those nodes."""
+        late = DeadlineExceeded(
+            f"{self.reference[:1000]} was not here by the deadline of its pull.",
+            remedy="Ask again with a later deadline: nodes keep what they have.",
+        )
+        return self._stop("failed", now, late.info())
+
+    def _stop(self, state: PullState, now: float, error: ErrorInfo | None) -> list[str]:
         if not self.running:
             return []
         stopped = [node for node, known in self.nodes.items() if not known.ended]
         for node in stopped:
-            self.nodes[node] = replace(self.nodes[node], state="cancelled", updated_at=now)
-        self.state = "cancelled"
+            self.nodes[node] = replace(self.nodes[node], state=state, updated_at=now, error=error)
+        self.state = state
         self.finished_at = now
         return stopped
 

@@ -36,6 +36,7 @@ class Pulls:
                         created_at=pull.created_at,
                         finished_at=pull.finished_at,
                         idempotency_key=pull.idempotency_key,
+                        deadline=pull.deadline,
                     )
                 )
                 await session.flush()
@@ -102,6 +103,7 @@ def _pull(row: PullRow) -> Pull:
         idempotency_key=row.idempotency_key,
         state=msgspec.convert(row.state, PullState),
         finished_at=row.finished_at,
+        deadline=row.deadline,
     )
 
 

@@ -93,6 +93,7 @@ class PullRow(Base):
     created_at: Mapped[float] = mapped_column(Double)
     finished_at: Mapped[float | None] = mapped_column(Double)
     idempotency_key: Mapped[str | None] = mapped_column(String(128), unique=True)
+    deadline: Mapped[float | None] = mapped_column(Double)
 
 
 class PullNodeRow(Base):

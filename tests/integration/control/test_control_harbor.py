@@ -19,6 +19,7 @@ from modeldist.errors import ErrorInfo
 from modeldist.scheduler.messages import Priority
 from modeldist.session.messages import PullProgress, StartPull
 from tests.servers.control_plane import ServedControlPlane, served_control_plane
+from tests.servers.followed_pulls import ended
 from tests.servers.memory_origin import MemoryOrigin
 from tests.servers.scripted_agent import scripted_agent
 
@@ -76,18 +77,12 @@ async def harbor(control: ServedControlPlane) -> AsyncIterator[Harbor]:
         yield asking
 
 
-async def ended(control: ServedControlPlane, pull: str) -> None:
-    """Wait until a pull ended."""
-    async with control.client() as client:
-        async for _ in client.stream_events(pull):
-            pass
-
-
 async def test_a_preheat_of_harbor_is_a_prefetch(control: ServedControlPlane, harbor: Harbor) -> None:
     ws, token = control.ws, control.agent_token
     async with (
         scripted_agent(ws, token, "id-a", name="a", address="10.0.0.7:4000") as a,
         scripted_agent(ws, token, "id-b", name="b", address="[fd00::8]:4000") as b,
+        control.client() as client,
     ):
         made = await harbor.preheat(JOB)
         assert type(made["id"]) is int
@@ -100,7 +95,7 @@ async def test_a_preheat_of_harbor_is_a_prefetch(control: ServedControlPlane, ha
                 await agent.finish(asked)
         assert (await harbor.check(made["id"]))["state"] == "PENDING"
         await b.finish(StartPull(made["task_id"], REFERENCE))
-        await ended(control, made["task_id"])
+        await ended(client, made["task_id"])
         done = await harbor.check(made["id"])
         assert done["state"] == "SUCCESS"
         result = done["result"]["job_states"][0]["results"][0]
@@ -110,18 +105,17 @@ async def test_a_preheat_of_harbor_is_a_prefetch(control: ServedControlPlane, ha
             (URL, "b", "fd00::8"),
         ]
         assert done["updated_at"] >= done["created_at"]
-        async with control.client() as client:
-            pull = await client.get_pull(made["task_id"])
+        pull = await client.get_pull(made["task_id"])
         assert (pull.priority, pull.reference, pull.selector.everyone) == ("prefetch", REFERENCE, True)
 
 
 async def test_a_preheat_that_fails_tells_harbor_why(control: ServedControlPlane, harbor: Harbor) -> None:
-    async with scripted_agent(control.ws, control.agent_token, "id-a", name="a") as agent:
+    async with scripted_agent(control.ws, control.agent_token, "id-a", name="a") as agent, control.client() as client:
         made = await harbor.preheat(job(scope="single_peer"))
         asked = await agent.expect(StartPull)
         error = ErrorInfo("unauthorized", "harbor.example wants credentials.", "Log in on the node.")
         await agent.send(PullProgress(asked.pull, "failed", error=error))
-        await ended(control, made["task_id"])
+        await ended(client, made["task_id"])
         failed = await harbor.check(made["id"])
         assert failed["state"] == "FAILURE"
         [state] = failed["result"]["job_states"]
@@ -131,8 +125,7 @@ async def test_a_preheat_that_fails_tells_harbor_why(control: ServedControlPlane
         )
         assert state["results"][0]["failure_tasks"][0]["description"] == "harbor.example wants credentials."
         cancelled = await harbor.preheat(job(scope="single_peer"))
-        async with control.client() as client:
-            await client.cancel_pull(cancelled["task_id"])
+        await client.cancel_pull(cancelled["task_id"])
         assert (await harbor.check(cancelled["id"]))["state"] == "FAILURE"
 
 
@@ -164,56 +157,54 @@ async def test_the_scopes_of_harbor(control: ServedControlPlane, harbor: Harbor)
         assert await meant(scope="all_seed_peers", percentage=50) == 1
 
 
-@pytest.mark.parametrize(
-    ("url", "reference"),
-    [
-        ("http://127.0.0.1:5000/v2/org/model/manifests/v1", "127.0.0.1:5000/org/model:v1"),
-        (
-            f"https://harbor.example:8443/v2/a/b/c/manifests/sha256:{'0' * 64}",
-            f"harbor.example:8443/a/b/c@sha256:{'0' * 64}",
-        ),
-        ("https://Harbor.Example/v2/library/model/manifests/latest", "harbor.example/library/model:latest"),
-        ("https://harbor/v2/library/model/manifests/v1", "harbor:443/library/model:v1"),
-        ("http://harbor/v2/library/model/manifests/v1", "harbor:80/library/model:v1"),
-    ],
-)
-async def test_references_of_manifest_urls(sqlite_control: ServedControlPlane, url: str, reference: str) -> None:
-    harbor = Harbor(sqlite_control.url, sqlite_control.admin_token)
-    async with harbor.http, sqlite_control.client() as client:
-        made = await harbor.preheat(job(url=url))
-        assert (await client.get_pull(made["task_id"])).reference == reference
-        assert (await harbor.check(made["id"]))["args"] == {"type": "image", "url": url}
+MANIFESTS = [
+    ("http://127.0.0.1:5000/v2/org/model/manifests/v1", "127.0.0.1:5000/org/model:v1"),
+    (
+        f"https://harbor.example:8443/v2/a/b/c/manifests/sha256:{'0' * 64}",
+        f"harbor.example:8443/a/b/c@sha256:{'0' * 64}",
+    ),
+    ("https://Harbor.Example/v2/library/model/manifests/latest", "harbor.example/library/model:latest"),
+    ("https://harbor/v2/library/model/manifests/v1", "harbor:443/library/model:v1"),
+    ("http://harbor/v2/library/model/manifests/v1", "harbor:80/library/model:v1"),
+]
 
 
-@pytest.mark.parametrize(
-    ("request_", "status", "code", "said"),
-    [
-        (job(type="file"), 422, "unsupported", "'file'"),
-        (JOB | {"type": "sync_peers"}, 422, "unsupported", "'sync_peers'"),
-        (job(ips=["10.0.0.1"]), 422, "unsupported", "IP address"),
-        (job(scope="some_peers"), 400, "usage", "'some_peers'"),
-        (job(scope="single_peer"), 400, "usage", "0 are connected"),
-        (job(scope="all_seed_peers"), 404, "not_found", "seed=true"),
-        (job(url="https://harbor.example/library/model:v1"), 400, "invalid_reference", "URL of an image's manifest"),
-        (job(url="ftp://harbor.example/v2/a/manifests/v1"), 400, "invalid_reference", "URL of an image's manifest"),
-        (job(url="https://[/v2/a/manifests/v1"), 400, "invalid_reference", "URL of an image's manifest"),
-        (job(url="https://harbor.example:x/v2/a/manifests/v1"), 400, "invalid_reference", "URL of an image's manifest"),
-        (job(url="https://harbor.example/v2/A!/manifests/v1"), 400, "invalid_reference", "A!"),
-        (job(url="https://u:hidden@harbor.example/v2/a/manifests/v1"), 400, "invalid_reference", "manifest"),
-        (job(url=""), 422, "usage", "body.args.url"),
-        ({"type": "preheat"}, 422, "usage", "body.args"),
-    ],
-)
-async def test_jobs_that_cannot_be(
-    sqlite_control: ServedControlPlane, request_: dict[str, Any], status: int, code: str, said: str
-) -> None:
+async def test_references_of_manifest_urls(sqlite_control: ServedControlPlane) -> None:
     harbor = Harbor(sqlite_control.url, sqlite_control.admin_token)
     async with harbor.http, sqlite_control.client() as client:
-        answer = await harbor.http.post("/oapi/v1/jobs", json=request_)
-        assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
-        assert said in answer.json()["detail"]
-        assert "hidden" not in answer.text
-        assert answer.json()["remedy"]
+        for url, reference in MANIFESTS:
+            made = await harbor.preheat(job(url=url))
+            assert (await client.get_pull(made["task_id"])).reference == reference
+            assert (await harbor.check(made["id"]))["args"] == {"type": "image", "url": url}
+
+
+NO_JOBS: list[tuple[dict[str, Any], int, str, str]] = [
+    (job(type="file"), 422, "unsupported", "'file'"),
+    (JOB | {"type": "sync_peers"}, 422, "unsupported", "'sync_peers'"),
+    (job(ips=["10.0.0.1"]), 422, "unsupported", "IP address"),
+    (job(scope="some_peers"), 400, "usage", "'some_peers'"),
+    (job(scope="single_peer"), 400, "usage", "0 are connected"),
+    (job(scope="all_seed_peers"), 404, "not_found", "seed=true"),
+    (job(url="https://harbor.example/library/model:v1"), 400, "invalid_reference", "URL of an image's manifest"),
+    (job(url="ftp://harbor.example/v2/a/manifests/v1"), 400, "invalid_reference", "URL of an image's manifest"),
+    (job(url="https://[/v2/a/manifests/v1"), 400, "invalid_reference", "URL of an image's manifest"),
+    (job(url="https://harbor.example:x/v2/a/manifests/v1"), 400, "invalid_reference", "URL of an image's manifest"),
+    (job(url="https://harbor.example/v2/A!/manifests/v1"), 400, "invalid_reference", "A!"),
+    (job(url="https://u:hidden@harbor.example/v2/a/manifests/v1"), 400, "invalid_reference", "manifest"),
+    (job(url=""), 422, "usage", "body.args.url"),
+    ({"type": "preheat"}, 422, "usage", "body.args"),
+]
+
+
+async def test_jobs_that_cannot_be(sqlite_control: ServedControlPlane) -> None:
+    harbor = Harbor(sqlite_control.url, sqlite_control.admin_token)
+    async with harbor.http, sqlite_control.client() as client:
+        for asked, status, code, said in NO_JOBS:
+            answer = await harbor.http.post("/oapi/v1/jobs", json=asked)
+            assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+            assert said in answer.json()["detail"]
+            assert "hidden" not in answer.text
+            assert answer.json()["remedy"]
         assert (await client.list_pulls()).pulls == []
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from modeldist.control.client import ControlClient, PullEvent
-from modeldist.control.views import PullView
+from modeldist.control.client import PullEvent
 from modeldist.errors import (
     ControlPlaneRefused,
     ControlPlaneUnreachable,
@@ -22,28 +20,11 @@ from modeldist.errors import (
 from modeldist.scheduler.messages import Priority
 from modeldist.session.messages import CancelPull, PullProgress, StartPull
 from tests.servers.control_plane import ServedControlPlane, served_control_plane
+from tests.servers.followed_pulls import ended, reached
 from tests.servers.memory_origin import MemoryOrigin
-from tests.servers.scripted_agent import PATIENCE, scripted_agent
+from tests.servers.scripted_agent import scripted_agent
 
 REFERENCE = "memory://org/model:v1"
-
-
-async def ended(client: ControlClient, pull: str) -> PullView:
-    """The pull once it ended."""
-    async for event in client.stream_events(pull):
-        if event.kind == "end":
-            assert event.pull is not None
-            return event.pull
-    raise AssertionError("the stream ended without an end")
-
-
-async def reached(client: ControlClient, pull: str, states: dict[str, int]) -> None:
-    """Wait until so many nodes of a pull are in these states."""
-    async with asyncio.timeout(PATIENCE):
-        async with aclosing(client.stream_events(pull)) as events:
-            async for _ in events:
-                if (await client.get_pull(pull)).states == states:
-                    return
 
 
 async def test_a_part_is_selected_in_the_body_or_in_the_reference(control: ServedControlPlane) -> None:
@@ -139,25 +120,25 @@ async def test_labels_count_and_names(control: ServedControlPlane) -> None:
             await meant(["stranger"])
 
 
-@pytest.mark.parametrize(
-    ("nodes", "said"),
-    [
-        ({"percentage": 0}, "body.nodes.percentage.percentage: Input should be greater than or equal to 1."),
-        ({"percentage": 101}, "body.nodes.percentage.percentage: Input should be less than or equal to 100."),
-        ({"percentage": 5, "count": 5}, "body.nodes.count.percentage: Extra inputs are not permitted."),
-        ({"labels": {"a": "b"}, "percentage": 5, "count": 5}, "body.nodes.labels: Write either count or percentage."),
-        ({"labels": {}, "percentage": 5}, "body.nodes.labels.labels: Dictionary should have at least 1 item"),
-        ({"share": 5}, '{"labels": {…}}, {"count": N} or {"percentage": P}'),
-        ([], "body.nodes.names: List should have at least 1 item"),
-    ],
-)
-async def test_nodes_that_cannot_be_meant(sqlite_control: ServedControlPlane, nodes: object, said: str) -> None:
+NOT_NODES: list[tuple[object, str]] = [
+    ({"percentage": 0}, "body.nodes.percentage.percentage: Input should be greater than or equal to 1."),
+    ({"percentage": 101}, "body.nodes.percentage.percentage: Input should be less than or equal to 100."),
+    ({"percentage": 5, "count": 5}, "body.nodes.count.percentage: Extra inputs are not permitted."),
+    ({"labels": {"a": "b"}, "percentage": 5, "count": 5}, "body.nodes.labels: Write either count or percentage."),
+    ({"labels": {}, "percentage": 5}, "body.nodes.labels.labels: Dictionary should have at least 1 item"),
+    ({"share": 5}, '{"labels": {…}}, {"count": N} or {"percentage": P}'),
+    ([], "body.nodes.names: List should have at least 1 item"),
+]
+
+
+async def test_nodes_that_cannot_be_meant(sqlite_control: ServedControlPlane) -> None:
     headers = {"Authorization": f"Bearer {sqlite_control.admin_token}"}
     async with httpx2.AsyncClient(base_url=sqlite_control.url, headers=headers, trust_env=False) as http:
-        answer = await http.post("/api/v1/pulls", json={"reference": REFERENCE, "nodes": nodes})
-    assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
-    assert answer.json()["code"] == "usage"
-    assert said in answer.json()["detail"]
+        for nodes, said in NOT_NODES:
+            answer = await http.post("/api/v1/pulls", json={"reference": REFERENCE, "nodes": nodes})
+            assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json"), nodes
+            assert answer.json()["code"] == "usage"
+            assert said in answer.json()["detail"]
 
 
 async def test_a_failure_names_the_node_and_the_reason(control: ServedControlPlane) -> None:

@@ -20,6 +20,7 @@ steps = st.lists(
         st.tuples(st.just("progress"), st.sampled_from(NODES), st.sampled_from(STATES), st.integers(-(2**70), 2**70)),
         st.tuples(st.just("add"), st.sampled_from(NODES)),
         st.tuples(st.just("cancel")),
+        st.tuples(st.just("expire")),
     ),
     max_size=30,
 )
@@ -50,6 +51,13 @@ def test_any_history(history: list[tuple]) -> None:
             case ("cancel",):
                 stopped = pull.cancel(float(now))
                 assert set(stopped) == ({*before} - ended_before if was_running else set())
+            case ("expire",):
+                stopped = pull.expire(float(now))
+                assert set(stopped) == ({*before} - ended_before if was_running else set())
+                for node in stopped:
+                    error = pull.nodes[node].error
+                    assert (pull.nodes[node].state, error and error.code) == ("failed", "deadline_exceeded")
+                assert not was_running or pull.state == "failed"
         for node in ended_before:
             assert pull.nodes[node] == before[node], "what ended stays as it ended"
         for known in pull.nodes.values():
