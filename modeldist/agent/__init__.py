@@ -7,4 +7,5 @@ May import session, scheduler, transfer, origins, modelpack, rdma; never control
     pull.py        one pull: resolve, reserve, fetch, materialise
     past_pulls.py  what pulls without an agent leave for `modeldist why`
     daemon.py      the long-running agent: engine, piece server, session, local API
+    serving.py     where its HTTP servers listen, and how they are served until it stops
 """

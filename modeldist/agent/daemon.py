@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import math
-import os
-import signal
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import urlsplit
 
-import uvicorn
+from starlette.types import Receive, Scope, Send
 
 from modeldist.agent.config import EngineConfig, few_cores
 from modeldist.agent.engine import Engine
@@ -23,12 +21,12 @@ from modeldist.agent.link import WebSocketLink
 from modeldist.agent.local_api import create_local_app
 from modeldist.agent.local_client import LocalAgent
 from modeldist.agent.pull import Pulls
+from modeldist.agent.serving import address_of, gateway_socket, is_any, listen_local, serve, split_address
 from modeldist.agent.settings import AgentSettings
 from modeldist.agent.store import Store
 from modeldist.agent.store.locks import try_lock
-from modeldist.agent.unix_address import unix_address
 from modeldist.artifact import Digest
-from modeldist.errors import AgentError, UsageError
+from modeldist.errors import AgentError
 from modeldist.logger import Logger
 from modeldist.origins.router import Origins
 from modeldist.origins.settings import OriginSettings
@@ -44,32 +42,51 @@ from rdma.devices import SYSFS
 
 log = Logger(__name__)
 
-LEAVE_WITHIN = 5  # seconds that open local requests get when the agent stops
+
+class DropIn(Protocol):
+    """The drop-in endpoints beside the agent (`modeldist.gateway.app.Gateway`), an ASGI application."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+    async def close(self) -> None: ...
 
 
-async def run_agent(settings: AgentSettings) -> None:
-    """Run until SIGTERM or SIGINT. Raises ModeldistError when it cannot start."""
+MakeDropIn = Callable[[Engine, Origins, str], DropIn]
+"""Of the agent's engine and origins, and the host:port it will be served at."""
+
+
+async def run_agent(settings: AgentSettings, gateway: MakeDropIn | None = None) -> None:
+    """Run until SIGTERM or SIGINT. `gateway` makes what is served where `settings.gateway` says. Raises ModeldistError
+    when it cannot start."""
     split_address(settings.listen)
-    with only_listener(settings.socket):
+    with only_listener(settings.socket), gateway_socket(settings.gateway) as listener:
         store = await asyncio.to_thread(lambda: Store.open(settings.store, hub=settings.hub))
         try:
             with only_agent(settings.store):
-                await _run(settings, store)
+                await _run(settings, store, gateway if listener else None, listener)
         finally:
             store.close()
 
 
-async def _run(settings: AgentSettings, store: Store) -> None:
+async def _run(
+    settings: AgentSettings, store: Store, gateway: MakeDropIn | None, listener: socket.socket | None
+) -> None:
     gate = Gate()
     rails = await asyncio.to_thread(node_rails, settings)
     try:
-        await _run_with(rails, settings, store, gate)
+        await _run_with(rails, settings, store, gate, gateway, listener)
     finally:
         if rails is not None:
             await asyncio.to_thread(rails.close)
 
 
-async def _run_with(rails: NodeRails | None, settings: AgentSettings, store: Store, gate: Gate) -> None:
+async def _run_with(
+    rails: NodeRails | None,
+    settings: AgentSettings,
+    store: Store,
+    gate: Gate,
+    gateway: MakeDropIn | None,
+    listener: socket.socket | None,
+) -> None:
     server = piece_server(settings, store, gate, rails)
     if alone := serves_nobody(settings, server.address):
         log.warning("no other node can fetch from this one", why=alone)
@@ -92,11 +109,20 @@ async def _run_with(rails: NodeRails | None, settings: AgentSettings, store: Sto
     engine.on_welcome = gate.learn
     pulls = Pulls(engine, origins.canonical, approving=origins if settings.policy else None)
     preparing = asyncio.create_task(_prepare(origins))
+    drop_in: DropIn | None = None
     try:
+        beside: list[tuple[DropIn, socket.socket]] = []
+        if gateway is not None and listener is not None:
+            address = address_of(listener)
+            drop_in = gateway(engine, origins, address)
+            beside.append((drop_in, listener))
+            log.info("gateway", hf_endpoint=f"http://{address}")
         await engine.start()
         log.info("agent started", node=store.node_id, pieces=server.address, socket=str(settings.socket))
-        await serve_local(settings.socket, engine, pulls, rails)
+        await serve_local(settings.socket, engine, pulls, rails, beside)
     finally:
+        if drop_in is not None:
+            await drop_in.close()
         await pulls.close()
         await engine.close()
         await asyncio.to_thread(server.close)
@@ -199,12 +225,6 @@ def serves_nobody(settings: AgentSettings, address: str) -> str:
     return ""
 
 
-def is_any(host: str) -> bool:
-    with suppress(ValueError):
-        return ipaddress.ip_address(host).is_unspecified
-    return False
-
-
 class Gate:
     """Checks capabilities with the key the control plane announced; before any announcement nobody may read."""
 
@@ -221,73 +241,20 @@ class Gate:
         return self._checker is not None and self._checker(capability, child, shard)
 
 
-class _Server(uvicorn.Server):
-    """uvicorn would re-raise the signal right after its own shutdown, before the agent's is complete; and it would wake
-    the node ten times a second to see whether it is to end."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self._leaving = asyncio.Event()
-
-    def leave(self) -> None:
-        self.should_exit = True
-        self._leaving.set()
-
-    async def main_loop(self) -> None:
-        await self._leaving.wait()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-async def serve_local(path: Path, engine: Engine, pulls: Pulls, rails: NodeRails | None = None) -> None:
-    """Serve the local API until a signal."""
+async def serve_local(
+    path: Path,
+    engine: Engine,
+    pulls: Pulls,
+    rails: NodeRails | None = None,
+    beside: Sequence[tuple[DropIn, socket.socket]] = (),
+) -> None:
+    """Serve the local API, and what is `beside` it on listening sockets of its own, until a signal."""
     listener = listen_local(path)
-    config = uvicorn.Config(
-        create_local_app(engine, pulls, rails),
-        log_level="warning",
-        lifespan="off",
-        access_log=False,
-        date_header=False,  # uvicorn sets it in the loop that is not run
-        server_header=False,
-        timeout_graceful_shutdown=LEAVE_WITHIN,
-    )
-    server = _Server(config)
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, server.leave)
     try:
-        await server.serve(sockets=[listener])
+        await serve([(create_local_app(engine, pulls, rails), listener), *beside])
     finally:
         listener.close()
         path.unlink(missing_ok=True)  # noqa: ASYNC240 - the loop is about to end
-
-
-def listen_local(path: Path) -> socket.socket:
-    """A unix socket that only this user can open. A left-over one is replaced: hold `only_listener`."""
-    with suppress(FileNotFoundError):
-        path.unlink()
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
-    try:
-        with unix_address(path) as address:
-            listener.bind(address)
-    except OSError as error:
-        listener.close()
-        raise AgentError(f"Cannot listen on {path}: {error}.", remedy="Choose another --socket.") from error
-    finally:
-        os.umask(before)
-    listener.listen(128)
-    return listener
-
-
-def split_address(text: str) -> tuple[str, int]:
-    """`host:port` (IPv6 hosts in brackets)."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit():
-        raise UsageError(f"{text!r} is not host:port.")
-    return host.strip("[]"), int(port)
 
 
 def origin_settings(settings: AgentSettings) -> OriginSettings:

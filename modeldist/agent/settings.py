@@ -31,6 +31,7 @@ class AgentSettings(BaseSettings):
     socket: Path = Field(default_factory=default_socket)
     listen: str = "127.0.0.1:0"
     advertise: str = ""
+    gateway: str = ""  # host:port of the drop-in endpoints; empty: none
     origin_streams: int = Field(default=4, ge=1, le=64)
     upload_rate: float | None = Field(default=None, gt=0, description="bytes/s")
     download_rate: float | None = Field(default=None, gt=0, description="bytes/s")

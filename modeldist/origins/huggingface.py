@@ -44,13 +44,18 @@ _LISTING = 10  # times as long as a small answer: that of 100,000 files has 25 M
 _Answer = TypeVar("_Answer")
 
 
+def endpoint_of(settings: OriginSettings) -> str:
+    """The hub that `hf://` means."""
+    return (settings.hf_endpoint or os.environ.get("HF_ENDPOINT") or PUBLIC_ENDPOINT).rstrip("/")
+
+
 class HuggingFaceOrigin:
     """See `modeldist.origins.base.Origin`."""
 
     def __init__(self, settings: OriginSettings, dialer: Dialer) -> None:
         self._settings = settings
         self._dialer = dialer
-        self.endpoint = (settings.hf_endpoint or os.environ.get("HF_ENDPOINT") or PUBLIC_ENDPOINT).rstrip("/")
+        self.endpoint = endpoint_of(settings)
         self._met = False  # whether the hub has answered
 
     def matches(self, reference: str) -> bool:

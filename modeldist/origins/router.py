@@ -23,6 +23,7 @@ from modeldist.origins.settings import OriginSettings
 
 if TYPE_CHECKING:
     from modeldist.origins.http_dialing import Dialer
+    from modeldist.origins.hub_admission import HubDoor
     from modeldist.origins.trust_gate import TrustGate
 
 _PASSED = 64  # models that are remembered to have passed the policy
@@ -149,6 +150,13 @@ class Origins:
     def reader(self, artifact: Artifact) -> RangeReader:
         """See `Origin.reader`. One per reading thread."""
         return self.origin_of(artifact).reader(selected.whole_of(artifact))
+
+    def hub_door(self) -> HubDoor:
+        """The hub that `hf://` means, to be asked on behalf of others."""
+        from modeldist.origins.hub_admission import HubDoor
+        from modeldist.origins.huggingface import endpoint_of
+
+        return HubDoor(self._dialer, endpoint_of(self._settings))
 
     async def close(self) -> None:
         while self._made:

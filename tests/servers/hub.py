@@ -40,6 +40,7 @@ class HubFile:
     size: int
     oid: str
     sha256: str | None  # of LFS files
+    pointer: int = 0  # bytes of an LFS file's pointer
 
     @property
     def etag(self) -> str:
@@ -56,7 +57,7 @@ class HubFile:
         else:
             sha256 = hashlib.sha256(content).hexdigest()
         pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n"
-        return cls(content, size, _git_sha1(pointer.encode()), sha256)
+        return cls(content, size, _git_sha1(pointer.encode()), sha256, len(pointer))
 
 
 @dataclass
@@ -166,7 +167,7 @@ class Hub(LoopbackServer):
             if blobs:
                 entry |= {"size": file.size, "blobId": file.oid}
                 if file.sha256:
-                    entry["lfs"] = {"sha256": file.sha256, "size": file.size, "pointerSize": 134}
+                    entry["lfs"] = {"sha256": file.sha256, "size": file.size, "pointerSize": file.pointer}
             siblings.append(entry)
         said: dict[str, object] = {"_id": sha[:24], "id": repo_id, "sha": sha}
         if not expand:
@@ -191,7 +192,7 @@ class Hub(LoopbackServer):
             if recursive or len(inner) == 1:
                 entry: dict[str, object] = {"type": "file", "path": path, "size": file.size, "oid": file.oid}
                 if file.sha256:
-                    entry["lfs"] = {"oid": file.sha256, "size": file.size, "pointerSize": 134}
+                    entry["lfs"] = {"oid": file.sha256, "size": file.size, "pointerSize": file.pointer}
                 entries.append(entry)
         if under and not entries:
             exchange.error(404, X_Error_Code="EntryNotFound", X_Repo_Commit=sha)

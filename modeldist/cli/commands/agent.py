@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 @options.socket
 @click.option("--listen", metavar="HOST:PORT", help="Where pieces are served. [default: 127.0.0.1:0]")
 @click.option("--advertise", metavar="HOST:PORT", help="What other nodes connect to, if that differs.")
+@click.option(
+    "--gateway",
+    metavar="HOST:PORT",
+    help="Serve drop-in endpoints on loopback: HF_ENDPOINT=http://HOST:PORT. [default: none]",
+)
 @click.option("--origin-streams", type=int, metavar="N", help="Concurrent origin reads of this node. [default: 4]")
 @click.option("--upload-rate", metavar="SIZE", help="Bytes per second served to others: 1GB. [unlimited]")
 @click.option("--download-rate", metavar="SIZE", help="Bytes per second fetched from anywhere. [unlimited]")
@@ -68,11 +73,16 @@ def agent(
     \b
     Example:
       modeldist agent --control https://control:7420 --token-file agent.token --listen 10.0.0.5:7421
+
+    \b
+    With --gateway 127.0.0.1:7430, programs on this machine get Hugging Face models through the agent, unchanged:
+      HF_ENDPOINT=http://127.0.0.1:7430 hf download org/model
     """
     import asyncio
 
     from modeldist.agent.daemon import run_agent
     from modeldist.control.logs import configure_logging
+    from modeldist.gateway.app import Gateway
 
     settings = agent_settings(
         labels=key_values(label, "--label") if label else None,
@@ -86,7 +96,7 @@ def agent(
         **given,
     )
     configure_logging("json" if settings.log_json else "console", settings.log_level)
-    asyncio.run(run_agent(settings))
+    asyncio.run(run_agent(settings, Gateway))
 
 
 def agent_settings(**given: Any) -> AgentSettings:

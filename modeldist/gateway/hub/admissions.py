@@ -1,0 +1,87 @@
+"""Who may read which repository, and what its revisions are now.
+
+What this node holds it got with its own credentials, so those who ask are held against the hub with theirs, also when
+every byte is here. An answer is good for `GOOD_FOR` seconds; while the hub is away, what it last said to the same
+credentials counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from modeldist.errors import OriginError
+from modeldist.origins.hub_admission import HubDoor, HubSays
+
+GOOD_FOR = 60.0  # seconds; the files of one download ask within it
+REMEMBERED = 4096
+FIRST_LOOK = "config.json"  # what is asked for where no file is meant; a gated repository does not show it
+_SHOWN_TO_ALL = frozenset({"README.md", ".gitattributes"})  # of gated repositories too
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+class Refused(Exception):
+    """The hub does not let them."""
+
+    def __init__(self, says: HubSays) -> None:
+        super().__init__(says.message)
+        self.says = says
+
+
+@dataclass(frozen=True, slots=True)
+class _Admission:
+    commit: str
+    reads: bool  # files, not just what all may see
+    at: float
+
+
+class Admissions:
+    """One event loop. `clock` in seconds."""
+
+    def __init__(self, door: HubDoor, clock: Callable[[], float]) -> None:
+        self._door = door
+        self._clock = clock
+        self._known: OrderedDict[tuple[str, str, str], _Admission] = OrderedDict()  # repository, revision, credentials
+
+    async def commit(self, repo: str, revision: str, authorization: str, path: str = "") -> str:
+        """The commit that `revision` is now, for those who may read `path` (empty: the listing) of it.
+
+        Raises Refused, OriginError.
+        """
+        known = self._known.get((repo, revision, authorization))
+        enough = known is not None and (known.reads or not path)
+        if known and enough and _COMMIT.fullmatch(revision) and self._clock() - known.at < GOOD_FOR:
+            return known.commit
+        try:
+            says = await asyncio.to_thread(self._door.ask, repo, revision, path or FIRST_LOOK, authorization)
+        except OriginError:
+            if known and enough:
+                return known.commit
+            raise
+        if not says.commit:
+            self._forget(repo, authorization)
+            raise Refused(says)
+        reads = says.exists and path not in _SHOWN_TO_ALL
+        self._remember(repo, revision, authorization, says.commit, reads=reads)
+        if revision != says.commit:
+            self._remember(repo, says.commit, authorization, says.commit, reads=reads)
+        return says.commit
+
+    def _remember(self, repo: str, revision: str, authorization: str, commit: str, *, reads: bool) -> None:
+        key = (repo, revision, authorization)
+        before = self._known.pop(key, None)
+        now = self._clock()
+        if before is not None and before.reads and before.commit == commit and now - before.at < GOOD_FOR and not reads:
+            self._known[key] = before  # a look at the listing takes nothing away
+            return
+        self._known[key] = _Admission(commit, reads, now)
+        while len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+
+    def _forget(self, repo: str, authorization: str) -> None:
+        for key in [key for key in self._known if (key[0], key[2]) == (repo, authorization)]:
+            del self._known[key]

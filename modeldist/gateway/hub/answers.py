@@ -1,0 +1,49 @@
+"""Errors in the hub's words: huggingface_hub goes by `X-Error-Code`, and shows people `X-Error-Message`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+from starlette.responses import Response
+
+from modeldist.errors import ModeldistError
+
+_CODES = {"unauthorized": "GatedRepo", "access_denied": "GatedRepo", "not_found": "RepoNotFound"}
+_STATUS = {
+    "invalid_reference": 404,
+    "not_found": 404,
+    "unauthorized": 401,
+    "access_denied": 403,
+    "untrusted": 403,
+    "rate_limited": 429,
+    "origin_unavailable": 502,
+    "origin_protocol": 502,
+    "control_unreachable": 503,
+    "control_refused": 503,
+    "not_enough_space": 507,
+}
+
+
+def refusal(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    """`code` may be empty: an error the hub has no name for."""
+    told = {**(headers or {}), "X-Error-Message": _line(message)}
+    if code:
+        told["X-Error-Code"] = code
+    return Response(msgspec.json.encode({"error": message}), status, told, media_type="application/json")
+
+
+def entry_not_found(path: str, repo: str, commit: str) -> Response:
+    """With the commit, so that the client may remember that there is no such file in it."""
+    return refusal(404, "EntryNotFound", f"{repo} has no {path} at {commit}.", {"X-Repo-Commit": commit})
+
+
+def failed(error: ModeldistError) -> Response:
+    """What this node, its control plane or the origin ran into."""
+    after = {} if error.retry_after is None else {"Retry-After": str(max(1, round(error.retry_after)))}
+    return refusal(_STATUS.get(error.code, 500), _CODES.get(error.code, ""), str(error), after)
+
+
+def _line(text: str) -> str:
+    """As a header may hold it."""
+    return " ".join(text.encode("ascii", "replace").decode().split())[:1000]

@@ -1,0 +1,131 @@
+"""The Hugging Face endpoint: from a request to its answer."""
+
+from __future__ import annotations
+
+import time
+from urllib.parse import parse_qs
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from modeldist.agent.engine import Engine
+from modeldist.artifact import ArtifactFile, Shard
+from modeldist.errors import ModeldistError
+from modeldist.gateway import byte_ranges
+from modeldist.gateway.flights import Flights
+from modeldist.gateway.hub import answers, documents
+from modeldist.gateway.hub.admissions import Admissions, Refused
+from modeldist.gateway.hub.models import HubModel, HubModels
+from modeldist.gateway.hub.paths import HubRequest, parse
+from modeldist.gateway.shard_body import ShardResponse
+from modeldist.origins.router import Origins
+
+_OTHERS = ("/datasets/", "/spaces/", "/api/datasets/", "/api/spaces/")
+_MOST_PATHS = 4 << 20  # bytes of a paths-info request
+
+
+class HubEndpoint:
+    """Answers GET and HEAD, and POST of paths-info. One event loop."""
+
+    def __init__(self, engine: Engine, origins: Origins, flights: Flights) -> None:
+        self._engine = engine
+        self._flights = flights
+        self._admissions = Admissions(origins.hub_door(), time.monotonic)
+        self._models = HubModels(engine, origins)
+
+    async def answer(self, request: Request) -> Response:
+        raw = request.scope["raw_path"].decode("latin-1").partition("?")[0]
+        asked = parse(raw)
+        if asked is None:
+            code = "RepoNotFound" if raw.startswith(_OTHERS) else ""
+            return answers.refusal(404, code, f"This endpoint serves models, and nothing at {raw[:200]}.")
+        if request.method not in (("POST",) if asked.kind == "paths-info" else ("GET", "HEAD")):
+            return answers.refusal(405, "", f"{request.method} is not for {raw[:200]}: models are only read here.")
+        try:
+            return await self._answer(request, asked)
+        except Refused as refused:
+            says = refused.says
+            after = {} if says.retry_after is None else {"Retry-After": str(max(1, round(says.retry_after)))}
+            return answers.refusal(says.status, says.code, says.message, after)
+        except ModeldistError as error:
+            return answers.failed(error)
+
+    async def _answer(self, request: Request, asked: HubRequest) -> Response:
+        file_path = asked.path if asked.kind == "resolve" else ""
+        authorization = request.headers.get("authorization", "")
+        commit = await self._admissions.commit(asked.repo, asked.revision, authorization, file_path)
+        model = await self._models.at(asked.repo, commit)
+        match asked.kind:
+            case "resolve":
+                file = model.files.get(asked.path)
+                return (
+                    self._file(request, model, file) if file else answers.entry_not_found(file_path, asked.repo, commit)
+                )
+            case "info":
+                return _json(documents.info(model.artifact, blobs=_flag(request, "blobs")), commit)
+            case "tree":
+                found = documents.tree(model.artifact, asked.path, recursive=_flag(request, "recursive"))
+                if found is None:
+                    return answers.entry_not_found(asked.path, asked.repo, commit)
+                return _json(found, commit)
+            case _:
+                return _json(documents.paths_info(model.artifact, await _paths(request)), commit)
+
+    def _file(self, request: Request, model: HubModel, file: ArtifactFile) -> Response:
+        headers = {
+            "X-Repo-Commit": model.artifact.revision,
+            "ETag": f'"{documents.etag(file)}"',
+            "Accept-Ranges": "bytes",
+            "Content-Type": "application/octet-stream",
+            "X-Content-Type-Options": "nosniff",
+        }
+        try:
+            wanted = byte_ranges.wanted(request.headers.get("range"), file.size)
+        except byte_ranges.Unsatisfiable:
+            message = f"{file.path} has {file.size} bytes."
+            return answers.refusal(416, "", message, {"Content-Range": f"bytes */{file.size}"})
+        if wanted and wanted[0] and file.digest in self._flights.restarted:
+            wanted = None  # what they have of it may be wrong: a whole answer has them begin again
+        if request.method == "HEAD":
+            return Response(None, 200, {**headers, "Content-Length": str(file.size)})
+        span = wanted or (0, file.size)
+        if wanted:
+            headers["Content-Range"] = f"bytes {span[0]}-{span[1] - 1}/{file.size}"
+        shard = Shard(file.digest, file.size)
+        return ShardResponse(
+            self._engine,
+            self._flights,
+            lambda: self._flights.joined(model.artifact, model.key, shard),
+            span,
+            206 if wanted else 200,
+            headers,
+            answers.failed,
+        )
+
+
+def _json(document: object, commit: str) -> Response:
+    return Response(msgspec.json.encode(document), 200, {"X-Repo-Commit": commit}, media_type="application/json")
+
+
+def _flag(request: Request, name: str) -> bool:
+    return request.query_params.get(name, "").lower() in ("true", "1")
+
+
+async def _paths(request: Request) -> list[str]:
+    """Of a form, as huggingface_hub sends it, or of JSON."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > _MOST_PATHS:
+            return []
+    if request.headers.get("content-type", "").startswith("application/json"):
+        try:
+            return msgspec.json.decode(body, type=_PathsInfo).paths
+        except msgspec.MsgspecError:
+            return []
+    return parse_qs(body.decode("utf-8", "replace"), max_num_fields=100_000).get("paths", [])
+
+
+class _PathsInfo(msgspec.Struct):
+    paths: list[str]

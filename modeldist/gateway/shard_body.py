@@ -1,0 +1,240 @@
+"""A shard as the body of an HTTP answer, from its first bytes on while it is still on its way.
+
+What is sent are verified pieces. The last one waits until the digest of the whole is proven: should it not be, the
+answer breaks off, and who comes back to resume gets all of it anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractContextManager, aclosing, suppress
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from modeldist.agent.engine import Engine
+from modeldist.agent.shard_fetch import ShardFetch
+from modeldist.agent.store.directory import OpenedShard
+from modeldist.errors import Cancelled, IntegrityError, ModeldistError, StorageError
+from modeldist.gateway.flights import Flight, Flights
+from modeldist.logger import Logger
+from modeldist.scheduler.phase2.messages import Demand
+from modeldist.scheduler.pieces import PieceLayout, PieceSet
+
+log = Logger(__name__)
+
+CHUNK = 1 << 20  # bytes read and sent at a time
+AHEAD = 2  # pieces asked for before others; more of them, and nodes that stream together have nothing to exchange
+
+
+async def shard_bytes(
+    engine: Engine, flights: Flights, flight: Flight, start: int, stop: int
+) -> AsyncGenerator[bytes, None]:
+    """Bytes `start` to `stop` of the shard. Raises ModeldistError, also in the middle."""
+    shard, store = flight.shard, engine.store
+    news = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def heard(_: PieceSet, __: bool) -> None:
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(news.set)
+
+    def landed(_: asyncio.Task[None]) -> None:
+        news.set()
+
+    stop_watching = store.directory().watch(shard.digest, heard)
+    flight.task.add_done_callback(landed)
+    reading = _Reading(engine, flight, start, stop)
+    at = start
+    try:
+        while at < stop and not flight.task.done():
+            news.clear()
+            if (upto := await reading.ready(at)) > at:
+                chunk = await asyncio.to_thread(os.pread, reading.fd, min(CHUNK, upto - at), at)
+                at += len(chunk)
+                yield chunk
+            elif not flight.task.done():
+                await news.wait()
+        await _landing(flight)
+        reading.check(at)
+        if at < stop:
+            async with aclosing(_stored_bytes(engine, flight, at, stop)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+    except _Restarted:
+        flights.restarted.add(shard.digest)
+        raise IntegrityError(
+            f"Pieces of {shard.digest} were wrong and are fetched again.", remedy="Ask again."
+        ) from None
+    except IntegrityError:
+        flights.restarted.add(shard.digest)
+        raise
+    finally:
+        stop_watching()
+        flight.task.remove_done_callback(landed)
+        reading.close()
+
+
+async def _landing(flight: Flight) -> None:
+    """Return when the shard is in the store. Raises what its fetch met."""
+    try:
+        await asyncio.shield(flight.task)
+    except asyncio.CancelledError:
+        if not flight.task.cancelled():
+            raise  # this reader is
+        raise Cancelled("The agent is stopping.", remedy="Ask again.") from None
+    except OSError as error:
+        raise StorageError(f"{flight.shard.digest}: {error}.") from error
+
+
+async def _stored_bytes(engine: Engine, flight: Flight, start: int, stop: int) -> AsyncGenerator[bytes, None]:
+    """Of a shard that is in the store."""
+    with engine.store.lease((flight.shard.digest,)):
+        path = await asyncio.to_thread(engine.store.path, flight.shard.digest)
+        try:
+            fd = os.open(path, os.O_RDONLY) if path else None
+        except FileNotFoundError:
+            fd = None
+        if fd is None:
+            raise StorageError(f"{flight.shard.digest} has just been removed from the store.", remedy="Ask again.")
+        try:
+            while start < stop:
+                chunk = await asyncio.to_thread(os.pread, fd, min(CHUNK, stop - start), start)
+                if not chunk:
+                    raise StorageError(f"{flight.shard.digest} is shorter in the store than it should be.")
+                start += len(chunk)
+                yield chunk
+        finally:
+            os.close(fd)
+
+
+class _Restarted(Exception):
+    """Pieces that were sent are not verified any more."""
+
+
+class _Reading:
+    """How far one reader can go in a shard that is on its way."""
+
+    def __init__(self, engine: Engine, flight: Flight, start: int, stop: int) -> None:
+        self._engine = engine
+        self._shard = flight.shard
+        self._start = start
+        self._stop = stop
+        self._opened: OpenedShard | None = None
+        self._fetch: ShardFetch | None = None
+        self._starts = 0
+        self._demanded = -1
+
+    @property
+    def fd(self) -> int:
+        assert self._opened is not None
+        return self._opened.fd
+
+    async def ready(self, at: int) -> int:
+        """The offset before which all from `at` on may be sent."""
+        fetch = self._engine.node.fetches.get(self._shard.digest)
+        if fetch is not None and fetch is not self._fetch:
+            self._fetch, self._starts = fetch, fetch.starts
+        if self._opened is None:
+            self._opened = await asyncio.to_thread(self._engine.store.directory().open, self._shard.digest)
+            if self._opened is None:
+                return at
+        layout, have = self._opened.layout, self._opened.have()
+        self.check(at)
+        if at > self._start and layout.touching(((self._start, at),)) - have:
+            raise _Restarted
+        upto = min(verified_until(layout, have, at), self._stop)
+        if self._stop == self._shard.size:
+            upto = min(upto, layout.offset(layout.count - 1))
+        if upto <= at:
+            self._demand(layout, have, at)
+        return max(at, upto)
+
+    def check(self, at: int) -> None:
+        """Raises _Restarted when some of what was sent was taken back."""
+        if at > self._start and self._fetch is not None and self._fetch.starts != self._starts:
+            raise _Restarted
+
+    def _demand(self, layout: PieceLayout, have: PieceSet, at: int) -> None:
+        """Somebody waits for what comes next."""
+        missing = layout.touching(((at, self._stop),)) - have
+        ahead = [piece for piece, _ in zip(missing, range(AHEAD), strict=False)]
+        if ahead and ahead[0] != self._demanded:
+            self._demanded = ahead[0]
+            self._engine.node.apply(Demand(self._shard.digest, tuple(ahead)))
+
+    def close(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
+
+
+def verified_until(layout: PieceLayout, have: PieceSet, at: int) -> int:
+    """Where the first piece begins, from that of offset `at` on, that is not verified; `at` where that is its own."""
+    piece = at // layout.piece_size
+    free = ~(have.bits >> piece)
+    run = (free & -free).bit_length() - 1
+    return max(at, min(layout.size, (piece + run) * layout.piece_size)) if run else at
+
+
+class ShardResponse(Response):
+    """The answer to a GET. The first bytes are there before it says 200: what goes wrong until then is an error of its
+    own; later the answer breaks off, which every client notices by its length."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        flights: Flights,
+        join: Callable[[], AbstractContextManager[Flight]],
+        span: tuple[int, int],
+        status: int,
+        headers: Mapping[str, str],
+        failed: Callable[[ModeldistError], Response],
+    ) -> None:
+        super().__init__(None, status, dict(headers))
+        self.headers["Content-Length"] = str(span[1] - span[0])
+        self._engine = engine
+        self._flights = flights
+        self._join = join
+        self._span = span
+        self._failed = failed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        sending = asyncio.create_task(self._send(scope, receive, send))
+        gone = asyncio.create_task(_gone(receive))
+        try:
+            await asyncio.wait((sending, gone), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            if not sending.done():
+                sending.cancel()
+            await asyncio.gather(gone, sending, return_exceptions=True)
+        if not sending.cancelled() and (error := sending.exception()) is not None:
+            raise error
+
+    async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+        with self._join() as flight:
+            try:
+                async with aclosing(shard_bytes(self._engine, self._flights, flight, *self._span)) as chunks:
+                    async for chunk in chunks:
+                        if not begun:
+                            await send(
+                                {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+                            )
+                            begun = True
+                        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                if not begun:
+                    await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+            except ModeldistError as error:
+                log.warning("a download through the gateway failed", shard=flight.shard.digest, error=str(error))
+                if not begun:
+                    await self._failed(error)(scope, receive, send)
+
+
+async def _gone(receive: Receive) -> None:
+    """Return when the client has left."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
