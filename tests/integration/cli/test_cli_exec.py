@@ -60,7 +60,7 @@ def test_signals_are_the_programs(shell: Shell, reference: str) -> None:
     assert started.returncode == 7
 
 
-@pytest.mark.parametrize("ignored", ["", "INT", "INT TERM"])
+@pytest.mark.parametrize("ignored", ["", "HUP INT"])  # not TERM, which coverage handles where it measures
 def test_the_program_starts_as_if_it_had_been_started_here(shell: Shell, reference: str, ignored: str) -> None:
     """Same ignored signals and open files as without us: Python ignores SIGPIPE, which would end `yes | head` badly."""
     look = "grep -E '^Sig(Blk|Ign)' /proc/self/status; ls /proc/self/fd; cat"
