@@ -1,0 +1,6 @@
+"""Releases of huggingface_hub against the gateway, each as it is, in a virtual environment of its own:
+`make test-clients`. Not a part of `make test`, since they are installed from the package index.
+
+    __main__.py   the nodes, the environments, and what has to come of it
+    journey.py    what one release does; runs in its environment, which has nothing of ours
+"""
