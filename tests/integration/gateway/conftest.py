@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from huggingface_hub import close_session
 
 from tests.integration.gateway.gateway_nodes import TOKEN, Nodes
 from tests.servers.cluster import Cluster
@@ -22,4 +23,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
             "MODELDIST_AGENT_GATEWAY": "127.0.0.1:0",
         }
         with Cluster(home, agents=2, environment=environment) as cluster:
-            yield Nodes(hub, cluster)
+            try:
+                yield Nodes(hub, cluster)
+            finally:
+                close_session()  # huggingface_hub's own, which keeps connections to gateways that end now
