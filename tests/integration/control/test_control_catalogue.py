@@ -182,7 +182,7 @@ async def test_bodies_are_bounded_and_checked(sqlite_control: ServedControlPlane
             (b"[]", "body: "),
             (b'{"reference": "a"}', "body.nodes: "),
             (b'{"reference": "a", "nodes": "some"}', 'body.nodes: Write "all", a list of names'),
-            (b'{"reference": "a", "nodes": {"any": 3}}', 'or {"count": N}.'),
+            (b'{"reference": "a", "nodes": {"any": 3}}', '{"count": N} or {"percentage": P}.'),
             (b'{"reference": "a", "nodes": []}', "body.nodes.names: List should have at least 1 item"),
             (b'{"reference": "a", "nodes": {"count": 0}}', "body.nodes.count.count: "),
             (b'{"reference": "a", "nodes": {"labels": {}}}', "body.nodes.labels.labels: "),
