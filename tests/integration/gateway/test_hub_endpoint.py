@@ -246,3 +246,17 @@ def test_a_hub_that_is_away_is_not_taken_for_a_missing_model(nodes: Nodes, repo:
         nodes.hub.heal()
     got = snapshot_download(repo, endpoint=nodes.urls[0], cache_dir=tmp_path, token=False)
     assert files_in(got) == model(repo)
+
+
+def test_a_hub_that_has_gone_since(nodes: Nodes, repo: str, tmp_path: Path) -> None:
+    """Whom it let in before is let in, to what is here; others are not."""
+    url = nodes.urls[0]
+    snapshot_download(repo, endpoint=url, cache_dir=tmp_path / "before", token=False)
+    nodes.hub.fail(Fault(path=f"/{repo}/", status=503, times=1000))
+    try:
+        got = snapshot_download(repo, endpoint=url, cache_dir=tmp_path / "after", token=False)
+        assert files_in(got) == model(repo)
+        with pytest.raises(HfHubHTTPError, match="503"):
+            HfApi(url, token="hf_other").model_info(repo)
+    finally:
+        nodes.hub.heal()
