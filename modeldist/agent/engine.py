@@ -169,8 +169,8 @@ class Engine:
                         f"No node that holds {fetch.path} serves it to this one; it may be read from the origin."
                     )
                 self.session.post(LeaseRequest(task, pieces, out_of_reach.to_bytes()))
-            case p2.TellBehind(task, node, share):
-                self.session.post(Behind(task, node, share))
+            case p2.TellBehind(task, node):
+                self.session.post(Behind(task, node))
             case _:
                 if fetch := self.node.fetches.get(instruction.task):
                     self._do_with(fetch, instruction)

@@ -151,12 +151,10 @@ class ShardRejected(Message, frozen=True, tag="shard_rejected"):
 
 
 class Behind(Message, frozen=True, tag="behind"):
-    """In a line, this node falls behind `node`, the one before it: in some stretch of time it received this `share` of
-    what that one did."""
+    """In a line, this node falls behind `node`, the one before it: for a while it received far less than that one."""
 
     task: Digest
     node: str
-    share: float
 
 
 # --- instructions: phase 1 -> node ---------------------------------------------------------------------------------
@@ -197,7 +195,8 @@ class Parents(Message, frozen=True, tag="parents"):
     their share of what nobody else has. (0, 0): take anything from anyone.
     `stripes`: in a large swarm the pieces of stripe `s` (`pieces.stripe_of`) come from the parent with bit `s` in its
     `stripes`, and from others only when that one has failed or is late; a stripe of no parent comes from the origin
-    and, what others hold of it already, from anyone. 0: not striped.
+    and, what others hold of it already, from anyone. 1: a line, in which everything comes from one
+    parent. 0: not striped.
     """
 
     task: Digest

@@ -176,8 +176,8 @@ class SimulatedNode:
                     self.event(p2.LeaseGone(task, lease))
             case p2.RequestLease(task=task, pieces=pieces, out_of_reach=out_of_reach):
                 self.world.tell_control(self, m.LeaseRequest(task, pieces, out_of_reach.to_bytes()))
-            case p2.TellBehind(task=task, node=node, share=share):
-                self.world.tell_control(self, m.Behind(task, node, share))
+            case p2.TellBehind(task=task, node=node):
+                self.world.tell_control(self, m.Behind(task, node))
             case p2.TaskComplete(task=task):
                 self._complete(task)
 

@@ -7,22 +7,11 @@ from collections.abc import Mapping
 import msgspec
 from starlette.responses import Response
 
+from modeldist.agent.local_api import STATUS
 from modeldist.errors import ModeldistError
 
 _CODES = {"unauthorized": "GatedRepo", "access_denied": "GatedRepo", "not_found": "RepoNotFound"}
-_STATUS = {
-    "invalid_reference": 404,
-    "not_found": 404,
-    "unauthorized": 401,
-    "access_denied": 403,
-    "untrusted": 403,
-    "rate_limited": 429,
-    "origin_unavailable": 502,
-    "origin_protocol": 502,
-    "control_unreachable": 503,
-    "control_refused": 503,
-    "not_enough_space": 507,
-}
+_STATUS = {**STATUS, "invalid_reference": 404, "untrusted": 403}
 
 
 def refusal(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Response:

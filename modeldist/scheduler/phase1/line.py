@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from modeldist.scheduler.messages import Behind, Location
+from modeldist.scheduler.messages import Location
 
-_AS_MUCH = 0.65
+_AS_MUCH = 0.65  # of what it sends while it sends
 _LEADING_SECONDS = 0.5  # of reading, to say how fast the first does
 _LEADING_TIMES = 2  # so slowly, in a row; a read may stand still for a moment
 
@@ -102,9 +102,9 @@ class Line:
                 zones.setdefault(place.zone, {}).setdefault(place.rack, []).append(node)
         return [node for racks in zones.values() for nodes in racks.values() for node in nodes]
 
-    def behind(self, child: str, said: Behind) -> None:
-        """`child` gets less than the node before it. One of the two is slow, and nobody knows which."""
-        if self.upstream(child) == (said.node,):
+    def behind(self, child: str, before: str) -> None:
+        """`child` gets less than the node `before` it. One of the two is slow, and nobody knows which."""
+        if self.upstream(child) == (before,):
             self.broken = True
 
     def leads(self, have: int, sends: float | None, now: float) -> None:

@@ -378,7 +378,7 @@ class Phase1:
     def _behind(self, node: Node, event: m.Behind, now: float) -> m.Told:
         swarm = self._swarms.get(event.task)
         if swarm is not None and isinstance(swarm.trees, Line):
-            swarm.trees.behind(node.name, event)
+            swarm.trees.behind(node.name, event.node)
         return []
 
     # --- digests ---------------------------------------------------------------------------------------------------

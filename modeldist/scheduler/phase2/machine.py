@@ -373,8 +373,8 @@ class Phase2:
                 continue
             before = stripes.loose
             stripes.review(fetch.missing, fetch.holders, self._links, fetch.layout.piece_size / rate, now)
-            if stripes.behind is not None:
-                self._out.append(m.TellBehind(fetch.task, *stripes.behind))
+            if stripes.behind:
+                self._out.append(m.TellBehind(fetch.task, stripes.behind))
             if stripes.loose:
                 if not before:
                     self._use_parents(fetch, now)

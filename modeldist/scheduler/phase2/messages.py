@@ -247,7 +247,6 @@ class TellBehind(Struct, frozen=True):
 
     task: Digest
     node: str
-    share: float
 
 
 class TaskComplete(Struct, frozen=True):

@@ -1,7 +1,7 @@
 """Whether a node of a line keeps up with the one before it, by how much of what that one gets it gets in the same time.
 
 Nothing is asked of others meanwhile: in a line every uplink is full, so whoever helped would be behind next, and those
-after it. Phase 1 is told, and puts the line in another order.
+after it. Phase 1 is told, and ends the line.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ _SPAN = 0.25  # seconds looked back
 _AT_FIRST = 0.5  # seconds after a change in which the new parent may still send to the child it had before
 _LEAST = 6  # pieces in that time; a share of fewer says nothing
 _LACKING = 8  # pieces that the parent has; fewer are on their way, or were held up by chance
-_SHORT = 0.65
+_SHORT = 0.65  # of what the parent got
 _TIMES = 3  # such stretches in a row: a busy machine, or a lost packet, holds up anyone for a while
 
 
@@ -25,24 +25,23 @@ class Pace:
         self._samples: deque[tuple[float, int, int]] = deque()
         self._short = 0  # stretches in a row
 
-    def look(self, received: int, parent: int, lacking: int, now: float) -> float | None:
-        """Counts of pieces: `received` by this node, and by the parent, ever; `lacking` here and there now. Returns the
-        share that came if that is to be told: it is too little."""
+    def falls_behind(self, received: int, parent: int, lacking: int, now: float) -> bool:
+        """Whether that is to be told. Counts of pieces: `received` by this node, and by the parent, ever; `lacking`
+        here and there now."""
         if now < self._from:
-            return None
+            return False
         self._samples.append((now, received, parent))
         while len(self._samples) > 1 and self._samples[1][0] <= now - _SPAN:
             self._samples.popleft()
         since, received_then, parent_then = self._samples[0]
         offered = parent - parent_then
         if now - since < _SPAN or offered < _LEAST or lacking <= _LACKING:
-            return None
-        share = (received - received_then) / offered
-        if share >= _SHORT:
+            return False
+        if received - received_then >= _SHORT * offered:
             self._short = 0
-            return None
+            return False
         latest = self._samples[-1]
         self._samples.clear()
         self._samples.append(latest)
         self._short += 1
-        return share if self._short >= _TIMES else None
+        return self._short >= _TIMES

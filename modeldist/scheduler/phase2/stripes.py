@@ -17,8 +17,7 @@ _DROUGHT = 10.0  # seconds without a piece of a stripe although its parent has n
 
 class Stripes:
     """`count` stripes of a task of `total` pieces (1: a line). `loose`: pieces that may be fetched from anyone.
-    `behind`: which parent this node falls behind in a line, and what share of that one's pieces it gets, when that is
-    to be told.
+    `behind`: the node that this one falls behind in a line, when that is to be told.
     """
 
     def __init__(self, count: int, total: int, now: float) -> None:
@@ -26,7 +25,7 @@ class Stripes:
         self._total = total
         self.masks = [stripe(index, count, total) for index in range(count)]
         self.loose = 0
-        self.behind: tuple[str, float] | None = None
+        self.behind = ""
         self._pace = Pace()
         self._upstream: dict[int, str] = {}
         self._assigned: dict[str, int] = {}
@@ -68,7 +67,7 @@ class Stripes:
         """Which stripes are late, if a piece takes `piece` seconds at the rate of all parents together."""
         patience = max(_LEAST_PATIENCE, _PATIENCE_PIECES * self.count * piece)
         self.loose = 0
-        self.behind = None
+        self.behind = ""
         for index, mask in enumerate(self.masks):
             node = self._upstream.get(index)
             if node is not None:
@@ -83,8 +82,8 @@ class Stripes:
                     late |= self.count > 1 and offered.bit_count() > _BACKLOG
                 if self.count == 1:
                     received, held = self._total - missing.bit_count(), holders.get(node, 0).bit_count()
-                    share = self._pace.look(received, held, offered.bit_count(), now)
-                    self.behind = None if share is None else (node, share)
+                    if self._pace.falls_behind(received, held, offered.bit_count(), now):
+                        self.behind = node
                 if not wanted or not late:
                     continue
             self.loose |= mask

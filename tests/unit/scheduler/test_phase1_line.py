@@ -200,7 +200,7 @@ def test_if_the_first_cannot_read_another_does() -> None:
 def test_a_line_is_over_when_a_node_falls_behind_the_one_before_it() -> None:
     control = lined_up()
     behind, before = control.line()[1:3]
-    control.say(behind, m.Behind(TASK, before, 0.25))
+    control.say(behind, m.Behind(TASK, before))
     for _ in range(10):
         control.wait(0.3)
     assert not any(control.before.values())  # and does not come back
@@ -209,9 +209,7 @@ def test_a_line_is_over_when_a_node_falls_behind_the_one_before_it() -> None:
     assert all(control.leased(node) for node in NODES)
 
 
-@pytest.mark.parametrize(
-    "said", [m.Behind(TASK, "a", 0.1), m.Behind(TASK, "nobody", 0.1), m.Behind(digest(9), "a", 0.1)]
-)
+@pytest.mark.parametrize("said", [m.Behind(TASK, "a"), m.Behind(TASK, "nobody"), m.Behind(digest(9), "a")])
 def test_what_was_said_of_another_order_changes_nothing(said: m.Behind) -> None:
     control = lined_up()
     line = control.line()
