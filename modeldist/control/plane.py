@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modeldist.control.api.pull_views import notice
 from modeldist.control.bootstrap import first_tokens, prepare_state_dir
 from modeldist.control.core import ControlCore
 from modeldist.control.delivery import Delivery
@@ -21,11 +22,13 @@ from modeldist.control.resolver import Resolver
 from modeldist.control.settings import ServerSettings
 from modeldist.control.store.artifacts import Artifacts
 from modeldist.control.store.database import Database, sqlite_url
+from modeldist.control.store.deliveries import Deliveries
 from modeldist.control.store.jobs import Jobs
 from modeldist.control.store.meta import Meta
 from modeldist.control.store.nodes import Nodes
 from modeldist.control.store.pulls import Pulls
 from modeldist.control.store.tokens import Tokens
+from modeldist.control.webhooks.deliveries import Webhooks
 
 if TYPE_CHECKING:
     from modeldist.origins.router import Origins
@@ -50,6 +53,7 @@ class ControlPlane:
     artifacts: Artifacts
     nodes: Nodes
     jobs: Jobs
+    deliveries: Deliveries
     started_at: float
     new_tokens: list[Path]
 
@@ -98,7 +102,9 @@ async def running(
             ),
         )
         stack.push_async_callback(core.close)
-        for loop in (core.run_ticks(), book.run_deadlines(), _note_nodes(registry)):
+        deliveries = Deliveries(database)
+        webhooks = Webhooks(deliveries, now, notice)
+        for loop in (core.run_ticks(), book.run_deadlines(), webhooks.run(), _note_nodes(registry)):
             stack.push_async_callback(_stop, asyncio.create_task(loop))
         yield ControlPlane(
             settings=settings,
@@ -113,6 +119,7 @@ async def running(
             artifacts=artifacts,
             nodes=nodes,
             jobs=Jobs(database),
+            deliveries=deliveries,
             started_at=time.monotonic(),
             new_tokens=new_tokens,
         )

@@ -89,6 +89,27 @@ class PullView(PullSummary):
 
 
 @dataclass(frozen=True)
+class PullNotice:
+    """What a webhook tells. `type`: pull.done, pull.failed, pull.cancelled; `timestamp`: when it ended."""
+
+    type: str
+    timestamp: float
+    data: PullView
+
+
+@dataclass(frozen=True)
+class WebhookView:
+    """What became of a pull's webhook. `state`: waiting, delivered, failed; `due`: the next attempt while it waits;
+    `error`: why the last one failed."""
+
+    url: str
+    state: str
+    attempts: int
+    due: float | None
+    error: str
+
+
+@dataclass(frozen=True)
 class PullPage:
     """`next` is the cursor of the next page; None on the last."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from modeldist.control.pulls.pull import Pull, PullNode
-from modeldist.control.views import BytesView, ErrorView, PullNodeView, PullSummary, PullView, SelectorView
+from modeldist.control.views import BytesView, ErrorView, PullNodeView, PullNotice, PullSummary, PullView, SelectorView
 
 
 def node_view(node: PullNode) -> PullNodeView:
@@ -44,6 +44,11 @@ def summary(pull: Pull) -> PullSummary:
         ),
         deadline=pull.deadline,
     )
+
+
+def notice(pull: Pull) -> PullNotice:
+    """What a webhook tells of a pull that ended."""
+    return PullNotice(f"pull.{pull.state}", pull.finished_at or pull.created_at, view(pull))
 
 
 def view(pull: Pull) -> PullView:

@@ -13,7 +13,7 @@ from modeldist.control.api.pull_views import summary, view
 from modeldist.control.api.requests import PRIORITIES, PullRequest
 from modeldist.control.pulls.pull import PullState
 from modeldist.control.resolver import check_reference
-from modeldist.control.views import PullPage, PullView
+from modeldist.control.views import PullPage, PullView, WebhookView
 
 router = APIRouter(tags=["pulls"])
 
@@ -41,6 +41,7 @@ async def create_pull(
         PRIORITIES[asked.priority],
         idempotency_key,
         asked.deadline.timestamp() if asked.deadline else None,
+        asked.webhook.checked() if asked.webhook else None,
     )
     response.headers["Location"] = f"/api/v1/pulls/{pull.id}"
     if not new:
@@ -62,6 +63,14 @@ async def list_pulls(
 @router.get("/pulls/{pull_id}", dependencies=[needs_read], summary="One pull, node by node")
 async def get_pull(pull_id: PullId, plane: Plane) -> PullView:
     return view(await plane.book.get(pull_id))
+
+
+@router.get("/pulls/{pull_id}/webhook", dependencies=[needs_read], summary="What became of a pull's webhook")
+async def get_webhook(pull_id: PullId, plane: Plane) -> WebhookView:
+    webhook = (await plane.book.get(pull_id)).webhook
+    known = await plane.deliveries.get(pull_id)
+    due = known.due if known.state == "waiting" else None
+    return WebhookView(webhook.url if webhook else "", known.state, known.attempts, due, known.error)
 
 
 @router.delete("/pulls/{pull_id}", dependencies=[needs_admin], summary="Cancel a pull")

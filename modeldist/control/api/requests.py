@@ -22,6 +22,7 @@ from pydantic_core import PydanticCustomError
 from modeldist.control.greeting import MAX_LABELS, MAX_NAME
 from modeldist.control.pulls.selection import Selector
 from modeldist.control.resolver import MAX_REFERENCE
+from modeldist.control.webhooks.signing import Webhook, key_of
 from modeldist.errors import UsageError
 from modeldist.origins.selected import join, split
 from modeldist.scheduler.messages import Priority
@@ -153,6 +154,18 @@ Deadline = Annotated[
 ]
 
 
+class WebhookRequest(_Body):
+    """Where to POST when the pull ends, signed with `secret` as Standard Webhooks has it."""
+
+    url: Annotated[str, StringConstraints(max_length=2048, pattern=r"^https?://[^\s/?#@]+([/?][^\s#]*)?$")]
+    secret: Annotated[str, StringConstraints(max_length=128)]
+
+    def checked(self) -> Webhook:
+        """Raises UsageError."""
+        key_of(self.secret)
+        return Webhook(self.url, self.secret)
+
+
 class PullRequest(_Body):
     """`nodes`: ids or names; "all" (also nodes that join while the pull runs); labels; a count or a percentage, which
     may also be of the nodes that carry labels."""
@@ -174,6 +187,7 @@ class PullRequest(_Body):
     nodes: Nodes
     priority: Literal["serving", "pull", "prefetch"] = "prefetch"
     deadline: Deadline | None = None
+    webhook: WebhookRequest | None = None
     selection: PartRequest | None = None
 
     def selected(self) -> str:

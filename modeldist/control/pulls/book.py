@@ -18,6 +18,7 @@ from modeldist.control.agent_session import AgentSession
 from modeldist.control.pulls.pull import ENDED, Pull, PullState
 from modeldist.control.pulls.selection import Selector, select
 from modeldist.control.pulls.watch import Watch, Watchers
+from modeldist.control.webhooks.signing import Webhook
 from modeldist.control.write_behind import DELAY, WriteBehind
 from modeldist.errors import ControlPlaneRefused, NotFound, UsageError
 from modeldist.scheduler.messages import Priority
@@ -88,11 +89,12 @@ class PullBook:
         priority: Priority,
         idempotency_key: str | None = None,
         deadline: float | None = None,
+        webhook: Webhook | None = None,
     ) -> tuple[Pull, bool]:
         """(the pull, whether it is new). `deadline`: seconds since the epoch. Raises NotFound, UsageError (see
         `select`; a deadline that passed), KeyTaken, ControlPlaneRefused (too many run)."""
         if idempotency_key and (older := await self._store.by_key(idempotency_key)):
-            return self._same(older, reference, selector, priority, deadline), False
+            return self._same(older, reference, selector, priority, deadline, webhook), False
         if deadline is not None and deadline <= self._now():
             raise UsageError("The deadline has passed.", remedy="Give one that is still to come, or none.")
         if len(self._running) >= self._most_running:
@@ -102,12 +104,14 @@ class PullBook:
         known = await self._nodes.known(selector.nodes) if selector.nodes else set()
         greetings = {node: session.hello for node, session in self._connected.items()}
         now = self._now()
-        pull = Pull(_new_id(now), reference, selector, priority, now, idempotency_key, deadline=deadline)
+        pull = Pull(
+            _new_id(now), reference, selector, priority, now, idempotency_key, deadline=deadline, webhook=webhook
+        )
         for node in select(selector, greetings, known, self._busy()):
             pull.add(node, now)
         stored = await self._store.add(pull)
         if stored is not pull:
-            return self._same(stored, reference, selector, priority, deadline), False
+            return self._same(stored, reference, selector, priority, deadline, webhook), False
         self._running[pull.id] = pull
         for session in list(self._connected.values()):
             self._ask(pull, session)
@@ -233,10 +237,16 @@ class PullBook:
         return Counter(node for pull in self._running.values() for node, known in pull.nodes.items() if not known.ended)
 
     def _same(
-        self, older: Pull, reference: str, selector: Selector, priority: Priority, deadline: float | None
+        self,
+        older: Pull,
+        reference: str,
+        selector: Selector,
+        priority: Priority,
+        deadline: float | None,
+        webhook: Webhook | None,
     ) -> Pull:
-        asked = (reference, selector, priority, deadline)
-        if (older.reference, older.selector, older.priority, older.deadline) != asked:
+        asked = (reference, selector, priority, deadline, webhook)
+        if (older.reference, older.selector, older.priority, older.deadline, older.webhook) != asked:
             raise KeyTaken(
                 f"The idempotency key {older.idempotency_key!r} belongs to another request, pull {older.id}.",
                 remedy="Use a new key for a new request.",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from modeldist.control.pulls.selection import Selector
+from modeldist.control.webhooks.signing import Webhook
 from modeldist.errors import DeadlineExceeded, ErrorInfo
 from modeldist.scheduler.messages import Priority
 from modeldist.session.messages import PullProgress
@@ -68,6 +69,7 @@ class Pull:
     finished_at: float | None = None
     nodes: dict[str, PullNode] = field(default_factory=dict)
     deadline: float | None = None
+    webhook: Webhook | None = None
 
     @property
     def running(self) -> bool:

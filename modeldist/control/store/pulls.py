@@ -12,8 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from modeldist.control.pulls.pull import Pull, PullNode, PullState
 from modeldist.control.pulls.selection import Selector
 from modeldist.control.store.database import Database
-from modeldist.control.store.tables import PullNodeRow, PullRow
+from modeldist.control.store.tables import DeliveryRow, PullNodeRow, PullRow
 from modeldist.control.store.upsert import upsert
+from modeldist.control.webhooks.signing import Webhook
 from modeldist.errors import ErrorInfo
 from modeldist.scheduler.messages import Priority
 
@@ -37,9 +38,12 @@ class Pulls:
                         finished_at=pull.finished_at,
                         idempotency_key=pull.idempotency_key,
                         deadline=pull.deadline,
+                        webhook={"url": pull.webhook.url, "secret": pull.webhook.secret} if pull.webhook else None,
                     )
                 )
                 await session.flush()
+                if pull.webhook:
+                    session.add(DeliveryRow(pull=pull.id, state="waiting", attempts=0, due=pull.created_at, error=""))
                 await upsert(session, PullNodeRow, [_row(pull.id, node) for node in pull.nodes.values()])
         except IntegrityError:
             older = await self.by_key(pull.idempotency_key) if pull.idempotency_key else None
@@ -104,6 +108,7 @@ def _pull(row: PullRow) -> Pull:
         state=msgspec.convert(row.state, PullState),
         finished_at=row.finished_at,
         deadline=row.deadline,
+        webhook=Webhook(**row.webhook) if row.webhook else None,
     )
 
 

@@ -94,6 +94,7 @@ class PullRow(Base):
     finished_at: Mapped[float | None] = mapped_column(Double)
     idempotency_key: Mapped[str | None] = mapped_column(String(128), unique=True)
     deadline: Mapped[float | None] = mapped_column(Double)
+    webhook: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class PullNodeRow(Base):
@@ -123,3 +124,15 @@ class PreheatJobRow(Base):
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     pull: Mapped[str] = mapped_column(ForeignKey("pulls.id", ondelete="CASCADE"))
     url: Mapped[str] = mapped_column(Text)
+
+
+class DeliveryRow(Base):
+    """What became of a pull's webhook; see `control.webhooks.deliveries`."""
+
+    __tablename__ = "deliveries"
+
+    pull: Mapped[str] = mapped_column(ForeignKey("pulls.id", ondelete="CASCADE"), primary_key=True)
+    state: Mapped[str] = mapped_column(String(16), index=True)
+    attempts: Mapped[int] = mapped_column()
+    due: Mapped[float] = mapped_column(Double)
+    error: Mapped[str] = mapped_column(Text)

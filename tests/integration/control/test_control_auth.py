@@ -102,6 +102,7 @@ ROLES: list[tuple[str, str, object, set[Scope]]] = [
     ("GET", "/pulls", None, {"admin", "read"}),
     ("GET", "/pulls/x", None, {"admin", "read"}),
     ("GET", "/pulls/x/events", None, {"admin", "read"}),
+    ("GET", "/pulls/x/webhook", None, {"admin", "read"}),
     ("DELETE", "/pulls/x", None, {"admin"}),
     ("GET", "/models", None, {"admin", "read"}),
     ("GET", "/models/x/nodes", None, {"admin", "read"}),
