@@ -7,7 +7,7 @@ import re
 from functools import lru_cache
 
 from modelpack.errors import BuildError, InvalidSelection
-from modelpack.globs import Glob
+from modelpack.globs import MAX_PATTERN, Glob
 
 MAX_GLOBS = 2000  # patterns of one file that are not literal; each is compared with each file of a directory
 
@@ -24,6 +24,10 @@ def is_literal(glob: str) -> bool:
 
 def matches(glob: str, path: str) -> bool:
     """Raises BuildError when the pattern is malformed."""
+    if len(glob) > MAX_PATTERN and is_literal(
+        glob
+    ):  # a path may be longer than a pattern, and costs nothing to compare
+        return literal_path(glob) == path
     compiled, hidden = _compiled(glob.removeprefix("./"))
     return compiled.matches(path) and (hidden or not any(part.startswith(".") for part in path.split("/")))
 

@@ -109,10 +109,22 @@ def test_what_is_written_is_read_back(about, patterns):
     assert {name: getattr(read, name) for name in about} == about
 
 
-@given(_WORDS)
-def test_a_literal_matches_itself_alone(name):
-    assert matches(literal(name).replace("/", ""), name.replace("/", "")) or "/" in name
-    assert quoted(name)
+_PARTS = _WORDS.map(lambda word: word.replace("/", "_")).filter(lambda part: part not in (".", ".."))
+
+
+@given(st.lists(_PARTS, min_size=1, max_size=4).map("/".join), _PARTS)
+def test_a_literal_matches_itself_alone(path, other):
+    assert matches(literal(path), path)
+    assert matches(literal(path), other) is (path == other)
+    assert quoted(path)
+
+
+@pytest.mark.parametrize("path", ["/".join(["part"] * 200), "/".join(["[x]?"] * 100)])
+def test_a_path_may_be_longer_than_a_pattern(path):
+    assert matches(literal(path), path)
+    assert not matches(literal(path), path[:-1])
+    with pytest.raises(BuildError, match="not 1 to 512"):
+        matches(f"{literal(path)}*", path)
 
 
 @pytest.mark.parametrize(
