@@ -19,7 +19,10 @@ settings.register_profile(
     "verdict", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile(
-    "explore", max_examples=int(os.environ.get("EXAMPLES", "5000")), deadline=None, suppress_health_check=list(HealthCheck)
+    "explore",
+    max_examples=int(os.environ.get("EXAMPLES", "5000")),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "verdict"))
 
