@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system demo test test-rdma test-clients fuzz explore chaos bench check lint types arrows coverage clean
+.PHONY: help setup system demo test test-rdma test-ray test-clients fuzz chaos bench check lint types arrows coverage clean
 
 help:  ## what can be done
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,11 +40,12 @@ test-rdma: setup  ## the RDMA tests on real verbs, in a virtual machine with Sof
 	@$(BIN)/pip install -q -e '.[vm]' || echo "test-rdma: virtme-ng could not be installed"
 	@$(BIN)/python -m tests.verbs.vm $(PYTEST_ARGS)
 
+test-ray: setup  ## the Ray tests on a real cluster of three raylets on loopback (about two minutes)
+	@$(BIN)/pip install -q -e '.[ray]'
+	@$(BIN)/pytest -q --timeout 300 -o python_files="ray_*.py" tests/ray $(PYTEST_ARGS)
+
 fuzz: setup  ## every parser of modelpack for SECONDS (600) each; TARGET=name for one
 	@$(BIN)/python -m tests.fuzz $(or $(TARGET),all) --seconds $(or $(SECONDS),600)
-
-explore: setup  ## every property test with EXAMPLES (5000) examples that nobody has seen (half an hour)
-	@HYPOTHESIS_PROFILE=explore EXAMPLES=$(or $(EXAMPLES),5000) $(BIN)/python -m pytest -q -n $(WORKERS) -m hypothesis --timeout 3000 tests/unit
 
 test-clients: setup  ## releases of huggingface_hub, each in an environment of its own, against four agents (two minutes)
 	@$(BIN)/python -m tests.hub_clients

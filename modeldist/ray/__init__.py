@@ -1,0 +1,36 @@
+"""Ray: models on the nodes of a Ray cluster before they are served.
+
+May import agent and what that may; imports ray inside functions, so that the room can be looked at without it.
+
+    copies.py        what a prefetch says: where each model is on each node
+    cluster.py       the Ray cluster: its nodes, and an actor of ours on each
+    node_pulls.py    the actor of one node: one pull of a reference at a time, whoever asks for it
+    asking.py        one prefetch: which nodes were asked for what, and what they answered
+    prefetching.py   prefetch() and local_path(), each also for async programs
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from modeldist.ray.copies import NodeCopy, Prefetched
+    from modeldist.ray.prefetching import local_path, local_path_async, prefetch, prefetch_async
+
+__all__ = ["NodeCopy", "Prefetched", "local_path", "local_path_async", "prefetch", "prefetch_async"]
+
+_HOMES = {
+    "NodeCopy": "copies",
+    "Prefetched": "copies",
+    "local_path": "prefetching",
+    "local_path_async": "prefetching",
+    "prefetch": "prefetching",
+    "prefetch_async": "prefetching",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,69 @@
+"""The Ray cluster that this program is connected to: its nodes, and actors of ours on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from modeldist.errors import NotFound, Unsupported, UsageError
+
+NAMESPACE = "modeldist"
+"""Of our named actors, so that programs of any namespace find the same ones."""
+
+Nodes = Sequence[str] | Literal["all", "here"]
+"""Ray's ids of nodes, or all that are alive, or the one that this program runs on."""
+
+
+def connected_ray() -> Any:
+    """The module. Raises Unsupported where it is not installed, UsageError without a connection."""
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise Unsupported("Ray is not installed here.", remedy="pip install 'modeldist[ray]'") from None
+    if not ray.is_initialized():
+        raise UsageError("This program is not connected to a Ray cluster.", remedy="Call ray.init() first.")
+    return ray
+
+
+def alive() -> dict[str, str]:
+    """Addresses of the nodes that are alive, by Ray's id."""
+    return {each["NodeID"]: str(each["NodeManagerAddress"]) for each in connected_ray().nodes() if each["Alive"]}
+
+
+def chosen(nodes: Nodes) -> dict[str, str]:
+    """Addresses of these nodes, by Ray's id. Raises NotFound of one that is not alive, UsageError."""
+    known = alive()
+    if nodes == "all":
+        return known
+    if nodes == "here":
+        nodes = [str(connected_ray().get_runtime_context().get_node_id())]
+    if isinstance(nodes, str):
+        raise UsageError(f"{nodes!r} is no list of nodes.", remedy='Give Ray\'s ids of nodes, "all", or "here".')
+    if not nodes:
+        raise UsageError("No node was named.", remedy='Give Ray\'s ids of nodes, "all", or "here".')
+    for node in nodes:
+        if node not in known:
+            raise NotFound(f"The Ray cluster has no node {node} that is alive.", remedy="`ray list nodes` shows them.")
+    return {node: known[node] for node in dict.fromkeys(nodes)}
+
+
+def actor_on(node: str, name: str, kind: type[Any], *arguments: Any) -> Any:
+    """The actor of this name, on this node: made by whoever comes first, started again where it dies, kept when
+    programs end. It takes no CPU of Ray's, or a full cluster could never be prefetched to."""
+    ray = connected_ray()
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return (
+        ray.remote(kind)
+        .options(
+            name=name,
+            namespace=NAMESPACE,
+            get_if_exists=True,
+            lifetime="detached",
+            max_restarts=-1,
+            max_concurrency=1000,
+            num_cpus=0,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node, soft=False),
+        )
+        .remote(*arguments)
+    )
