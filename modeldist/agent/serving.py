@@ -14,6 +14,7 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
+from modeldist.agent.file_connection import FileConnection
 from modeldist.agent.unix_address import unix_address
 from modeldist.errors import AgentError, UsageError
 from modelpack.oci.addresses import is_loopback
@@ -54,6 +55,7 @@ async def serve(served: Sequence[tuple[ASGIApp, socket.socket]]) -> None:
 def _server(app: ASGIApp) -> _Server:
     config = uvicorn.Config(
         app,
+        http=FileConnection,
         log_level="warning",
         lifespan="off",
         access_log=False,

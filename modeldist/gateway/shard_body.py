@@ -10,11 +10,13 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractContextManager, aclosing, suppress
+from typing import NamedTuple
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from modeldist.agent.engine import Engine
+from modeldist.agent.file_connection import FILES, FileConnection
 from modeldist.agent.shard_fetch import ShardFetch
 from modeldist.agent.store.directory import OpenedShard
 from modeldist.errors import Cancelled, IntegrityError, ModeldistError, StorageError
@@ -25,13 +27,21 @@ from modeldist.scheduler.pieces import PieceLayout, PieceSet
 
 log = Logger(__name__)
 
-CHUNK = 1 << 20  # bytes read and sent at a time
+MOST = 64 << 20  # bytes sent between two looks at what is verified
 AHEAD = 2  # pieces asked for before others; more of them, and nodes that stream together have nothing to exchange
 
 
-async def shard_bytes(
+class Span(NamedTuple):
+    """Bytes `start` to `stop` of the open file `fd`, which stays open until the next one is asked for."""
+
+    fd: int
+    start: int
+    stop: int
+
+
+async def shard_spans(
     engine: Engine, flights: Flights, flight: Flight, start: int, stop: int
-) -> AsyncGenerator[bytes, None]:
+) -> AsyncGenerator[Span, None]:
     """Bytes `start` to `stop` of the shard. Raises ModeldistError, also in the middle."""
     shard, store = flight.shard, engine.store
     news = asyncio.Event()
@@ -52,17 +62,17 @@ async def shard_bytes(
         while at < stop and not flight.task.done():
             news.clear()
             if (upto := await reading.ready(at)) > at:
-                chunk = await asyncio.to_thread(os.pread, reading.fd, min(CHUNK, upto - at), at)
-                at += len(chunk)
-                yield chunk
+                upto = min(upto, at + MOST)
+                yield Span(reading.fd, at, upto)
+                at = upto
             elif not flight.task.done():
                 await news.wait()
         await _landing(flight)
         reading.check(at)
         if at < stop:
-            async with aclosing(_stored_bytes(engine, flight, at, stop)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
+            async with aclosing(_stored(engine, flight, at, stop)) as spans:
+                async for span in spans:
+                    yield span
     except _Restarted:
         flights.restarted.add(shard.digest)
         raise IntegrityError(
@@ -89,7 +99,7 @@ async def _landing(flight: Flight) -> None:
         raise StorageError(f"{flight.shard.digest}: {error}.") from error
 
 
-async def _stored_bytes(engine: Engine, flight: Flight, start: int, stop: int) -> AsyncGenerator[bytes, None]:
+async def _stored(engine: Engine, flight: Flight, start: int, stop: int) -> AsyncGenerator[Span, None]:
     """Of a shard that is in the store."""
     with engine.store.lease((flight.shard.digest,)):
         path = await asyncio.to_thread(engine.store.path, flight.shard.digest)
@@ -100,12 +110,7 @@ async def _stored_bytes(engine: Engine, flight: Flight, start: int, stop: int) -
         if fd is None:
             raise StorageError(f"{flight.shard.digest} has just been removed from the store.", remedy="Ask again.")
         try:
-            while start < stop:
-                chunk = await asyncio.to_thread(os.pread, fd, min(CHUNK, stop - start), start)
-                if not chunk:
-                    raise StorageError(f"{flight.shard.digest} is shorter in the store than it should be.")
-                start += len(chunk)
-                yield chunk
+            yield Span(fd, start, stop)
         finally:
             os.close(fd)
 
@@ -215,19 +220,24 @@ class ShardResponse(Response):
 
     async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun = False
+        files: FileConnection = scope["state"][FILES]
         with self._join() as flight:
             try:
-                async with aclosing(shard_bytes(self._engine, self._flights, flight, *self._span)) as chunks:
-                    async for chunk in chunks:
+                async with aclosing(shard_spans(self._engine, self._flights, flight, *self._span)) as spans:
+                    async for span in spans:
                         if not begun:
                             await send(
                                 {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
                             )
                             begun = True
-                        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                        await files.send_file(*span)
                 if not begun:
                     await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
+            except ConnectionError:
+                pass  # nobody listens any more
+            except EOFError:
+                log.error("a shard is shorter in the store than it should be", shard=flight.shard.digest)
             except ModeldistError as error:
                 log.warning("a download through the gateway failed", shard=flight.shard.digest, error=str(error))
                 if not begun:

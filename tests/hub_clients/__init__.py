@@ -2,5 +2,6 @@
 `make test-clients`. Not a part of `make test`, since they are installed from the package index.
 
     __main__.py   the nodes, the environments, and what has to come of it
+    speed.py      beside `modeldist pull`, on shaped links: `python -m tests.hub_clients.speed`
     journey.py    what one release does; runs in its environment, which has nothing of ours
 """

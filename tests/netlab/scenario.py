@@ -1,4 +1,4 @@
-"""What to run in the lab. Rates in Mbit/s as links are sold, sizes in bytes, times in seconds."""
+"""What to run in the lab. Rates in Mbit/s as links are sold (inf: not shaped), sizes in bytes, times in seconds."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ an address, can be seen from the machine's own network.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from types import TracebackType
 from typing import Self
 
@@ -141,4 +142,6 @@ class Topology:
             self._shape(_FABRIC, outer, down)
 
     def _shape(self, role: str, interface: str, mbit: float) -> None:
+        if mbit == inf:
+            return
         run("tc", "-n", own(role), "qdisc", "replace", "dev", interface, "root", *shape(mbit))

@@ -1,7 +1,7 @@
 """A Hugging Face shaped server as a process: one line of JSON in, one out.
 
-{"repo": …, "folder": …} makes the folder a repository and answers with the URL; {} answers with the body bytes of
-files served so far and ends.
+{"repo": …, "folder": …} makes the folder a repository and answers with the URL; {"count": …} answers with the body
+bytes of this repository's files served so far; {} answers with those of all files and ends.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ def main() -> None:
             if not asked:
                 print(json.dumps({"bytes": hub.body_bytes("/resolve/")}), flush=True)
                 return
+            if "count" in asked:
+                print(json.dumps({"bytes": hub.body_bytes(f"/{asked['count']}/resolve/")}), flush=True)
+                continue
             hub.commit(asked["repo"], Path(asked["folder"]))
             print(json.dumps({"url": hub.url}), flush=True)
 
