@@ -28,7 +28,7 @@ _DIGEST = re.compile(r"(sha256|etag):[0-9a-f]{64}|git-sha1:[0-9a-f]{40}")
 
 LayerKind = Literal["weight", "weight.config", "doc", "code", "dataset", "other"]
 Encoding = Literal["raw", "tar", "tar+gzip", "tar+zstd"]
-OriginKind = Literal["oci", "huggingface", "modelscope", "http", "file", "layout"]
+OriginKind = Literal["oci", "oci-blobs", "huggingface", "modelscope", "http", "file", "layout"]
 
 
 def parse_digest(text: str) -> Digest:
@@ -54,7 +54,8 @@ class ArtifactFile(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `path` is relative, `/`-separated and already checked (see `modelpack.names`); for a tar it is only a label.
     `locator` says where inside the origin the shard is read: a path for hubs, a URL for http, an absolute
-    path for file; empty for oci and layout, which address blobs by digest.
+    path for file; empty for oci and layout, which address blobs by digest, but `manifest` for what a registry keeps
+    among its manifests.
     `subtree`: of a container image's layer, the directory that alone counts (see `modelpack.imagelayers`).
     `unpacked`: bytes an archive unpacks to, as its publisher says (0: nothing said). It proves nothing.
     `ranges`: which bytes of it this node wants, half-open, ascending and apart from each other; empty: the whole file.

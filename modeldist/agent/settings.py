@@ -32,6 +32,7 @@ class AgentSettings(BaseSettings):
     listen: str = "127.0.0.1:0"
     advertise: str = ""
     gateway: str = ""  # host:port of the drop-in endpoints; empty: none
+    mirror: LISTED = ()  # registries that the gateway mirrors; none: the default one
     origin_streams: int = Field(default=4, ge=1, le=64)
     upload_rate: float | None = Field(default=None, gt=0, description="bytes/s")
     download_rate: float | None = Field(default=None, gt=0, description="bytes/s")

@@ -7,4 +7,5 @@ May import agent, session, origins, artifact, errors; never control or cli. One 
     shard_body.py   the bytes of a shard as they arrive, as an HTTP answer
     byte_ranges.py  Range headers
     hub/            the Hugging Face endpoint: HF_ENDPOINT=http://127.0.0.1:PORT
+    oci/            the OCI mirror: registries' artifacts under /v2/
 """

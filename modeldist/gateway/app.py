@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
@@ -13,20 +14,24 @@ from modeldist.errors import UsageError
 from modeldist.gateway.flights import Flights
 from modeldist.gateway.hub import answers
 from modeldist.gateway.hub.routes import HubEndpoint
+from modeldist.gateway.oci import answers as oci_answers
+from modeldist.gateway.oci.paths import is_for_a_registry
+from modeldist.gateway.oci.routes import OciEndpoint
 from modeldist.logger import Logger
 from modeldist.origins.router import Origins
-from modelpack.oci.addresses import is_loopback
+from modelpack.oci.addresses import host_of, is_loopback
 
 log = Logger(__name__)
 
 
 class Gateway:
-    """An ASGI application; `close()` when it is no longer served. `address` is the host:port it is served at.
+    """An ASGI application; `close()` when it is no longer served. `address` is the host:port it is served at,
+    `registries` those that are mirrored (none: the default one).
 
-    Raises UsageError when it would ask itself for what it does not have.
+    Raises UsageError when it would ask itself for what it does not have, and for what is no registry.
     """
 
-    def __init__(self, engine: Engine, origins: Origins, address: str) -> None:
+    def __init__(self, engine: Engine, origins: Origins, address: str, registries: Collection[str] = ()) -> None:
         upstream = urlsplit(origins.hub_door().endpoint)
         if is_loopback(upstream.hostname or "") and f":{upstream.port}" == f":{address.rpartition(':')[2]}":
             raise UsageError(
@@ -36,6 +41,13 @@ class Gateway:
             )
         self._flights = Flights(engine)
         self._hub = HubEndpoint(engine, origins, self._flights)
+        self._oci = OciEndpoint(engine, origins, self._flights, registries)
+        for registry in self._oci.registries:
+            if is_loopback(host_of(registry)) and registry.endswith(f":{address.rpartition(':')[2]}"):
+                raise UsageError(
+                    f"The agent would mirror its own gateway at {registry}.",
+                    remedy="Name registries alone with --mirror.",
+                )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -45,16 +57,20 @@ class Gateway:
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
+        for_a_registry = is_for_a_registry(request.url.path)
+        refusal = oci_answers.refusal if for_a_registry else answers.refusal
         if not _asked_by_loopback_name(request.headers.get("host", "")):
-            return answers.refusal(421, "", "This port answers to localhost only.")
+            return refusal(421, "DENIED" if for_a_registry else "", "This port answers to localhost only.")
         try:
-            return await self._hub.answer(request)
+            return await (self._oci.answer(request) if for_a_registry else self._hub.answer(request))
         except Exception as error:  # a bug; the client must learn that it is not theirs
             log.exception("the gateway failed", path=request.url.path)
-            return answers.refusal(500, "", f"The agent failed unexpectedly: {type(error).__name__}: {error}.")
+            message = f"The agent failed unexpectedly: {type(error).__name__}: {error}."
+            return refusal(500, "UNKNOWN" if for_a_registry else "", message)
 
     async def close(self) -> None:
         await self._flights.close()
+        await self._oci.close()
 
 
 def _asked_by_loopback_name(host: str) -> bool:

@@ -80,22 +80,27 @@ class Flights:
             task.exception()  # seen: nobody may be reading any more
 
     async def _fetch(self, artifact: Artifact, key: str, shard: Shard) -> None:
-        engine, store = self._engine, self._engine.store
+        store = self._engine.store
         with store.lease((shard.digest,)):
             if key not in self._missing or await asyncio.to_thread(store.lookup, key) is None:
                 await asyncio.to_thread(store.record, artifact, key)  # or the collector takes what came
                 self._missing[key] = await asyncio.to_thread(_missing, store.has, artifact)
-            pull = f"gateway-{uuid.uuid4().hex}"
-            while not await asyncio.to_thread(store.has, shard.digest):
-                with await asyncio.to_thread(store.reserve_for, artifact, [shard]):
-                    try:
-                        await engine.shards.fetch_all(artifact, [shard], Priority.PULL, pull)
-                    except ShardLocked:
-                        pass  # leave the reservation first
-                    else:
-                        break
-                await self._wait_for_other(shard)
+            await self.bring(artifact, shard)
         await self._complete(artifact, key, shard)
+
+    async def bring(self, artifact: Artifact, shard: Shard) -> None:
+        """Have the shard in the store, for who holds a lease of it. Raises ModeldistError."""
+        engine, store = self._engine, self._engine.store
+        pull = f"gateway-{uuid.uuid4().hex}"
+        while not await asyncio.to_thread(store.has, shard.digest):
+            with await asyncio.to_thread(store.reserve_for, artifact, [shard]):
+                try:
+                    await engine.shards.fetch_all(artifact, [shard], Priority.PULL, pull)
+                except ShardLocked:
+                    pass  # leave the reservation first
+                else:
+                    break
+            await self._wait_for_other(shard)
 
     async def _wait_for_other(self, shard: Shard) -> None:
         """Another process on this node fetches it: wait for it instead of fetching twice."""
@@ -110,6 +115,8 @@ class Flights:
         if arrived.digest not in missing:
             return
         missing.discard(arrived.digest)
+        if artifact.origin == "oci-blobs":
+            return  # nobody makes a directory of it
         store = self._engine.store
         try:
             if not missing and await asyncio.to_thread(store.holds, artifact):

@@ -8,6 +8,7 @@ start fast.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from modeldist.artifact import Artifact, Digest
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from modelpack.trust.judging import Verdict
     from modelpack.trust.shelf import Shelf
 
+MANIFEST = "manifest"
+"""Locator of what a registry keeps among its manifests; blobs have none."""
 _NESTED_INDEXES = 3
 
 
@@ -103,7 +106,7 @@ class OciOrigin:
         file = artifact.file_of(shard)
         label = f"{file.path} of {artifact.name}"
         with in_our_words(label, ref.registry):
-            location = self._loop.run(self._locate(ref, shard, refused))
+            location = self._loop.run(self._locate(ref, shard, refused, manifest=file.locator == MANIFEST))
         return location, Source(
             location.url,
             label,
@@ -194,8 +197,14 @@ class OciOrigin:
     async def _digest_now(self, ref: Reference) -> str:
         return (await self._registry().head_manifest(ref)).digest
 
-    async def _locate(self, ref: Reference, shard: Digest, refused: BlobLocation | None) -> BlobLocation:
-        return await self._locations.find((ref.name, shard), refused, lambda: self._registry().locate_blob(ref, shard))
+    async def _locate(
+        self, ref: Reference, shard: Digest, refused: BlobLocation | None, *, manifest: bool
+    ) -> BlobLocation:
+        def ask() -> Awaitable[BlobLocation]:
+            client = self._registry()
+            return client.locate_manifest(ref.with_digest(shard)) if manifest else client.locate_blob(ref, shard)
+
+        return await self._locations.find((ref.name, shard), refused, ask)
 
 
 class OciReader:

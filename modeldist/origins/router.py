@@ -24,6 +24,8 @@ from modeldist.origins.settings import OriginSettings
 if TYPE_CHECKING:
     from modeldist.origins.http_dialing import Dialer
     from modeldist.origins.hub_admission import HubDoor
+    from modeldist.origins.oci_blobs import BlobsOrigin
+    from modeldist.origins.registry_door import RegistryDoor
     from modeldist.origins.trust_gate import TrustGate
 
 _PASSED = 64  # models that are remembered to have passed the policy
@@ -35,6 +37,7 @@ _SCHEMES: Mapping[str, OriginKind] = {
     "https": "http",
     "file": "file",
     "oci-layout": "layout",
+    "oci": "oci-blobs",
 }
 
 
@@ -158,6 +161,20 @@ class Origins:
 
         return HubDoor(self._dialer, endpoint_of(self._settings))
 
+    def registry_door(self) -> RegistryDoor:
+        """Registries, to be asked on behalf of others."""
+        from modeldist.origins.registry_door import RegistryDoor
+
+        return RegistryDoor(self._settings, self._dialer)
+
+    def blobs(self) -> BlobsOrigin:
+        """OCI artifacts as they are."""
+        from modeldist.origins.oci_blobs import BlobsOrigin
+
+        origin = self._origin("oci-blobs")
+        assert isinstance(origin, BlobsOrigin)
+        return origin
+
     async def close(self) -> None:
         while self._made:
             _, origin = self._made.popitem()
@@ -178,6 +195,7 @@ class Origins:
     def _makers(self) -> Mapping[OriginKind, Callable[[], NamingOrigin]]:
         return {
             "oci": self._oci,
+            "oci-blobs": self._oci_blobs,
             "huggingface": self._huggingface,
             "modelscope": self._modelscope,
             "http": self._http,
@@ -189,6 +207,11 @@ class Origins:
         from modeldist.origins.oci import OciOrigin
 
         return OciOrigin(self._settings, self._dialer, self._gate)
+
+    def _oci_blobs(self) -> NamingOrigin:
+        from modeldist.origins.oci_blobs import BlobsOrigin
+
+        return BlobsOrigin(self._settings, self._dialer, self._gate)
 
     def _huggingface(self) -> NamingOrigin:
         from modeldist.origins.huggingface import HuggingFaceOrigin

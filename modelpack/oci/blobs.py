@@ -13,7 +13,7 @@ import httpx2
 
 from modelpack.digests import digest_of, digest_problem
 from modelpack.errors import DigestMismatch, RegistryError, RegistryProtocolError, SizeMismatch
-from modelpack.manifest import Descriptor
+from modelpack.manifest import MAX_SIZE, Descriptor
 from modelpack.oci.answers import Subject, connection_error, may_pass
 from modelpack.oci.connection import Ask, Connection, Response
 from modelpack.oci.deadlines import TooSlow, moving, paced
@@ -63,6 +63,18 @@ async def get(connection: Connection, ask: Ask, descriptor: Descriptor, max_size
             remedy="Nothing of it was used. Pull again; if it repeats, do not trust this registry.",
         )
     return bytes(data)
+
+
+async def size(connection: Connection, ask: Ask) -> int:
+    """See `RegistryClient.blob_size`."""
+    response, _ = await connection.fetch(ask)
+    told = response.headers.get("Content-Length", "")
+    if not (told.isascii() and told.isdigit()) or int(told) > MAX_SIZE:
+        raise RegistryProtocolError(
+            f"{ask.subject.registry} does not say how many bytes the {ask.subject} has.",
+            remedy="Tell the registry's operator; a proxy before it may be to blame.",
+        )
+    return int(told)
 
 
 async def stream(

@@ -113,6 +113,11 @@ class RegistryClient:
         Raises DigestMismatch."""
         return await manifests.get(self._connection, ref)
 
+    async def locate_manifest(self, ref: Reference) -> BlobLocation:
+        """Where a blocking reader can fetch the manifest, and with which headers: see `locate_blob`. By one request
+        without a body. Raises RegistryError."""
+        return await manifests.locate(self._connection, ref)
+
     async def put_manifest(self, ref: Reference, raw: bytes, media_type: str) -> str:
         """Store a manifest under the tag, or under its digest when there is none; the tag is moved. Returns the digest.
         Raises DigestMismatch when `ref` is pinned to another one."""
@@ -124,6 +129,13 @@ class RegistryClient:
         """Whether the repository holds the blob. A redirect means yes; it is not followed."""
         answer = await self._connection.peek(replace(_blob(ref, digest), method="HEAD", expect=REDIRECTS | {200, 404}))
         return answer.status_code != 404
+
+    async def blob_size(self, ref: Reference, digest: str) -> int:
+        """Bytes of a blob of the repository, by one request without a body, and those to where it is redirected.
+        Raises RegistryNotFound, RegistryError."""
+        from modelpack.oci import blobs
+
+        return await blobs.size(self._connection, replace(_blob(ref, digest), method="HEAD"))
 
     async def get_blob(self, ref: Reference, descriptor: Descriptor, max_size: int) -> bytes:
         """A whole blob in memory, verified. Raises DigestMismatch; SizeMismatch when it is larger than `max_size`

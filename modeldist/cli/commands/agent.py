@@ -38,7 +38,14 @@ if TYPE_CHECKING:
 @click.option(
     "--gateway",
     metavar="HOST:PORT",
-    help="Serve drop-in endpoints on loopback: HF_ENDPOINT=http://HOST:PORT. [default: none]",
+    help="Serve drop-in endpoints on loopback: HF_ENDPOINT=http://HOST:PORT, and a mirror of registries. "
+    "[default: none]",
+)
+@click.option(
+    "--mirror",
+    multiple=True,
+    metavar="REGISTRY",
+    help="What the gateway mirrors: host[:port] or *.domain (repeatable). [default: what --registry says]",
 )
 @click.option("--origin-streams", type=int, metavar="N", help="Concurrent origin reads of this node. [default: 4]")
 @click.option("--upload-rate", metavar="SIZE", help="Bytes per second served to others: 1GB. [unlimited]")
@@ -59,6 +66,7 @@ def agent(
     download_rate: str | None,
     rdma_device: tuple[str, ...],
     rdma_memory: str | None,
+    mirror: tuple[str, ...],
     registry: str | None,
     plain_http: tuple[str, ...],
     file_root: tuple[Path, ...],
@@ -77,8 +85,10 @@ def agent(
     \b
     With --gateway 127.0.0.1:7430, programs on this machine get Hugging Face models through the agent, unchanged:
       HF_ENDPOINT=http://127.0.0.1:7430 hf download org/model
+      skopeo copy --src-tls-verify=false docker://127.0.0.1:7430/org/image:tag oci:image
     """
     import asyncio
+    from functools import partial
 
     from modeldist.agent.daemon import run_agent
     from modeldist.control.logs import configure_logging
@@ -90,13 +100,14 @@ def agent(
         download_rate=None if download_rate is None else float(units.parse_size(download_rate)),
         rdma_devices=rdma_device or None,
         rdma_memory=None if rdma_memory is None else units.parse_size(rdma_memory),
+        mirror=mirror or None,
         default_registry=registry,
         plain_http=plain_http or None,
         file_roots=file_root or None,
         **given,
     )
     configure_logging("json" if settings.log_json else "console", settings.log_level)
-    asyncio.run(run_agent(settings, Gateway))
+    asyncio.run(run_agent(settings, partial(Gateway, registries=settings.mirror)))
 
 
 def agent_settings(**given: Any) -> AgentSettings:

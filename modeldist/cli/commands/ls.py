@@ -56,7 +56,7 @@ def ls(built: bool, as_json: bool, here: Node) -> None:
             str(listed.files),
             units.ago(time.time() - listed.last_used),
             "pinned" if listed.pinned else "",
-            listed.path or "incomplete",
+            listed.path or ("mirrored" if reference.startswith("oci://") else "incomplete"),
         )
 
     rows = [row(listed, reference) for listed in found for reference in listed.references or (listed.name,)]

@@ -1,4 +1,4 @@
-"""Two agents with gateways in front of one hub."""
+"""Two agents with gateways in front of one hub, and two in front of registries."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ import pytest
 from huggingface_hub import close_session
 
 from tests.integration.gateway.gateway_nodes import TOKEN, Nodes
+from tests.integration.gateway.oci_mirrors import Mirrors, log_in
 from tests.servers.cluster import Cluster
 from tests.servers.hub import Hub
+from tests.servers.images import needs_skopeo
+from tests.servers.oci_faults import FaultyRegistry
+from tests.servers.registry import Registry
 
 
 @pytest.fixture(scope="module")
@@ -27,3 +31,21 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
                 yield Nodes(hub, cluster)
             finally:
                 close_session()  # huggingface_hub's own, which keeps connections to gateways that end now
+
+
+@pytest.fixture(scope="module")
+def mirrors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirrors]:
+    needs_skopeo()
+    home = tmp_path_factory.mktemp("mirrors")
+    with (
+        Registry(home / "registry") as registry,
+        Registry(home / "private", auth="basic") as private,
+        FaultyRegistry(referrers=True) as faulty,
+    ):
+        environment = {
+            "DOCKER_CONFIG": str(log_in(home / "docker", private.host)),
+            "MODELDIST_AGENT_GATEWAY": "127.0.0.1:0",
+            "MODELDIST_AGENT_MIRROR": f"{registry.host},{private.host},{faulty.host}",
+        }
+        with Cluster(home / "cluster", agents=2, environment=environment) as cluster:
+            yield Mirrors(registry, private, faulty, cluster)

@@ -1,0 +1,104 @@
+"""Manifests, read through the store and the swarm like blobs, and the blobs they name: artifacts and their shards."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from typing import NamedTuple
+
+from modeldist.agent.engine import Engine
+from modeldist.artifact import Artifact, Digest, Shard
+from modeldist.errors import StorageError, Untrusted
+from modeldist.gateway.flights import Flights
+from modeldist.origins.oci_blobs import BlobsOrigin
+from modelpack.manifest import Index, parse_manifest
+from modelpack.oci.manifests import ManifestHead
+from modelpack.reference import Reference
+
+REMEMBERED = 256  # artifacts
+_LISTED = 8192  # manifests in indexes
+_NESTED = 4  # indexes in one another
+
+
+class Held(NamedTuple):
+    """A shard of an artifact, which the store files under its reference."""
+
+    artifact: Artifact
+    shard: Shard
+
+
+class Manifests:
+    """One event loop. Repositories and digests are those of pinned references."""
+
+    def __init__(self, engine: Engine, blobs: BlobsOrigin, flights: Flights) -> None:
+        self._store = engine.store
+        self._blobs = blobs
+        self._flights = flights
+        self._known: OrderedDict[tuple[str, str], Artifact] = OrderedDict()
+        self._lists: OrderedDict[tuple[str, str], str] = OrderedDict()  # the index that names a manifest
+
+    async def read(self, ref: Reference, head: ManifestHead) -> bytes:
+        """The manifest that `ref` is pinned to, proven; its artifact is recorded, and so kept.
+
+        Raises ModeldistError, also Untrusted; InvalidManifest for what is none of the kinds that are known.
+        """
+        alone = self._blobs.manifest(ref, head.size)
+        shard = alone.shards[0]
+        with self._store.lease((shard.digest,)):
+            await self._flights.bring(alone, shard)
+            raw = await asyncio.to_thread(self._stored, shard.digest)
+            at = (ref.name, ref.version)
+            artifact = self._known.get(at) or await self._checked(ref, raw, head)
+            await asyncio.to_thread(self._store.record, artifact, artifact.reference)
+        self._known[at] = artifact
+        self._known.move_to_end(at)
+        while len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        return raw
+
+    def holding(self, ref: Reference) -> Held | None:
+        """The blob that `ref` is pinned to, of an artifact of that repository that names it; None where none that is
+        remembered does."""
+        for (name, _), artifact in reversed(self._known.items()):
+            if name == ref.name:
+                for shard in artifact.shards:
+                    if shard.digest == ref.version:
+                        return Held(artifact, shard)
+        return None
+
+    def alone(self, ref: Reference, size: int) -> Held:
+        """The blob that `ref` is pinned to, of which it is not known what names it. Raises Unsupported, Untrusted."""
+        if self._blobs.guarded:
+            raise Untrusted(
+                f"No manifest of {ref.name} that passed the policy names {ref.version}.",
+                remedy="Ask for the manifest first.",
+            )
+        artifact = self._blobs.blob(ref, size)
+        return Held(artifact, artifact.shards[0])
+
+    async def _checked(self, ref: Reference, raw: bytes, head: ManifestHead) -> Artifact:
+        found = parse_manifest(raw, head.media_type)
+        await self._blobs.check(ref, self._digests(ref), found)
+        if isinstance(found, Index):
+            for entry in found.manifests:
+                self._lists[ref.name, entry.digest] = ref.version
+                self._lists.move_to_end((ref.name, entry.digest))
+            while len(self._lists) > _LISTED:
+                self._lists.popitem(last=False)
+        return self._blobs.whole(ref, raw, found)
+
+    def _digests(self, ref: Reference) -> list[str]:
+        """Of the manifest and of the indexes it is named in, the outermost first."""
+        digests = [ref.version]
+        while len(digests) <= _NESTED and (index := self._lists.get((ref.name, digests[0]))):
+            digests.insert(0, index)
+        return digests
+
+    def _stored(self, digest: Digest) -> bytes:
+        path = self._store.path(digest)
+        try:
+            if path is not None:
+                return path.read_bytes()
+        except FileNotFoundError:
+            pass
+        raise StorageError(f"{digest} has just been removed from the store.", remedy="Ask again.")

@@ -1,0 +1,111 @@
+"""OCI artifacts as they are, container images too: `oci://registry/repository@sha256:…`.
+
+Such an artifact's files are its manifest, its config and its layers, named as in an image layout, so that each is a
+shard as every other. They are for programs that ask for blobs; nobody makes a directory of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from modeldist.artifact import Artifact, ArtifactFile, Digest
+from modeldist.errors import Unsupported
+from modeldist.origins import repo_ids
+from modeldist.origins.identity import list_digest, revision_of
+from modeldist.origins.modelpack_errors import in_our_words
+from modeldist.origins.models import checked_sha256
+from modeldist.origins.oci import MANIFEST, OciOrigin
+from modeldist.origins.registry_references import endpoint_of, parse_reference
+from modelpack.blobs import MAX_SMALL_BLOB
+from modelpack.manifest import Index, Manifest
+
+if TYPE_CHECKING:
+    from modelpack.manifest import Descriptor
+    from modelpack.reference import Reference
+
+SCHEME = "oci://"
+
+
+class BlobsOrigin(OciOrigin):
+    """See `modeldist.origins.base.Origin`. What is read is named by digest, by whoever asked for it."""
+
+    def matches(self, reference: str) -> bool:
+        return reference.startswith(SCHEME)
+
+    def canonical(self, reference: str) -> str:
+        return SCHEME + super().canonical(reference)
+
+    async def resolve(self, reference: str) -> Artifact:
+        raise Unsupported(
+            f"{reference}: artifacts as they are can be had through the agents' OCI mirror alone.",
+            remedy="A model is written without oci://; see docs/gateway.md.",
+        )
+
+    async def still(self, artifact: Artifact, reference: str) -> bool:
+        return reference == artifact.reference
+
+    @property
+    def guarded(self) -> bool:
+        """Whether there is a policy."""
+        return self._gate is not None
+
+    def manifest(self, ref: Reference, size: int) -> Artifact:
+        """The manifest that `ref` is pinned to, alone, of `size` bytes. Raises Unsupported."""
+        return self._artifact(ref, [_file(ref.version, size, MANIFEST)])
+
+    def blob(self, ref: Reference, size: int) -> Artifact:
+        """The blob that `ref` is pinned to, alone, of `size` bytes. Raises Unsupported."""
+        return self._artifact(ref, [_file(ref.version, size)])
+
+    def whole(self, ref: Reference, raw: bytes, found: Manifest | Index) -> Artifact:
+        """The manifest that `ref` is pinned to, with the blobs it names. An index is alone: what it names are artifacts
+        of their own. Raises Unsupported."""
+        files = {ref.version: _file(ref.version, len(raw), MANIFEST)}
+        for blob in _served(found):
+            files.setdefault(blob.digest, _file(blob.digest, blob.size))
+        return self._artifact(ref, files.values())
+
+    async def check(self, ref: Reference, digests: Sequence[str], found: Manifest | Index) -> None:
+        """Hold a manifest to the policy, if there is one. `digests`: of the index it was found in, if it was, and its
+        own. An index is a list; what it names is held to the policy. Raises Untrusted, OriginError."""
+        if self._gate is None or isinstance(found, Index):
+            return
+        with in_our_words(str(ref), ref.registry):
+            await self._loop.wait(self._check(ref, digests, found))
+
+    async def _check(self, ref: Reference, digests: Sequence[str], manifest: Manifest) -> None:
+        config = await self._registry().get_blob(ref, manifest.config, MAX_SMALL_BLOB)
+        await self._vouched(ref, list(digests), manifest, config)
+
+    def _artifact(self, ref: Reference, files: Iterable[ArtifactFile]) -> Artifact:
+        listed = tuple(files)
+        digest = list_digest("oci-blobs", ref.version, listed)
+        return Artifact(
+            reference=f"{SCHEME}{ref.name}@{ref.version}",
+            name=SCHEME + ref.name,
+            tag="",
+            digest=digest,
+            revision=revision_of(digest),
+            repo_id=repo_ids.of_repository(ref.registry, ref.repository),
+            origin="oci-blobs",
+            endpoint=endpoint_of(ref.registry, self._settings.plain_http),
+            repository=ref.repository,
+            files=listed,
+        )
+
+    def _parse(self, reference: str) -> Reference:
+        return parse_reference(reference.removeprefix(SCHEME), self._settings.default_registry)
+
+
+def _file(digest: str, size: int, locator: str = "") -> ArtifactFile:
+    checked: Digest = checked_sha256(digest)
+    return ArtifactFile(f"blobs/{checked.replace(':', '/')}", checked, size, locator=locator)
+
+
+def _served(found: Manifest | Index) -> Iterable[Descriptor]:
+    """The blobs of a manifest that its registry has, and that this program can address: layers with addresses of their
+    own are had from there."""
+    if isinstance(found, Index):
+        return ()
+    return (blob for blob in (found.config, *found.layers) if not blob.urls and blob.digest.startswith("sha256:"))

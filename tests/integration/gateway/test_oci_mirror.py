@@ -1,0 +1,289 @@
+"""Clients of registries, as they are, against the agent's OCI mirror."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.integration.gateway.oci_mirrors import Mirrors, bytes_read, code, sizes
+from tests.servers import faults
+from tests.servers.artifacts import OCI_INDEX, OCI_MANIFEST, REPOSITORY, Written, raw, sha256, written
+from tests.servers.images import image_layout, push, skopeo
+from tests.servers.registry import PASSWORD, USERNAME
+
+PLATFORMS = {"linux/amd64": 3, "linux/arm64": 2}
+ABSENT = "sha256:" + "0" * 64
+
+
+def model(name: str) -> Written:
+    return written(name, [raw("model.safetensors", os.urandom(3_000_000)), raw("config.json", b"{}", "weight.config")])
+
+
+def documents(artifact: Written) -> dict[str, bytes]:
+    return {sha256(each.data): each.data for each in artifact.documents}
+
+
+def test_an_image_is_copied_by_skopeo_and_read_once(mirrors: Mirrors, tmp_path: Path) -> None:
+    image, host = image_layout(tmp_path / "image", "one", PLATFORMS), mirrors.registry.host
+    push(image, host, "org/one:v1")
+    mirrors.registry.clear_log()
+    for node, place in ((0, "first"), (0, "again"), (1, "elsewhere")):
+        assert mirrors.copy(node, host, "org/one:v1", tmp_path / place, "--all") == image.blobs
+        assert bytes_read(mirrors.registry) == sizes(image.blobs)
+
+
+def test_one_platform_moves_alone(mirrors: Mirrors, tmp_path: Path) -> None:
+    image, host = image_layout(tmp_path / "image", "alone", PLATFORMS), mirrors.registry.host
+    push(image, host, "org/alone:v1")
+    mirrors.registry.clear_log()
+    got = mirrors.copy(0, host, "org/alone:v1", tmp_path / "copy", "--override-arch=arm64")
+    assert 2 + 2 == len(got) < len(image.blobs)  # two layers, a config and a manifest
+    index = set(bytes_read(mirrors.registry)) - set(got)
+    assert len(index) == 1
+
+
+def test_two_nodes_at_once_read_each_blob_once(mirrors: Mirrors, tmp_path: Path) -> None:
+    image, host = image_layout(tmp_path / "image", "two", PLATFORMS, size=2_000_000), mirrors.registry.host
+    push(image, host, "org/two:v1")
+    mirrors.registry.clear_log()
+
+    def copy(number: int) -> dict[str, bytes]:
+        return mirrors.copy(number % 2, host, "org/two:v1", tmp_path / str(number), "--all")
+
+    with ThreadPoolExecutor(4) as all_at_once:
+        assert list(all_at_once.map(copy, range(4))) == [image.blobs] * 4
+    assert bytes_read(mirrors.registry) == sizes(image.blobs)
+
+
+def test_manifests_of_dockers_own_types(mirrors: Mirrors, tmp_path: Path) -> None:
+    host = mirrors.registry.host
+    push(image_layout(tmp_path / "image", "docker", PLATFORMS), host, "org/docker:v1", docker=True)
+    url = mirrors.url(0, host, "org/docker", "manifests/v1")
+    told = httpx2.head(url).headers
+    assert told["Content-Type"] == "application/vnd.docker.distribution.manifest.list.v2+json"
+    assert sha256(httpx2.get(url).content) == told["Docker-Content-Digest"]
+    source = f"docker://{mirrors.reference(0, host, 'org/docker:v1')}"
+    skopeo("copy", "--all", "--preserve-digests", "--src-tls-verify=false", source, f"dir:{tmp_path / 'copy'}")
+    got = {path.name for path in (tmp_path / "copy").iterdir()}
+    assert len(got) == 2 + 2 + 4 + 2  # manifests, configs, layers of which one is shared; the list, and a version
+
+
+def test_a_modelpack_by_skopeo_and_oras_and_as_a_pull_read_once(mirrors: Mirrors, tmp_path: Path) -> None:
+    from oras.client import OrasClient
+
+    packed, host = model("pack"), mirrors.registry.host
+    reference = packed.push(mirrors.registry)
+    mirrors.registry.clear_log()
+    stored = {**packed.blobs, **documents(packed)}
+    assert mirrors.copy(0, host, f"{REPOSITORY}:pack", tmp_path / "copy") == stored
+    OrasClient(insecure=True).pull(
+        target=mirrors.reference(1, host, f"{REPOSITORY}:pack"), outdir=str(tmp_path / "oras")
+    )
+    weights = next(data for data in packed.blobs.values() if len(data) == 3_000_000)
+    assert (tmp_path / "oras" / "model.safetensors").read_bytes() == weights
+    assert bytes_read(mirrors.registry) == sizes(stored)
+    assert reference is not None
+    pulled = mirrors.cluster.run(1, "pull", reference)
+    assert pulled.returncode == 0, pulled.stderr
+    assert (Path(pulled.stdout.strip()) / "model.safetensors").read_bytes() == weights
+    assert bytes_read(mirrors.registry)[sha256(weights)] == len(weights)
+
+
+def test_what_is_told_of_manifests_and_blobs(mirrors: Mirrors) -> None:
+    packed, host = model("told"), mirrors.registry.host
+    packed.push(mirrors.registry)
+    manifest = packed.documents[-1].data
+    for version in ("told", packed.digest):
+        url = mirrors.url(0, host, REPOSITORY, f"manifests/{version}")
+        head, got = httpx2.head(url), httpx2.get(url)
+        assert (got.content, head.content) == (manifest, b"")
+        for answer in (head, got):
+            assert answer.headers["Content-Type"] == OCI_MANIFEST
+            assert answer.headers["Docker-Content-Digest"] == packed.digest
+            assert answer.headers["Content-Length"] == str(len(manifest))
+    for digest, data in packed.blobs.items():
+        head = httpx2.head(mirrors.url(0, host, REPOSITORY, f"blobs/{digest}"))
+        assert (head.headers["Content-Length"], head.headers["Docker-Content-Digest"]) == (str(len(data)), digest)
+
+
+def test_a_tag_that_moves(mirrors: Mirrors) -> None:
+    host = mirrors.registry.host
+    for packed in (model("moves"), model("moves")):
+        packed.push(mirrors.registry)
+        got = httpx2.get(mirrors.url(0, host, REPOSITORY, "manifests/moves"))
+        assert got.content == packed.documents[-1].data
+
+
+def test_ranges_of_a_blob_that_no_manifest_was_asked_for(mirrors: Mirrors) -> None:
+    packed, host = model("ranges"), mirrors.registry.host
+    packed.push(mirrors.registry)
+    digest, content = max(packed.blobs.items(), key=lambda blob: len(blob[1]))
+    url, size = mirrors.url(0, host, REPOSITORY, f"blobs/{digest}"), len(content)
+    for asked, (start, stop) in {
+        "bytes=0-9": (0, 10),
+        "bytes=1000000-": (1_000_000, size),
+        f"bytes={size - 1}-{size + 500}": (size - 1, size),
+        "bytes=-7": (size - 7, size),
+    }.items():
+        got = httpx2.get(url, headers={"Range": asked})
+        assert (got.status_code, got.headers["Content-Range"]) == (206, f"bytes {start}-{stop - 1}/{size}")
+        assert got.content == content[start:stop]
+    beyond = httpx2.get(url, headers={"Range": f"bytes={size}-"})
+    assert (beyond.status_code, beyond.headers["Content-Range"]) == (416, f"bytes */{size}")
+    assert httpx2.get(url).content == content
+
+
+def test_the_registry_may_be_named_as_containerd_does(mirrors: Mirrors) -> None:
+    packed, host = model("ns"), mirrors.registry.host
+    packed.push(mirrors.registry)
+    found = httpx2.get(f"{mirrors.urls[0]}/v2/{REPOSITORY}/manifests/ns?ns={host}")
+    assert found.content == packed.documents[-1].data
+    elsewhere = httpx2.get(f"{mirrors.urls[0]}/v2/{REPOSITORY}/manifests/ns?ns={mirrors.faulty.host}")
+    assert code(elsewhere) == (404, "NAME_UNKNOWN")
+
+
+def test_only_registries_that_are_mirrored_are_asked(mirrors: Mirrors) -> None:
+    for url in (
+        f"{mirrors.urls[0]}/v2/org/model/manifests/v1?ns=169.254.169.254",
+        f"{mirrors.urls[0]}/v2/org/model/manifests/v1?ns=127.0.0.1:1",
+        f"{mirrors.urls[0]}/v2/registry.example/org/model/blobs/{ABSENT}",
+        f"{mirrors.urls[0]}/v2/org/model/tags/list",
+    ):
+        answer = httpx2.get(url)
+        assert code(answer) == (403, "DENIED")
+        assert mirrors.registry.host in answer.text
+
+
+def test_errors_are_those_of_registries(mirrors: Mirrors) -> None:
+    packed, host = model("errors"), mirrors.registry.host
+    packed.push(mirrors.registry)
+
+    def asked(rest: str, repository: str = REPOSITORY, method: str = "GET") -> tuple[int, str]:
+        answer = httpx2.request(method, mirrors.url(0, host, repository, rest))
+        assert answer.headers["Docker-Distribution-API-Version"] == "registry/2.0"
+        return code(answer)
+
+    assert asked("manifests/absent") == (404, "MANIFEST_UNKNOWN")
+    assert asked(f"manifests/{ABSENT}") == (404, "MANIFEST_UNKNOWN")
+    assert asked(f"blobs/{ABSENT}") == (404, "BLOB_UNKNOWN")
+    assert asked("tags/list", "org/nobody-has-it") == (404, "NAME_UNKNOWN")
+    assert asked("blobs/sha256:12") == (400, "DIGEST_INVALID")
+    assert asked("manifests/sha256:12") == (400, "DIGEST_INVALID")
+    assert asked("blobs/uploads/", method="POST") == (405, "UNSUPPORTED")
+    assert asked("manifests/v2", method="PUT") == (405, "UNSUPPORTED")
+    assert asked(f"blobs/{ABSENT}", method="DELETE") == (405, "UNSUPPORTED")
+    assert asked("nothing/of/this") == (404, "UNSUPPORTED")
+    answer = httpx2.get(f"{mirrors.urls[0]}/v2/", headers={"Host": "example.com"})
+    assert code(answer) == (421, "DENIED")
+
+
+def test_a_blob_of_another_repository_is_none_of_this_one(mirrors: Mirrors) -> None:
+    """Also when this node has it."""
+    packed, host = model("elsewhere"), mirrors.registry.host
+    packed.push(mirrors.registry)
+    digest = next(iter(packed.blobs))
+    assert httpx2.get(mirrors.url(0, host, REPOSITORY, f"blobs/{digest}")).status_code == 200
+    other = httpx2.get(mirrors.url(0, host, "org/other", f"blobs/{digest}"))
+    assert code(other) == (404, "BLOB_UNKNOWN")
+
+
+def test_tags(mirrors: Mirrors, tmp_path: Path) -> None:
+    image, host = image_layout(tmp_path / "image", "tags", {"linux/amd64": 1}), mirrors.registry.host
+    for tag in ("v2", "v1", "v3"):
+        push(image, host, f"org/tags:{tag}")
+    url = mirrors.url(0, host, "org/tags", "tags/list")
+    name = mirrors.name(host, "org/tags")
+    assert httpx2.get(url).json() == {"name": name, "tags": ["v1", "v2", "v3"]}
+    page = httpx2.get(f"{url}?n=2")
+    assert page.json()["tags"] == ["v1", "v2"]
+    following = httpx2.URL(mirrors.urls[0]).join(page.links["next"]["url"])
+    rest = httpx2.get(following)
+    assert (rest.json()["tags"], rest.links) == (["v3"], {})
+
+
+def test_referrers(mirrors: Mirrors) -> None:
+    subject = mirrors.faulty.add_model("org/signed", "v1", {"model.gguf": b"weights"})
+    descriptor = {"mediaType": OCI_MANIFEST, "digest": subject, "size": 1}
+    signature = written("signature", [raw("sig", b"signed")], subject=descriptor).documents[-1].data
+    attached = mirrors.faulty.add_manifest("org/signed", None, signature)
+    url = mirrors.url(0, mirrors.faulty.host, "org/signed", f"referrers/{subject}")
+    found = httpx2.get(url)
+    assert found.headers["Content-Type"] == OCI_INDEX
+    assert [entry["digest"] for entry in found.json()["manifests"]] == [attached]
+    filtered = httpx2.get(url, params={"artifactType": "application/vnd.example.other"})
+    assert (filtered.json()["manifests"], filtered.headers["OCI-Filters-Applied"]) == ([], "artifactType")
+
+
+def test_wrong_bytes_never_make_a_whole_blob(mirrors: Mirrors) -> None:
+    weights = os.urandom(3_000_000)
+    mirrors.faulty.add_model("org/wrong", "v1", {"model.gguf": weights})
+    mirrors.faulty.inject(faults.corrupted(10), on=sha256(weights), method="GET")
+    url = mirrors.url(0, mirrors.faulty.host, "org/wrong", f"blobs/{sha256(weights)}")
+    try:
+        with httpx2.stream("GET", url, timeout=60) as answer:
+            if answer.status_code == 200:
+                with pytest.raises(httpx2.RemoteProtocolError):
+                    answer.read()
+    finally:
+        mirrors.faulty.heal()
+    assert httpx2.get(url, timeout=60).content == weights
+
+
+def test_a_registry_that_has_gone_since(mirrors: Mirrors) -> None:
+    mirrors.faulty.add_model("org/gone", "v1", {"model.gguf": b"weights of it"})
+    manifest = mirrors.url(0, mirrors.faulty.host, "org/gone", "manifests/v1")
+    blob = mirrors.url(0, mirrors.faulty.host, "org/gone", f"blobs/{sha256(b'weights of it')}")
+    before = httpx2.get(manifest).content
+    assert httpx2.get(blob).content == b"weights of it"
+    mirrors.faulty.inject(faults.unavailable())
+    try:
+        assert httpx2.get(manifest).content == before
+        assert httpx2.get(blob).content == b"weights of it"
+        other = mirrors.url(0, mirrors.faulty.host, "org/gone", "manifests/v2")
+        assert code(httpx2.get(other)) == (502, "UNKNOWN")
+        stranger = httpx2.get(manifest, auth=("somebody", "else"))
+        assert code(stranger) == (502, "UNKNOWN")
+    finally:
+        mirrors.faulty.heal()
+
+
+def test_a_private_image_is_for_those_whom_the_registry_lets_in(mirrors: Mirrors, tmp_path: Path) -> None:
+    image, host = image_layout(tmp_path / "image", "private", PLATFORMS), mirrors.private.host
+    push(image, host, "org/private:v1", credentials=f"{USERNAME}:{PASSWORD}")
+    manifest = mirrors.url(0, host, "org/private", "manifests/v1")
+    refused = httpx2.get(manifest)
+    assert code(refused) == (401, "UNAUTHORIZED")
+    assert refused.headers["WWW-Authenticate"].startswith(f'Bearer realm="{mirrors.urls[0]}/v2/_token"')
+    mirrors.private.clear_log()
+    given = f"--src-creds={USERNAME}:{PASSWORD}"
+    assert mirrors.copy(0, host, "org/private:v1", tmp_path / "copy", "--all", given) == image.blobs
+    assert bytes_read(mirrors.private) == sizes(image.blobs)
+    # All of it is here now, and for them alone.
+    for wrong in ([], ["--src-creds=ada:wrong"], ["--src-creds=eve:wrong"]):
+        with pytest.raises(AssertionError, match=r"(?i)unauthorized|authentication required"):
+            mirrors.copy(0, host, "org/private:v1", tmp_path / "refused", "--all", *wrong)
+    for digest in image.blobs:
+        kinds = ("blobs", "manifests")
+        answers = [httpx2.get(mirrors.url(0, host, "org/private", f"{kind}/{digest}")) for kind in kinds]
+        assert [answer.status_code for answer in answers] == [401, 401]
+    direct = httpx2.get(manifest, auth=(USERNAME, PASSWORD))
+    assert direct.status_code == 200
+
+
+def test_tokens_stand_for_what_they_were_given_for(mirrors: Mirrors) -> None:
+    url = mirrors.urls[0]
+    ping = httpx2.get(f"{url}/v2/")
+    assert code(ping) == (401, "UNAUTHORIZED")
+    assert f'realm="{url}/v2/_token"' in ping.headers["WWW-Authenticate"]
+    for given in (None, ("ada", "secret")):
+        token = httpx2.get(f"{url}/v2/_token", auth=given).json()["token"]
+        assert "secret" not in token
+        assert httpx2.get(f"{url}/v2/", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+    for unknown in ("Bearer made-up", "Basic %", "Negotiate abc"):
+        answer = httpx2.get(f"{url}/v2/", headers={"Authorization": unknown})
+        assert code(answer) == (401, "UNAUTHORIZED")
+        assert 'error="invalid_token"' in answer.headers["WWW-Authenticate"]
