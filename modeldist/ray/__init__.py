@@ -6,6 +6,8 @@ May import agent and what that may; imports ray inside functions, so that the ro
     cluster.py       the Ray cluster: its nodes, and an actor of ours on each
     node_pulls.py    the actor of one node: one pull of a reference at a time, whoever asks for it
     asking.py        one prefetch: which nodes were asked for what, and what they answered
+    catching_up.py   which nodes still need a model, and when to ask again: pure
+    following.py     the actor that has nodes get what was prefetched before they joined
     prefetching.py   prefetch() and local_path(), each also for async programs
 """
 
@@ -16,11 +18,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from modeldist.ray.copies import NodeCopy, Prefetched
+    from modeldist.ray.following import Followed, followed, unfollow
     from modeldist.ray.prefetching import local_path, local_path_async, prefetch, prefetch_async
 
-__all__ = ["NodeCopy", "Prefetched", "local_path", "local_path_async", "prefetch", "prefetch_async"]
+__all__ = [
+    "Followed",
+    "NodeCopy",
+    "Prefetched",
+    "followed",
+    "local_path",
+    "local_path_async",
+    "prefetch",
+    "prefetch_async",
+    "unfollow",
+]
 
 _HOMES = {
+    "Followed": "following",
+    "followed": "following",
+    "unfollow": "following",
     "NodeCopy": "copies",
     "Prefetched": "copies",
     "local_path": "prefetching",

@@ -39,7 +39,7 @@ class Asked:
                 f"{len(missing)} of {len(references)} prefetches have not ended after {timeout:g} seconds.",
                 remedy="They go on; ask again, or give them longer. `modeldist why` on a node says what it waits for.",
             )
-        return self._judged([_taken(ray, reference) for reference in references])
+        return self._judged([taken(ray, reference) for reference in references])
 
     async def wait_async(self) -> list[Prefetched]:
         return self._judged(await asyncio.gather(*map(_awaited, self.answers.values())))
@@ -77,12 +77,18 @@ def ask(references: str | Sequence[str], nodes: Nodes, socket: Path | str | None
     if not wanted:
         raise UsageError("No model was named.", remedy="Give at least one reference.")
     known = chosen(nodes)
-    place = None if socket is None else str(socket)
-    actors = {node: actor_on(node, f"pulls:{node}:{place or ''}", NodePulls, node, place) for node in known}
+    actors = {node: pulls_on(node, socket) for node in known}
     return Asked(known, {(wish, node): actors[node].pull.remote(wish) for wish in wanted for node in known})
 
 
-def _taken(ray: Any, reference: ObjectRef[Any]) -> Answer:
+def pulls_on(node: str, socket: Path | str | None) -> Any:
+    """The actor of this node, and of the agent with this socket there."""
+    place = None if socket is None else str(socket)
+    return actor_on(node, f"pulls:{node}:{place or ''}", NodePulls, node, place)
+
+
+def taken(ray: Any, reference: ObjectRef[Any]) -> Answer:
+    """Of an answer that is there."""
     try:
         answer: Answer = ray.get(reference)
     except ray.exceptions.RayError as error:

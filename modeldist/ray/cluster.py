@@ -48,13 +48,33 @@ def chosen(nodes: Nodes) -> dict[str, str]:
 
 
 def actor_on(node: str, name: str, kind: type[Any], *arguments: Any) -> Any:
-    """The actor of this name, on this node: made by whoever comes first, started again where it dies, kept when
-    programs end. It takes no CPU of Ray's, or a full cluster could never be prefetched to."""
-    ray = connected_ray()
+    """The actor of this name, on this node and no other."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+    return _actor(name, kind, arguments, NodeAffinitySchedulingStrategy(node_id=node, soft=False))
+
+
+def actor_anywhere(name: str, kind: type[Any], *arguments: Any) -> Any:
+    """The actor of this name: on this program's node as long as that lives, then on any other."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = str(connected_ray().get_runtime_context().get_node_id())
+    return _actor(name, kind, arguments, NodeAffinitySchedulingStrategy(node_id=here, soft=True))
+
+
+def named(prefix: str) -> dict[str, Any]:
+    """Our actors whose names begin so, by the rest of the name."""
+    ray = connected_ray()
+    names = [each["name"] for each in ray.util.list_named_actors(all_namespaces=True) if each["namespace"] == NAMESPACE]
+    return {name.removeprefix(prefix): ray.get_actor(name, NAMESPACE) for name in names if name.startswith(prefix)}
+
+
+def _actor(name: str, kind: type[Any], arguments: tuple[Any, ...], where: Any) -> Any:
+    """Made by whoever comes first, started again where it dies, kept when programs end. It takes no CPU of Ray's, or a
+    full cluster could never be prefetched to."""
     return (
-        ray.remote(kind)
+        connected_ray()
+        .remote(kind)
         .options(
             name=name,
             namespace=NAMESPACE,
@@ -63,7 +83,7 @@ def actor_on(node: str, name: str, kind: type[Any], *arguments: Any) -> Any:
             max_restarts=-1,
             max_concurrency=1000,
             num_cpus=0,
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node, soft=False),
+            scheduling_strategy=where,
         )
         .remote(*arguments)
     )

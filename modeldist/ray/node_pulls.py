@@ -51,7 +51,7 @@ class NodePulls:
 
     def _outcome(self, now: PullSnapshot) -> NodeCopy | ErrorInfo:
         if now.state == "done":
-            return NodeCopy(self._node, Path(now.path), now.digest, now.origin, now.peers, now.local, now.stale)
+            return NodeCopy(self._node, Path(now.path), now.resolved, now.origin, now.peers, now.local, now.stale)
         if now.error:
             return now.error
         how = "was stopped" if now.state in FINAL else "ended with its agent"

@@ -6,6 +6,7 @@ Raylets are started by `ray start` and stopped with their process trees, so that
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -89,6 +90,15 @@ class Raylets:
             **options,
         )
 
+    def leave(self, number: int) -> None:
+        """The raylet says good-bye, so the cluster misses it at once, and ends with all that it started."""
+        tree = psutil.Process(self._running[number].pid).children()
+        raylets = [child for child in tree if child.name() == "raylet"]  # a direct child, which ends with its parent
+        for raylet in raylets:
+            raylet.terminate()
+        psutil.wait_procs(raylets, timeout=30)
+        self.kill(number)
+
     def kill(self, number: int) -> None:
         """The raylet and all that it started, at once."""
         process = self._running[number]
@@ -98,10 +108,8 @@ class Raylets:
         root.suspend()  # it starts nothing more
         tree = [*root.children(recursive=True), root]
         for each in tree:
-            try:
+            with contextlib.suppress(psutil.NoSuchProcess):
                 each.kill()
-            except psutil.NoSuchProcess:
-                continue
         process.wait()
         psutil.wait_procs(tree, timeout=30)
 

@@ -13,7 +13,7 @@ from modeldist.ray import NodeCopy, Prefetched, local_path, prefetch
 
 
 def copy(node: str, path: str) -> NodeCopy:
-    return NodeCopy(node, Path(path), "sha256:0", origin=0, peers=0, local=0)
+    return NodeCopy(node, Path(path), "r@sha256:0", origin=0, peers=0, local=0)
 
 
 def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
