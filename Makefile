@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system demo test test-rdma test-ray test-clients fuzz chaos bench check lint types arrows coverage clean
+.PHONY: help setup system demo test test-rdma test-ray test-clients fuzz fuzz-api chaos bench check lint types arrows coverage clean
 
 help:  ## what can be done
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,6 +46,9 @@ test-ray: setup  ## the Ray tests on a real cluster of three raylets on loopback
 
 fuzz: setup  ## every parser of modelpack for SECONDS (600) each; TARGET=name for one
 	@$(BIN)/python -m tests.fuzz $(or $(TARGET),all) --seconds $(or $(SECONDS),600)
+
+fuzz-api: setup  ## schemathesis against the control plane's API, for SECONDS (600), on SQLite and PostgreSQL
+	@$(BIN)/python -m tests.openapi --seconds $(or $(SECONDS),600)
 
 test-clients: setup  ## releases of huggingface_hub, each in an environment of its own, against four agents (two minutes)
 	@$(BIN)/python -m tests.hub_clients

@@ -3,7 +3,9 @@
     ModeldistError                      code                 exit
     ├── UsageError                      usage                2
     │   ├── InvalidReference            invalid_reference    2
-    │   └── InvalidPolicy               invalid_policy       2
+    │   ├── InvalidPolicy               invalid_policy       2
+    │   ├── IdempotencyKeyReused        idempotency_key_reused 2
+    │   └── NotEnoughNodes              not_enough_nodes     2
     ├── OriginError
     │   ├── NotFound                    not_found            4
     │   ├── AuthenticationRequired      unauthorized         5
@@ -98,6 +100,18 @@ class InvalidPolicy(UsageError):
     """A policy file, or a key, that cannot be used."""
 
     code = "invalid_policy"
+
+
+class IdempotencyKeyReused(UsageError):
+    """An idempotency key that meant another request."""
+
+    code = "idempotency_key_reused"
+
+
+class NotEnoughNodes(UsageError):
+    """More nodes were asked for than are connected."""
+
+    code = "not_enough_nodes"
 
 
 class OriginError(ModeldistError):

@@ -53,6 +53,7 @@ def _app(settings: ServerSettings, lifespan: object) -> FastAPI:
         openapi_url=None,  # served behind a token instead, see api/status.py
         docs_url=None,
         redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.openapi = partial(describe, app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     problems.install(app)

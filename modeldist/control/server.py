@@ -98,7 +98,9 @@ def listen(settings: ServerSettings) -> socket.socket:
         family, *_, address = socket.getaddrinfo(
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        listening = socket.socket(family, socket.SOCK_STREAM)
+        # Named TCP, and with it what it accepts: asyncio then sends small writes at once (TCP_NODELAY). An answer is
+        # two, its head and its body, and the second one would wait for 40 ms.
+        listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except OSError as error:
         raise _cannot_listen(settings, error) from error
     try:

@@ -1,43 +1,57 @@
-"""The API's OpenAPI document: what every route has in common, said once."""
+"""The API's OpenAPI document: what every route has in common, said once, and an example of everything.
+
+A route declares the problems that are its own (`responses=answers(404, 409)`); those that any route of its kind can
+have are added here: 401 and 403 everywhere, 422 where there is something to get wrong, 400, 413 and 415 for bodies.
+"""
 
 from __future__ import annotations
 
+import re
+from http import HTTPStatus
 from typing import Any
 
+import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from modeldist.control.api.problems import MEDIA_TYPE
+from modeldist.control.api.examples import EXAMPLES, PROBLEMS
 
-_PROBLEM_EXAMPLE = {
-    "type": "about:blank",
-    "title": "Not Found",
-    "status": 404,
-    "detail": "registry.example/org/model:v9: no such tag.",
-    "code": "not_found",
-    "remedy": "Check the tag's spelling.",
-    "retry_after": None,
+MEDIA_TYPE = "application/problem+json"
+SERVER_ERRORS = "5XX"
+
+_MEANINGS = {
+    400: "What is asked for cannot be: a reference, a secret or a body that cannot be read.",
+    401: "There is no valid token.",
+    403: "The token's scope does not allow it, or the origin does not give this model to the control plane.",
+    404: "There is no such thing.",
+    409: "There are not enough nodes now.",
+    413: "The body is too large.",
+    415: "The body is not sent as JSON.",
+    422: "A parameter or the body is not as described, the idempotency key meant another request, or nothing here can "
+    "read what the reference means.",
+    424: "The origin does not answer, or not as it should.",
+    429: "Too much of it already runs, or the origin asks for fewer requests; see Retry-After.",
 }
-_PROBLEM = {
-    "description": "What went wrong and what to do. `code` is stable; 401 without a valid token, 403 without its "
-    "scope, 404 for what is unknown, 413 and 422 for a body that is too large or wrong, 502 and 503 (with Retry-After) "
-    "when the origin or the control plane cannot answer now.",
-    "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": _PROBLEM_EXAMPLE}},
-}
-_PROBLEM_SCHEMA = {
+_SCHEMA = {
     "title": "Problem",
     "type": "object",
-    "required": ["type", "title", "status", "detail", "code"],
+    "description": "What went wrong (RFC 9457).",
+    "required": ["type", "title", "status", "detail", "code", "remedy", "retry_after"],
     "properties": {
-        "type": {"type": "string"},
+        "type": {"type": "string", "format": "uri-reference"},
         "title": {"type": "string"},
-        "status": {"type": "integer"},
+        "status": {"type": "integer", "minimum": 400, "maximum": 599},
         "detail": {"type": "string", "description": "A sentence that names the thing."},
-        "code": {"type": "string", "description": "Stable: not_found, unauthorized, rate_limited, control_refused, …"},
+        "code": {"type": "string", "description": "The cause, always the same for the same; docs/rest.md has all."},
         "remedy": {"type": "string", "description": "What to do about it."},
         "retry_after": {"type": ["number", "null"], "description": "Seconds."},
     },
 }
+
+
+def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """For a route's `responses`: it may fail with these."""
+    return {status: {"description": _MEANINGS[status]} for status in statuses}
 
 
 def describe(app: FastAPI) -> dict[str, Any]:
@@ -48,14 +62,63 @@ def describe(app: FastAPI) -> dict[str, Any]:
         title=app.title, version=app.version, description=app.description, routes=app.routes
     )
     components = document.setdefault("components", {})
-    components.setdefault("schemas", {})["Problem"] = _PROBLEM_SCHEMA
+    components.setdefault("schemas", {})["Problem"] = _SCHEMA
     components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     document["security"] = [{"token": []}]
     for path in document["paths"].values():
         for operation in path.values():
-            operation["responses"].pop("422", None)  # FastAPI's own error shape, which this API never sends
-            operation["responses"]["default"] = _PROBLEM
+            _complete(operation)
     for unused in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(unused, None)
     app.openapi_schema = document
     return document
+
+
+def documented_methods(app: FastAPI, path: str) -> list[str]:
+    """What may be asked of a path; empty when the document has no such path."""
+    for template, operations in app.openapi()["paths"].items():
+        if re.fullmatch(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(template)), path):
+            return sorted(method.upper() for method in operations)
+    return []
+
+
+def _complete(operation: dict[str, Any]) -> None:
+    responses = operation["responses"]
+    responses.pop("422", None)  # FastAPI's own error shape, which this API never sends
+    statuses = {401, 403} | {int(status) for status in responses if status >= "4"}
+    if "requestBody" in operation:
+        statuses |= {400, 413, 415, 422}
+    elif operation.get("parameters"):
+        statuses.add(422)
+    for status in statuses:
+        responses[str(status)] = _problem(status)
+    responses[SERVER_ERRORS] = _problem(500) | {"description": "A bug, or a database that is away."}
+    operation["responses"] = dict(sorted(responses.items()))
+    for status, response in responses.items():
+        if status.startswith("2"):
+            _illustrate(response)
+
+
+def _illustrate(response: dict[str, Any]) -> None:
+    """Give a good answer its example, by the name of what it is."""
+    for content in response.get("content", {}).values():
+        name = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
+        if name in EXAMPLES:
+            content["example"] = msgspec.to_builtins(EXAMPLES[name])
+
+
+def _problem(status: int) -> dict[str, Any]:
+    headers = {}
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        headers = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds.", "example": 10}}
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers = {"WWW-Authenticate": {"schema": {"type": "string"}, "example": 'Bearer realm="modeldist"'}}
+    return {
+        "description": _MEANINGS.get(status, ""),
+        "content": {
+            MEDIA_TYPE: {
+                "schema": {"$ref": "#/components/schemas/Problem"},
+                "example": msgspec.to_builtins(PROBLEMS[status]),
+            }
+        },
+    } | ({"headers": headers} if headers else {})

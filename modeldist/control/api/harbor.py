@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path
 from starlette.responses import PlainTextResponse
 
 from modeldist.control.api.authentication import Plane, needs_admin, needs_read
+from modeldist.control.api.description import answers
 from modeldist.control.harbor.job import JobView, job_view
 from modeldist.control.harbor.request import JobRequest
 from modeldist.control.plane import ControlPlane
@@ -21,14 +22,23 @@ LARGEST = (1 << 31) - 1
 
 
 @router.get(
-    "/healthy", dependencies=[needs_admin], summary="Whether Harbor may ask here", response_class=PlainTextResponse
+    "/healthy",
+    dependencies=[needs_admin],
+    summary="Whether Harbor may ask here",
+    response_class=PlainTextResponse,
+    responses={200: {"content": {"text/plain": {"example": "ok\n"}}}},
 )
 async def healthy() -> PlainTextResponse:
     """Wants the token that jobs want, so that Harbor's connection test tells whether it is right."""
     return PlainTextResponse("ok\n")
 
 
-@router.post("/oapi/v1/jobs", dependencies=[needs_admin], summary="Preheat an image (Harbor)")
+@router.post(
+    "/oapi/v1/jobs",
+    dependencies=[needs_admin],
+    summary="Preheat an image (Harbor)",
+    responses=answers(404, 409, 429),
+)
 async def create_job(asked: JobRequest, plane: Plane) -> JobView:
     """A prefetch of the model that the manifest's URL names: onto any one node (`single_peer`, `single_seed_peer`), all
     nodes (`all_peers`) or those with the label `seed=true` (`all_seed_peers`)."""
@@ -37,8 +47,13 @@ async def create_job(asked: JobRequest, plane: Plane) -> JobView:
     return _view(plane, number, asked.args.url, pull)
 
 
-@router.get("/oapi/v1/jobs/{job}", dependencies=[needs_read], summary="How far a preheat is (Harbor)")
-async def get_job(job: Annotated[int, Path(ge=1, le=LARGEST)], plane: Plane) -> JobView:
+@router.get(
+    "/oapi/v1/jobs/{job}",
+    dependencies=[needs_read],
+    summary="How far a preheat is (Harbor)",
+    responses=answers(404),
+)
+async def get_job(job: Annotated[int, Path(ge=1, le=LARGEST, examples=[1])], plane: Plane) -> JobView:
     known = await plane.jobs.get(job)
     return _view(plane, job, known.url, await plane.book.get(known.pull))
 

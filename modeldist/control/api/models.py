@@ -9,13 +9,15 @@ from fastapi import APIRouter, Path
 
 from modeldist.artifact import Digest
 from modeldist.control.api.authentication import Plane, needs_read
-from modeldist.control.api.pages import DEFAULT_LIMIT, Cursor, Limit, split
+from modeldist.control.api.description import answers
+from modeldist.control.api.examples import MANIFEST
+from modeldist.control.api.pages import DEFAULT_LIMIT, NO_NUL, Cursor, Limit, split
 from modeldist.control.views import HoldersView, ModelPage, ModelView
 from modeldist.errors import NotFound
 
 router = APIRouter(tags=["models"])
 
-ArtifactDigest = Annotated[str, Path(max_length=80, examples=["sha256:" + "0" * 64])]
+ArtifactDigest = Annotated[str, Path(max_length=80, pattern=NO_NUL, examples=[MANIFEST])]
 
 
 @router.get("/models", dependencies=[needs_read], summary="Known models")
@@ -39,7 +41,7 @@ async def list_models(plane: Plane, limit: Limit = DEFAULT_LIMIT, cursor: Cursor
     return ModelPage(models, last.digest if last else None)
 
 
-@router.get("/models/{digest}/nodes", dependencies=[needs_read], summary="Where a model is")
+@router.get("/models/{digest}/nodes", dependencies=[needs_read], summary="Where a model is", responses=answers(404))
 async def where_is(digest: ArtifactDigest, plane: Plane) -> HoldersView:
     """Connected nodes that hold the whole model."""
     holders = sorted(node for node, session in plane.core.sessions.items() if digest in session.artifacts)

@@ -10,13 +10,17 @@ from fastapi import APIRouter, Path
 
 from modeldist.control.agent_session import AgentSession
 from modeldist.control.api.authentication import Plane, needs_read
-from modeldist.control.api.pages import DEFAULT_LIMIT, Cursor, Limit, split
+from modeldist.control.api.description import answers
+from modeldist.control.api.examples import NODE
+from modeldist.control.api.pages import DEFAULT_LIMIT, NO_NUL, Cursor, Limit, split
 from modeldist.control.plane import ControlPlane
 from modeldist.control.store.nodes import KnownNode
 from modeldist.control.views import NodePage, NodeTrafficView, NodeView
 from modeldist.errors import NotFound
 
 router = APIRouter(tags=["nodes"])
+
+NodeId = Annotated[str, Path(max_length=256, pattern=NO_NUL, examples=[NODE])]
 
 
 @router.get("/nodes", dependencies=[needs_read], summary="Nodes, connected or not")
@@ -26,8 +30,8 @@ async def list_nodes(plane: Plane, limit: Limit = DEFAULT_LIMIT, cursor: Cursor 
     return NodePage([_view(plane, known) for known in page], last.node if last else None)
 
 
-@router.get("/nodes/{node}", dependencies=[needs_read], summary="One node")
-async def get_node(node: Annotated[str, Path(max_length=256)], plane: Plane) -> NodeView:
+@router.get("/nodes/{node}", dependencies=[needs_read], summary="One node", responses=answers(404))
+async def get_node(node: NodeId, plane: Plane) -> NodeView:
     session = plane.core.session(node)
     known = await plane.nodes.get(node)
     if session is not None:

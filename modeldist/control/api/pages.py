@@ -7,11 +7,21 @@ from typing import Annotated, TypeVar
 
 from fastapi import Query
 
+from modeldist.control.api.examples import PULL
+
 T = TypeVar("T")
 
-Limit = Annotated[int, Query(ge=1, le=500, description="Rows of one page.")]
+NO_NUL = r"^[^\x00]*$"  # which no database stores
+Limit = Annotated[int, Query(ge=1, le=500, description="Rows of one page.", examples=[100])]
 Cursor = Annotated[
-    str | None, Query(max_length=256, min_length=1, description="`next` of the page before; none for the first page.")
+    str | None,
+    Query(
+        max_length=256,
+        min_length=1,
+        pattern=NO_NUL,
+        description="`next` of the page before; none for the first page.",
+        examples=[PULL],
+    ),
 ]
 DEFAULT_LIMIT = 100
 

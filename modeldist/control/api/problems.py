@@ -14,15 +14,17 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.websockets import WebSocket
 
-from modeldist.control.pulls.book import KeyTaken
+from modeldist.control.api.description import MEDIA_TYPE, documented_methods
 from modeldist.control.views import Problem
 from modeldist.errors import (
     AccessDenied,
     AuthenticationRequired,
     ControlPlaneRefused,
+    IdempotencyKeyReused,
     IntegrityError,
     InvalidReference,
     ModeldistError,
+    NotEnoughNodes,
     NotFound,
     OriginError,
     RateLimited,
@@ -34,20 +36,20 @@ from modeldist.errors import (
 
 log = logging.getLogger(__name__)
 
-MEDIA_TYPE = "application/problem+json"
-
 # The first class that matches decides. The origin's own 401 and 403 are not the caller's: his token was good, so he
-# is told 403 with the origin's code; 401 means this API's token alone.
+# is told 403 with the origin's code; 401 means this API's token alone. An origin that does not answer is no fault of
+# this server, whose gateway would take it for sick at a 502: 424, a failed dependency.
 _STATUS: tuple[tuple[type[ModeldistError], int], ...] = (
     (InvalidReference, 400),
-    (KeyTaken, 409),
+    (IdempotencyKeyReused, 422),  # as draft-ietf-httpapi-idempotency-key-header has it
+    (NotEnoughNodes, 409),
     (UsageError, 400),
     (NotFound, 404),
     (AuthenticationRequired, 403),
     (AccessDenied, 403),
-    (RateLimited, 503),
-    (OriginError, 502),
-    (IntegrityError, 502),
+    (RateLimited, 429),
+    (OriginError, 424),
+    (IntegrityError, 424),
     (Untrusted, 403),
     (Unsupported, 422),
     (StorageError, 503),
@@ -57,7 +59,7 @@ _STATUS: tuple[tuple[type[ModeldistError], int], ...] = (
 
 def status_of(error: ModeldistError) -> int:
     if isinstance(error, ControlPlaneRefused) and error.retry_after is not None:
-        return 503
+        return 429
     return next((status for cause, status in _STATUS if isinstance(error, cause)), 500)
 
 
@@ -100,9 +102,15 @@ async def _invalid(request: Request, error: Exception) -> Response:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     remedy = "See the API's description at /api/v1/openapi.json."
-    if where == "body" and request.headers.get("content-type", "").partition(";")[0] != "application/json":
+    if where == "body" and not _is_json(request.headers.get("content-type", "")):
         remedy = f"Send JSON, with the header Content-Type: application/json. {remedy}"
+        return problem_response(UsageError("The body is not sent as JSON.", remedy=remedy), 415)
     return problem_response(UsageError(f"{where}: {first['msg']}.", remedy=remedy), 422)
+
+
+def _is_json(content_type: str) -> bool:
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
 
 
 async def _http(request: HTTPConnection, error: Exception) -> Response:
@@ -113,6 +121,8 @@ async def _http(request: HTTPConnection, error: Exception) -> Response:
     response = problem_response(cause(f"{path}: {error.detail}.", remedy=remedy), error.status_code)
     for name, value in (error.headers or {}).items():
         response.headers[name] = value
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (methods := documented_methods(request.app, path)):
+        response.headers["Allow"] = ", ".join(methods)  # the framework names those of one route of the path alone
     return response
 
 

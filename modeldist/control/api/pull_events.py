@@ -13,10 +13,31 @@ import msgspec
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from modeldist.control.api.examples import EXAMPLES
 from modeldist.control.api.pull_views import node_view, view
 from modeldist.control.pulls.pull import Pull
 from modeldist.control.pulls.watch import Watch
 from modeldist.control.views import PullNodeView, PullView
+
+EVENT: dict[str, object] = {
+    "title": "PullEvent",
+    "description": "One event of the stream.",
+    "type": "object",
+    "required": ["event", "id", "data"],
+    "properties": {
+        "event": {"type": "string", "enum": ["snapshot", "node", "end"]},
+        "id": {"type": "string"},
+        "data": {
+            "type": "string",
+            "description": "JSON: of `node` a node of the pull, of the others the pull.",
+            "contentMediaType": "application/json",
+            "contentSchema": {
+                "anyOf": [{"$ref": "#/components/schemas/PullView"}, {"$ref": "#/components/schemas/PullNodeView"}]
+            },
+        },
+    },
+}
+EVENT_EXAMPLE = {"event": "snapshot", "id": "1", "data": msgspec.json.encode(EXAMPLES["PullView"]).decode()}
 
 KEEP_ALIVE = 15.0  # seconds of silence before a comment shows that the stream lives
 

@@ -7,8 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path, Query, Response
 
 from modeldist.control.api.authentication import Plane, needs_admin, needs_read
-from modeldist.control.api.pages import DEFAULT_LIMIT, Cursor, Limit, split
-from modeldist.control.api.pull_events import PullEvents
+from modeldist.control.api.description import answers
+from modeldist.control.api.examples import KEY, PULL
+from modeldist.control.api.pages import DEFAULT_LIMIT, NO_NUL, Cursor, Limit, split
+from modeldist.control.api.pull_events import EVENT, EVENT_EXAMPLE, PullEvents
 from modeldist.control.api.pull_views import summary, view
 from modeldist.control.api.requests import PRIORITIES, PullRequest
 from modeldist.control.pulls.pull import PullState
@@ -17,7 +19,7 @@ from modeldist.control.views import PullPage, PullView, WebhookView
 
 router = APIRouter(tags=["pulls"])
 
-PullId = Annotated[str, Path(max_length=64)]
+PullId = Annotated[str, Path(max_length=64, pattern=NO_NUL, examples=[PULL])]
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -25,11 +27,38 @@ IdempotencyKey = Annotated[
         max_length=128,
         pattern=r"^[\x21-\x7e]+$",
         description="Repeating a request with the same key makes no second pull.",
+        examples=[KEY],
     ),
 ]
 
 
-@router.post("/pulls", status_code=202, dependencies=[needs_admin], summary="Put a model on nodes")
+@router.post(
+    "/pulls",
+    status_code=202,
+    dependencies=[needs_admin],
+    summary="Put a model on nodes",
+    responses=answers(404, 409, 429)
+    | {
+        202: {
+            "headers": {
+                "Location": {
+                    "schema": {"type": "string"},
+                    "description": "The pull.",
+                    "example": f"/api/v1/pulls/{PULL}",
+                },
+                "Idempotency-Replayed": {
+                    "schema": {"type": "string", "enum": ["true"]},
+                    "description": "The key was known: this is the pull that was made with it.",
+                    "example": "true",
+                },
+            },
+            "links": {
+                name: {"operationId": name, "parameters": {"pull_id": "$response.body#/id"}}
+                for name in ("get_pull", "pull_events", "get_webhook", "cancel_pull")
+            },
+        }
+    },
+)
 async def create_pull(
     asked: PullRequest, plane: Plane, response: Response, idempotency_key: IdempotencyKey = None
 ) -> PullView:
@@ -54,18 +83,23 @@ async def list_pulls(
     plane: Plane,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
-    state: Annotated[PullState | None, Query()] = None,
+    state: Annotated[PullState | None, Query(description="Only these.", examples=["running"])] = None,
 ) -> PullPage:
     page, last = split(await plane.book.listing(cursor, limit + 1, state), limit)
     return PullPage([summary(pull) for pull in page], last.id if last else None)
 
 
-@router.get("/pulls/{pull_id}", dependencies=[needs_read], summary="One pull, node by node")
+@router.get("/pulls/{pull_id}", dependencies=[needs_read], summary="One pull, node by node", responses=answers(404))
 async def get_pull(pull_id: PullId, plane: Plane) -> PullView:
     return view(await plane.book.get(pull_id))
 
 
-@router.get("/pulls/{pull_id}/webhook", dependencies=[needs_read], summary="What became of a pull's webhook")
+@router.get(
+    "/pulls/{pull_id}/webhook",
+    dependencies=[needs_read],
+    summary="What became of a pull's webhook",
+    responses=answers(404),
+)
 async def get_webhook(pull_id: PullId, plane: Plane) -> WebhookView:
     webhook = (await plane.book.get(pull_id)).webhook
     known = await plane.deliveries.get(pull_id)
@@ -73,7 +107,7 @@ async def get_webhook(pull_id: PullId, plane: Plane) -> WebhookView:
     return WebhookView(webhook.url if webhook else "", known.state, known.attempts, due, known.error)
 
 
-@router.delete("/pulls/{pull_id}", dependencies=[needs_admin], summary="Cancel a pull")
+@router.delete("/pulls/{pull_id}", dependencies=[needs_admin], summary="Cancel a pull", responses=answers(404))
 async def cancel_pull(pull_id: PullId, plane: Plane) -> PullView:
     """Nodes keep what they have; a later pull goes on from there. Harmless when it ended already."""
     return view(await plane.book.cancel(pull_id))
@@ -85,7 +119,8 @@ async def cancel_pull(pull_id: PullId, plane: Plane) -> PullView:
     summary="Follow a pull (Server-Sent Events)",
     status_code=200,
     response_class=PullEvents,
-    responses={200: {"content": {"text/event-stream": {"example": "event: snapshot\nid: 1\ndata: {…}\n\n"}}}},
+    responses=answers(404, 429)
+    | {200: {"content": {"text/event-stream": {"schema": EVENT, "example": EVENT_EXAMPLE}}}},
 )
 async def pull_events(pull_id: PullId, plane: Plane) -> PullEvents:
     """`snapshot` (a pull), then `node` (a node of it) for each change, then `end` (the pull)."""

@@ -5,13 +5,19 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from modeldist.control.api.authentication import Plane, needs_agent
+from modeldist.control.api.description import answers
 from modeldist.control.api.requests import ResolveRequest
 from modeldist.control.views import ArtifactView, FileView
 
 router = APIRouter(tags=["references"])
 
 
-@router.post("/resolve", dependencies=[needs_agent], summary="What a reference means now")
+@router.post(
+    "/resolve",
+    dependencies=[needs_agent],
+    summary="What a reference means now",
+    responses=answers(404, 424, 429),
+)
 async def resolve(asked: ResolveRequest, plane: Plane) -> ArtifactView:
     """Asks the origin (one HEAD when the reference was resolved before). Concurrent askers share one request."""
     artifact = await plane.core.resolve(asked.reference)

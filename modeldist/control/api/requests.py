@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -23,6 +24,7 @@ from modeldist.control.greeting import MAX_LABELS, MAX_NAME
 from modeldist.control.pulls.selection import Selector
 from modeldist.control.resolver import MAX_REFERENCE
 from modeldist.control.webhooks.signing import Webhook, key_of
+from modeldist.control.whole_numbers import Whole
 from modeldist.errors import UsageError
 from modeldist.origins.selected import join, split
 from modeldist.scheduler.messages import Priority
@@ -67,8 +69,8 @@ class ResolveRequest(_Body):
     reference: Reference
 
 
-Count = Annotated[int, Field(ge=1, le=100_000)]
-Percentage = Annotated[int, Field(ge=1, le=100)]
+Count = Annotated[Whole, Field(ge=1, le=100_000)]
+Percentage = Annotated[Whole, Field(ge=1, le=100)]
 
 
 class ByLabels(_Body):
@@ -154,10 +156,24 @@ Deadline = Annotated[
 ]
 
 
+_URL = r"^https?://[^\s/?#@]+([/?][^\s#]*)?$"
+
+
+def _with_host(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        fine = bool(parts.hostname) and parts.port != 0 and url.isprintable()
+    except ValueError:
+        fine = False
+    if not fine:
+        raise PydanticCustomError("url", "Write a URL as https://platform.example/hook")
+    return url
+
+
 class WebhookRequest(_Body):
     """Where to POST when the pull ends, signed with `secret` as Standard Webhooks has it."""
 
-    url: Annotated[str, StringConstraints(max_length=2048, pattern=r"^https?://[^\s/?#@]+([/?][^\s#]*)?$")]
+    url: Annotated[str, StringConstraints(max_length=2048, pattern=_URL), AfterValidator(_with_host)]
     secret: Annotated[str, StringConstraints(max_length=128)]
 
     def checked(self) -> Webhook:

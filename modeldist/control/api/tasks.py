@@ -10,13 +10,17 @@ from fastapi import APIRouter, Path
 
 from modeldist.artifact import Digest
 from modeldist.control.api.authentication import Plane, needs_read
-from modeldist.control.api.pages import DEFAULT_LIMIT, Cursor, Limit, split
+from modeldist.control.api.description import answers
+from modeldist.control.api.examples import SHARD
+from modeldist.control.api.pages import DEFAULT_LIMIT, NO_NUL, Cursor, Limit, split
 from modeldist.control.views import LeaseView, MemberView, TaskPage, TaskSummary, TaskView
 from modeldist.errors import NotFound
 from modeldist.scheduler.phase1 import views as phase1
 from modeldist.scheduler.pieces import PieceLayout
 
 router = APIRouter(tags=["tasks"])
+
+ShardDigest = Annotated[str, Path(max_length=80, pattern=NO_NUL, examples=[SHARD])]
 
 
 @router.get("/tasks", dependencies=[needs_read], summary="Shard tasks")
@@ -30,8 +34,8 @@ async def list_tasks(plane: Plane, limit: Limit = DEFAULT_LIMIT, cursor: Cursor 
     return TaskPage([_summary(task) for task in seen if task is not None], last)
 
 
-@router.get("/tasks/{digest}", dependencies=[needs_read], summary="One shard task")
-async def get_task(digest: Annotated[str, Path(max_length=80)], plane: Plane) -> TaskView:
+@router.get("/tasks/{digest}", dependencies=[needs_read], summary="One shard task", responses=answers(404))
+async def get_task(digest: ShardDigest, plane: Plane) -> TaskView:
     """Its nodes, who fetches from whom, and the origin leases."""
     task = plane.scheduler.task(Digest(digest), time.monotonic())
     if task is None:

@@ -16,11 +16,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from modeldist.control.pulls.selection import Selector
 from modeldist.control.resolver import MAX_REFERENCE
+from modeldist.control.whole_numbers import Whole
 from modeldist.errors import InvalidReference, Unsupported, UsageError
 from modeldist.origins.registry_references import parse_reference
 
 SEED_LABEL = {"seed": "true"}
 """What nodes carry that the scope `all_seed_peers` means."""
+
+SCOPES = ("single_peer", "single_seed_peer", "all_seed_peers", "all_peers")
 
 _MANIFEST = re.compile(r"/v2/(?P<repository>.+)/manifests/(?P<version>[^/]+)")
 _PORTS = {"https": 443, "http": 80}
@@ -31,11 +34,11 @@ class JobArguments(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    type: str = Field(max_length=64)
+    type: str = Field(max_length=64, json_schema_extra={"enum": ["image"]})
     url: str = Field(min_length=1, max_length=MAX_REFERENCE)
-    scope: str = Field("", max_length=64, description="single_peer, single_seed_peer, all_seed_peers or all_peers")
-    count: Annotated[int, Field(ge=0, le=100_000)] | None = None
-    percentage: Annotated[int, Field(ge=0, le=100)] | None = None
+    scope: str = Field("", max_length=64, json_schema_extra={"enum": ["", *SCOPES]})
+    count: Annotated[Whole, Field(ge=0, le=100_000)] | None = None
+    percentage: Annotated[Whole, Field(ge=0, le=100)] | None = None
     ips: list[str] | None = Field(None, max_length=10_000)
 
 
@@ -63,7 +66,7 @@ class JobRequest(BaseModel):
         },
     )
 
-    type: str = Field(max_length=64)
+    type: str = Field(max_length=64, json_schema_extra={"enum": ["preheat"]})
     args: JobArguments
 
     def reference(self) -> str:

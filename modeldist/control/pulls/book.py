@@ -20,7 +20,7 @@ from modeldist.control.pulls.selection import Selector, select
 from modeldist.control.pulls.watch import Watch, Watchers
 from modeldist.control.webhooks.signing import Webhook
 from modeldist.control.write_behind import DELAY, WriteBehind
-from modeldist.errors import ControlPlaneRefused, NotFound, UsageError
+from modeldist.errors import ControlPlaneRefused, IdempotencyKeyReused, NotFound, UsageError
 from modeldist.scheduler.messages import Priority
 from modeldist.session.messages import CancelPull, PullProgress, StartPull
 
@@ -28,10 +28,6 @@ log = logging.getLogger(__name__)
 
 MOST_RUNNING = 10_000
 LOOKED_FOR_DEADLINES = 0.5  # seconds between two looks
-
-
-class KeyTaken(UsageError):
-    """An idempotency key that meant another request."""
 
 
 class PullStore(Protocol):
@@ -92,9 +88,9 @@ class PullBook:
         webhook: Webhook | None = None,
     ) -> tuple[Pull, bool]:
         """(the pull, whether it is new). `deadline`: seconds since the epoch. Raises NotFound, UsageError (see
-        `select`; a deadline that passed), KeyTaken, ControlPlaneRefused (too many run)."""
+        `select`; a deadline that passed), IdempotencyKeyReused, ControlPlaneRefused (too many run)."""
         if idempotency_key and (older := await self._store.by_key(idempotency_key)):
-            return self._same(older, reference, selector, priority, deadline, webhook), False
+            return await self._same(older, reference, selector, priority, deadline, webhook), False
         if deadline is not None and deadline <= self._now():
             raise UsageError("The deadline has passed.", remedy="Give one that is still to come, or none.")
         if len(self._running) >= self._most_running:
@@ -111,7 +107,7 @@ class PullBook:
             pull.add(node, now)
         stored = await self._store.add(pull)
         if stored is not pull:
-            return self._same(stored, reference, selector, priority, deadline, webhook), False
+            return await self._same(stored, reference, selector, priority, deadline, webhook), False
         self._running[pull.id] = pull
         for session in list(self._connected.values()):
             self._ask(pull, session)
@@ -127,7 +123,7 @@ class PullBook:
     async def listing(self, before: str | None, limit: int, state: PullState | None) -> list[Pull]:
         """Newest first."""
         stored = await self._store.listing(before, limit, state)
-        return [self._live(pull.id) or pull for pull in stored]
+        return [await self._current(pull) for pull in stored]
 
     async def cancel(self, pull_id: str) -> Pull:
         """Stop it on every node; harmless when it ended already. Raises NotFound."""
@@ -236,7 +232,14 @@ class PullBook:
     def _busy(self) -> Counter[str]:
         return Counter(node for pull in self._running.values() for node, known in pull.nodes.items() if not known.ended)
 
-    def _same(
+    async def _current(self, read: Pull) -> Pull:
+        """What became of a pull since it was read. One that was running then and is unknown to memory now has ended in
+        between and been written."""
+        if live := self._live(read.id):
+            return live
+        return (await self._store.get(read.id) or read) if read.running else read
+
+    async def _same(
         self,
         older: Pull,
         reference: str,
@@ -247,11 +250,11 @@ class PullBook:
     ) -> Pull:
         asked = (reference, selector, priority, deadline, webhook)
         if (older.reference, older.selector, older.priority, older.deadline, older.webhook) != asked:
-            raise KeyTaken(
+            raise IdempotencyKeyReused(
                 f"The idempotency key {older.idempotency_key!r} belongs to another request, pull {older.id}.",
                 remedy="Use a new key for a new request.",
             )
-        return self._live(older.id) or older
+        return await self._current(older)
 
 
 def _new_id(now: float) -> str:

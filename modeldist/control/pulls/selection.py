@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from modeldist.errors import NotFound, UsageError
+from modeldist.errors import NotEnoughNodes, NotFound, UsageError
 from modeldist.session.messages import Hello
 
 
@@ -38,7 +38,8 @@ def select(
     """Node ids that `selector` means now.
 
     `known` are ids of nodes that connected once; `busy` counts the running pulls of a node. Raises NotFound when a
-    named node is unknown or nothing matches, UsageError when a name means several nodes or too many were asked for.
+    named node is unknown or nothing matches, NotEnoughNodes when more were asked for than are connected, UsageError
+    when a name means several nodes.
     """
     if selector.everyone:
         return sorted(connected)
@@ -53,7 +54,7 @@ def select(
             remedy="See the list of nodes and their labels; start an agent.",
         )
     if selector.count > len(found):
-        raise UsageError(
+        raise NotEnoughNodes(
             f"{selector.count} nodes {f'that carry {labels} ' if labels else ''}were asked for and {len(found)} are "
             "connected.",
             remedy="Ask for fewer, or start more agents.",

@@ -11,15 +11,14 @@ from modeldist.control.pulls.pull import Pull
 from modeldist.control.store.database import Database
 from modeldist.control.store.pulls import Pulls
 from modeldist.control.store.tables import DeliveryRow, PullRow
-from modeldist.errors import NotFound
 
-WAITING, TAKEN, GIVEN_UP = "waiting", "delivered", "failed"
+WAITING, TAKEN, GIVEN_UP, NONE = "waiting", "delivered", "failed", "none"
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """`state`: waiting (for the pull's end, or for the next attempt), delivered, failed. `due`: the next attempt, in
-    seconds since the epoch."""
+    """`state`: waiting (for the pull's end, or for the next attempt), delivered, failed, none (the pull has no
+    webhook). `due`: the next attempt, in seconds since the epoch."""
 
     state: str
     attempts: int
@@ -57,11 +56,10 @@ class Deliveries:
             await self._set(pull, attempts=attempts, due=at, error=error[:4096])
 
     async def get(self, pull: str) -> Delivery:
-        """Raises NotFound."""
         async with self._database.transaction() as session:
             row = await session.get(DeliveryRow, pull)
             if row is None:
-                raise NotFound(f"There is no webhook of a pull {pull!r}.", remedy="See the list of pulls.")
+                return Delivery(NONE, 0, 0.0, "")
             return Delivery(row.state, row.attempts, row.due, row.error)
 
     async def _set(self, pull: str, **values: object) -> None:

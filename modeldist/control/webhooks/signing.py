@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ def key_of(secret: str) -> bytes:
     """The key of a secret. Raises UsageError, which does not tell the secret."""
     try:
         key = base64.b64decode(secret.removeprefix(PREFIX), validate=True) if secret.startswith(PREFIX) else b""
-    except binascii.Error:
+    except ValueError:  # no base64, or not even ASCII
         key = b""
     if not SHORTEST <= len(key) <= LONGEST:
         raise UsageError(

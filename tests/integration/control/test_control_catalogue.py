@@ -140,9 +140,9 @@ async def test_status(control: ServedControlPlane, database_url: str) -> None:
         (NotFound("x: gone"), 404),
         (AuthenticationRequired("x: who are you"), 403),
         (AccessDenied("x: no"), 403),
-        (RateLimited("x: slower", retry_after=7.2), 503),
-        (OriginUnavailable("x: down"), 502),
-        (IntegrityError("x: wrong bytes"), 502),
+        (RateLimited("x: slower", retry_after=7.2), 429),
+        (OriginUnavailable("x: down"), 424),
+        (IntegrityError("x: wrong bytes"), 424),
         (Unsupported("x: what is that"), 422),
         (Untrusted("x: who made that"), 403),
         (StoreNotWritable("x: full"), 503),
@@ -223,10 +223,6 @@ async def test_the_description(sqlite_control: ServedControlPlane) -> None:
     assert document["security"] == [{"token": []}]
     examples = document["components"]["schemas"]["PullRequest"]["examples"]
     assert examples[0]["nodes"] == "all"
-    for path, operations in document["paths"].items():
-        for method, operation in operations.items():
-            assert "default" in operation["responses"], (method, path)
-            assert operation["summary"], (method, path)
 
 
 async def test_not_ready_without_its_database(sqlite_control: ServedControlPlane) -> None:

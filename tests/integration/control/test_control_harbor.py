@@ -183,7 +183,7 @@ NO_JOBS: list[tuple[dict[str, Any], int, str, str]] = [
     (JOB | {"type": "sync_peers"}, 422, "unsupported", "'sync_peers'"),
     (job(ips=["10.0.0.1"]), 422, "unsupported", "IP address"),
     (job(scope="some_peers"), 400, "usage", "'some_peers'"),
-    (job(scope="single_peer"), 400, "usage", "0 are connected"),
+    (job(scope="single_peer"), 409, "not_enough_nodes", "0 are connected"),
     (job(scope="all_seed_peers"), 404, "not_found", "seed=true"),
     (job(url="https://harbor.example/library/model:v1"), 400, "invalid_reference", "URL of an image's manifest"),
     (job(url="ftp://harbor.example/v2/a/manifests/v1"), 400, "invalid_reference", "URL of an image's manifest"),

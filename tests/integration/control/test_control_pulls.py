@@ -185,15 +185,15 @@ async def test_idempotency_keys(control: ServedControlPlane) -> None:
         assert len((await client.list_pulls()).pulls) == 1
 
 
-async def test_a_key_of_another_request_is_a_conflict(sqlite_control: ServedControlPlane) -> None:
+async def test_a_key_of_another_request_is_refused(sqlite_control: ServedControlPlane) -> None:
     headers = {"Authorization": f"Bearer {sqlite_control.admin_token}", "Idempotency-Key": "k"}
     async with httpx2.AsyncClient(base_url=sqlite_control.url, headers=headers, trust_env=False) as http:
         bodies = [{"reference": name, "nodes": "all"} for name in (REFERENCE, REFERENCE, "org/other:v1")]
         answers = [await http.post("/api/v1/pulls", json=body) for body in bodies]
-    assert [answer.status_code for answer in answers] == [202, 202, 409]
+    assert [answer.status_code for answer in answers] == [202, 202, 422]
     assert [answer.headers.get("idempotency-replayed") for answer in answers] == [None, "true", None]
     assert answers[0].headers["location"] == f"/api/v1/pulls/{answers[0].json()['id']}"
-    assert answers[2].json()["code"] == "usage"
+    assert answers[2].json()["code"] == "idempotency_key_reused"
 
 
 async def test_pages(control: ServedControlPlane) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 
 import pytest
 
@@ -84,6 +85,65 @@ async def test_pulls_are_written_once_the_store_is_back() -> None:
     assert await book.get(pull.id) is pull
     await asyncio.wait_for(store.done.wait(), 10)
     assert store.written == {pull.id: {"a": "done", "": "done"}}
+    book.disconnected(agent)
+    await book.close()
+
+
+class LateStore(FailingStore):
+    """Reads a pull, and answers only once it was told to."""
+
+    def __init__(self) -> None:
+        super().__init__(failures=0)
+        self.pulls: dict[str, Pull] = {}
+        self.reading = asyncio.Event()
+        self.answering = asyncio.Event()
+
+    async def add(self, pull: Pull) -> Pull:
+        self.pulls[pull.id] = copy.deepcopy(pull)
+        return pull
+
+    async def write(self, changed: list[tuple[Pull, set[str]]]) -> None:
+        self.pulls.update({pull.id: copy.deepcopy(pull) for pull, _ in changed})
+        await super().write(changed)
+
+    async def get(self, pull_id: str) -> Pull | None:
+        return self.pulls.get(pull_id)
+
+    async def by_key(self, key: str) -> Pull | None:
+        found = next((pull for pull in self.pulls.values() if pull.idempotency_key == key), None)
+        return await self._late(found) if found else None
+
+    async def listing(self, before: str | None, limit: int, state: PullState | None) -> list[Pull]:
+        return [await self._late(pull) for pull in self.pulls.values()]
+
+    async def _late(self, read: Pull) -> Pull:
+        self.reading.set()
+        await self.answering.wait()
+        return read
+
+
+@pytest.mark.parametrize("ask", ["the same key", "all pulls"])
+async def test_a_pull_that_ends_while_it_is_read_is_not_shown_running(ask: str) -> None:
+    store = LateStore()
+    book = PullBook(store, store, lambda: 1.0, write_delay=0.001)
+    agent = session()
+    book.connected(agent)
+
+    async def create() -> Pull:
+        return (await book.create("org/model:v1", Selector(nodes=("a",)), Priority.PULL, "key"))[0]
+
+    async def first_of_all() -> Pull:
+        return (await book.listing(None, 10, None))[0]
+
+    pull = await create()
+    reading = asyncio.create_task(create() if ask == "the same key" else first_of_all())
+    await asyncio.wait_for(store.reading.wait(), 10)
+    book.progressed(agent, PullProgress(pull.id, "done"))
+    await asyncio.wait_for(store.done.wait(), 10)
+    await asyncio.sleep(0)  # the writing ends
+    store.answering.set()
+    found = await asyncio.wait_for(reading, 10)
+    assert (found.id, found.state) == (pull.id, "done")
     book.disconnected(agent)
     await book.close()
 
