@@ -5,6 +5,7 @@ set -euo pipefail
 declare -A needed=(
   [docker-registry]=docker-registry   # a real registry
   [skopeo]=skopeo                     # another tool's reading of what we push
+  [containerd]=containerd             # a container runtime that pulls through the mirror
   [nginx]=nginx-light                 # a real web server
 )
 missing=()

@@ -66,9 +66,11 @@ async def get(connection: Connection, ask: Ask, descriptor: Descriptor, max_size
 
 
 async def size(connection: Connection, ask: Ask) -> int:
-    """See `RegistryClient.blob_size`."""
-    response, _ = await connection.fetch(ask)
-    told = response.headers.get("Content-Length", "")
+    """See `RegistryClient.blob_size`. An address it is redirected to may have been made for GET alone."""
+    answer = await connection.peek(replace(ask, method="HEAD", expect=REDIRECTS | {200}))
+    if answer.status_code != 200:
+        answer = await connection.peek(replace(ask, headers={"Range": "bytes=0-0"}, expect=_PARTIAL))
+    told = answer.headers.get("Content-Length" if answer.status_code == 200 else "Content-Range", "").rpartition("/")[2]
     if not (told.isascii() and told.isdigit()) or int(told) > MAX_SIZE:
         raise RegistryProtocolError(
             f"{ask.subject.registry} does not say how many bytes the {ask.subject} has.",

@@ -131,11 +131,11 @@ class RegistryClient:
         return answer.status_code != 404
 
     async def blob_size(self, ref: Reference, digest: str) -> int:
-        """Bytes of a blob of the repository, by one request without a body, and those to where it is redirected.
-        Raises RegistryNotFound, RegistryError."""
+        """How many bytes a blob of the repository has, of which at most one is read. Raises RegistryNotFound,
+        RegistryError."""
         from modelpack.oci import blobs
 
-        return await blobs.size(self._connection, replace(_blob(ref, digest), method="HEAD"))
+        return await blobs.size(self._connection, _blob(ref, digest))
 
     async def get_blob(self, ref: Reference, descriptor: Descriptor, max_size: int) -> bytes:
         """A whole blob in memory, verified. Raises DigestMismatch; SizeMismatch when it is larger than `max_size`

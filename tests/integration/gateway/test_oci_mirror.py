@@ -12,6 +12,7 @@ import pytest
 from tests.integration.gateway.oci_mirrors import Mirrors, bytes_read, code, sizes
 from tests.servers import faults
 from tests.servers.artifacts import OCI_INDEX, OCI_MANIFEST, REPOSITORY, Written, raw, sha256, written
+from tests.servers.containerd import Containerd
 from tests.servers.images import image_layout, push, skopeo
 from tests.servers.registry import PASSWORD, USERNAME
 
@@ -144,6 +145,17 @@ def test_the_registry_may_be_named_as_containerd_does(mirrors: Mirrors) -> None:
     assert found.content == packed.documents[-1].data
     elsewhere = httpx2.get(f"{mirrors.urls[0]}/v2/{REPOSITORY}/manifests/ns?ns={mirrors.faulty.host}")
     assert code(elsewhere) == (404, "NAME_UNKNOWN")
+
+
+def test_containerd_pulls_images_through_the_mirror(mirrors: Mirrors, tmp_path: Path) -> None:
+    image, host = image_layout(tmp_path / "image", "containerd", PLATFORMS), mirrors.registry.host
+    reference = push(image, host, "org/containerd:v1")
+    mirrors.registry.clear_log()
+    for node in (0, 1):
+        with Containerd({host: mirrors.urls[node]}) as containerd:
+            containerd.pull(reference, "--all-platforms")
+            assert containerd.content() == set(image.blobs)
+    assert bytes_read(mirrors.registry) == sizes(image.blobs)
 
 
 def test_only_registries_that_are_mirrored_are_asked(mirrors: Mirrors) -> None:

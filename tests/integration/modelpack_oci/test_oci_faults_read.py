@@ -209,6 +209,17 @@ async def test_a_head_redirected_where_get_is_not(faulty: FaultyRegistry, client
     assert (await client.locate_blob(reference(faulty), digest)).url == f"{faulty.url}/v2/org/model/blobs/{digest}"
 
 
+@pytest.mark.parametrize("data", [DATA, b""])
+@pytest.mark.parametrize("methods", [("GET",), ("GET", "HEAD")])
+async def test_the_size_of_a_blob_that_lies_elsewhere(
+    faulty: FaultyRegistry, client: RegistryClient, data: bytes, methods: tuple[str, ...]
+) -> None:
+    digest = faulty.add_blob("org/model", data)
+    faulty.inject(faults.redirect(faulty.add_file("/bucket/blob", data, methods=methods)), on=digest)
+    assert await client.blob_size(reference(faulty), digest) == len(data)
+    assert faulty.blob_bytes() <= 1
+
+
 async def test_a_long_error_page(faulty: FaultyRegistry, client: RegistryClient) -> None:
     faulty.inject(faults.Fault(answer=faults.Answer(403, (("Content-Type", "text/html"),), b"x" * 10**6)))
     with pytest.raises(RegistryForbidden, match="denies access"):
