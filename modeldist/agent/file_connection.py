@@ -25,6 +25,14 @@ class FileConnection(H11Protocol):
         transport.set_write_buffer_limits(0)  # `flow` then waits until all is written
         self.app_state = {**self.app_state, FILES: self}
 
+    def say_wait(self) -> bool:
+        """Send an interim answer. False when it is too late for that: the answer has begun, or nobody listens."""
+        if self.cycle.response_started or self.cycle.disconnected or self.transport.is_closing():
+            return False
+        said = self.conn.send(h11.InformationalResponse(status_code=100, headers=[], reason="Continue"))
+        self.transport.write(said or b"")
+        return True
+
     async def send_file(self, fd: int, start: int, stop: int) -> None:
         """A part of the body of the answer that has been started, whose length was given.
 

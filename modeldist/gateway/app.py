@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import nullcontext
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
@@ -17,6 +18,7 @@ from modeldist.gateway.hub.routes import HubEndpoint
 from modeldist.gateway.oci import answers as oci_answers
 from modeldist.gateway.oci.paths import is_for_a_registry
 from modeldist.gateway.oci.routes import OciEndpoint
+from modeldist.gateway.patience import kept_waiting
 from modeldist.logger import Logger
 from modeldist.origins.router import Origins
 from modelpack.oci.addresses import host_of, is_loopback
@@ -53,8 +55,11 @@ class Gateway:
         if scope["type"] != "http":
             return
         request = Request(scope, receive)
-        response = await self._answer(request)
-        await response(scope, receive, send)
+        # Clients of registries wait longer by themselves, and those in Go take few interim answers.
+        waiting = nullcontext() if is_for_a_registry(request.url.path) else kept_waiting(scope)
+        async with waiting:
+            response = await self._answer(request)
+            await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
         for_a_registry = is_for_a_registry(request.url.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,13 +11,14 @@ from contextlib import contextmanager
 from modeldist.agent.engine import Engine
 from modeldist.agent.store import ShardLocked
 from modeldist.artifact import Artifact, Digest, Shard
-from modeldist.errors import ModeldistError
+from modeldist.errors import IntegrityError, ModeldistError
 from modeldist.logger import Logger
 from modeldist.scheduler.messages import Priority
 
 log = Logger(__name__)
 
 LINGER = 30.0  # seconds a shard is fetched on for nobody: clients that lost their connection come back
+WRONG_FOR = 60.0  # seconds in which what was wrong twice is not fetched again
 LOCK_PATIENCE = 0.25  # seconds per look at a shard that another process fetches
 
 
@@ -34,21 +36,27 @@ class Flight:
 class Flights:
     """One event loop. `close()` ends all."""
 
-    def __init__(self, engine: Engine, linger: float = LINGER) -> None:
+    def __init__(self, engine: Engine, linger: float = LINGER, clock: Callable[[], float] = time.monotonic) -> None:
         self._engine = engine
         self._linger = linger
+        self._clock = clock
         self._flights: dict[tuple[str, Digest], Flight] = {}  # an artifact's; the engine fetches for all of them once
         self._missing: dict[str, set[Digest]] = {}  # by key of the recorded artifacts: shards that are not here yet
         self.restarted: set[Digest] = set()
-        """Shards of which pieces were taken back: who has the beginning of one must not go on from there."""
+        """Shards of which pieces were taken back: who has the beginning of one must not go on from there, and gets
+        nothing of it again before all is proven."""
+        self._wrong: dict[Digest, tuple[float, IntegrityError]] = {}
 
     @contextmanager
     def joined(self, artifact: Artifact, key: str, shard: Shard) -> Iterator[Flight]:
         """Have the shard on its way, or in the store, as long as somebody reads it. `key`: what the store files the
-        artifact under."""
+        artifact under. Raises IntegrityError when it was wrong twice, and a moment ago: there is no use in more."""
         at = (key, shard.digest)
         flight = self._flights.get(at)
         if flight is None or flight.task.done():
+            failed, error = self._wrong.get(shard.digest, (0.0, None))
+            if error is not None and self._clock() - failed < WRONG_FOR:
+                raise error
             task = asyncio.create_task(self._fetch(artifact, key, shard), name=f"gateway {shard.digest}")
             flight = self._flights[at] = Flight(at, shard, task)
             task.add_done_callback(lambda done, landed=flight: self._landed(landed, done))  # type: ignore[misc]
@@ -76,8 +84,11 @@ class Flights:
             flight.lingers.cancel()
         if self._flights.get(flight.at) is flight:
             del self._flights[flight.at]
-        if not task.cancelled():
-            task.exception()  # seen: nobody may be reading any more
+        error = None if task.cancelled() else task.exception()  # seen: nobody may be reading any more
+        if isinstance(error, IntegrityError):
+            if flight.shard.digest in self.restarted:
+                self._wrong[flight.shard.digest] = (self._clock(), error)
+            self.restarted.add(flight.shard.digest)
 
     async def _fetch(self, artifact: Artifact, key: str, shard: Shard) -> None:
         store = self._engine.store

@@ -59,7 +59,7 @@ async def shard_spans(
     reading = _Reading(engine, flight, start, stop)
     at = start
     try:
-        while at < stop and not flight.task.done():
+        while at < stop and not flight.task.done() and shard.digest not in flights.restarted:
             news.clear()
             if (upto := await reading.ready(at)) > at:
                 upto = min(upto, at + MOST)
@@ -78,9 +78,6 @@ async def shard_spans(
         raise IntegrityError(
             f"Pieces of {shard.digest} were wrong and are fetched again.", remedy="Ask again."
         ) from None
-    except IntegrityError:
-        flights.restarted.add(shard.digest)
-        raise
     finally:
         stop_watching()
         flight.task.remove_done_callback(landed)
@@ -221,27 +218,26 @@ class ShardResponse(Response):
     async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun = False
         files: FileConnection = scope["state"][FILES]
-        with self._join() as flight:
-            try:
+        start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+        try:
+            with self._join() as flight:
                 async with aclosing(shard_spans(self._engine, self._flights, flight, *self._span)) as spans:
                     async for span in spans:
                         if not begun:
-                            await send(
-                                {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
-                            )
+                            await send(start)
                             begun = True
                         await files.send_file(*span)
                 if not begun:
-                    await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+                    await send(start)
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
-            except ConnectionError:
-                pass  # nobody listens any more
-            except EOFError:
-                log.error("a shard is shorter in the store than it should be", shard=flight.shard.digest)
-            except ModeldistError as error:
-                log.warning("a download through the gateway failed", shard=flight.shard.digest, error=str(error))
-                if not begun:
-                    await self._failed(error)(scope, receive, send)
+        except ConnectionError:
+            pass  # nobody listens any more
+        except EOFError:
+            log.error("a shard is shorter in the store than it should be", path=scope["path"])
+        except ModeldistError as error:
+            log.warning("a download through the gateway failed", path=scope["path"], error=str(error))
+            if not begun:
+                await self._failed(error)(scope, receive, send)
 
 
 async def _gone(receive: Receive) -> None:

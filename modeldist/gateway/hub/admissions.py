@@ -1,8 +1,8 @@
 """Who may read which repository, and what its revisions are now.
 
 What this node holds it got with its own credentials, so those who ask are held against the hub with theirs, also when
-every byte is here. An answer is good for `GOOD_FOR` seconds; while the hub is away, what it last said to the same
-credentials counts.
+every byte is here. An answer is good for `GOOD_FOR` seconds; while the hub is away or asks for fewer questions, what it
+last said to the same credentials counts.
 """
 
 from __future__ import annotations
@@ -62,8 +62,11 @@ class Admissions:
             if known and enough:
                 return known.commit
             raise
+        if says.status == 429 and known and enough:
+            return known.commit  # too many questions are no answer to this one
         if not says.commit:
-            self._forget(repo, authorization)
+            if says.status != 429:
+                self._forget(repo, authorization)
             raise Refused(says)
         reads = says.exists and path not in _SHOWN_TO_ALL
         self._remember(repo, revision, authorization, says.commit, reads=reads)

@@ -9,9 +9,18 @@ from starlette.responses import Response
 
 from modeldist.agent.local_api import STATUS
 from modeldist.errors import ModeldistError
+from modeldist.origins.hub_admission import HubSays
 
+_NOT_KNOWN = "Invalid credentials in Authorization header"
 _CODES = {"unauthorized": "GatedRepo", "access_denied": "GatedRepo", "not_found": "RepoNotFound"}
-_STATUS = {**STATUS, "invalid_reference": 404, "untrusted": 403}
+_STATUS = {
+    **STATUS,
+    "invalid_reference": 404,
+    "untrusted": 403,
+    "integrity": 502,
+    "unsafe_artifact": 502,
+    "cancelled": 503,
+}
 
 
 def refusal(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Response:
@@ -22,6 +31,13 @@ def refusal(status: int, code: str, message: str, headers: Mapping[str, str] | N
     return Response(msgspec.json.encode({"error": message}), status, told, media_type="application/json")
 
 
+def refused(says: HubSays) -> Response:
+    """As the hub itself said. Of a 401 without a code clients guess that nobody may know of the repository, but only
+    where they speak https."""
+    guessed = "RepoNotFound" if says.status == 401 and says.message != _NOT_KNOWN else ""
+    return refusal(says.status, says.code or guessed, says.message, _after(says.retry_after))
+
+
 def entry_not_found(path: str, repo: str, commit: str) -> Response:
     """With the commit, so that the client may remember that there is no such file in it."""
     return refusal(404, "EntryNotFound", f"{repo} has no {path} at {commit}.", {"X-Repo-Commit": commit})
@@ -29,8 +45,11 @@ def entry_not_found(path: str, repo: str, commit: str) -> Response:
 
 def failed(error: ModeldistError) -> Response:
     """What this node, its control plane or the origin ran into."""
-    after = {} if error.retry_after is None else {"Retry-After": str(max(1, round(error.retry_after)))}
-    return refusal(_STATUS.get(error.code, 500), _CODES.get(error.code, ""), str(error), after)
+    return refusal(_STATUS.get(error.code, 500), _CODES.get(error.code, ""), str(error), _after(error.retry_after))
+
+
+def _after(seconds: float | None) -> dict[str, str]:
+    return {} if seconds is None else {"Retry-After": str(max(1, round(seconds)))}
 
 
 def _line(text: str) -> str:

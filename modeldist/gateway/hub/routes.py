@@ -45,9 +45,7 @@ class HubEndpoint:
         try:
             return await self._answer(request, asked)
         except Refused as refused:
-            says = refused.says
-            after = {} if says.retry_after is None else {"Retry-After": str(max(1, round(says.retry_after)))}
-            return answers.refusal(says.status, says.code, says.message, after)
+            return answers.refused(refused.says)
         except ModeldistError as error:
             return answers.failed(error)
 

@@ -1,4 +1,4 @@
-"""Parts of files as bodies of HTTP answers, without a copy in Python."""
+"""Parts of files as bodies of HTTP answers, without a copy in Python; interim answers before them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from random import Random
 import httpx2
 import pytest
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from modeldist.agent.file_connection import FILES, FileConnection
+from modeldist.gateway.patience import kept_waiting
 
 SIZE = 24 << 20  # more than the kernel takes for a connection that nobody reads
 CONTENT = Random("file").randbytes(SIZE)
@@ -57,13 +58,18 @@ class Served:
 @asynccontextmanager
 async def served(file: Path, body: Body) -> AsyncIterator[Served]:
     app = Served(file, body)
+    async with serving(app) as app.url:
+        yield app
+
+
+@asynccontextmanager
+async def serving(app: ASGIApp) -> AsyncIterator[str]:
     config = uvicorn.Config(app, http=FileConnection, lifespan="off", log_level="critical")
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        app.url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
         running = asyncio.create_task(server.serve(sockets=[listener]))
         try:
-            yield app
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
         finally:
             server.should_exit = True
             await running
@@ -80,10 +86,15 @@ async def too_far(files: FileConnection, fd: int) -> None:
 
 async def connected(app: Served) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A client that has asked, and reads when it likes."""
-    url = httpx2.URL(app.url)
-    reader, writer = await asyncio.open_connection(url.host, url.port, limit=1 << 16)
-    writer.write(f"GET / HTTP/1.1\r\nHost: {url.host}\r\n\r\n".encode())
+    reader, writer = await asked(app.url)
     await reader.readuntil(b"\r\n\r\n")
+    return reader, writer
+
+
+async def asked(address: str, version: str = "1.1") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    url = httpx2.URL(address)
+    reader, writer = await asyncio.open_connection(url.host, url.port, limit=1 << 16)
+    writer.write(f"GET / HTTP/{version}\r\nHost: {url.host}\r\n\r\n".encode())
     return reader, writer
 
 
@@ -121,3 +132,41 @@ async def test_a_file_that_is_too_short_breaks_off(file: Path) -> None:
         with pytest.raises(httpx2.RemoteProtocolError):
             await client.get(app.url)
         assert await app.ends.get() == "EOFError"
+
+
+async def test_who_waits_for_the_beginning_hears_of_it(file: Path) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        async with kept_waiting(scope, every=0.01):
+            await heard.wait()
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+            await send({"type": "http.response.body", "body": b"ok", "more_body": False})
+
+    heard = asyncio.Event()
+    async with serving(app) as url:
+        reader, writer = await asked(url)
+        for _ in range(3):
+            assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        heard.set()
+        rest = await reader.readuntil(b"ok")
+        assert b"HTTP/1.1 200 OK\r\n" in rest
+        writer.close()
+        # Clients pass over it.
+        heard.clear()
+        async with httpx2.AsyncClient(timeout=60) as client:
+            answer = asyncio.create_task(client.get(url))
+            asyncio.get_running_loop().call_later(0.1, heard.set)
+            assert (await answer).content == b"ok"
+
+
+async def test_one_that_knows_no_interim_answers_hears_none(file: Path) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        async with kept_waiting(scope, every=0.0):
+            for _ in range(100):
+                await asyncio.sleep(0)
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+            await send({"type": "http.response.body", "body": b"ok", "more_body": False})
+
+    async with serving(app) as url:
+        reader, writer = await asked(url, version="1.0")
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 OK\r\n")
+        writer.close()
