@@ -41,7 +41,7 @@ test-rdma: setup  ## the RDMA tests on real verbs, in a virtual machine with Sof
 	@$(BIN)/python -m tests.verbs.vm $(PYTEST_ARGS)
 
 test-ray: setup  ## the Ray tests on a real cluster of three raylets on loopback (about two minutes)
-	@$(BIN)/pip install -q -e '.[ray]'
+	@$(BIN)/pip install -q -e '.[ray]' 'ray[serve]'
 	@$(BIN)/pytest -q --timeout 300 -o python_files="ray_*.py" tests/ray $(PYTEST_ARGS)
 
 fuzz: setup  ## every parser of modelpack for SECONDS (600) each; TARGET=name for one

@@ -9,6 +9,7 @@ May import agent and what that may; imports ray inside functions, so that the ro
     catching_up.py   which nodes still need a model, and when to ask again: pure
     following.py     the actor that has nodes get what was prefetched before they joined
     prefetching.py   prefetch() and local_path(), each also for async programs
+    serving.py       multiplexed models of Ray Serve
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from modeldist.ray.copies import NodeCopy, Prefetched
     from modeldist.ray.following import Followed, followed, unfollow
     from modeldist.ray.prefetching import local_path, local_path_async, prefetch, prefetch_async
+    from modeldist.ray.serving import multiplexed
 
 __all__ = [
     "Followed",
@@ -28,6 +30,7 @@ __all__ = [
     "followed",
     "local_path",
     "local_path_async",
+    "multiplexed",
     "prefetch",
     "prefetch_async",
     "unfollow",
@@ -41,6 +44,7 @@ _HOMES = {
     "Prefetched": "copies",
     "local_path": "prefetching",
     "local_path_async": "prefetching",
+    "multiplexed": "serving",
     "prefetch": "prefetching",
     "prefetch_async": "prefetching",
 }

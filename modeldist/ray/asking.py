@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from concurrent import futures
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modeldist.errors import ErrorInfo, ModeldistError, PullFailed, UsageError
-from modeldist.ray.cluster import Nodes, actor_on, chosen, connected_ray
+from modeldist.ray.cluster import Nodes, actor_on, chosen
 from modeldist.ray.copies import NodeCopy, Prefetched
 from modeldist.ray.node_pulls import NodePulls
 
@@ -31,15 +32,14 @@ class Asked:
             raise UsageError(
                 f"{timeout:g} seconds are no timeout.", remedy="Give None to wait for as long as it takes."
             )
-        ray = connected_ray()
-        references = list(self.answers.values())
-        _, missing = ray.wait(references, num_returns=len(references), timeout=timeout)
+        answers = [answer.future() for answer in self.answers.values()]  # not ray.get, which a Serve replica warns of
+        _, missing = futures.wait(answers, timeout)
         if missing:
             raise PullFailed(
-                f"{len(missing)} of {len(references)} prefetches have not ended after {timeout:g} seconds.",
+                f"{len(missing)} of {len(answers)} prefetches have not ended after {timeout:g} seconds.",
                 remedy="They go on; ask again, or give them longer. `modeldist why` on a node says what it waits for.",
             )
-        return self._judged([taken(ray, reference) for reference in references])
+        return self._judged(list(map(taken, answers)))
 
     async def wait_async(self) -> list[Prefetched]:
         return self._judged(await asyncio.gather(*map(_awaited, self.answers.values())))
@@ -87,11 +87,13 @@ def pulls_on(node: str, socket: Path | str | None) -> Any:
     return actor_on(node, f"pulls:{node}:{place or ''}", NodePulls, node, place)
 
 
-def taken(ray: Any, reference: ObjectRef[Any]) -> Answer:
+def taken(future: futures.Future[Any]) -> Answer:
     """Of an answer that is there."""
+    from ray.exceptions import RayError
+
     try:
-        answer: Answer = ray.get(reference)
-    except ray.exceptions.RayError as error:
+        answer: Answer = future.result()
+    except RayError as error:
         return error  # type: ignore[no-any-return]
     return answer
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from concurrent import futures
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ class Follower:
         self._resolved = resolved
         self._socket = socket
         self._catching_up = CatchingUp()
-        self._asked: dict[Any, str] = {}  # nodes, by the answer to come
+        self._asked: dict[futures.Future[Any], str] = {}  # nodes, by the answer to come
         self._changing = threading.Lock()
         threading.Thread(target=self._run, daemon=True).start()
 
@@ -88,15 +89,12 @@ class Follower:
         with self._changing:
             due = self._catching_up.due(nodes, now)
         for node in due:
-            self._asked[pulls_on(node, self._socket).pull.remote(self._resolved)] = node
+            self._asked[pulls_on(node, self._socket).pull.remote(self._resolved).future()] = node
 
     def _hear(self, seconds: float) -> None:
-        ray = connected_ray()
-        if not self._asked:
-            return
-        ended, _ = ray.wait(list(self._asked), num_returns=1, timeout=seconds)
-        for reference in ended:
-            answer, node = taken(ray, reference), self._asked.pop(reference)
+        ended, _ = futures.wait(self._asked, seconds, futures.FIRST_COMPLETED)
+        for future in ended:
+            answer, node = taken(future), self._asked.pop(future)
             if isinstance(answer, Exception):
                 answer = PullFailed(f"The node was lost, or the actor there: {answer}").info()
             with self._changing:

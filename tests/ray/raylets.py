@@ -52,6 +52,10 @@ class Raylets:
             self.kill(number)
         shutil.rmtree(self._home, ignore_errors=True)
 
+    def __len__(self) -> int:
+        """How many were started, those that left among them."""
+        return len(self._running)
+
     def join(self, environment: Mapping[str, str], command: Sequence[str] = ()) -> str:
         """One more raylet, started by `command`; Ray's id of the node, once this program sees it alive."""
         number = len(self._running)
