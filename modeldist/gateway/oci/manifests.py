@@ -56,14 +56,14 @@ class Manifests:
             self._known.popitem(last=False)
         return raw
 
-    def holding(self, ref: Reference) -> Held | None:
+    async def holding(self, ref: Reference) -> Held | None:
         """The blob that `ref` is pinned to, of an artifact of that repository that names it; None where none that is
-        remembered does."""
+        remembered does, or where it has another size here than the manifest says."""
         for (name, _), artifact in reversed(self._known.items()):
-            if name == ref.name:
-                for shard in artifact.shards:
-                    if shard.digest == ref.version:
-                        return Held(artifact, shard)
+            for shard in artifact.shards if name == ref.name else ():
+                if shard.digest == ref.version:
+                    here = await asyncio.to_thread(self._size, shard.digest)
+                    return Held(artifact, shard) if here in (None, shard.size) else None
         return None
 
     def alone(self, ref: Reference, size: int) -> Held:
@@ -93,6 +93,14 @@ class Manifests:
         while len(digests) <= _NESTED and (index := self._lists.get((ref.name, digests[0]))):
             digests.insert(0, index)
         return digests
+
+    def _size(self, digest: Digest) -> int | None:
+        """Bytes of a shard that is in the store."""
+        path = self._store.path(digest)
+        try:
+            return path.stat().st_size if path else None
+        except FileNotFoundError:
+            return None
 
     def _stored(self, digest: Digest) -> bytes:
         path = self._store.path(digest)

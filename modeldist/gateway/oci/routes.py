@@ -132,11 +132,9 @@ class OciEndpoint:
         return Response(await self._manifests.read(pinned, head), 200, headers)
 
     async def _blob(self, request: Request, ref: Reference, caller: Caller) -> Response:
-        held = self._manifests.holding(ref)
-        size = await self._admissions.blob(ref, caller, named=held is not None)
-        if held is None or (size is not None and size != held.shard.size):
-            held = self._manifests.alone(ref, size or 0)
-        return self._bytes(request, held)
+        held = await self._manifests.holding(ref)
+        size = await self._admissions.blob(ref, caller, held.shard.size if held else None)
+        return self._bytes(request, held or self._manifests.alone(ref, size))
 
     def _bytes(self, request: Request, held: Held) -> Response:
         size, digest = held.shard.size, held.shard.digest

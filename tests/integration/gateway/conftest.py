@@ -39,13 +39,17 @@ def mirrors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirrors]:
     home = tmp_path_factory.mktemp("mirrors")
     with (
         Registry(home / "registry") as registry,
-        Registry(home / "private", auth="basic") as private,
+        Registry(home / "basic", auth="basic") as basic,
+        Registry(home / "token", auth="token") as token,
         FaultyRegistry(referrers=True) as faulty,
     ):
+        assert token.tokens is not None
+        token.tokens.anonymous = False
+        private = {"basic": basic, "token": token}
         environment = {
-            "DOCKER_CONFIG": str(log_in(home / "docker", private.host)),
+            "DOCKER_CONFIG": str(log_in(home / "docker", (basic.host, token.host))),
             "MODELDIST_AGENT_GATEWAY": "127.0.0.1:0",
-            "MODELDIST_AGENT_MIRROR": f"{registry.host},{private.host},{faulty.host}",
+            "MODELDIST_AGENT_MIRROR": ",".join((registry.host, basic.host, token.host, faulty.host)),
         }
         with Cluster(home / "cluster", agents=2, environment=environment) as cluster:
             yield Mirrors(registry, private, faulty, cluster)

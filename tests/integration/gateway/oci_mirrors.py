@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import httpx2
@@ -18,9 +18,12 @@ from tests.servers.registry import PASSWORD, USERNAME, Registry
 
 
 class Mirrors:
-    """Two agents that mirror three registries: one for all, one with passwords, one that fails on demand."""
+    """Two agents that mirror some registries: one for all, private ones by how they ask who comes, and one that fails
+    on demand."""
 
-    def __init__(self, registry: Registry, private: Registry, faulty: FaultyRegistry, cluster: Cluster) -> None:
+    def __init__(
+        self, registry: Registry, private: Mapping[str, Registry], faulty: FaultyRegistry, cluster: Cluster
+    ) -> None:
         self.registry = registry
         self.private = private
         self.faulty = faulty
@@ -61,11 +64,11 @@ def sizes(blobs: Mapping[str, bytes]) -> dict[str, int]:
     return {digest: len(data) for digest, data in blobs.items()}
 
 
-def log_in(home: Path, host: str) -> Path:
+def log_in(home: Path, hosts: Iterable[str]) -> Path:
     """Docker's configuration of somebody who has logged in there."""
     home.mkdir(parents=True, exist_ok=True)
     auth = base64.b64encode(f"{USERNAME}:{PASSWORD}".encode()).decode()
-    (home / "config.json").write_text(json.dumps({"auths": {host: {"auth": auth}}}))
+    (home / "config.json").write_text(json.dumps({"auths": {host: {"auth": auth} for host in hosts}}))
     return home
 
 

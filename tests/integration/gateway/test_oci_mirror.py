@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +14,7 @@ from tests.integration.gateway.oci_mirrors import Mirrors, bytes_read, code, siz
 from tests.servers import faults
 from tests.servers.artifacts import OCI_INDEX, OCI_MANIFEST, REPOSITORY, Written, raw, sha256, written
 from tests.servers.containerd import Containerd
-from tests.servers.images import image_layout, push, skopeo
+from tests.servers.images import blobs_in, image_layout, push, skopeo
 from tests.servers.registry import PASSWORD, USERNAME
 
 PLATFORMS = {"linux/amd64": 3, "linux/arm64": 2}
@@ -158,6 +159,30 @@ def test_containerd_pulls_images_through_the_mirror(mirrors: Mirrors, tmp_path: 
     assert bytes_read(mirrors.registry) == sizes(image.blobs)
 
 
+def test_a_mirror_in_the_configuration_of_podman_and_cri_o(mirrors: Mirrors, tmp_path: Path) -> None:
+    """Which is skopeo's too."""
+    image, host = image_layout(tmp_path / "image", "configured", PLATFORMS), mirrors.registry.host
+    reference = push(image, host, "org/configured:v1")
+    configuration = tmp_path / "registries.conf"
+    mirror = mirrors.reference(0, host, "").rstrip("/")
+    configuration.write_text(
+        f"""
+        [[registry]]
+        location = "{host}"
+        [[registry.mirror]]
+        location = "{mirror}"
+        insecure = true
+        """
+    )
+    mirrors.registry.clear_log()
+    copy = tmp_path / "copy"
+    source, target = f"docker://{reference}", f"oci:{copy}:v1"
+    skopeo(f"--registries-conf={configuration}", "copy", "--all", "--preserve-digests", source, target)
+    assert blobs_in(copy) == image.blobs
+    assert bytes_read(mirrors.registry) == sizes(image.blobs)
+    assert {access.status for access in mirrors.registry.access_log()} <= {200, 206}
+
+
 def test_only_registries_that_are_mirrored_are_asked(mirrors: Mirrors) -> None:
     for url in (
         f"{mirrors.urls[0]}/v2/org/model/manifests/v1?ns=169.254.169.254",
@@ -201,6 +226,27 @@ def test_a_blob_of_another_repository_is_none_of_this_one(mirrors: Mirrors) -> N
     assert httpx2.get(mirrors.url(0, host, REPOSITORY, f"blobs/{digest}")).status_code == 200
     other = httpx2.get(mirrors.url(0, host, "org/other", f"blobs/{digest}"))
     assert code(other) == (404, "BLOB_UNKNOWN")
+
+
+def test_a_manifest_may_not_take_blobs_from_elsewhere(mirrors: Mirrors) -> None:
+    """Registries that look at no blobs take any manifest; this node has the blob, of another repository."""
+    secret = b"of another repository"
+    for name, claimed in (("org/secret", len(secret)), ("org/thief", len(secret)), ("org/liar", 3)):
+        layer = {**raw("model.gguf", secret).descriptor(), "size": claimed}
+        manifest = written("v1", [raw("config.json", b"{}")]).documents[-1].data
+        document = json.loads(manifest)
+        document["layers"] = [layer]
+        mirrors.faulty.add_manifest(name, "v1", json.dumps(document).encode())
+    for name in ("org/secret", "org/liar"):
+        mirrors.faulty.add_blob(name, secret)
+
+    def read(name: str) -> httpx2.Response:
+        assert httpx2.get(mirrors.url(0, mirrors.faulty.host, name, "manifests/v1")).status_code == 200
+        return httpx2.get(mirrors.url(0, mirrors.faulty.host, name, f"blobs/{sha256(secret)}"))
+
+    assert read("org/secret").content == secret
+    assert code(read("org/thief")) == (404, "BLOB_UNKNOWN")
+    assert read("org/liar").content == secret
 
 
 def test_tags(mirrors: Mirrors, tmp_path: Path) -> None:
@@ -263,17 +309,19 @@ def test_a_registry_that_has_gone_since(mirrors: Mirrors) -> None:
         mirrors.faulty.heal()
 
 
-def test_a_private_image_is_for_those_whom_the_registry_lets_in(mirrors: Mirrors, tmp_path: Path) -> None:
-    image, host = image_layout(tmp_path / "image", "private", PLATFORMS), mirrors.private.host
+@pytest.mark.parametrize("by", ["basic", "token"])
+def test_a_private_image_is_for_those_whom_the_registry_lets_in(mirrors: Mirrors, by: str, tmp_path: Path) -> None:
+    registry = mirrors.private[by]
+    image, host = image_layout(tmp_path / "image", f"private {by}", PLATFORMS), registry.host
     push(image, host, "org/private:v1", credentials=f"{USERNAME}:{PASSWORD}")
     manifest = mirrors.url(0, host, "org/private", "manifests/v1")
     refused = httpx2.get(manifest)
     assert code(refused) == (401, "UNAUTHORIZED")
     assert refused.headers["WWW-Authenticate"].startswith(f'Bearer realm="{mirrors.urls[0]}/v2/_token"')
-    mirrors.private.clear_log()
+    registry.clear_log()
     given = f"--src-creds={USERNAME}:{PASSWORD}"
     assert mirrors.copy(0, host, "org/private:v1", tmp_path / "copy", "--all", given) == image.blobs
-    assert bytes_read(mirrors.private) == sizes(image.blobs)
+    assert bytes_read(registry) == sizes(image.blobs)
     # All of it is here now, and for them alone.
     for wrong in ([], ["--src-creds=ada:wrong"], ["--src-creds=eve:wrong"]):
         with pytest.raises(AssertionError, match=r"(?i)unauthorized|authentication required"):
