@@ -5,7 +5,8 @@
     │   ├── InvalidReference            invalid_reference    2
     │   ├── InvalidPolicy               invalid_policy       2
     │   ├── IdempotencyKeyReused        idempotency_key_reused 2
-    │   └── NotEnoughNodes              not_enough_nodes     2
+    │   ├── NotEnoughNodes              not_enough_nodes     2
+    │   └── ModelPinned                 pinned               2
     ├── OriginError
     │   ├── NotFound                    not_found            4
     │   ├── AuthenticationRequired      unauthorized         5
@@ -112,6 +113,12 @@ class NotEnoughNodes(UsageError):
     """More nodes were asked for than are connected."""
 
     code = "not_enough_nodes"
+
+
+class ModelPinned(UsageError):
+    """A model that shall be evicted and is pinned."""
+
+    code = "pinned"
 
 
 class OriginError(ModeldistError):

@@ -25,6 +25,7 @@ from modeldist.agent.serving import address_of, gateway_socket, is_any, listen_l
 from modeldist.agent.settings import AgentSettings
 from modeldist.agent.store import Store
 from modeldist.agent.store.locks import try_lock
+from modeldist.agent.store_commands import StoreCommands
 from modeldist.artifact import Digest
 from modeldist.errors import AgentError
 from modeldist.logger import Logger
@@ -108,6 +109,7 @@ async def _run_with(
     )
     engine.on_welcome = gate.learn
     pulls = Pulls(engine, origins.canonical, approving=origins if settings.policy else None)
+    commands = StoreCommands(engine, origins.canonical)
     preparing = asyncio.create_task(_prepare(origins))
     drop_in: DropIn | None = None
     try:
@@ -124,6 +126,7 @@ async def _run_with(
         if drop_in is not None:
             await drop_in.close()
         await pulls.close()
+        await commands.close()
         await engine.close()
         await asyncio.to_thread(server.close)
         await preparing

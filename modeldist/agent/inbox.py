@@ -29,19 +29,21 @@ from modeldist.scheduler.phase2.messages import (
     TaskRejoined,
 )
 from modeldist.scheduler.pieces import PieceSet
-from modeldist.session.messages import CancelPull, FromControl, ReportEvery, StartPull
+from modeldist.session.messages import CancelPull, FromControl, ReportEvery, StartPull, StoreCommand
 
 log = Logger(__name__)
 
 
 class Inbox:
-    """`start_pull` and `cancel_pull` are set by whoever runs pulls, `report_every` (seconds) by whoever reports."""
+    """`start_pull` and `cancel_pull` are set by whoever runs pulls, `store_command` by whoever carries it out,
+    `report_every` (seconds) by whoever reports."""
 
     def __init__(self, node: Node, shards: Shards) -> None:
         self._node = node
         self._shards = shards
         self.start_pull: Callable[[StartPull], None] = lambda _: None
         self.cancel_pull: Callable[[CancelPull], None] = lambda _: None
+        self.store_command: Callable[[StoreCommand], None] = lambda _: None
         self.report_every: Callable[[float], None] = lambda _: None
 
     def receive(self, message: FromControl) -> None:  # noqa: PLR0912 - one arm per message
@@ -51,6 +53,8 @@ class Inbox:
                 self.start_pull(message)
             case CancelPull():
                 self.cancel_pull(message)
+            case StoreCommand():
+                self.store_command(message)
             case ReportEvery(seconds):
                 self.report_every(seconds)
             case TaskJoined():

@@ -9,7 +9,7 @@ from functools import partial
 from fastapi import FastAPI
 
 from modeldist import __version__
-from modeldist.control.api import harbor, models, nodes, problems, pulls, references, session, status, tasks
+from modeldist.control.api import harbor, keeping, models, nodes, problems, pulls, references, session, status, tasks
 from modeldist.control.api.authentication import RequiresToken
 from modeldist.control.api.body_limit import BodyLimit
 from modeldist.control.api.description import describe
@@ -59,7 +59,7 @@ def _app(settings: ServerSettings, lifespan: object) -> FastAPI:
     problems.install(app)
     app.add_middleware(BodyLimit, limit=settings.body_limit)
     app.add_middleware(RequiresToken)  # added last, so it comes first
-    for room in (references, pulls, models, nodes, tasks, status):
+    for room in (references, pulls, models, keeping, nodes, tasks, status):
         app.include_router(room.router, prefix=PREFIX)
     app.include_router(harbor.router)  # at the root: Harbor has the paths built in
     app.include_router(session.router)

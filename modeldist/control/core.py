@@ -20,6 +20,7 @@ from modeldist.control.greeting import ReportIntervals, check_hello
 from modeldist.control.outbox import LIMIT, STUCK_AFTER, Outbox
 from modeldist.control.ports import Addressed, Clock, IssuesCapabilities, Scheduler, Watches
 from modeldist.control.resolver import Resolver
+from modeldist.control.store_commands import StoreCommands
 from modeldist.control.twins import taken_over
 from modeldist.errors import ControlPlaneRefused, ErrorInfo, ModeldistError, OriginUnavailable, RateLimited
 from modeldist.scheduler.messages import TaskJoined
@@ -34,6 +35,7 @@ from modeldist.session.messages import (
     Resolve,
     Resolved,
     ResolveFailed,
+    StoreAnswer,
     Welcome,
 )
 
@@ -70,6 +72,7 @@ class ControlCore:
         self._intervals = intervals or ReportIntervals()
         self._outbox_limit = outbox_limit
         self._sessions: dict[str, AgentSession] = {}
+        self.store_commands = StoreCommands(self.send)
         self._looked_at = 0
 
     @property
@@ -123,6 +126,7 @@ class ControlCore:
         if self._sessions.get(session.node) is not session:
             return
         del self._sessions[session.node]
+        self.store_commands.lost(session.node)
         gone = self._scheduler.node_lost if lost else self._scheduler.node_left
         self._tell(gone(session.node, self._clock()))
         for watcher in self._watchers:
@@ -143,6 +147,8 @@ class ControlCore:
             case PullProgress():
                 for watcher in self._watchers:
                     watcher.progressed(session, message)
+            case StoreAnswer():
+                self.store_commands.answered(session.node, message)
             case Inventory():
                 session.artifacts = frozenset(message.artifacts)
             case _:

@@ -118,6 +118,25 @@ class PullPage:
 
 
 @dataclass(frozen=True)
+class KeepingNodeView:
+    """What a node did. `state`: done; absent (the model is not there); failed, see `error`."""
+
+    node: str
+    state: str
+    bytes_freed: int = 0
+    error: ErrorView | None = None
+
+
+@dataclass(frozen=True)
+class KeepingView:
+    """What nodes did. `action`: pin, unpin, evict."""
+
+    action: str
+    reference: str
+    nodes: list[KeepingNodeView]
+
+
+@dataclass(frozen=True)
 class FileView:
     path: str
     digest: str

@@ -7,6 +7,8 @@ may be one minor version ahead. `PROTOCOL` changes only when that is not enough.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from modeldist.artifact import Artifact, Digest
@@ -106,6 +108,25 @@ class CancelPull(Message, frozen=True, tag="cancel_pull"):
     pull: str
 
 
+StoreAction = Literal["pin", "unpin", "evict"]
+
+
+class StoreCommand(Message, frozen=True, tag="store_command"):
+    """The node's store shall keep the model, keep it no longer, or remove it. Answered by StoreAnswer."""
+
+    request: int
+    action: StoreAction
+    reference: str
+
+
+class StoreAnswer(Message, frozen=True, tag="store_answer"):
+    """`error`: why it was not done; NotFound where the model is not here."""
+
+    request: int
+    bytes_freed: int = 0
+    error: ErrorInfo | None = None
+
+
 class PullProgress(Message, frozen=True, tag="pull_progress"):
     """Progress of a pull started by StartPull. `state` ends as done, failed or cancelled."""
 
@@ -129,6 +150,7 @@ FromAgent = (
     Hello
     | Resolve
     | PullProgress
+    | StoreAnswer
     | Inventory
     | JoinTasks
     | LeaveTasks
@@ -146,6 +168,7 @@ FromControl = (
     | ResolveFailed
     | StartPull
     | CancelPull
+    | StoreCommand
     | TaskJoined
     | TaskRefused
     | Parents

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -46,6 +47,7 @@ def endpoint(room: Path) -> Iterator[str]:
 
 def test_the_page_does_what_it_says(tmp_path: Path, faulty: FaultyRegistry) -> None:
     files = {"config.json": b"{}", "model.safetensors": os.urandom(1_000_000)}
+    size = sum(map(len, files.values()))
     faulty.add_model("org/model", "v1", files)
     script = "".join(block.text for block in blocks(PAGE.read_text()) if block.language == "bash")
     room = tmp_path / "room"
@@ -68,7 +70,10 @@ def test_the_page_does_what_it_says(tmp_path: Path, faulty: FaultyRegistry) -> N
             timeout=100,
         )
         assert done.returncode == 0, f"{done.stderr}\n{done.stdout}"
-        path = Path(next(line for line in done.stdout.splitlines() if line.startswith("/")))
-        assert {file.name: file.read_bytes() for file in path.iterdir()} == files
+        freed = [int(count) for count in re.findall(r'"bytes_freed":(\d+)', done.stdout)]
+        assert len(freed) == 2
+        assert min(freed) >= len(files["model.safetensors"])
+        for index in range(2):  # it was on both nodes, and was evicted at the end
+            assert not list(cluster.store(index).glob("**/model.safetensors"))
     sent = sum(exchange.sent for exchange in faulty.seen("blobs", "GET") if exchange.range)
-    assert sent == sum(map(len, files.values()))  # the second node took it from the first
+    assert sent == size  # the second node took it from the first

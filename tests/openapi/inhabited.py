@@ -12,7 +12,15 @@ from websockets.exceptions import ConnectionClosed
 
 from modeldist.errors import NotFound
 from modeldist.scheduler.messages import TaskJoin
-from modeldist.session.messages import JoinTasks, PullProgress, StartPull, TaskJoined, decode_from_control
+from modeldist.session.messages import (
+    JoinTasks,
+    PullProgress,
+    StartPull,
+    StoreAnswer,
+    StoreCommand,
+    TaskJoined,
+    decode_from_control,
+)
 from tests.servers.control_plane import ServedControlPlane, served_control_plane
 from tests.servers.memory_origin import MemoryOrigin
 from tests.servers.scripted_agent import ScriptedAgent, scripted_agent
@@ -58,6 +66,8 @@ async def _answer(agent: ScriptedAgent) -> None:
             return
         assert isinstance(frame, bytes)
         asked = decode_from_control(frame)
+        if isinstance(asked, StoreCommand):
+            await agent.send(StoreAnswer(asked.request, bytes_freed=1000))
         if not isinstance(asked, StartPull):
             continue
         answered += 1

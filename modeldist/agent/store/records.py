@@ -226,14 +226,22 @@ class Records:
     # --- pins ---
 
     def pin(self, reference: str) -> None:
-        if self.checked(reference) is None:
+        """A digest or a pinned reference stands for all references to it, as in `drop`."""
+        if not (names := self._names(reference)):
             raise _unknown(reference, self._places.root)
         with naming("pin", self._places.pins):
-            self._places.pin(reference).touch()
+            for name in names:
+                self._places.pin(name).touch()
 
     def unpin(self, reference: str) -> None:
         with naming("unpin", self._places.pins):
-            self._places.pin(reference).unlink(missing_ok=True)
+            for name in {reference, *self._names(reference)}:
+                self._places.pin(name).unlink(missing_ok=True)
+
+    def _names(self, reference: str) -> list[str]:
+        if (digest := self._by_content(reference)) is not None:
+            return [found.reference for found in self.references() if found.digest == digest]
+        return [reference] if self.checked(reference) is not None else []
 
     def pinned(self) -> set[str]:
         """File names of pinned references."""

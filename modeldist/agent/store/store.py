@@ -329,6 +329,10 @@ class Store:
     def unpin(self, reference: str) -> None:
         self._records.unpin(reference)
 
+    def pinned(self, reference: str) -> bool:
+        """Whether the artifact that `reference` means is pinned, by whatever reference. Raises NotFound."""
+        return self._records.meant(reference) in self._records.pinned_artifacts()
+
     def remove(self, reference: str) -> Removed:
         """Forget a reference and its pin; with the last one go the artifact, its snapshots and its blobs, except blobs
         that other artifacts or live processes use. Raises NotFound."""

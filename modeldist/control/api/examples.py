@@ -8,6 +8,8 @@ from modeldist.control.views import (
     BytesView,
     FileView,
     HoldersView,
+    KeepingNodeView,
+    KeepingView,
     LeaseView,
     MemberView,
     ModelPage,
@@ -97,6 +99,7 @@ EXAMPLES: dict[str, object] = {
         nodes=[PullNodeView(NODE, "done", _BYTES, _SNAPSHOT, _NOON)],
     ),
     "PullPage": PullPage([_SUMMARY], next=PULL),
+    "KeepingView": KeepingView("evict", _REFERENCE, [KeepingNodeView(NODE, "done", bytes_freed=_SIZE)]),
     "WebhookView": WebhookView("https://platform.example/hook", "delivered", 1, None, ""),
     "ModelPage": ModelPage(
         [ModelView(MANIFEST, _PINNED, [_REFERENCE, _PINNED], "oci", _SIZE, 1, _NOON, holders=1)], next=None

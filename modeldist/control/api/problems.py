@@ -24,6 +24,7 @@ from modeldist.errors import (
     IntegrityError,
     InvalidReference,
     ModeldistError,
+    ModelPinned,
     NotEnoughNodes,
     NotFound,
     OriginError,
@@ -43,6 +44,7 @@ _STATUS: tuple[tuple[type[ModeldistError], int], ...] = (
     (InvalidReference, 400),
     (IdempotencyKeyReused, 422),  # as draft-ietf-httpapi-idempotency-key-header has it
     (NotEnoughNodes, 409),
+    (ModelPinned, 409),
     (UsageError, 400),
     (NotFound, 404),
     (AuthenticationRequired, 403),

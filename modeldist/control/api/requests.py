@@ -73,10 +73,13 @@ Count = Annotated[Whole, Field(ge=1, le=100_000)]
 Percentage = Annotated[Whole, Field(ge=1, le=100)]
 
 
+Labels = Annotated[dict[Name, LabelValue], Field(min_length=1, max_length=MAX_LABELS)]
+
+
 class ByLabels(_Body):
     """Connected nodes that carry all of these labels: every one, or `count` or `percentage` of them."""
 
-    labels: Annotated[dict[Name, LabelValue], Field(min_length=1, max_length=MAX_LABELS)]
+    labels: Labels
     count: Count | None = None
     percentage: Percentage | None = None
 
@@ -142,6 +145,10 @@ class PartRequest(_Body):
             raise UsageError(error.message, remedy=error.remedy) from error
 
 
+def _selected(reference: str, part: PartRequest | None) -> str:
+    return join(reference, part.text()) if part is not None else join(*split(reference))
+
+
 def _rfc3339(written: object) -> object:
     if not isinstance(written, str) or not _DATE.match(written):  # what else would be read as a number of seconds
         raise PydanticCustomError("deadline", "Write a time as 2026-12-01T06:00:00Z")
@@ -182,6 +189,58 @@ class WebhookRequest(_Body):
         return Webhook(self.url, self.secret)
 
 
+class OfAllLabels(_Body):
+    """Every connected node that carries all of these labels."""
+
+    labels: Labels
+
+
+def _exact(nodes: object) -> str | None:
+    if isinstance(nodes, OfAllLabels) or (isinstance(nodes, dict) and "labels" in nodes):
+        return "labels"
+    return way if (way := _way(nodes)) in ("names", "all") else None
+
+
+class KeepingRequest(_Body):
+    """A model, as it was pulled, and the nodes: ids or names; "all" that are connected; labels."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"reference": "registry.example/org/model:v1", "nodes": "all"},
+                {"reference": "org/model:v1", "nodes": {"labels": {"gpu": "h100"}}},
+                {"reference": "org/model:v1", "nodes": ["node-1", "node-2"]},
+            ]
+        }
+    )
+
+    reference: Reference
+    nodes: Annotated[
+        Annotated[list[Name], Field(min_length=1, max_length=10_000), Tag("names")]
+        | Annotated[Literal["all"], Tag("all")]
+        | Annotated[OfAllLabels, Tag("labels")],
+        Discriminator(
+            _exact,
+            custom_error_type="nodes",
+            custom_error_message='Write "all", a list of names or ids, or {"labels": {…}}',
+        ),
+    ]
+    selection: PartRequest | None = None
+
+    def selected(self) -> str:
+        """The reference with what is selected of it. Raises InvalidReference, UsageError."""
+        return _selected(self.reference, self.selection)
+
+    def selector(self) -> Selector:
+        match self.nodes:
+            case "all":
+                return Selector(everyone=True)
+            case OfAllLabels(labels=labels):
+                return Selector(labels=labels)
+            case _:
+                return Selector(nodes=tuple(sorted(set(self.nodes))))
+
+
 class PullRequest(_Body):
     """`nodes`: ids or names; "all" (also nodes that join while the pull runs); labels; a count or a percentage, which
     may also be of the nodes that carry labels."""
@@ -208,9 +267,7 @@ class PullRequest(_Body):
 
     def selected(self) -> str:
         """The reference with what is selected of it. Raises InvalidReference, UsageError."""
-        if self.selection is not None:
-            return join(self.reference, self.selection.text())
-        return join(*split(self.reference))
+        return _selected(self.reference, self.selection)
 
     def selector(self) -> Selector:
         match self.nodes:

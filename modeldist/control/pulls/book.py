@@ -97,13 +97,12 @@ class PullBook:
             raise ControlPlaneRefused(
                 f"{len(self._running)} pulls run already.", remedy="Wait for some to end.", retry_after=10.0
             )
-        known = await self._nodes.known(selector.nodes) if selector.nodes else set()
-        greetings = {node: session.hello for node, session in self._connected.items()}
+        nodes = await self.meant(selector)
         now = self._now()
         pull = Pull(
             _new_id(now), reference, selector, priority, now, idempotency_key, deadline=deadline, webhook=webhook
         )
-        for node in select(selector, greetings, known, self._busy()):
+        for node in nodes:
             pull.add(node, now)
         stored = await self._store.add(pull)
         if stored is not pull:
@@ -112,6 +111,12 @@ class PullBook:
         for session in list(self._connected.values()):
             self._ask(pull, session)
         return pull, True
+
+    async def meant(self, selector: Selector) -> list[str]:
+        """The ids of the nodes that `selector` means now. Raises what `select` does."""
+        known = await self._nodes.known(selector.nodes) if selector.nodes else set()
+        greetings = {node: session.hello for node, session in self._connected.items()}
+        return select(selector, greetings, known, self._busy())
 
     async def get(self, pull_id: str) -> Pull:
         """Raises NotFound."""

@@ -95,6 +95,7 @@ async def test_a_reader_opens_no_session(sqlite_control: ServedControlPlane) -> 
     assert b"needs admin or agent" in (refused.value.response.body or b"")
 
 
+KEEPING = {"reference": "memory://org/model:v1", "nodes": "all"}
 PULL = {"reference": "memory://org/model:v1", "nodes": "all"}
 ROLES: list[tuple[str, str, object, set[Scope]]] = [
     ("POST", "/resolve", {"reference": "memory://org/model:v1"}, {"admin", "agent"}),
@@ -105,6 +106,9 @@ ROLES: list[tuple[str, str, object, set[Scope]]] = [
     ("GET", "/pulls/x/webhook", None, {"admin", "read"}),
     ("DELETE", "/pulls/x", None, {"admin"}),
     ("GET", "/models", None, {"admin", "read"}),
+    ("POST", "/pin", KEEPING, {"admin"}),
+    ("POST", "/unpin", KEEPING, {"admin"}),
+    ("POST", "/evict", KEEPING, {"admin"}),
     ("GET", "/models/x/nodes", None, {"admin", "read"}),
     ("GET", "/nodes", None, {"admin", "read"}),
     ("GET", "/nodes/x", None, {"admin", "read"}),

@@ -90,6 +90,22 @@ def test_pinning_the_unknown_says_so(store: Store) -> None:
     store.unpin("org/none:main")
 
 
+def test_a_pin_by_content_holds_for_all_references(store: Store) -> None:
+    store.record(ARTIFACT, "org/model:main")
+    store.record(ARTIFACT, "org/model:v1")
+    assert not store.pinned("org/model:main")
+    for name in (ARTIFACT.reference, ARTIFACT.digest):
+        store.pin(name)
+        assert store.pinned("org/model:main")
+        store.unpin("org/model:main")
+        assert store.pinned("org/model:main")  # by its other name
+        assert store.artifacts()[0].pinned
+        store.unpin(name)
+        assert not store.pinned("org/model:main")
+    with pytest.raises(NotFound):
+        store.pinned("org/none:main")
+
+
 # --- blobs ---
 
 
