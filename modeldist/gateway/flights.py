@@ -45,7 +45,8 @@ class Flights:
         self.restarted: set[Digest] = set()
         """Shards of which pieces were taken back: who has the beginning of one must not go on from there, and gets
         nothing of it again before all is proven."""
-        self._wrong: dict[Digest, tuple[float, IntegrityError]] = {}
+        self._failed: set[Digest] = set()  # with a wrong digest, once
+        self._wrong: dict[Digest, tuple[float, IntegrityError]] = {}  # and again
 
     @contextmanager
     def joined(self, artifact: Artifact, key: str, shard: Shard) -> Iterator[Flight]:
@@ -86,9 +87,13 @@ class Flights:
             del self._flights[flight.at]
         error = None if task.cancelled() else task.exception()  # seen: nobody may be reading any more
         if isinstance(error, IntegrityError):
-            if flight.shard.digest in self.restarted:
+            if flight.shard.digest in self._failed:
                 self._wrong[flight.shard.digest] = (self._clock(), error)
+            self._failed.add(flight.shard.digest)
             self.restarted.add(flight.shard.digest)
+        elif error is None and not task.cancelled():
+            self._failed.discard(flight.shard.digest)
+            self._wrong.pop(flight.shard.digest, None)
 
     async def _fetch(self, artifact: Artifact, key: str, shard: Shard) -> None:
         store = self._engine.store
