@@ -6,7 +6,9 @@ shard as every other. They are for programs that ask for blobs; nobody makes a d
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from modeldist.artifact import Artifact, ArtifactFile, Digest
@@ -19,16 +21,31 @@ from modeldist.origins.oci import MANIFEST, OciOrigin
 from modeldist.origins.registry_references import endpoint_of, parse_reference
 from modelpack.blobs import MAX_SMALL_BLOB
 from modelpack.manifest import Index, Manifest
+from modelpack.oci.credentials import DockerCredentials
 
 if TYPE_CHECKING:
+    from modeldist.origins.http_dialing import Dialer
+    from modeldist.origins.settings import OriginSettings
+    from modeldist.origins.trust_gate import TrustGate
     from modelpack.manifest import Descriptor
+    from modelpack.oci.credentials import Credential, Credentials
     from modelpack.reference import Reference
 
 SCHEME = "oci://"
+_LENT = 4096  # repositories whose readers' credentials are kept
 
 
 class BlobsOrigin(OciOrigin):
-    """See `modeldist.origins.base.Origin`. What is read is named by digest, by whoever asked for it."""
+    """See `modeldist.origins.base.Origin`. What is read is named by digest, by whoever asked for it, and read with
+    their credentials where they `lend` them."""
+
+    def __init__(self, settings: OriginSettings, dialer: Dialer, gate: TrustGate | None = None) -> None:
+        self._lent = LentCredentials(settings.registry_credentials or DockerCredentials.from_environment())
+        super().__init__(replace(settings, registry_credentials=self._lent), dialer, gate)
+
+    def lend(self, ref: Reference, credential: Credential) -> None:
+        """The registry lets who has it read the repository."""
+        self._lent.lend(ref.registry, ref.repository, credential)
 
     def matches(self, reference: str) -> bool:
         return reference.startswith(SCHEME)
@@ -96,6 +113,24 @@ class BlobsOrigin(OciOrigin):
 
     def _parse(self, reference: str) -> Reference:
         return parse_reference(reference.removeprefix(SCHEME), self._settings.default_registry)
+
+
+class LentCredentials:
+    """Those of callers by repository, the last one that was lent; else this program's own."""
+
+    def __init__(self, own: Credentials) -> None:
+        self._own = own
+        self._lent: OrderedDict[tuple[str, str], Credential] = OrderedDict()
+
+    def lend(self, registry: str, repository: str, credential: Credential) -> None:
+        """From any thread."""
+        self._lent[registry, repository] = credential
+        self._lent.move_to_end((registry, repository))
+        while len(self._lent) > _LENT:
+            self._lent.popitem(last=False)
+
+    async def lookup(self, registry: str, repository: str = "") -> Credential | None:
+        return self._lent.get((registry, repository)) or await self._own.lookup(registry, repository)
 
 
 def _file(digest: str, size: int, locator: str = "") -> ArtifactFile:

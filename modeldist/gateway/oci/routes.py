@@ -44,7 +44,8 @@ class OciEndpoint:
         self._upstreams = Upstreams(self._door.default_registry, registries)
         self._callers = Callers()
         self._admissions = Admissions(self._door, time.monotonic)
-        self._manifests = Manifests(engine, origins.blobs(), flights)
+        self._blobs = origins.blobs()
+        self._manifests = Manifests(engine, self._blobs, flights)
 
     @property
     def registries(self) -> tuple[str, ...]:
@@ -120,6 +121,7 @@ class OciEndpoint:
 
     async def _manifest(self, request: Request, ref: Reference, caller: Caller) -> Response:
         head = await self._admissions.manifest(ref, caller)
+        self._lend(ref, caller)
         headers = {
             "Docker-Content-Digest": head.digest,
             "Content-Type": head.media_type,
@@ -134,7 +136,13 @@ class OciEndpoint:
     async def _blob(self, request: Request, ref: Reference, caller: Caller) -> Response:
         held = await self._manifests.holding(ref)
         size = await self._admissions.blob(ref, caller, held.shard.size if held else None)
+        self._lend(ref, caller)
         return self._bytes(request, held or self._manifests.alone(ref, size))
+
+    def _lend(self, ref: Reference, caller: Caller) -> None:
+        """Whom the registry let in: what is missing is read as they would."""
+        if caller is not None:
+            self._blobs.lend(ref, caller)
 
     def _bytes(self, request: Request, held: Held) -> Response:
         size, digest = held.shard.size, held.shard.digest

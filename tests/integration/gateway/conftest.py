@@ -47,9 +47,12 @@ def mirrors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirrors]:
         token.tokens.anonymous = False
         private = {"basic": basic, "token": token}
         environment = {
-            "DOCKER_CONFIG": str(log_in(home / "docker", (basic.host, token.host))),
+            "DOCKER_CONFIG": str(log_in(home / "docker", [token.host])),  # the other one is read as callers may
             "MODELDIST_AGENT_GATEWAY": "127.0.0.1:0",
             "MODELDIST_AGENT_MIRROR": ",".join((registry.host, basic.host, token.host, faulty.host)),
         }
-        with Cluster(home / "cluster", agents=2, environment=environment) as cluster:
-            yield Mirrors(registry, private, faulty, cluster)
+        with (
+            Cluster(home / "cluster", agents=2, environment=environment) as cluster,
+            Mirrors(registry, private, faulty, cluster) as mirrors,
+        ):
+            yield mirrors

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Self
 
 import httpx2
 
@@ -19,16 +20,23 @@ from tests.servers.registry import PASSWORD, USERNAME, Registry
 
 class Mirrors:
     """Two agents that mirror some registries: one for all, private ones by how they ask who comes, and one that fails
-    on demand."""
+    on demand. `web` asks them without a client of registries."""
 
     def __init__(
         self, registry: Registry, private: Mapping[str, Registry], faulty: FaultyRegistry, cluster: Cluster
     ) -> None:
+        self.web = httpx2.Client(timeout=60)
         self.registry = registry
         self.private = private
         self.faulty = faulty
         self.cluster = cluster
         self.urls = [gateway_of(agent.log) for agent in cluster.agents]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.web.close()
 
     def name(self, host: str, repository: str) -> str:
         """What a repository is called on the mirror."""

@@ -65,9 +65,9 @@ def test_manifests_of_dockers_own_types(mirrors: Mirrors, tmp_path: Path) -> Non
     host = mirrors.registry.host
     push(image_layout(tmp_path / "image", "docker", PLATFORMS), host, "org/docker:v1", docker=True)
     url = mirrors.url(0, host, "org/docker", "manifests/v1")
-    told = httpx2.head(url).headers
+    told = mirrors.web.head(url).headers
     assert told["Content-Type"] == "application/vnd.docker.distribution.manifest.list.v2+json"
-    assert sha256(httpx2.get(url).content) == told["Docker-Content-Digest"]
+    assert sha256(mirrors.web.get(url).content) == told["Docker-Content-Digest"]
     source = f"docker://{mirrors.reference(0, host, 'org/docker:v1')}"
     skopeo("copy", "--all", "--preserve-digests", "--src-tls-verify=false", source, f"dir:{tmp_path / 'copy'}")
     got = {path.name for path in (tmp_path / "copy").iterdir()}
@@ -101,14 +101,14 @@ def test_what_is_told_of_manifests_and_blobs(mirrors: Mirrors) -> None:
     manifest = packed.documents[-1].data
     for version in ("told", packed.digest):
         url = mirrors.url(0, host, REPOSITORY, f"manifests/{version}")
-        head, got = httpx2.head(url), httpx2.get(url)
+        head, got = mirrors.web.head(url), mirrors.web.get(url)
         assert (got.content, head.content) == (manifest, b"")
         for answer in (head, got):
             assert answer.headers["Content-Type"] == OCI_MANIFEST
             assert answer.headers["Docker-Content-Digest"] == packed.digest
             assert answer.headers["Content-Length"] == str(len(manifest))
     for digest, data in packed.blobs.items():
-        head = httpx2.head(mirrors.url(0, host, REPOSITORY, f"blobs/{digest}"))
+        head = mirrors.web.head(mirrors.url(0, host, REPOSITORY, f"blobs/{digest}"))
         assert (head.headers["Content-Length"], head.headers["Docker-Content-Digest"]) == (str(len(data)), digest)
 
 
@@ -116,7 +116,7 @@ def test_a_tag_that_moves(mirrors: Mirrors) -> None:
     host = mirrors.registry.host
     for packed in (model("moves"), model("moves")):
         packed.push(mirrors.registry)
-        got = httpx2.get(mirrors.url(0, host, REPOSITORY, "manifests/moves"))
+        got = mirrors.web.get(mirrors.url(0, host, REPOSITORY, "manifests/moves"))
         assert got.content == packed.documents[-1].data
 
 
@@ -131,20 +131,20 @@ def test_ranges_of_a_blob_that_no_manifest_was_asked_for(mirrors: Mirrors) -> No
         f"bytes={size - 1}-{size + 500}": (size - 1, size),
         "bytes=-7": (size - 7, size),
     }.items():
-        got = httpx2.get(url, headers={"Range": asked})
+        got = mirrors.web.get(url, headers={"Range": asked})
         assert (got.status_code, got.headers["Content-Range"]) == (206, f"bytes {start}-{stop - 1}/{size}")
         assert got.content == content[start:stop]
-    beyond = httpx2.get(url, headers={"Range": f"bytes={size}-"})
+    beyond = mirrors.web.get(url, headers={"Range": f"bytes={size}-"})
     assert (beyond.status_code, beyond.headers["Content-Range"]) == (416, f"bytes */{size}")
-    assert httpx2.get(url).content == content
+    assert mirrors.web.get(url).content == content
 
 
 def test_the_registry_may_be_named_as_containerd_does(mirrors: Mirrors) -> None:
     packed, host = model("ns"), mirrors.registry.host
     packed.push(mirrors.registry)
-    found = httpx2.get(f"{mirrors.urls[0]}/v2/{REPOSITORY}/manifests/ns?ns={host}")
+    found = mirrors.web.get(f"{mirrors.urls[0]}/v2/{REPOSITORY}/manifests/ns?ns={host}")
     assert found.content == packed.documents[-1].data
-    elsewhere = httpx2.get(f"{mirrors.urls[0]}/v2/{REPOSITORY}/manifests/ns?ns={mirrors.faulty.host}")
+    elsewhere = mirrors.web.get(f"{mirrors.urls[0]}/v2/{REPOSITORY}/manifests/ns?ns={mirrors.faulty.host}")
     assert code(elsewhere) == (404, "NAME_UNKNOWN")
 
 
@@ -190,7 +190,7 @@ def test_only_registries_that_are_mirrored_are_asked(mirrors: Mirrors) -> None:
         f"{mirrors.urls[0]}/v2/registry.example/org/model/blobs/{ABSENT}",
         f"{mirrors.urls[0]}/v2/org/model/tags/list",
     ):
-        answer = httpx2.get(url)
+        answer = mirrors.web.get(url)
         assert code(answer) == (403, "DENIED")
         assert mirrors.registry.host in answer.text
 
@@ -200,7 +200,7 @@ def test_errors_are_those_of_registries(mirrors: Mirrors) -> None:
     packed.push(mirrors.registry)
 
     def asked(rest: str, repository: str = REPOSITORY, method: str = "GET") -> tuple[int, str]:
-        answer = httpx2.request(method, mirrors.url(0, host, repository, rest))
+        answer = mirrors.web.request(method, mirrors.url(0, host, repository, rest))
         assert answer.headers["Docker-Distribution-API-Version"] == "registry/2.0"
         return code(answer)
 
@@ -214,7 +214,7 @@ def test_errors_are_those_of_registries(mirrors: Mirrors) -> None:
     assert asked("manifests/v2", method="PUT") == (405, "UNSUPPORTED")
     assert asked(f"blobs/{ABSENT}", method="DELETE") == (405, "UNSUPPORTED")
     assert asked("nothing/of/this") == (404, "UNSUPPORTED")
-    answer = httpx2.get(f"{mirrors.urls[0]}/v2/", headers={"Host": "example.com"})
+    answer = mirrors.web.get(f"{mirrors.urls[0]}/v2/", headers={"Host": "example.com"})
     assert code(answer) == (421, "DENIED")
 
 
@@ -223,8 +223,8 @@ def test_a_blob_of_another_repository_is_none_of_this_one(mirrors: Mirrors) -> N
     packed, host = model("elsewhere"), mirrors.registry.host
     packed.push(mirrors.registry)
     digest = next(iter(packed.blobs))
-    assert httpx2.get(mirrors.url(0, host, REPOSITORY, f"blobs/{digest}")).status_code == 200
-    other = httpx2.get(mirrors.url(0, host, "org/other", f"blobs/{digest}"))
+    assert mirrors.web.get(mirrors.url(0, host, REPOSITORY, f"blobs/{digest}")).status_code == 200
+    other = mirrors.web.get(mirrors.url(0, host, "org/other", f"blobs/{digest}"))
     assert code(other) == (404, "BLOB_UNKNOWN")
 
 
@@ -241,8 +241,8 @@ def test_a_manifest_may_not_take_blobs_from_elsewhere(mirrors: Mirrors) -> None:
         mirrors.faulty.add_blob(name, secret)
 
     def read(name: str) -> httpx2.Response:
-        assert httpx2.get(mirrors.url(0, mirrors.faulty.host, name, "manifests/v1")).status_code == 200
-        return httpx2.get(mirrors.url(0, mirrors.faulty.host, name, f"blobs/{sha256(secret)}"))
+        assert mirrors.web.get(mirrors.url(0, mirrors.faulty.host, name, "manifests/v1")).status_code == 200
+        return mirrors.web.get(mirrors.url(0, mirrors.faulty.host, name, f"blobs/{sha256(secret)}"))
 
     assert read("org/secret").content == secret
     assert code(read("org/thief")) == (404, "BLOB_UNKNOWN")
@@ -255,11 +255,11 @@ def test_tags(mirrors: Mirrors, tmp_path: Path) -> None:
         push(image, host, f"org/tags:{tag}")
     url = mirrors.url(0, host, "org/tags", "tags/list")
     name = mirrors.name(host, "org/tags")
-    assert httpx2.get(url).json() == {"name": name, "tags": ["v1", "v2", "v3"]}
-    page = httpx2.get(f"{url}?n=2")
+    assert mirrors.web.get(url).json() == {"name": name, "tags": ["v1", "v2", "v3"]}
+    page = mirrors.web.get(f"{url}?n=2")
     assert page.json()["tags"] == ["v1", "v2"]
     following = httpx2.URL(mirrors.urls[0]).join(page.links["next"]["url"])
-    rest = httpx2.get(following)
+    rest = mirrors.web.get(following)
     assert (rest.json()["tags"], rest.links) == (["v3"], {})
 
 
@@ -269,10 +269,10 @@ def test_referrers(mirrors: Mirrors) -> None:
     signature = written("signature", [raw("sig", b"signed")], subject=descriptor).documents[-1].data
     attached = mirrors.faulty.add_manifest("org/signed", None, signature)
     url = mirrors.url(0, mirrors.faulty.host, "org/signed", f"referrers/{subject}")
-    found = httpx2.get(url)
+    found = mirrors.web.get(url)
     assert found.headers["Content-Type"] == OCI_INDEX
     assert [entry["digest"] for entry in found.json()["manifests"]] == [attached]
-    filtered = httpx2.get(url, params={"artifactType": "application/vnd.example.other"})
+    filtered = mirrors.web.get(url, params={"artifactType": "application/vnd.example.other"})
     assert (filtered.json()["manifests"], filtered.headers["OCI-Filters-Applied"]) == ([], "artifactType")
 
 
@@ -282,28 +282,28 @@ def test_wrong_bytes_never_make_a_whole_blob(mirrors: Mirrors) -> None:
     mirrors.faulty.inject(faults.corrupted(10), on=sha256(weights), method="GET")
     url = mirrors.url(0, mirrors.faulty.host, "org/wrong", f"blobs/{sha256(weights)}")
     try:
-        with httpx2.stream("GET", url, timeout=60) as answer:
+        with mirrors.web.stream("GET", url, timeout=60) as answer:
             if answer.status_code == 200:
                 with pytest.raises(httpx2.RemoteProtocolError):
                     answer.read()
     finally:
         mirrors.faulty.heal()
-    assert httpx2.get(url, timeout=60).content == weights
+    assert mirrors.web.get(url, timeout=60).content == weights
 
 
 def test_a_registry_that_has_gone_since(mirrors: Mirrors) -> None:
     mirrors.faulty.add_model("org/gone", "v1", {"model.gguf": b"weights of it"})
     manifest = mirrors.url(0, mirrors.faulty.host, "org/gone", "manifests/v1")
     blob = mirrors.url(0, mirrors.faulty.host, "org/gone", f"blobs/{sha256(b'weights of it')}")
-    before = httpx2.get(manifest).content
-    assert httpx2.get(blob).content == b"weights of it"
+    before = mirrors.web.get(manifest).content
+    assert mirrors.web.get(blob).content == b"weights of it"
     mirrors.faulty.inject(faults.unavailable())
     try:
-        assert httpx2.get(manifest).content == before
-        assert httpx2.get(blob).content == b"weights of it"
+        assert mirrors.web.get(manifest).content == before
+        assert mirrors.web.get(blob).content == b"weights of it"
         other = mirrors.url(0, mirrors.faulty.host, "org/gone", "manifests/v2")
-        assert code(httpx2.get(other)) == (502, "UNKNOWN")
-        stranger = httpx2.get(manifest, auth=("somebody", "else"))
+        assert code(mirrors.web.get(other)) == (502, "UNKNOWN")
+        stranger = mirrors.web.get(manifest, auth=("somebody", "else"))
         assert code(stranger) == (502, "UNKNOWN")
     finally:
         mirrors.faulty.heal()
@@ -315,7 +315,7 @@ def test_a_private_image_is_for_those_whom_the_registry_lets_in(mirrors: Mirrors
     image, host = image_layout(tmp_path / "image", f"private {by}", PLATFORMS), registry.host
     push(image, host, "org/private:v1", credentials=f"{USERNAME}:{PASSWORD}")
     manifest = mirrors.url(0, host, "org/private", "manifests/v1")
-    refused = httpx2.get(manifest)
+    refused = mirrors.web.get(manifest)
     assert code(refused) == (401, "UNAUTHORIZED")
     assert refused.headers["WWW-Authenticate"].startswith(f'Bearer realm="{mirrors.urls[0]}/v2/_token"')
     registry.clear_log()
@@ -328,22 +328,22 @@ def test_a_private_image_is_for_those_whom_the_registry_lets_in(mirrors: Mirrors
             mirrors.copy(0, host, "org/private:v1", tmp_path / "refused", "--all", *wrong)
     for digest in image.blobs:
         kinds = ("blobs", "manifests")
-        answers = [httpx2.get(mirrors.url(0, host, "org/private", f"{kind}/{digest}")) for kind in kinds]
+        answers = [mirrors.web.get(mirrors.url(0, host, "org/private", f"{kind}/{digest}")) for kind in kinds]
         assert [answer.status_code for answer in answers] == [401, 401]
-    direct = httpx2.get(manifest, auth=(USERNAME, PASSWORD))
+    direct = mirrors.web.get(manifest, auth=(USERNAME, PASSWORD))
     assert direct.status_code == 200
 
 
 def test_tokens_stand_for_what_they_were_given_for(mirrors: Mirrors) -> None:
     url = mirrors.urls[0]
-    ping = httpx2.get(f"{url}/v2/")
+    ping = mirrors.web.get(f"{url}/v2/")
     assert code(ping) == (401, "UNAUTHORIZED")
     assert f'realm="{url}/v2/_token"' in ping.headers["WWW-Authenticate"]
     for given in (None, ("ada", "secret")):
-        token = httpx2.get(f"{url}/v2/_token", auth=given).json()["token"]
+        token = mirrors.web.get(f"{url}/v2/_token", auth=given).json()["token"]
         assert "secret" not in token
-        assert httpx2.get(f"{url}/v2/", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+        assert mirrors.web.get(f"{url}/v2/", headers={"Authorization": f"Bearer {token}"}).status_code == 200
     for unknown in ("Bearer made-up", "Basic %", "Negotiate abc"):
-        answer = httpx2.get(f"{url}/v2/", headers={"Authorization": unknown})
+        answer = mirrors.web.get(f"{url}/v2/", headers={"Authorization": unknown})
         assert code(answer) == (401, "UNAUTHORIZED")
         assert 'error="invalid_token"' in answer.headers["WWW-Authenticate"]
