@@ -22,6 +22,7 @@ BUFFER_SIZE = 1 << 20
 LEAST = 1 << 10  # bytes/s, on average over the connection's timeout; a body that brings less has stalled
 TICK = 1.0  # seconds after which what has come is told of, or that nothing has
 _PART = 1 << 20  # bytes moved by splice between two yields, at most
+_PART_SECONDS = 0.02  # or what comes in this time: on a slow link others wait for each piece of it
 _WORTH_A_PIPE = 256 << 10  # bytes; less goes through the buffer
 
 
@@ -102,7 +103,7 @@ def _parts(
 
 def _splice(splicing: SocketToFile, want: int, fd: int, offset: int, clock: Callable[[], float]) -> Generator[int]:
     while want > 0:
-        moved, until = 0, clock() + TICK
+        moved, until = 0, clock() + _PART_SECONDS
         lost: Exception | None = None
         while moved < min(want, _PART) and clock() < until and lost is None:
             try:
@@ -154,7 +155,7 @@ def _gathering(fill: Fill, clock: Callable[[], float]) -> Fill:
     """Of a `fill` that gives little at a time (a TLS record has 16 KiB): gather it, so that each write is large."""
 
     def gathered(view: memoryview) -> int:
-        filled, until = 0, clock() + TICK
+        filled, until = 0, clock() + _PART_SECONDS
         while filled < len(view) and (not filled or clock() < until):
             try:
                 got = fill(view[filled:])

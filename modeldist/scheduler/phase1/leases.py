@@ -28,6 +28,8 @@ _NEVER_BEGUN = 3  # lease timeouts; after that a lease without a byte is stuck, 
 _READER_PATIENCE = 3  # lease timeouts that a lone reader may take between two pieces
 _LEAST_COMPARED = 3  # nodes; among fewer there is no telling who is slow
 _WEIGHING_SECONDS = 0.5
+_LEAST_IN_LINE = 8  # pieces of a lease: a stream stands still for a round trip between two
+_IN_LINE = 0.5  # of `lease_seconds`: if the line is over, the first is to have no more left to read than the others
 
 
 class LeaseDesk:
@@ -276,12 +278,14 @@ class LeaseDesk:
         """How many pieces are as much as one lease should have."""
         layout = swarm.layout
         # Who asks for several tasks shares out its turns between them, and so does the origin its streams.
-        streams = budget.limits.target_streams
-        if isinstance(swarm.trees, Line):  # its first is the only one to read, on its few streams
-            streams = self._config.stripe_streams
-        turns = 4 * max(1, swarm.askers) * max(len(budget.asking), streams)
-        fair = pieces.bit_count() * max(budget.asks, 1) // turns
-        in_time = int((node.lease_rate or 0.0) * self._config.lease_seconds) // layout.piece_size
+        seconds = self._config.lease_seconds
+        if isinstance(swarm.trees, Line):  # its first alone reads, on its few streams: nobody waits for a turn
+            fair = max(pieces.bit_count() // (2 * self._config.stripe_streams), _LEAST_IN_LINE)
+            seconds *= _IN_LINE
+        else:
+            turns = 4 * max(1, swarm.askers) * max(len(budget.asking), budget.limits.target_streams)
+            fair = pieces.bit_count() * max(budget.asks, 1) // turns
+        in_time = int((node.lease_rate or 0.0) * seconds) // layout.piece_size
         # Rates measured while few streams share the link are too high: sizes at most double from lease to lease.
         grown = 2 * node.lease_bytes // layout.piece_size
         if swarm.trees is not None or len(budget.asking) == 1:

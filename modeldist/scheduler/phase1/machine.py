@@ -180,6 +180,8 @@ class Phase1:
         told: m.Told = []
         for join in event.tasks:
             told += self._join(node, join, event.priority, now)
+        for task in (join.task for join in event.tasks if join.task in node.tasks):
+            told += self._parents.in_line(self._swarms[task], self._swarms[task].members[node.name], now)
         return told
 
     def _join(self, node: Node, join: m.TaskJoin, priority: m.Priority, now: float) -> m.Told:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from modeldist.artifact import Digest
 from modeldist.scheduler import messages as m
@@ -63,6 +63,15 @@ class ParentLists:
                 self._stale.update(dict.fromkeys((swarm.task, node) for node in swarm.wanting()))
         self._rack_changed(swarm, member)
 
+    def in_line(self, swarm: Swarm, member: Member, now: float) -> m.Told:
+        """The newcomer, whose other tasks are known now, may make a line of the swarm, or end the one there is. That is
+        planned and told at once: what others than the first read before would have to go up to it."""
+        self._striping.line_up_with(swarm, member, now)
+        if not isinstance(swarm.trees, Line) or swarm.trees.broken:
+            return []
+        self._replanned(swarm, swarm.trees.plan())
+        return self._send([key for key in self._stale if key[0] == swarm.task], now)
+
     def left(self, swarm: Swarm, member: Member) -> None:
         """`member` is out of the swarm already."""
         for child in self._candidates.orphaned(swarm, member):
@@ -91,8 +100,12 @@ class ParentLists:
         self._give_children(now)
         self._stale.update(dict.fromkeys(self._coverage.look(now)))
         self._plan_trees(now)
+        return self._send(list(self._stale), now)
+
+    def _send(self, stale: Iterable[tuple[Digest, str]], now: float) -> m.Told:
+        """The lists of those that were not told a moment ago."""
         told: m.Told = []
-        for key in list(self._stale):
+        for key in stale:
             swarm = self._swarms.get(key[0])
             member = swarm.members.get(key[1]) if swarm is not None else None
             if swarm is None or member is None or not member.wants:
@@ -104,15 +117,16 @@ class ParentLists:
 
     def _plan_trees(self, now: float) -> None:
         for swarm in self._striping.line_up(now):
-            for node in swarm.wanting():
-                self._stale[swarm.task, node] = None
-                swarm.members[node].told = float("-inf")
-            self._planned(swarm)
+            self._replanned(swarm, swarm.wanting())
         for swarm, nodes in self._striping.plan(now):
-            for node in nodes:
-                self._stale[swarm.task, node] = None
-                swarm.members[node].told = float("-inf")  # at once
-            self._planned(swarm)
+            self._replanned(swarm, nodes)
+
+    def _replanned(self, swarm: Swarm, concerned: Iterable[str]) -> None:
+        """These are to be told, whenever they were told last."""
+        for node in concerned:
+            self._stale[swarm.task, node] = None
+            swarm.members[node].told = float("-inf")
+        self._planned(swarm)
 
     def _complete(self, swarm: Swarm, member: Member, now: float) -> m.Told:
         """Fill the list up and send it."""

@@ -62,37 +62,54 @@ class Striping:
 
     def line_up(self, now: float) -> Iterator[Swarm]:
         """Yields the swarms that became a line, or are one no more."""
-        config = self._config
         for swarm in self._swarms.values():
             if isinstance(swarm.trees, Line):
-                if swarm.trees.broken:
+                if swarm.trees.broken or (self._begins(swarm, now) and not self._equal(swarm, now)):
                     swarm.trees, swarm.lined = None, float("inf")
                     yield swarm
-            elif (
-                swarm.trees is None
-                and now >= swarm.lined + _LOOKING_SECONDS
-                and config.line_from <= len(swarm.members) <= config.line_upto
-            ):
-                swarm.lined = now
-                if self._equal(swarm, now):
-                    swarm.trees = Line()
-                    for member in swarm.members.values():
-                        self._add(swarm.trees, swarm, member)
-                    yield swarm
+            elif now >= swarm.lined + _LOOKING_SECONDS and self._lines_up(swarm, now):
+                yield swarm
+
+    def line_up_with(self, swarm: Swarm, newcomer: Member, now: float) -> None:
+        """Of the swarm that `newcomer` has just joined. Who comes while a line begins, and is not as its members are,
+        ends it; who comes later is its last."""
+        if not isinstance(swarm.trees, Line):
+            self._lines_up(swarm, now)
+        elif self._begins(swarm, now):
+            swarm.trees.broken |= not (self._few(swarm) and self._suits(swarm, newcomer) and self._equal(swarm, now))
+
+    @staticmethod
+    def _begins(swarm: Swarm, now: float) -> bool:
+        return now - min(member.joined for member in swarm.members.values()) <= _TOGETHER_SECONDS
+
+    def _lines_up(self, swarm: Swarm, now: float) -> bool:
+        """Whether it has become a line now: its members are few and equal, and began together."""
+        if swarm.trees is not None or not self._few(swarm) or now < swarm.lined:
+            return False
+        swarm.lined = now
+        joined = [member.joined for member in swarm.members.values()]
+        together = now - min(joined) <= _JUST_NOW and max(joined) - min(joined) <= _TOGETHER_SECONDS
+        suit = together and all(self._suits(swarm, member) for member in swarm.members.values())
+        if not suit or not self._equal(swarm, now):
+            return False
+        swarm.trees = Line()
+        for member in swarm.members.values():
+            self._add(swarm.trees, swarm, member)
+        return True
+
+    def _few(self, swarm: Swarm) -> bool:
+        return self._config.line_from <= len(swarm.members) <= self._config.line_upto
+
+    @staticmethod
+    def _suits(swarm: Swarm, member: Member) -> bool:
+        """It wants all of a large shard, has hardly begun, and can send."""
+        whole = member.wants and not member.sparse and member.have.bit_count() <= _HARDLY_BEGUN
+        return whole and swarm.layout.count >= _LEAST_PIECES and member.node in swarm.serving
 
     def _equal(self, swarm: Swarm, now: float) -> bool:
-        """Whether all its members want all of it and nothing else of size, can send, began together just now, and none
-        is known to be slow. (Of several shards each keeps the links full while another starts or ends, without order.)
-        """
-        members = swarm.members.values()
-        if swarm.layout.count < _LEAST_PIECES or swarm.sparse or len(swarm.serving) < len(members):
-            return False
-        joined = [member.joined for member in members]
-        if now - min(joined) > _JUST_NOW or max(joined) - min(joined) > _TOGETHER_SECONDS:
-            return False
-        if not all(member.wants and member.have.bit_count() <= _HARDLY_BEGUN for member in members):
-            return False
-        nodes = {member.node: self._nodes[member.node] for member in members}
+        """Whether none of its members is known to be slow, or fetches something else of size. (Of several shards each
+        keeps the links full while another starts or ends, without order.)"""
+        nodes = {node: self._nodes[node] for node in swarm.members}
         if any(self._fetches(node) > 1 for node in nodes.values()):
             return False
         return not _slow({name: node.capacity(now) for name, node in nodes.items()})

@@ -79,6 +79,33 @@ def test_only_the_first_reads_on_a_few_streams() -> None:
     assert control.active() == Phase1Config().stripe_streams
 
 
+def test_the_fourth_makes_a_line_before_anybody_has_asked_for_a_lease() -> None:
+    control = Lined(*NODES[:3])
+    assert not control.line()
+    control.enter(NODES[3])
+    assert control.line() == ["d", "c", "b", "a"]
+    control.enter("e")
+    assert control.line() == ["e", "d", "c", "b", "a"]
+    for node in reversed(NODES[:5]):
+        control.ask(node, PIECES)
+    assert [node for node in NODES[:5] if control.leased(node)] == ["a"]
+
+
+def test_who_joins_in_the_beginning_and_is_not_like_the_others_ends_the_line() -> None:
+    control = Lined(*NODES[:5])
+    assert control.line()
+    one_that_wants_a_part(control)
+    control.wait(0.3)
+    assert not any(control.before.values())
+
+
+def test_who_joins_later_is_the_last_whatever_it_holds() -> None:
+    control = lined_up(*NODES[:5])
+    control.wait(0.5)
+    control.join("f", size=SIZE, have=PieceSet.span(0, 30).to_bytes())
+    assert control.line() == ["f", *reversed(NODES[:5])]
+
+
 def some_late(control: Lined) -> None:
     control.enter(*NODES[:3])
     control.wait(0.6)
@@ -91,7 +118,7 @@ def one_that_serves_nobody(control: Lined) -> None:
 
 
 def one_that_wants_a_part(control: Lined) -> None:
-    control.enter(*NODES[:5])
+    control.enter(*(node for node in NODES[:5] if node not in control.parents))
     control.join("f", size=SIZE, only=PieceSet.span(0, 64).to_bytes())
 
 

@@ -57,10 +57,10 @@ def test_stragglers_cost_the_others_little(seed: int) -> None:
     result = simulate(replace(PRESETS["stragglers"](), seed=seed))
     assert result.a == 1.0
     assert result.r <= 1.05
-    assert result.worst <= 1.10
+    assert result.worst <= 1.08
 
 
-@pytest.mark.parametrize(("name", "most"), [("cold-8", 1.05), ("cold-16", 1.08), ("racks", 1.05)])
+@pytest.mark.parametrize(("name", "most"), [("cold-8", 1.03), ("cold-16", 1.05), ("racks", 1.03)])
 def test_a_few_equal_nodes_are_put_in_a_line(name: str, most: float) -> None:
     """The mesh comes to 1.07, 1.13 and 1.08."""
     result = simulate(replace(PRESETS[name](), stream_spread=0.5, report_interval=0.25))
