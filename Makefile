@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system demo test test-rdma test-ray test-clients fuzz fuzz-api chaos bench check lint types arrows coverage clean
+.PHONY: help setup system demo test test-rdma test-ray test-clients fuzz fuzz-api explore chaos bench check lint types arrows coverage clean
 
 help:  ## what can be done
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,6 +49,9 @@ fuzz: setup  ## every parser of modelpack for SECONDS (600) each; TARGET=name fo
 
 fuzz-api: setup  ## schemathesis against the control plane's API, for SECONDS (600), on SQLite and PostgreSQL
 	@$(BIN)/python -m tests.openapi --seconds $(or $(SECONDS),600)
+
+explore: setup  ## every property test with EXAMPLES (5000) examples that nobody has seen (half an hour)
+	@HYPOTHESIS_PROFILE=explore EXAMPLES=$(or $(EXAMPLES),5000) $(BIN)/python -m pytest -q -n $(WORKERS) -m hypothesis --timeout 3000 tests/unit
 
 test-clients: setup  ## releases of huggingface_hub, each in an environment of its own, against four agents (two minutes)
 	@$(BIN)/python -m tests.hub_clients

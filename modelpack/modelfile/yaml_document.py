@@ -21,7 +21,7 @@ def read_yaml(raw: bytes, *, limit: int, name: str) -> dict[str, Any]:
         loader = yaml.SafeLoader(raw)
         try:
             node = loader.get_single_node()
-            _check_keys(node, name)
+            _check_nodes(node, name)
             document = loader.construct_document(node) if node is not None else None
         finally:
             loader.dispose()
@@ -54,18 +54,31 @@ def _check_events(events: Any, name: str) -> None:
             raise InvalidModelfile(f"{name}, line {line} has a tag.", remedy="Leave it out.")
 
 
-def _check_keys(node: Any, name: str) -> None:
+def _check_nodes(node: Any, name: str) -> None:
     import yaml
 
     if isinstance(node, yaml.SequenceNode):
         for child in node.value:
-            _check_keys(child, name)
+            _check_nodes(child, name)
     elif isinstance(node, yaml.MappingNode):
         seen = set()
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 raise InvalidModelfile(f"{name}, line {key.start_mark.line + 1} has a key that is no name.")
+            _check_nodes(key, name)
             if key.value in seen:
                 raise InvalidModelfile(f"{name}, line {key.start_mark.line + 1} says {key.value!r} twice.")
             seen.add(key.value)
-            _check_keys(value, name)
+            _check_nodes(value, name)
+    elif isinstance(node, yaml.ScalarNode):
+        node.value = _whole_characters(node, name)
+
+
+def _whole_characters(node: Any, name: str) -> str:
+    """What JSON, which is YAML, escapes as two halves of UTF-16 is one character."""
+    try:
+        return str(node.value.encode("utf-16-le", "surrogatepass").decode("utf-16-le"))
+    except UnicodeDecodeError:
+        raise InvalidModelfile(
+            f"{name}, line {node.start_mark.line + 1} has half a character.", remedy="Write it whole."
+        ) from None

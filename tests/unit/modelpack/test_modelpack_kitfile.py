@@ -108,8 +108,15 @@ def test_a_path_may_be_the_whole_directory(folder):
         (b"a: 1\n---\nb: 1", "no YAML"),
         (b"a: 2026-99-99", "no YAML"),
         (b"", "no mapping"),
+        (rb'a: "\ud83d"', "line 1 has half a character"),
+        (b'a: 1\n"\\ude00": 1', "line 2 has half a character"),
     ],
 )
 def test_what_is_wrong_is_said(raw, problem, folder):
     with pytest.raises(InvalidModelfile, match=problem):
         plan_kitfile(raw, folder)
+
+
+def test_a_character_escaped_as_in_json(folder):
+    raw = rb'{"manifestVersion": "1.0.0", "package": {"name": "kit \ud83d\ude00"}, "model": {"path": "model"}}'
+    assert plan_kitfile(raw, folder).about.name == "kit \U0001f600"
