@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from random import Random
 
 import pytest
+from safetensors.numpy import load_file, save_file
 
+from deploy.demo.model import fetch_model
 from tests.ray.machines import Machines
+from tests.ray.published import publish
 from tests.ray.raylets import Raylets
 from tests.servers.oci_faults import FaultyRegistry
+from tests.servers.registry import Registry
 
 NODES = 3
 WEIGHTS = Random("weights").randbytes(3_000_000)
@@ -36,3 +42,26 @@ def reference(faulty: FaultyRegistry, request: pytest.FixtureRequest) -> str:
     repository = f"org/{request.node.name.replace('_', '-')}"
     faulty.add_model(repository, "v1", {"config.json": b"{}", "model.safetensors": WEIGHTS + repository.encode()})
     return f"{faulty.host}/{repository}:v1"
+
+
+@pytest.fixture(scope="session")
+def serving(raylets: Raylets) -> None:
+    """Ray Serve, which ends with the cluster."""
+    from ray import serve
+
+    serve.start(proxy_location="Disabled")
+
+
+@pytest.fixture
+def model(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A real model's directory. Its weights say which test they are for, so that no node has them yet."""
+    real, own = fetch_model(Path(".cache/demo")), tmp_path / "model"
+    shutil.copytree(real, own)
+    weights = own / "model.safetensors"
+    save_file(load_file(weights), weights, metadata={"format": "pt", "for": request.node.name})
+    return own
+
+
+@pytest.fixture
+def published(registry: Registry, model: Path, tmp_path: Path) -> str:
+    return publish(model, registry, tmp_path / "layout")

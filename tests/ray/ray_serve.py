@@ -4,8 +4,7 @@ A registry's log is the witness that it was read once."""
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,40 +13,16 @@ import ray
 from ray import serve
 from safetensors import safe_open
 
-from deploy.demo.model import fetch_model
 from modeldist.errors import ModeldistError, UsageError
 from modeldist.ray import followed, local_path, multiplexed, prefetch, unfollow
 from tests.ray.conftest import NODES
 from tests.ray.machines import Machines
 from tests.ray.raylets import Raylets
-from tests.servers.cluster import MODELDIST, wait_until
+from tests.servers.cluster import wait_until
 from tests.servers.oci_faults import FaultyRegistry
 from tests.servers.registry import Registry
 
 TENSOR = "embeddings.word_embeddings.weight"
-
-
-@pytest.fixture(scope="module")
-def model() -> Path:
-    return fetch_model(Path(".cache/demo"))
-
-
-@pytest.fixture(scope="module")
-def serving(raylets: Raylets) -> Iterator[None]:
-    serve.start(proxy_location="Disabled")
-    yield
-    serve.shutdown()
-
-
-@pytest.fixture
-def published(registry: Registry, model: Path, tmp_path: Path) -> str:
-    """The real model's reference; the log begins after it was pushed."""
-    reference = f"{registry.host}/sentence-transformers/all-minilm-l6-v2:v1"
-    layout = str(tmp_path / "layout")
-    for command in (["build", str(model), "-t", reference, "-o", layout], ["push", reference, "--layout", layout]):
-        subprocess.run([*MODELDIST, *command], check=True, capture_output=True)
-    registry.clear_log()
-    return reference
 
 
 def read_of(registry: Registry, digest: str) -> int:
