@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import venv
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from deploy.demo.model import fetch_model
 from tests.integration.gateway.gateway_nodes import TOKEN, Nodes, files_in, model
 from tests.servers.cluster import Cluster
 from tests.servers.hub import Hub
 from tests.servers.loopback_http import Fault
 
 RELEASES = ("0.36.2", "1.31.0", "2.4.0")
+TRANSFORMERS = {"4.57.3": "0.36.2", "5.23.0": "2.4.0"}
+"""Its releases, and the huggingface_hub in whose environment each is: the oldest and the newest that it works with."""
 JOURNEY = Path(__file__).with_name("journey.py")
+WITH_TRANSFORMERS = Path(__file__).with_name("with_transformers.py")
+REAL = "sentence-transformers/all-MiniLM-L6-v2"
 ENVIRONMENTS = Path(".cache/hub-clients")
+NOBODY = "http://127.0.0.1:9"
 PATIENCE = 120  # seconds for a client
 ERRORS = {
     "absent repository": "RepositoryNotFoundError",
@@ -52,13 +60,21 @@ def ended(client: subprocess.Popen[str]) -> str:
     return out.strip().splitlines()[-1]
 
 
-def environment_of(release: str) -> Path:
-    """The programs of an environment with this release, which is made once."""
-    folder = ENVIRONMENTS / release
+def packages(hub: str) -> list[str]:
+    """What goes into the environment of a release of huggingface_hub."""
+    users = [f"transformers=={release}" for release, its in TRANSFORMERS.items() if its == hub]
+    return [f"huggingface_hub=={hub}", *users]
+
+
+def environment_of(*packages: str) -> Path:
+    """The programs of an environment with these packages, which is made once."""
+    folder = ENVIRONMENTS / "-".join(packages).replace("==", "-")
     programs = folder.absolute() / "bin"
-    if not (programs / "hf").exists():
+    made = folder / "made"
+    if not made.exists():
         venv.create(folder, with_pip=True, clear=True)
-        subprocess.run([programs / "python", "-m", "pip", "install", "-q", f"huggingface_hub=={release}"], check=True)
+        subprocess.run([programs / "python", "-m", "pip", "install", "-q", *packages], check=True)
+        made.touch()
     return programs
 
 
@@ -105,8 +121,35 @@ def together(nodes: Nodes, release: str, programs: Path, home: Path) -> float:
     return nodes.hub.body_bytes(f"/{repo}/resolve/") / sum(map(len, model(repo).values()))
 
 
+def real_model(nodes: Nodes, folder: Path, release: str, programs: Path, home: Path) -> None:
+    """A real model by transformers: from the hub, and offline from what came."""
+    repo = f"{REAL}-{release}"
+    nodes.hub.commit(repo, folder)
+    client = Client(programs, nodes.urls[0], home)
+    first = json.loads(client.run("python", str(WITH_TRANSFORMERS), repo))
+    again = json.loads(client.run("python", str(WITH_TRANSFORMERS), repo, HF_HUB_OFFLINE="1", HF_ENDPOINT=NOBODY))
+    assert first == again
+    config = json.loads((folder / "config.json").read_text())
+    assert {name: first[name] for name in ("model_type", "hidden_size")} == {
+        name: config[name] for name in ("model_type", "hidden_size")
+    }
+    vocabulary = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
+    words = ["[CLS]", "each", "byte", "leaves", "the", "hub", "once", ".", "[SEP]"]
+    assert first["tokens"] == [vocabulary[word] for word in words]
+    weights = (folder / "model.safetensors").read_bytes()
+    assert first["weights"] == hashlib.sha256(weights).hexdigest()
+    assert first.get("hidden", [1, len(words), config["hidden_size"]]) == [1, len(words), config["hidden_size"]]
+    assert nodes.hub.body_bytes(f"/{repo}/resolve/") < len(weights) * 1.1
+    torch = "with" if "hidden" in first else "without"
+    print(f"transformers {release}: config, tokenizer, {torch} AutoModel; and again offline")
+
+
 def main(releases: tuple[str, ...]) -> None:
-    programs = {release: environment_of(release) for release in releases}
+    transformers = {release: hub for release, hub in TRANSFORMERS.items() if hub in releases}
+    with ThreadPoolExecutor() as making:
+        made = {hub: making.submit(environment_of, *packages(hub)) for hub in releases}
+    programs = {hub: environment.result() for hub, environment in made.items()}
+    folder = fetch_model(Path(".cache/demo"))
     with tempfile.TemporaryDirectory(prefix="hub-clients-") as temporary, Hub() as hub:
         home = Path(temporary)
         environment = {
@@ -125,6 +168,8 @@ def main(releases: tuple[str, ...]) -> None:
                 amplification = together(nodes, release, its, home / f"{release}-together")
                 print(f"huggingface_hub {release}: all as it should be; four clients at once: A = {amplification:.2f}")
                 assert amplification == 1.0
+            for release, hub_release in transformers.items():
+                real_model(nodes, folder, release, programs[hub_release], home / f"transformers-{release}")
 
 
 if __name__ == "__main__":
