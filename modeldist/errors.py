@@ -27,6 +27,7 @@
     ├── AgentError                      agent                17
     ├── PullFailed                      pull_failed          18
     ├── DeadlineExceeded                deadline_exceeded    22
+    ├── InvalidWebhook                  invalid_webhook      23
     ├── Unsupported                     unsupported          19
     ├── ProgramNotRunnable              program_not_runnable 126
     ├── ProgramNotFound                 program_not_found    127
@@ -259,6 +260,13 @@ class DeadlineExceeded(ModeldistError):
 
     code = "deadline_exceeded"
     exit_code = 22
+
+
+class InvalidWebhook(ModeldistError):
+    """A webhook that is not the control plane's, was changed on its way, or is too old."""
+
+    code = "invalid_webhook"
+    exit_code = 23
 
 
 class Unsupported(ModeldistError):

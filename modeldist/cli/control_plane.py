@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from modeldist.errors import ControlPlaneRefused, UsageError
 
 if TYPE_CHECKING:
-    from modeldist.control.client import ControlClient
+    from modeldist.client import AsyncClient
 
 
 def server_url(given: str | None) -> str | None:
@@ -45,12 +45,12 @@ def _of_this_machine() -> str | None:
     return f"http://127.0.0.1:{DEFAULT_PORT}" if _token_file().exists() else None
 
 
-def client(url: str | None, token: str | None) -> ControlClient:
+def client(url: str | None, token: str | None) -> AsyncClient:
     """A client to use as `async with`. Raises UsageError without an address, ControlPlaneRefused without a token."""
     found = control_url(url)
-    from modeldist.control.client import ControlClient
+    from modeldist.client import AsyncClient
 
-    return ControlClient(found, token or os.environ.get("MODELDIST_TOKEN") or _admin_token())
+    return AsyncClient(found, token or os.environ.get("MODELDIST_TOKEN") or _admin_token())
 
 
 def _token_file() -> Path:

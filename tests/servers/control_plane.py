@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from modeldist.client import AsyncClient
 from modeldist.control.app import app_of
-from modeldist.control.client import ControlClient
 from modeldist.control.plane import ControlPlane, running
 from modeldist.control.ports import Resolves
 from modeldist.control.server import ControlServer, listen
@@ -40,8 +40,8 @@ class ServedControlPlane:
     async def read_token(self) -> str:
         return await self.plane.tokens.create("reader", "read")
 
-    def client(self, token: str | None = None) -> ControlClient:
-        return ControlClient(self.url, token or self.admin_token)
+    def client(self, token: str | None = None) -> AsyncClient:
+        return AsyncClient(self.url, token or self.admin_token)
 
 
 @asynccontextmanager

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 
-from modeldist.control.client import ControlClient
+from modeldist.client import AsyncClient
 from modeldist.control.views import PullView
 from tests.servers.scripted_agent import PATIENCE
 
 
-async def ended(client: ControlClient, pull: str) -> PullView:
+async def ended(client: AsyncClient, pull: str) -> PullView:
     """The pull once it ended."""
     async for event in client.stream_events(pull):
         if event.kind == "end":
@@ -19,7 +19,7 @@ async def ended(client: ControlClient, pull: str) -> PullView:
     raise AssertionError("the stream ended without an end")
 
 
-async def reached(client: ControlClient, pull: str, states: dict[str, int]) -> None:
+async def reached(client: AsyncClient, pull: str, states: dict[str, int]) -> None:
     """Wait until so many nodes of a pull are in these states."""
     async with asyncio.timeout(PATIENCE):
         async with aclosing(client.stream_events(pull)) as events:

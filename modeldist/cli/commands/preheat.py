@@ -13,14 +13,11 @@ from modeldist.cli.boundary import Command, fail
 from modeldist.cli.key_values import key_values
 from modeldist.cli.selecting import selecting
 from modeldist.cli.terminal import attended, clean, put, put_json, say
-from modeldist.errors import ControlPlaneUnreachable, ErrorInfo, ModeldistError, PullFailed, UsageError
+from modeldist.errors import UsageError
 
 if TYPE_CHECKING:
-    from modeldist.control.client import ControlClient, Nodes
+    from modeldist.client import AsyncClient, Nodes
     from modeldist.control.views import PullNodeView, PullView
-
-PAGE = 500  # nodes asked for at a time
-RECONNECTS = 5  # in a row without an event, before the follower gives up
 
 
 @click.command(cls=Command)
@@ -77,7 +74,9 @@ def preheat(
     names: dict[str, str] = {}
     pull = asyncio.run(ask())
     if wait and pull.state != "done":
-        error = failure(pull, names)
+        from modeldist.client.pull_events import failure_of
+
+        error = failure_of(pull, names)
         if as_json:
             put_json(msgspec.to_builtins(pull) | {"error": error.info()})
         fail(error, as_json=False)
@@ -97,7 +96,7 @@ def choose(
     nodes: str | None, everyone: bool, label: tuple[str, ...], count: int | None, percentage: int | None
 ) -> Nodes:
     """The nodes meant. Raises UsageError unless exactly one way was used."""
-    from modeldist.control.client import SomeNodes
+    from modeldist.client import SomeNodes
 
     given = [bool(nodes), everyone, bool(label) or count is not None or percentage is not None]
     if sum(given) != 1 or (count is not None and percentage is not None):
@@ -119,37 +118,19 @@ def choose(
     return some
 
 
-async def names_of_nodes(plane: ControlClient) -> dict[str, str]:
+async def names_of_nodes(plane: AsyncClient) -> dict[str, str]:
     """What people call each node, by its id."""
-    names: dict[str, str] = {}
-    cursor: str | None = None
-    while True:
-        page = await plane.list_nodes(cursor=cursor, limit=PAGE)
-        names.update({node.node: node.name for node in page.nodes})
-        if (cursor := page.next) is None:
-            return names
+    return {node.node: node.name async for node in plane.nodes()}
 
 
-async def follow(plane: ControlClient, pull: PullView, names: Mapping[str, str], *, quiet: bool) -> PullView:
-    """Tell of every change on stderr until the pull ends. A lost stream is asked for again."""
-    import asyncio
-
+async def follow(plane: AsyncClient, pull: PullView, names: Mapping[str, str], *, quiet: bool) -> PullView:
+    """Tell of every change on stderr until the pull ends; the pull then."""
     shown: dict[str, str] = {}
-    lost = 0  # times in a row
-    while True:
-        try:
-            async for event in plane.stream_events(pull.id):
-                lost = 0
-                if event.kind == "end" and event.pull:
-                    tell(event.pull.nodes, shown, names, quiet=quiet)
-                    return event.pull
-                changed = event.pull.nodes if event.pull else [event.node] if event.node else []
-                tell(changed, shown, names, quiet=quiet)
-        except ControlPlaneUnreachable:
-            lost += 1
-            if lost > RECONNECTS:
-                raise
-            await asyncio.sleep(lost)
+    async for event in plane.follow(pull.id):
+        changed = event.pull.nodes if event.pull else [event.node] if event.node else []
+        tell(changed, shown, names, quiet=quiet)
+        pull = event.pull or pull
+    return pull
 
 
 def tell(nodes: list[PullNodeView], shown: dict[str, str], names: Mapping[str, str], *, quiet: bool) -> None:
@@ -172,17 +153,3 @@ def node_line(node: PullNodeView, names: Mapping[str, str]) -> str:
         f"{name}: done, {units.size(count.origin)} from the origin, {units.size(count.peers)} from peers, "
         f"{units.size(count.local)} already there: {node.path}"
     )
-
-
-def failure(pull: PullView, names: Mapping[str, str]) -> ModeldistError:
-    """Why a pull did not end well: the error its nodes agree on, or PullFailed."""
-    done = sum(node.state == "done" for node in pull.nodes)
-    summary = f"{pull.reference} is on {done} of {len(pull.nodes)} nodes ({pull.state})."
-    errors = [(names.get(node.node) or node.node, node.error) for node in pull.nodes if node.error]
-    if not errors:
-        return PullFailed(summary, remedy="Run it again: nodes keep what they have.")
-    name, first = errors[0]
-    message = f"{summary} {name}: {first.message}"
-    if len({error.code for _, error in errors}) == 1:
-        return ErrorInfo(first.code, message, first.remedy).as_error()
-    return PullFailed(message, remedy=first.remedy)

@@ -106,17 +106,13 @@ def _of_control_plane(pull: str, server: str, token: str | None) -> PullView:
 
     async def ask() -> PullView:
         async with client(server, token) as control:
-            page = await control.list_pulls()
-            while True:
-                for each in page.pulls:  # newest first
-                    if each.id.startswith(pull) or each.reference == pull:
-                        return await control.get_pull(each.id)
-                if page.next is None:
-                    raise NotFound(
-                        f"The control plane knows no pull {pull!r}.",
-                        remedy="`modeldist status --server URL` lists those that run.",
-                    )
-                page = await control.list_pulls(cursor=page.next)
+            async for each in control.pulls():  # newest first
+                if each.id.startswith(pull) or each.reference == pull:
+                    return await control.get_pull(each.id)
+            raise NotFound(
+                f"The control plane knows no pull {pull!r}.",
+                remedy="`modeldist status --server URL` lists those that run.",
+            )
 
     return asyncio.run(ask())
 

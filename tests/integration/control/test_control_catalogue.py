@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from modeldist import __version__
-from modeldist.control.client import ControlClient
+from modeldist.client import AsyncClient
 from modeldist.control.views import NodePage
 from modeldist.errors import (
     AccessDenied,
@@ -34,7 +34,7 @@ from tests.servers.scripted_agent import PATIENCE, scripted_agent
 REFERENCE = "memory://org/model:v1"
 
 
-async def listed(client: ControlClient, count: int, connected: int) -> NodePage:
+async def listed(client: AsyncClient, count: int, connected: int) -> NodePage:
     """The nodes, once so many are written down and so many are connected."""
     async with asyncio.timeout(PATIENCE):
         while True:
@@ -249,12 +249,12 @@ async def test_the_client_names_what_does_not_answer(tmp_path: Path) -> None:
     server = await asyncio.start_server(page, "127.0.0.1", 0)
     async with server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        async with ControlClient(url, "md_x") as client:
+        async with AsyncClient(url, "md_x") as client:
             with pytest.raises(ControlPlaneUnreachable, match="no control plane's answer"):
                 await client.status()
             with pytest.raises(ControlPlaneUnreachable):
                 [event async for event in client.stream_events("x")]
-    async with ControlClient(url, "md_x", verify=ssl.create_default_context()) as client:
+    async with AsyncClient(url, "md_x", verify=ssl.create_default_context()) as client:
         with pytest.raises(ControlPlaneUnreachable, match="does not answer"):
             await client.status()
         with pytest.raises(ControlPlaneUnreachable, match="does not answer"):

@@ -219,7 +219,12 @@ async def test_small_writes_are_sent_at_once(tmp_path: Path) -> None:
             assert accepted.proto == socket.IPPROTO_TCP
 
 
-LOCAL = {errors.InvalidPolicy, errors.ProgramNotRunnable, errors.ProgramNotFound}  # of the command line alone
+LOCAL = {
+    errors.InvalidPolicy,
+    errors.InvalidWebhook,
+    errors.ProgramNotRunnable,
+    errors.ProgramNotFound,
+}  # never answered
 
 
 def causes() -> Iterator[type[errors.ModeldistError]]:

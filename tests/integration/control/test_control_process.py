@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 import uvicorn
 
+from modeldist.client import AsyncClient
 from modeldist.control.app import create_app
-from modeldist.control.client import ControlClient
 from modeldist.control.server import create_token, listen, serve
 from modeldist.control.settings import ServerSettings
 from modeldist.errors import ControlPlaneUnreachable, StorageError, UsageError
@@ -67,7 +67,7 @@ async def test_it_stops_when_told(tmp_path: Path) -> None:
     for told in (signal.SIGTERM, signal.SIGINT):
         async with process(tmp_path) as (running, url):
             admin, agent = token(tmp_path, "admin"), token(tmp_path, "agent")
-            async with ControlClient(url, admin) as client:
+            async with AsyncClient(url, admin) as client:
                 assert (await client.status()).agents == 0
             async with scripted_agent(url.replace("http", "ws") + "/session", agent, "a") as connected:
                 running.send_signal(told)
@@ -81,14 +81,14 @@ async def test_it_stops_when_told(tmp_path: Path) -> None:
 
 async def test_a_kill_loses_no_pull(tmp_path: Path) -> None:
     async with process(tmp_path) as (running, url):
-        async with ControlClient(url, token(tmp_path, "admin")) as client:
+        async with AsyncClient(url, token(tmp_path, "admin")) as client:
             made = await client.create_pull("org/model:v1", "all")
         running.kill()
         await running.wait()
     async with process(tmp_path) as (running, url):
         ws = url.replace("http", "ws") + "/session"
         async with (
-            ControlClient(url, token(tmp_path, "admin")) as client,
+            AsyncClient(url, token(tmp_path, "admin")) as client,
             scripted_agent(ws, token(tmp_path, "agent"), "a") as agent,
         ):
             assert (await agent.expect(StartPull)).pull == made.id
@@ -99,7 +99,7 @@ async def test_more_tokens(tmp_path: Path) -> None:
     settings = ServerSettings.load(state_dir=tmp_path)
     async with process(tmp_path) as (_, url):
         reader = await create_token(settings, "dashboard", "read")
-        async with ControlClient(url, reader) as client:
+        async with AsyncClient(url, reader) as client:
             assert (await client.list_pulls()).pulls == []
 
 
@@ -124,15 +124,15 @@ async def test_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with process(tmp_path / "state", tls_cert=str(cert), tls_key=str(key)) as (_, url):
         assert url.startswith("https://")
         admin = token(tmp_path / "state", "admin")
-        async with ControlClient(url, admin, verify=ssl.create_default_context(cafile=str(authority))) as client:
+        async with AsyncClient(url, admin, verify=ssl.create_default_context(cafile=str(authority))) as client:
             assert (await client.status()).agents == 0
-        async with ControlClient(url, admin) as stranger:
+        async with AsyncClient(url, admin) as stranger:
             with pytest.raises(ControlPlaneUnreachable, match=r"certificate that is not trusted.*SSL_CERT_FILE"):
                 await stranger.status()
         monkeypatch.setenv("SSL_CERT_FILE", str(authority))
-        async with ControlClient(url, admin) as trusting:
+        async with AsyncClient(url, admin) as trusting:
             assert (await trusting.status()).agents == 0
-        async with ControlClient(url.replace("https", "http"), admin) as plain:
+        async with AsyncClient(url.replace("https", "http"), admin) as plain:
             with pytest.raises(ControlPlaneUnreachable, match="https://"):
                 await plain.status()
 
@@ -146,14 +146,14 @@ async def test_as_an_application_of_another_server(tmp_path: Path) -> None:
             while not server.started:
                 await asyncio.sleep(0.01)
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        async with ControlClient(url, token(tmp_path, "admin")) as client:
+        async with AsyncClient(url, token(tmp_path, "admin")) as client:
             assert (await client.status()).models == 0
             await _sessions_of_another_server(client, url.replace("http", "ws") + "/session", token(tmp_path, "agent"))
         server.should_exit = True
         await serving
 
 
-async def _sessions_of_another_server(client: ControlClient, ws: str, agent_token: str) -> None:
+async def _sessions_of_another_server(client: AsyncClient, ws: str, agent_token: str) -> None:
     """They cost more there, and mean the same."""
     async with scripted_agent(ws, agent_token, "a") as agent:
         made = await client.create_pull("memory://org/model:v1", "all")

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from modeldist.control.client import PullEvent
+from modeldist.client import PullEvent
 from modeldist.errors import (
     ControlPlaneRefused,
     ControlPlaneUnreachable,

@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from modeldist.client import AsyncClient
 from modeldist.control import core as core_module
-from modeldist.control.client import ControlClient
 from modeldist.scheduler.messages import (
     JoinTasks,
     LeaseGranted,
@@ -33,7 +33,7 @@ REFERENCE = "memory://org/model:v1"
 MIB = 1 << 20
 
 
-async def agents(client: ControlClient, wanted: int) -> None:
+async def agents(client: AsyncClient, wanted: int) -> None:
     """Wait until so many agents are connected."""
     async with asyncio.timeout(PATIENCE):
         while (await client.status()).agents != wanted:

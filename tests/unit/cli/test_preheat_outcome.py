@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from modeldist.cli.commands.preheat import choose, failure, node_line
+from modeldist.cli.commands.preheat import choose, node_line
 from modeldist.cli.key_values import key_values
+from modeldist.client.pull_events import failure_of
 from modeldist.control.views import BytesView, ErrorView, PullNodeView, PullView, SelectorView
 from modeldist.errors import NotEnoughSpace, PullFailed, UsageError
 
@@ -55,20 +56,20 @@ def test_labels_are_key_and_value(text: str) -> None:
 
 
 def test_a_cause_that_all_share_is_the_cause() -> None:
-    error = failure(view(node("a"), node("b", "failed", FULL), node("c", "failed", FULL)), {})
+    error = failure_of(view(node("a"), node("b", "failed", FULL), node("c", "failed", FULL)), {})
     assert isinstance(error, NotEnoughSpace)
     assert error.message == "org/model:v1 is on 1 of 3 nodes (failed). b: The disk is full."
     assert error.remedy == "Free some space."
 
 
 def test_different_causes_are_a_failed_pull() -> None:
-    error = failure(view(node("a", "failed", LOST), node("b", "failed", FULL)), {})
+    error = failure_of(view(node("a", "failed", LOST), node("b", "failed", FULL)), {})
     assert isinstance(error, PullFailed)
     assert "a: The registry is down." in error.message
 
 
 def test_a_cancelled_pull_has_no_cause() -> None:
-    error = failure(view(node("a", "cancelled"), state="cancelled"), {})
+    error = failure_of(view(node("a", "cancelled"), state="cancelled"), {})
     assert isinstance(error, PullFailed)
     assert "0 of 1 nodes (cancelled)" in error.message
 

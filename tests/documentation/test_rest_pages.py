@@ -1,4 +1,4 @@
-"""docs/platforms.md, run as it stands: all of its bash blocks in one shell, against a control plane and its agents."""
+"""docs/client.md and docs/platforms.md, run as they stand against a control plane and its agents."""
 
 from __future__ import annotations
 
@@ -11,12 +11,30 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from tests.documentation.page import blocks
+import pytest
+
+from tests.documentation import page
 from tests.servers.cluster import Cluster
 from tests.servers.oci_faults import FaultyRegistry
 
-PAGE = Path(__file__).parents[2] / "docs" / "platforms.md"
+DOCS = Path(__file__).parents[2] / "docs"
 LABELS = {"MODELDIST_AGENT_LABELS": '{"gpu": "h100"}'}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with Cluster(tmp_path_factory.mktemp("cluster"), 2, environment=LABELS) as running:
+        yield running
+
+
+def test_the_client(tmp_path: Path, cluster: Cluster, faulty: FaultyRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    faulty.add_model("org/model", "v1", {"config.json": b"{}", "model.safetensors": b"x" * 100_000})
+    monkeypatch.setenv("MODELDIST_SERVER", cluster.url)
+    monkeypatch.setenv("MODELDIST_TOKEN", cluster.token("admin"))
+    monkeypatch.setenv("MODEL", f"{faulty.host}/org/model:v1")
+    monkeypatch.setenv("SECRET", "whsec_" + "A" * 44)
+    path = DOCS / "client.md"
+    assert page.run(path, page.examples(path.read_text()), tmp_path, {}, {}) == 8
 
 
 @contextmanager
@@ -45,14 +63,17 @@ def endpoint(room: Path) -> Iterator[str]:
             thread.join()
 
 
-def test_the_page_does_what_it_says(tmp_path: Path, faulty: FaultyRegistry) -> None:
-    files = {"config.json": b"{}", "model.safetensors": os.urandom(1_000_000)}
+def test_a_rollout_with_curl(tmp_path: Path, cluster: Cluster, faulty: FaultyRegistry) -> None:
+    """All bash blocks of the page, in one shell."""
+    files = {"config.json": b"[]", "model.safetensors": os.urandom(1_000_000)}  # nothing of it is in the cluster
     size = sum(map(len, files.values()))
     faulty.add_model("org/model", "v1", files)
-    script = "".join(block.text for block in blocks(PAGE.read_text()) if block.language == "bash")
+    script = "".join(
+        block.text for block in page.blocks((DOCS / "platforms.md").read_text()) if block.language == "bash"
+    )
     room = tmp_path / "room"
     room.mkdir()
-    with endpoint(room) as hook, Cluster(tmp_path / "cluster", 2, environment=LABELS) as cluster:
+    with endpoint(room) as hook:
         environment = os.environ | {
             "MODELDIST_SERVER": cluster.url,
             "MODELDIST_TOKEN": cluster.token("admin"),
@@ -73,7 +94,8 @@ def test_the_page_does_what_it_says(tmp_path: Path, faulty: FaultyRegistry) -> N
         freed = [int(count) for count in re.findall(r'"bytes_freed":(\d+)', done.stdout)]
         assert len(freed) == 2
         assert min(freed) >= len(files["model.safetensors"])
+        kept = f"{faulty.host.replace(':', '-')}.org--model"
         for index in range(2):  # it was on both nodes, and was evicted at the end
-            assert not list(cluster.store(index).glob("**/model.safetensors"))
+            assert not list(cluster.store(index).glob(f"**/models--{kept}/**/model.safetensors"))
     sent = sum(exchange.sent for exchange in faulty.seen("blobs", "GET") if exchange.range)
     assert sent == size  # the second node took it from the first

@@ -1,0 +1,49 @@
+"""What the control plane answered: a view, or the error that its problem stands for."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TypeVar
+
+import httpx2
+import msgspec
+
+from modeldist.client.calls import Call
+from modeldist.control.views import Problem
+from modeldist.errors import ControlPlaneUnreachable, ErrorInfo, ModeldistError
+
+T = TypeVar("T")
+
+CONNECT = 10.0  # seconds for a connection
+
+
+def decoded(call: Call[T], response: httpx2.Response, url: str) -> T:
+    """The answer. Raises what a problem stands for; ControlPlaneUnreachable for what is no control plane's answer."""
+    if response.is_error:
+        raise error_of(response, url)
+    try:
+        return msgspec.json.decode(response.content, type=call.answer)
+    except msgspec.MsgspecError as error:
+        raise _stranger(response, url) from error
+
+
+def error_of(response: httpx2.Response, url: str) -> ModeldistError:
+    try:
+        problem = msgspec.json.decode(response.content, type=Problem)
+    except msgspec.MsgspecError:
+        return _stranger(response, url)
+    return ErrorInfo(problem.code, problem.detail, problem.remedy, problem.retry_after).as_error()
+
+
+def trust(url: str, given: ssl.SSLContext | None) -> ssl.SSLContext | bool:
+    """Whose certificates count: without `given` the system's trust store; SSL_CERT_FILE is honoured."""
+    if given is None and url.startswith("https:"):
+        return ssl.create_default_context()
+    return given or True
+
+
+def _stranger(response: httpx2.Response, url: str) -> ControlPlaneUnreachable:
+    return ControlPlaneUnreachable(
+        f"{url} answered {response.status_code} with something that is no control plane's answer.",
+        remedy="Check the address; a proxy may stand in between.",
+    )

@@ -1,0 +1,271 @@
+"""The REST API for asyncio: what the command line uses."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from datetime import datetime
+from typing import Any, Self, TypeVar
+
+import httpx2
+
+from modeldist.client import calls
+from modeldist.client.answers import CONNECT, decoded, error_of, trust
+from modeldist.client.calls import Call, Nodes, PriorityName
+from modeldist.client.pull_events import (
+    LARGEST_EVENT,
+    RECONNECTS,
+    SILENCE,
+    PullEvent,
+    event_of,
+    failure_of,
+    stopped_early,
+)
+from modeldist.control.views import (
+    ArtifactView,
+    HoldersView,
+    KeepingView,
+    ModelPage,
+    ModelView,
+    NodePage,
+    NodeView,
+    PullPage,
+    PullSummary,
+    PullView,
+    StatusView,
+    TaskPage,
+    TaskSummary,
+    TaskView,
+    WebhookView,
+)
+from modeldist.errors import ControlPlaneUnreachable
+from modeldist.session.unreachable import unreachable
+
+PAGE = 500  # rows asked for at a time
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """`url` is the control plane's base (https://host:7420). Use as `async with`; `timeout` in seconds for one answer:
+    resolving waits for an origin. Raises what problems stand for, classes of `modeldist.errors` with their `code`s."""
+
+    def __init__(self, url: str, token: str, *, timeout: float = 330.0, verify: ssl.SSLContext | None = None) -> None:
+        self._url = url.rstrip("/")
+        self._http = httpx2.AsyncClient(
+            base_url=f"{self._url}/api/v1/",
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=httpx2.Timeout(timeout, connect=CONNECT),
+            verify=trust(self._url, verify),
+            trust_env=False,  # a proxy of the environment must not see the token
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    # --- references -------------------------------------------------------------------------------------------------
+
+    async def resolve(self, reference: str) -> ArtifactView:
+        """What the reference means now. Raises what the origin's answer stands for (NotFound, AccessDenied, …)."""
+        return await self._ask(calls.resolve(reference))
+
+    # --- pulls ------------------------------------------------------------------------------------------------------
+
+    async def create_pull(
+        self,
+        reference: str,
+        nodes: Nodes = "all",
+        *,
+        priority: PriorityName = "prefetch",
+        selection: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+        deadline: datetime | None = None,
+        webhook: tuple[str, str] | None = None,
+    ) -> PullView:
+        """Put a model on nodes; answered before they have it.
+
+        `selection`: which part of it, as the arguments of `modelpack.plan.selection.Selection.of`. `deadline`, with its
+        time zone: nodes that are not done by then have failed. `webhook`: where its end is told, and the secret it is
+        signed with (`verify_webhook`). With an `idempotency_key` it may be asked again, after an answer that was lost.
+        Raises NotFound, NotEnoughNodes, IdempotencyKeyReused, UsageError.
+        """
+        return await self._ask(
+            calls.create_pull(
+                reference,
+                nodes,
+                priority=priority,
+                selection=selection,
+                deadline=deadline,
+                webhook=webhook,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    async def get_pull(self, pull: str) -> PullView:
+        return await self._ask(calls.get_pull(pull))
+
+    async def cancel_pull(self, pull: str) -> PullView:
+        """Nodes keep what they have. Harmless when it ended already."""
+        return await self._ask(calls.cancel_pull(pull))
+
+    async def get_webhook(self, pull: str) -> WebhookView:
+        """What became of a pull's webhook."""
+        return await self._ask(calls.get_webhook(pull))
+
+    async def list_pulls(self, *, cursor: str | None = None, limit: int = 100, state: str | None = None) -> PullPage:
+        """One page, newest first; `pulls` has them all."""
+        return await self._ask(calls.list_pulls(cursor, limit, state))
+
+    async def pulls(self, *, state: str | None = None) -> AsyncGenerator[PullSummary, None]:
+        """All, newest first, asked for page by page."""
+        cursor: str | None = None
+        while True:
+            page = await self.list_pulls(cursor=cursor, limit=PAGE, state=state)
+            for pull in page.pulls:
+                yield pull
+            if (cursor := page.next) is None:
+                return
+
+    async def stream_events(self, pull: str) -> AsyncGenerator[PullEvent, None]:
+        """A snapshot, changes, and the end of a pull. Raises ControlPlaneUnreachable when the stream stops early; see
+        `follow`."""
+        request = self._http.build_request(
+            "GET", calls.events_of(pull), timeout=httpx2.Timeout(SILENCE, connect=CONNECT)
+        )
+        try:
+            response = await self._http.send(request, stream=True)
+            try:
+                if response.status_code != httpx2.codes.OK:
+                    await response.aread()
+                    raise error_of(response, self._url)
+                async for sent in httpx2.EventSource(response, max_event_size=LARGEST_EVENT):
+                    yield (event := event_of(sent.event, sent.data))
+                    if event.kind == "end":
+                        return
+            finally:
+                await response.aclose()
+        except httpx2.HTTPError as error:
+            raise unreachable(self._url, error) from error
+        raise stopped_early(self._url, pull)
+
+    async def follow(self, pull: str) -> AsyncGenerator[PullEvent, None]:
+        """As `stream_events`, up to the end: a stream that breaks is asked for again, and begins with a snapshot."""
+        lost = 0  # times in a row
+        while True:
+            try:
+                async with aclosing(self.stream_events(pull)) as events:
+                    async for event in events:
+                        lost = 0
+                        yield event
+                return
+            except ControlPlaneUnreachable:
+                lost += 1
+                if lost > RECONNECTS:
+                    raise
+            await asyncio.sleep(lost)
+
+    async def wait(self, pull: str, *, check: bool = True) -> PullView:
+        """The pull once it has ended; limit it with `asyncio.timeout`, the pull goes on. With `check`, one that did not
+        end well raises the error that its nodes agree on, or PullFailed."""
+        ended: PullView | None = None
+        async with aclosing(self.follow(pull)) as events:
+            async for event in events:
+                ended = event.pull or ended
+        assert ended is not None
+        if check and ended.state != "done":
+            raise failure_of(ended)
+        return ended
+
+    # --- what there is ----------------------------------------------------------------------------------------------
+
+    async def list_models(self, *, cursor: str | None = None, limit: int = 100) -> ModelPage:
+        return await self._ask(calls.list_models(cursor, limit))
+
+    async def models(self) -> AsyncGenerator[ModelView, None]:
+        """All models that were resolved, asked for page by page."""
+        cursor: str | None = None
+        while True:
+            page = await self.list_models(cursor=cursor, limit=PAGE)
+            for model in page.models:
+                yield model
+            if (cursor := page.next) is None:
+                return
+
+    async def where_is(self, digest: str) -> HoldersView:
+        """Connected nodes that hold the whole artifact."""
+        return await self._ask(calls.where_is(digest))
+
+    async def list_nodes(self, *, cursor: str | None = None, limit: int = 100) -> NodePage:
+        return await self._ask(calls.list_nodes(cursor, limit))
+
+    async def nodes(self) -> AsyncGenerator[NodeView, None]:
+        """All nodes, connected or not, asked for page by page."""
+        cursor: str | None = None
+        while True:
+            page = await self.list_nodes(cursor=cursor, limit=PAGE)
+            for node in page.nodes:
+                yield node
+            if (cursor := page.next) is None:
+                return
+
+    async def get_node(self, node: str) -> NodeView:
+        return await self._ask(calls.get_node(node))
+
+    async def list_tasks(self, *, cursor: str | None = None, limit: int = 100) -> TaskPage:
+        return await self._ask(calls.list_tasks(cursor, limit))
+
+    async def tasks(self) -> AsyncGenerator[TaskSummary, None]:
+        """All shard tasks, asked for page by page."""
+        cursor: str | None = None
+        while True:
+            page = await self.list_tasks(cursor=cursor, limit=PAGE)
+            for task in page.tasks:
+                yield task
+            if (cursor := page.next) is None:
+                return
+
+    async def get_task(self, digest: str) -> TaskView:
+        return await self._ask(calls.get_task(digest))
+
+    async def status(self) -> StatusView:
+        return await self._ask(calls.status())
+
+    # --- which models nodes keep ------------------------------------------------------------------------------------
+
+    async def pin(
+        self, reference: str, nodes: Nodes = "all", *, selection: Mapping[str, Any] | None = None
+    ) -> KeepingView:
+        """Have nodes keep a model. `nodes`: names, "all" that are connected, or {"labels": {…}}. The answer has what
+        each did."""
+        return await self._ask(calls.keeping("pin", reference, nodes, selection))
+
+    async def unpin(
+        self, reference: str, nodes: Nodes = "all", *, selection: Mapping[str, Any] | None = None
+    ) -> KeepingView:
+        """Have nodes keep it no longer; see `pin`."""
+        return await self._ask(calls.keeping("unpin", reference, nodes, selection))
+
+    async def evict(
+        self, reference: str, nodes: Nodes = "all", *, selection: Mapping[str, Any] | None = None
+    ) -> KeepingView:
+        """Have nodes remove it; see `pin`. Where it is pinned it stays."""
+        return await self._ask(calls.keeping("evict", reference, nodes, selection))
+
+    # --- the wire ---------------------------------------------------------------------------------------------------
+
+    async def _ask(self, call: Call[T]) -> T:
+        try:
+            response = await self._http.request(
+                call.method, call.path, params=dict(call.parameters), json=call.body, headers=dict(call.headers)
+            )
+        except httpx2.HTTPError as error:
+            raise unreachable(self._url, error) from error
+        return decoded(call, response, self._url)

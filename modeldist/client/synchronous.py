@@ -1,0 +1,262 @@
+"""The REST API for programs without an event loop."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any, Self, TypeVar
+
+import httpx2
+
+from modeldist.client import calls
+from modeldist.client.answers import CONNECT, decoded, error_of, trust
+from modeldist.client.calls import Call, Nodes, PriorityName
+from modeldist.client.pull_events import (
+    LARGEST_EVENT,
+    RECONNECTS,
+    SILENCE,
+    PullEvent,
+    event_of,
+    failure_of,
+    stopped_early,
+)
+from modeldist.control.views import (
+    ArtifactView,
+    HoldersView,
+    KeepingView,
+    ModelPage,
+    ModelView,
+    NodePage,
+    NodeView,
+    PullPage,
+    PullSummary,
+    PullView,
+    StatusView,
+    TaskPage,
+    TaskSummary,
+    TaskView,
+    WebhookView,
+)
+from modeldist.errors import ControlPlaneUnreachable
+from modeldist.session.unreachable import unreachable
+
+PAGE = 500  # rows asked for at a time
+FIRST_LOOK, LAST_LOOK = 0.1, 2.0  # seconds between two looks at a pull that is waited for
+
+T = TypeVar("T")
+
+
+class Client:
+    """`url` is the control plane's base (https://host:7420). Use as `with`; `timeout` in seconds for one answer:
+    resolving waits for an origin. Raises what problems stand for, classes of `modeldist.errors` with their `code`s."""
+
+    def __init__(self, url: str, token: str, *, timeout: float = 330.0, verify: ssl.SSLContext | None = None) -> None:
+        self._url = url.rstrip("/")
+        self._http = httpx2.Client(
+            base_url=f"{self._url}/api/v1/",
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=httpx2.Timeout(timeout, connect=CONNECT),
+            verify=trust(self._url, verify),
+            trust_env=False,  # a proxy of the environment must not see the token
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    # --- references -------------------------------------------------------------------------------------------------
+
+    def resolve(self, reference: str) -> ArtifactView:
+        """What the reference means now. Raises what the origin's answer stands for (NotFound, AccessDenied, …)."""
+        return self._ask(calls.resolve(reference))
+
+    # --- pulls ------------------------------------------------------------------------------------------------------
+
+    def create_pull(
+        self,
+        reference: str,
+        nodes: Nodes = "all",
+        *,
+        priority: PriorityName = "prefetch",
+        selection: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+        deadline: datetime | None = None,
+        webhook: tuple[str, str] | None = None,
+    ) -> PullView:
+        """Put a model on nodes; answered before they have it.
+
+        `selection`: which part of it, as the arguments of `modelpack.plan.selection.Selection.of`. `deadline`, with its
+        time zone: nodes that are not done by then have failed. `webhook`: where its end is told, and the secret it is
+        signed with (`verify_webhook`). With an `idempotency_key` it may be asked again, after an answer that was lost.
+        Raises NotFound, NotEnoughNodes, IdempotencyKeyReused, UsageError.
+        """
+        return self._ask(
+            calls.create_pull(
+                reference,
+                nodes,
+                priority=priority,
+                selection=selection,
+                deadline=deadline,
+                webhook=webhook,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    def get_pull(self, pull: str) -> PullView:
+        return self._ask(calls.get_pull(pull))
+
+    def cancel_pull(self, pull: str) -> PullView:
+        """Nodes keep what they have. Harmless when it ended already."""
+        return self._ask(calls.cancel_pull(pull))
+
+    def get_webhook(self, pull: str) -> WebhookView:
+        """What became of a pull's webhook."""
+        return self._ask(calls.get_webhook(pull))
+
+    def list_pulls(self, *, cursor: str | None = None, limit: int = 100, state: str | None = None) -> PullPage:
+        """One page, newest first; `pulls` has them all."""
+        return self._ask(calls.list_pulls(cursor, limit, state))
+
+    def pulls(self, *, state: str | None = None) -> Iterator[PullSummary]:
+        """All, newest first, asked for page by page."""
+        cursor: str | None = None
+        while True:
+            page = self.list_pulls(cursor=cursor, limit=PAGE, state=state)
+            yield from page.pulls
+            if (cursor := page.next) is None:
+                return
+
+    def stream_events(self, pull: str) -> Iterator[PullEvent]:
+        """A snapshot, changes, and the end of a pull. Raises ControlPlaneUnreachable when the stream stops early; see
+        `follow`."""
+        request = self._http.build_request(
+            "GET", calls.events_of(pull), timeout=httpx2.Timeout(SILENCE, connect=CONNECT)
+        )
+        try:
+            response = self._http.send(request, stream=True)
+            try:
+                if response.status_code != httpx2.codes.OK:
+                    response.read()
+                    raise error_of(response, self._url)
+                for sent in httpx2.EventSource(response, max_event_size=LARGEST_EVENT):
+                    yield (event := event_of(sent.event, sent.data))
+                    if event.kind == "end":
+                        return
+            finally:
+                response.close()
+        except httpx2.HTTPError as error:
+            raise unreachable(self._url, error) from error
+        raise stopped_early(self._url, pull)
+
+    def follow(self, pull: str) -> Iterator[PullEvent]:
+        """As `stream_events`, up to the end: a stream that breaks is asked for again, and begins with a snapshot."""
+        lost = 0  # times in a row
+        while True:
+            try:
+                for event in self.stream_events(pull):
+                    lost = 0
+                    yield event
+                return
+            except ControlPlaneUnreachable:
+                lost += 1
+                if lost > RECONNECTS:
+                    raise
+            time.sleep(lost)
+
+    def wait(self, pull: str, timeout: float | None = None, *, check: bool = True) -> PullView:
+        """The pull once it has ended. Raises TimeoutError after `timeout` seconds; the pull goes on. With `check`, one
+        that did not end well raises the error that its nodes agree on, or PullFailed."""
+        until = None if timeout is None else time.monotonic() + timeout
+        pause = FIRST_LOOK
+        while (ended := self.get_pull(pull)).state == "running":
+            if until is not None and time.monotonic() + pause > until:
+                raise TimeoutError(f"Pull {pull} of {ended.reference} still runs after {timeout} seconds.")
+            time.sleep(pause)
+            pause = min(2 * pause, LAST_LOOK)
+        if check and ended.state != "done":
+            raise failure_of(ended)
+        return ended
+
+    # --- what there is ----------------------------------------------------------------------------------------------
+
+    def list_models(self, *, cursor: str | None = None, limit: int = 100) -> ModelPage:
+        return self._ask(calls.list_models(cursor, limit))
+
+    def models(self) -> Iterator[ModelView]:
+        """All models that were resolved, asked for page by page."""
+        cursor: str | None = None
+        while True:
+            page = self.list_models(cursor=cursor, limit=PAGE)
+            yield from page.models
+            if (cursor := page.next) is None:
+                return
+
+    def where_is(self, digest: str) -> HoldersView:
+        """Connected nodes that hold the whole artifact."""
+        return self._ask(calls.where_is(digest))
+
+    def list_nodes(self, *, cursor: str | None = None, limit: int = 100) -> NodePage:
+        return self._ask(calls.list_nodes(cursor, limit))
+
+    def nodes(self) -> Iterator[NodeView]:
+        """All nodes, connected or not, asked for page by page."""
+        cursor: str | None = None
+        while True:
+            page = self.list_nodes(cursor=cursor, limit=PAGE)
+            yield from page.nodes
+            if (cursor := page.next) is None:
+                return
+
+    def get_node(self, node: str) -> NodeView:
+        return self._ask(calls.get_node(node))
+
+    def list_tasks(self, *, cursor: str | None = None, limit: int = 100) -> TaskPage:
+        return self._ask(calls.list_tasks(cursor, limit))
+
+    def tasks(self) -> Iterator[TaskSummary]:
+        """All shard tasks, asked for page by page."""
+        cursor: str | None = None
+        while True:
+            page = self.list_tasks(cursor=cursor, limit=PAGE)
+            yield from page.tasks
+            if (cursor := page.next) is None:
+                return
+
+    def get_task(self, digest: str) -> TaskView:
+        return self._ask(calls.get_task(digest))
+
+    def status(self) -> StatusView:
+        return self._ask(calls.status())
+
+    # --- which models nodes keep ------------------------------------------------------------------------------------
+
+    def pin(self, reference: str, nodes: Nodes = "all", *, selection: Mapping[str, Any] | None = None) -> KeepingView:
+        """Have nodes keep a model. `nodes`: names, "all" that are connected, or {"labels": {…}}. The answer has what
+        each did."""
+        return self._ask(calls.keeping("pin", reference, nodes, selection))
+
+    def unpin(self, reference: str, nodes: Nodes = "all", *, selection: Mapping[str, Any] | None = None) -> KeepingView:
+        """Have nodes keep it no longer; see `pin`."""
+        return self._ask(calls.keeping("unpin", reference, nodes, selection))
+
+    def evict(self, reference: str, nodes: Nodes = "all", *, selection: Mapping[str, Any] | None = None) -> KeepingView:
+        """Have nodes remove it; see `pin`. Where it is pinned it stays."""
+        return self._ask(calls.keeping("evict", reference, nodes, selection))
+
+    # --- the wire ---------------------------------------------------------------------------------------------------
+
+    def _ask(self, call: Call[T]) -> T:
+        try:
+            response = self._http.request(
+                call.method, call.path, params=dict(call.parameters), json=call.body, headers=dict(call.headers)
+            )
+        except httpx2.HTTPError as error:
+            raise unreachable(self._url, error) from error
+        return decoded(call, response, self._url)
