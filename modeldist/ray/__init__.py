@@ -6,9 +6,14 @@ May import agent and what that may; imports ray inside functions, so that the ro
     cluster.py       the Ray cluster: its nodes, and an actor of ours on each
     node_pulls.py    the actor of one node: one pull of a reference at a time, whoever asks for it
     asking.py        one prefetch: which nodes were asked for what, and what they answered
-    catching_up.py   which nodes still need a model, and when to ask again: pure
+    catching_up.py   which nodes still need something, and when to ask again: pure
+    watching.py      has every node get something, those that join later among them
     following.py     the actor that has nodes get what was prefetched before they joined
     prefetching.py   prefetch() and local_path(), each also for async programs
+    agents.py        agents where there are none: start_agents(), stop_agents()
+    agent_actor.py   the actor that runs the agent of a node
+    control_actor.py the actor that runs a control plane; certificate.py is what it shows
+    kept_process.py  a command that an actor keeps running; tied.py is that command, and ends with the actor
     serving.py       multiplexed models of Ray Serve
 """
 
@@ -18,13 +23,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from modeldist.ray.agent_actor import NodeAgent
+    from modeldist.ray.agents import Agents, start_agents, stop_agents
     from modeldist.ray.copies import NodeCopy, Prefetched
     from modeldist.ray.following import Followed, followed, unfollow
     from modeldist.ray.prefetching import local_path, local_path_async, prefetch, prefetch_async
     from modeldist.ray.serving import multiplexed
 
 __all__ = [
+    "Agents",
     "Followed",
+    "NodeAgent",
     "NodeCopy",
     "Prefetched",
     "followed",
@@ -33,10 +42,16 @@ __all__ = [
     "multiplexed",
     "prefetch",
     "prefetch_async",
+    "start_agents",
+    "stop_agents",
     "unfollow",
 ]
 
 _HOMES = {
+    "Agents": "agents",
+    "NodeAgent": "agent_actor",
+    "start_agents": "agents",
+    "stop_agents": "agents",
     "Followed": "following",
     "followed": "following",
     "unfollow": "following",

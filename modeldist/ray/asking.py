@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modeldist.errors import ErrorInfo, ModeldistError, PullFailed, UsageError
-from modeldist.ray.cluster import Nodes, actor_on, chosen
+from modeldist.ray.cluster import Nodes, actor_on, chosen, outcome
 from modeldist.ray.copies import NodeCopy, Prefetched
 from modeldist.ray.node_pulls import NodePulls
 
@@ -39,7 +39,7 @@ class Asked:
                 f"{len(missing)} of {len(answers)} prefetches have not ended after {timeout:g} seconds.",
                 remedy="They go on; ask again, or give them longer. `modeldist why` on a node says what it waits for.",
             )
-        return self._judged(list(map(taken, answers)))
+        return self._judged(list(map(outcome, answers)))
 
     async def wait_async(self) -> list[Prefetched]:
         return self._judged(await asyncio.gather(*map(_awaited, self.answers.values())))
@@ -85,17 +85,6 @@ def pulls_on(node: str, socket: Path | str | None) -> Any:
     """The actor of this node, and of the agent with this socket there."""
     place = None if socket is None else str(socket)
     return actor_on(node, f"pulls:{node}:{place or ''}", NodePulls, node, place)
-
-
-def taken(future: futures.Future[Any]) -> Answer:
-    """Of an answer that is there."""
-    from ray.exceptions import RayError
-
-    try:
-        answer: Answer = future.result()
-    except RayError as error:
-        return error  # type: ignore[no-any-return]
-    return answer
 
 
 async def _awaited(reference: ObjectRef[Any]) -> Answer:

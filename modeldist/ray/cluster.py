@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent import futures
 from typing import Any, Literal
 
 from modeldist.errors import NotFound, Unsupported, UsageError
@@ -60,6 +61,24 @@ def actor_anywhere(name: str, kind: type[Any], *arguments: Any) -> Any:
 
     here = str(connected_ray().get_runtime_context().get_node_id())
     return _actor(name, kind, arguments, NodeAffinitySchedulingStrategy(node_id=here, soft=True))
+
+
+def outcome(future: futures.Future[Any]) -> Any:
+    """What an actor answered, which it has, or the RayError that says it is gone."""
+    from ray.exceptions import RayError
+
+    try:
+        return future.result()
+    except RayError as error:
+        return error
+
+
+def head() -> tuple[str, str]:
+    """Ray's id and the address of the node that the cluster began with; of this program's, where that is not known."""
+    nodes = [node for node in connected_ray().nodes() if node["Alive"]]
+    first = [str(node["NodeID"]) for node in nodes if "node:__internal_head__" in node["Resources"]]
+    (found,) = chosen(first[:1] or "here").items()
+    return found
 
 
 def named(prefix: str) -> dict[str, Any]:

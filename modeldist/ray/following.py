@@ -6,22 +6,17 @@ starts it again, on another node if need be.
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Mapping
-from concurrent import futures
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from modeldist.errors import ErrorInfo, ModeldistError, NotFound, PullFailed
-from modeldist.ray.asking import pulls_on, taken
-from modeldist.ray.catching_up import CatchingUp
-from modeldist.ray.cluster import actor_anywhere, alive, connected_ray, named
+from modeldist.errors import ErrorInfo, ModeldistError, NotFound
+from modeldist.ray.asking import pulls_on
+from modeldist.ray.cluster import actor_anywhere, connected_ray, named
 from modeldist.ray.copies import NodeCopy
+from modeldist.ray.watching import Watch
 
 _PREFIX = "follow:"
-_EVERY = 1.0  # seconds between looks at the cluster's nodes
 
 
 @dataclass(frozen=True)
@@ -66,36 +61,7 @@ class Follower:
     """The actor's class."""
 
     def __init__(self, resolved: str, socket: str | None) -> None:
-        self._resolved = resolved
-        self._socket = socket
-        self._catching_up = CatchingUp()
-        self._asked: dict[futures.Future[Any], str] = {}  # nodes, by the answer to come
-        self._changing = threading.Lock()
-        threading.Thread(target=self._run, daemon=True).start()
+        self._watch: Watch[NodeCopy] = Watch(lambda node, _: pulls_on(node, socket).pull.remote(resolved).future())
 
     async def state(self) -> tuple[dict[str, NodeCopy], dict[str, ErrorInfo]]:
-        with self._changing:
-            return dict(self._catching_up.copies), dict(self._catching_up.failures)
-
-    def _run(self) -> None:
-        while True:
-            began = time.monotonic()
-            self._look(began)
-            self._hear(_EVERY)
-            time.sleep(max(0.0, began + _EVERY - time.monotonic()))
-
-    def _look(self, now: float) -> None:
-        nodes = alive()
-        with self._changing:
-            due = self._catching_up.due(nodes, now)
-        for node in due:
-            self._asked[pulls_on(node, self._socket).pull.remote(self._resolved).future()] = node
-
-    def _hear(self, seconds: float) -> None:
-        ended, _ = futures.wait(self._asked, seconds, futures.FIRST_COMPLETED)
-        for future in ended:
-            answer, node = taken(future), self._asked.pop(future)
-            if isinstance(answer, Exception):
-                answer = PullFailed(f"The node was lost, or the actor there: {answer}").info()
-            with self._changing:
-                self._catching_up.ended(node, answer, time.monotonic())
+        return self._watch.state()

@@ -37,7 +37,11 @@ class Machines(Cluster):
 
     def environment_inside(self, index: int) -> dict[str, str]:
         """What differs from the environment of a program outside."""
-        return {"MODELDIST_STORE": str(self.here / "store"), "MODELDIST_SOCKET": str(self.here / "agent.sock")}
+        return {
+            "MODELDIST_STORE": str(self.here / "store"),
+            "MODELDIST_SOCKET": str(self.here / "agent.sock"),
+            "XDG_STATE_HOME": str(self.here / "state"),
+        }
 
     def socket(self, index: int) -> Path:
         return self.home / f"node-{index}" / "agent.sock"

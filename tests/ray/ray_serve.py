@@ -13,7 +13,7 @@ import ray
 from ray import serve
 from safetensors import safe_open
 
-from modeldist.errors import ModeldistError, UsageError
+from modeldist.errors import AgentError, ModeldistError, UsageError
 from modeldist.ray import followed, local_path, multiplexed, prefetch, unfollow
 from tests.ray.conftest import NODES
 from tests.ray.machines import Machines
@@ -52,10 +52,13 @@ def test_replicas_on_four_nodes_load_the_real_model_which_was_read_once(
 ) -> None:
     (prefetched,) = prefetch(published, follow=True)
     index = len(machines.agents)
-    machines.add()
     joined = raylets.join(machines.environment_inside(index), machines.command(index))
     try:
+        wait_until("the missing agent to be told of", lambda: joined in followed()[0].failures, seconds=60)
+        assert isinstance(followed()[0].failures[joined], AgentError)
+        machines.add()
         wait_until("the node that joined to have it", lambda: joined in followed()[0].copies, seconds=90)
+        assert followed()[0].failures == {}
         handle = serve.run(Embeddings.bind(published), name="embeddings", route_prefix=None)
         answers: dict[str, tuple[str, float]] = {}
 
