@@ -14,6 +14,8 @@ May import agent and what that may; imports ray inside functions, so that the ro
     agent_actor.py   the actor that runs the agent of a node
     control_actor.py the actor that runs a control plane; certificate.py is what it shows
     kept_process.py  a command that an actor keeps running; tied.py is that command, and ends with the actor
+    pulling.py       one pull by the agent of this node
+    runtime_env.py   a plugin of Ray's runtime environments
     serving.py       multiplexed models of Ray Serve
 """
 
@@ -28,10 +30,12 @@ if TYPE_CHECKING:
     from modeldist.ray.copies import NodeCopy, Prefetched
     from modeldist.ray.following import Followed, followed, unfollow
     from modeldist.ray.prefetching import local_path, local_path_async, prefetch, prefetch_async
+    from modeldist.ray.runtime_env import EnvPlugin
     from modeldist.ray.serving import multiplexed
 
 __all__ = [
     "Agents",
+    "EnvPlugin",
     "Followed",
     "NodeAgent",
     "NodeCopy",
@@ -49,6 +53,7 @@ __all__ = [
 
 _HOMES = {
     "Agents": "agents",
+    "EnvPlugin": "runtime_env",
     "NodeAgent": "agent_actor",
     "start_agents": "agents",
     "stop_agents": "agents",

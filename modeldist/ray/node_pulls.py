@@ -11,9 +11,9 @@ from pathlib import Path
 
 from modeldist.agent.config import default_socket
 from modeldist.agent.local_client import LocalAgent
-from modeldist.agent.progress import FINAL, PullSnapshot
-from modeldist.errors import AgentError, ErrorInfo, ModeldistError
+from modeldist.errors import ErrorInfo, ModeldistError
 from modeldist.ray.copies import NodeCopy
+from modeldist.ray.pulling import pulled
 
 _AT_ONCE = 256  # pulls, each of which has a thread that waits for it
 
@@ -40,27 +40,7 @@ class NodePulls:
 
     def _pull(self, reference: str) -> NodeCopy | ErrorInfo:
         try:
-            if not self._agent.running():
-                return _no_agent(self._agent.path).info()
-            now = self._agent.start_pull(reference)
-            for later in self._agent.events(now.pull):
-                now = later
+            done = pulled(self._agent, reference)
         except ModeldistError as error:
             return error.info()
-        return self._outcome(now)
-
-    def _outcome(self, now: PullSnapshot) -> NodeCopy | ErrorInfo:
-        if now.state == "done":
-            return NodeCopy(self._node, Path(now.path), now.resolved, now.origin, now.peers, now.local, now.stale)
-        if now.error:
-            return now.error
-        how = "was stopped" if now.state in FINAL else "ended with its agent"
-        return AgentError(f"The pull of {now.reference} {how}.", remedy="The agent's log says why.").info()
-
-
-def _no_agent(path: Path) -> AgentError:
-    return AgentError(
-        f"No agent listens on {path}.",
-        remedy="Run `modeldist agent` on every node, as the user that Ray runs as; where its socket is elsewhere, give "
-        "`socket` or start Ray with MODELDIST_SOCKET.",
-    )
+        return NodeCopy(self._node, Path(done.path), done.resolved, done.origin, done.peers, done.local, done.stale)

@@ -25,6 +25,7 @@ from tests.servers.cluster import wait_until
 
 RAY = str(Path(sys.executable).parent / "ray")
 PATIENCE = 120.0  # seconds for a raylet to come up
+PLUGINS = '[{"class": "modeldist.ray.EnvPlugin"}]'
 MEMORY = 80_000_000  # bytes of its object store, the least that Ray takes
 
 
@@ -64,7 +65,7 @@ class Raylets:
         with path.open("wb") as log:
             process = subprocess.Popen(
                 [*command, *self._start(number, address)],
-                env={**os.environ, **environment},
+                env={**os.environ, "RAY_RUNTIME_ENV_PLUGINS": PLUGINS, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

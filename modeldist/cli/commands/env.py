@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from modeldist.agent.engine_environment import engine_environment, exports, hub_of, overriding
 from modeldist.cli import options
 from modeldist.cli.boundary import Command
-from modeldist.cli.engine_environment import engine_environment, exports, hub_of, overriding
 from modeldist.cli.node import Node
 from modeldist.cli.terminal import clean, put, put_json, say
 from modeldist.errors import NotFound, PullFailed
 
 if TYPE_CHECKING:
-    from modeldist.cli.engine_environment import Syntax
+    from modeldist.agent.engine_environment import Syntax
 
 
 @click.command(cls=Command)

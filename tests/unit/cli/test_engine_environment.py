@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from modeldist.cli.engine_environment import engine_environment, exports, hub_of, overriding
+from modeldist.agent.engine_environment import engine_environment, exports, hub_of, overriding
 
 ODD = Path('/it\'s $HOME `odd` "one"\\\n;&')
 
