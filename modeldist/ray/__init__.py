@@ -16,6 +16,7 @@ May import agent and what that may; imports ray inside functions, so that the ro
     kept_process.py  a command that an actor keeps running; tied.py is that command, and ends with the actor
     pulling.py       one pull by the agent of this node
     runtime_env.py   a plugin of Ray's runtime environments
+    serve_llm.py     a callback of Ray Serve LLM
     serving.py       multiplexed models of Ray Serve
 """
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from modeldist.ray.following import Followed, followed, unfollow
     from modeldist.ray.prefetching import local_path, local_path_async, prefetch, prefetch_async
     from modeldist.ray.runtime_env import EnvPlugin
+    from modeldist.ray.serve_llm import PrefetchCallback
     from modeldist.ray.serving import multiplexed
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "Followed",
     "NodeAgent",
     "NodeCopy",
+    "PrefetchCallback",
     "Prefetched",
     "followed",
     "local_path",
@@ -54,6 +57,7 @@ __all__ = [
 _HOMES = {
     "Agents": "agents",
     "EnvPlugin": "runtime_env",
+    "PrefetchCallback": "serve_llm",
     "NodeAgent": "agent_actor",
     "start_agents": "agents",
     "stop_agents": "agents",
