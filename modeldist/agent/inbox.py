@@ -95,7 +95,7 @@ class Inbox:
             else:
                 self._node.apply(TaskRejoined(message.task))
             return
-        if recut and fetch.ranges:
+        if recut and fetch.ranges and not fetch.provisional:
             self._node.loop.spawn(self._shards.end(fetch, cut_otherwise(fetch)), f"cut otherwise {fetch.path}")
             return
         if recut:

@@ -26,13 +26,13 @@ def wanted_size(artifact: Artifact) -> int:
     return sum(wanted_bytes(artifact, shard) for shard in artifact.shards)
 
 
-def wanted_ranges(artifact: Artifact, shard: Shard) -> tuple[tuple[int, int], ...]:
+def wanted_ranges(artifact: Artifact, shard: Shard, *, provisional: bool = False) -> tuple[tuple[int, int], ...]:
     """The bytes that are wanted of a shard; none where that is all, or touches every piece. Raises Unsupported where
-    nothing proves a part of it."""
+    nothing proves a part of it, unless it is wanted `provisional`."""
     ranges, layout = artifact.ranges_of(shard.digest), cut(artifact, shard)
     if not ranges or layout.touching(ranges) == layout.all:
         return ()
-    if artifact.chunks_of(shard.digest) is None:
+    if artifact.chunks_of(shard.digest) is None and not provisional:
         raise Unsupported(
             f"{artifact.file_of(shard.digest).path} of {artifact.name} has no chunk table: parts of it cannot be "
             "proven.",

@@ -31,7 +31,7 @@ class ShardFetch:
     that has been verified is never written again. `outstanding`: transfers that still hold the partial's descriptor.
     `turn`: who has it may prove the whole or empty the partial file. `starts`: how often it began anew.
     `ranges`: the bytes that are wanted, where that is not all pieces; such a fetch needs a `table`, since the shard's
-    own digest never proves what came.
+    own digest never proves what came, or is `provisional`: then nothing is kept of it but pieces for a later one.
     """
 
     shard: Shard
@@ -105,6 +105,11 @@ class ShardFetch:
     def self_proving(self) -> bool:
         """One piece, whose content the shard's own digest proves."""
         return self.layout.count == 1 and algorithm(self.shard.digest) != "etag"
+
+    @property
+    def provisional(self) -> bool:
+        """Somebody reads these bytes as they were read at the origin, before anything proves the whole."""
+        return bool(self.ranges) and self.artifact.chunks_of(self.shard.digest) is None
 
     @property
     def table(self) -> ShardChunks | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial as bind
 
@@ -66,9 +66,20 @@ class Shards:
     def unwatch(self, pull: str) -> None:
         self._watchers.pop(pull, None)
 
-    async def fetch_all(self, artifact: Artifact, shards: Iterable[Shard], priority: Priority, pull: str) -> None:
+    async def fetch_all(
+        self,
+        artifact: Artifact,
+        shards: Iterable[Shard],
+        priority: Priority,
+        pull: str,
+        *,
+        provisional: Callable[[], Awaitable[object]] | None = None,
+    ) -> None:
         """Fetch these into the store. Raises the first failure; other pulls of the same shards go on.
-        Raises ShardLocked when another process fetches one of them."""
+        Raises ShardLocked when another process fetches one of them.
+
+        `provisional`: ranges of them are wanted that nothing may prove, and the partial files stay open until this
+        returns. What came is no part of the store then."""
         wanted: list[ShardFetch] = []
         ends: list[asyncio.Future[None]] = []
         locked: list[ShardLocked] = []
@@ -84,12 +95,14 @@ class Shards:
             while waiting and await opened.has_room():
                 batch = [waiting.popleft() for _ in range(min(BATCH, opened.room, len(waiting)))]
                 before = len(wanted)
-                await self._begin(artifact, batch, priority, pull, wanted)
+                await self._begin(artifact, batch, priority, pull, wanted, provisional=provisional is not None)
                 opened.add(fetch.done for fetch in wanted[before:])
                 self.join([fetch for fetch in wanted[before:] if not fetch.announced])
             await _all_or_first_error([*ends, *(fetch.done for fetch in wanted)])
             if locked:
                 raise locked[0]
+            if provisional is not None:
+                await provisional()
         finally:
             for end in ends:
                 end.cancel()
@@ -125,7 +138,14 @@ class Shards:
         return self._whole.bytes_read(shard)
 
     async def _begin(
-        self, artifact: Artifact, shards: Sequence[Shard], priority: Priority, pull: str, begun: list[ShardFetch]
+        self,
+        artifact: Artifact,
+        shards: Sequence[Shard],
+        priority: Priority,
+        pull: str,
+        begun: list[ShardFetch],
+        *,
+        provisional: bool,
     ) -> None:
         """Open or share the shards' partial files; those that are in the store already are left out."""
         node = self._node
@@ -135,12 +155,14 @@ class Shards:
                 if fetch.shard.size != shard.size:
                     thing = f"{artifact.file_of(shard.digest).path} of {artifact.name}"
                     raise two_sizes(thing, shard, fetch.shard.size)
-                if await self._widened(fetch, artifact.ranges_of(shard.digest)):
+                if fetch.provisional and not provisional and artifact.ranges_of(shard.digest):
+                    await self.end(fetch, Cancelled(f"{fetch.path} is fetched anew, by its chunk table."))
+                elif await self._widened(fetch, artifact.ranges_of(shard.digest)):
                     fetch.wanted_by.add(pull)
                     begun.append(fetch)
                     continue
             fresh.append(shard)
-        for shard, partial in await self._open(artifact, fresh):
+        for shard, partial in await self._open(artifact, fresh, provisional=provisional):
             fetch = ShardFetch(
                 shard=shard,
                 artifact=artifact,
@@ -149,7 +171,7 @@ class Shards:
                 priority=priority,
                 done=node.loop.future(),
                 local_bytes=0,
-                ranges=wanted_ranges(artifact, shard),
+                ranges=wanted_ranges(artifact, shard, provisional=provisional),
             )
             fetch.local_bytes = fetch.wanted_here
             fetch.idle.set()
@@ -169,11 +191,16 @@ class Shards:
             if fetch.ended:
                 return False
             fetch.widen(ranges)
+            if fetch.done.done():  # it was provisional, and had what was wanted until now
+                fetch.done = self._node.loop.future()
             self.join([fetch])
         return True
 
-    async def _open(self, artifact: Artifact, shards: Sequence[Shard]) -> list[tuple[Shard, Partial]]:
-        opening = asyncio.ensure_future(asyncio.to_thread(open_all, self._node.store, artifact, shards))
+    async def _open(
+        self, artifact: Artifact, shards: Sequence[Shard], *, provisional: bool
+    ) -> list[tuple[Shard, Partial]]:
+        opens = bind(open_all, self._node.store, artifact, shards, provisional=provisional)
+        opening = asyncio.ensure_future(asyncio.to_thread(opens))
         try:
             return await asyncio.shield(opening)
         except asyncio.CancelledError:
@@ -197,7 +224,10 @@ class Shards:
 
     def complete(self, fetch: ShardFetch) -> None:
         """All pieces are there: prove the whole and publish it."""
-        self._publisher.publish(fetch)
+        if not fetch.provisional:
+            self._publisher.publish(fetch)
+        elif not fetch.done.done():
+            fetch.done.set_result(None)
 
     async def _quiesce_complete(self, fetch: ShardFetch) -> None:
         await self._quiesce(fetch, f"{fetch.path} is complete")
@@ -231,7 +261,7 @@ class Shards:
         await self._leave(fetch)
         if fetch.ended:
             return
-        if not fetch.ranges:  # pieces of such a one were proven by more than what others said
+        if not fetch.ranges or fetch.provisional:  # else its pieces were proven by more than what others said
             # Where all came from the origin, or it was wrong twice, the pieces of a selection can be to blame.
             suspects = fetch.rejections > 1 or (fetch.rejections == 1 and not fetch.peer_bytes.total())
             await asyncio.to_thread(bind(fetch.partial.reset, shown=suspects))
@@ -320,14 +350,16 @@ def introduction(fetch: ShardFetch, leases: tuple[HeldLease, ...]) -> TaskJoin:
     )
 
 
-def open_all(store: Store, artifact: Artifact, shards: Sequence[Shard]) -> list[tuple[Shard, Partial]]:
+def open_all(
+    store: Store, artifact: Artifact, shards: Sequence[Shard], *, provisional: bool = False
+) -> list[tuple[Shard, Partial]]:
     """Partial files of those shards that are not in the store, cut as the artifact's chunk table says, if it has one,
     and without the pieces of an earlier pull that are not those of the table. Blocks; opens all or none."""
     opened: list[tuple[Shard, Partial]] = []
     try:
         for shard in shards:
             chunks = artifact.chunks_of(shard.digest)
-            ranges = wanted_ranges(artifact, shard)
+            ranges = wanted_ranges(artifact, shard, provisional=provisional)
             partial = store.begin(shard, cut(artifact, shard).piece_size, ranges)
             if partial.committed:
                 partial.discard()

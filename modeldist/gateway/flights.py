@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
+from msgspec.structs import replace
+
 from modeldist.agent.engine import Engine
+from modeldist.agent.parts import wanted_ranges
 from modeldist.agent.store import ShardLocked
 from modeldist.artifact import Artifact, Digest, Shard
 from modeldist.errors import IntegrityError, ModeldistError
@@ -17,20 +21,27 @@ from modeldist.scheduler.messages import Priority
 
 log = Logger(__name__)
 
+RANGE_LINGER = 2.0  # the same for some bytes of it, when nobody reads the whole
+SNIFFED = 64 << 20  # bytes of a shard; who reads more of it, a range at a time, reads all of it
 LINGER = 30.0  # seconds a shard is fetched on for nobody: clients that lost their connection come back
 WRONG_FOR = 60.0  # seconds in which what was wrong twice is not fetched again
 LOCK_PATIENCE = 0.25  # seconds per look at a shard that another process fetches
 
 
-class Flight:
-    """One shard on its way. `task` ends when it is in the store, or with a ModeldistError."""
+Span = tuple[int, int]
+"""Bytes of a shard, half-open."""
 
-    def __init__(self, at: tuple[str, Digest], shard: Shard, task: asyncio.Task[None]) -> None:
+
+class Flight:
+    """One shard on its way, or some bytes of it. `task` ends when it is in the store, or with a ModeldistError; that of
+    some bytes when nobody has read them for a while."""
+
+    def __init__(self, at: tuple[str, Digest, Span | None], shard: Shard) -> None:
         self.at = at
         self.shard = shard
-        self.task = task
         self.readers = 0
         self.lingers: asyncio.TimerHandle | None = None
+        self.task: asyncio.Task[None]  # set by who makes it
 
 
 class Flights:
@@ -40,7 +51,9 @@ class Flights:
         self._engine = engine
         self._linger = linger
         self._clock = clock
-        self._flights: dict[tuple[str, Digest], Flight] = {}  # an artifact's; the engine fetches for all of them once
+        # An artifact's; the engine fetches for all of them once.
+        self._flights: dict[tuple[str, Digest, Span | None], Flight] = {}
+        self._sniffed: Counter[Digest] = Counter()  # bytes that were asked for a range at a time
         self._missing: dict[str, set[Digest]] = {}  # by key of the recorded artifacts: shards that are not here yet
         self.restarted: set[Digest] = set()
         """Shards of which pieces were taken back: who has the beginning of one must not go on from there, and gets
@@ -49,18 +62,11 @@ class Flights:
         self._wrong: dict[Digest, tuple[float, IntegrityError]] = {}  # and again
 
     @contextmanager
-    def joined(self, artifact: Artifact, key: str, shard: Shard) -> Iterator[Flight]:
+    def joined(self, artifact: Artifact, key: str, shard: Shard, span: Span | None = None) -> Iterator[Flight]:
         """Have the shard on its way, or in the store, as long as somebody reads it. `key`: what the store files the
-        artifact under. Raises IntegrityError when it was wrong twice, and a moment ago: there is no use in more."""
-        at = (key, shard.digest)
-        flight = self._flights.get(at)
-        if flight is None or flight.task.done():
-            failed, error = self._wrong.get(shard.digest, (0.0, None))
-            if error is not None and self._clock() - failed < WRONG_FOR:
-                raise error
-            task = asyncio.create_task(self._fetch(artifact, key, shard), name=f"gateway {shard.digest}")
-            flight = self._flights[at] = Flight(at, shard, task)
-            task.add_done_callback(lambda done, landed=flight: self._landed(landed, done))  # type: ignore[misc]
+        artifact under. `span`: the bytes of it that are wanted, if the end is not among them; the others stay where
+        they are. Raises IntegrityError when it was wrong twice, and a moment ago: there is no use in more."""
+        flight = self._flight(artifact, key, shard, span)
         if flight.lingers is not None:
             flight.lingers.cancel()
             flight.lingers = None
@@ -70,7 +76,36 @@ class Flights:
         finally:
             flight.readers -= 1
             if not flight.readers and not flight.task.done():
-                flight.lingers = asyncio.get_running_loop().call_later(self._linger, flight.task.cancel)
+                linger = self._linger if flight.at[2] is None else min(self._linger, RANGE_LINGER)
+                flight.lingers = asyncio.get_running_loop().call_later(linger, flight.task.cancel)
+
+    def _flight(self, artifact: Artifact, key: str, shard: Shard, span: Span | None) -> Flight:
+        if span is not None and not self._alone(artifact, key, shard, span):
+            span = None
+        at = (key, shard.digest, span)
+        flight = self._flights.get(at)
+        if flight is not None and not flight.task.done():
+            return flight
+        failed, error = self._wrong.get(shard.digest, (0.0, None))
+        if error is not None and self._clock() - failed < WRONG_FOR:
+            raise error
+        flight = self._flights[at] = Flight(at, shard)
+        fetching = self._fetch(artifact, key, shard) if span is None else self._fetch_some(artifact, key, shard, span)
+        flight.task = asyncio.create_task(fetching, name=f"gateway {shard.digest}")
+        flight.task.add_done_callback(lambda done: self._landed(flight, done))
+        return flight
+
+    def _alone(self, artifact: Artifact, key: str, shard: Shard, span: Span) -> bool:
+        """Whether these bytes are to come without the others. Where a chunk table proves pieces, what came in part
+        would be kept as something that somebody had selected."""
+        self._sniffed[shard.digest] += span[1] - span[0]
+        return (
+            (key, shard.digest, None) not in self._flights
+            and self._sniffed[shard.digest] <= SNIFFED
+            and artifact.chunks_of(shard.digest) is None
+            and bool(wanted_ranges(_of(artifact, shard, span), shard, provisional=True))
+            and not self._engine.store.has(shard.digest)
+        )
 
     async def close(self) -> None:
         tasks = [flight.task for flight in self._flights.values()]
@@ -96,22 +131,34 @@ class Flights:
             self._wrong.pop(flight.shard.digest, None)
 
     async def _fetch(self, artifact: Artifact, key: str, shard: Shard) -> None:
-        store = self._engine.store
-        with store.lease((shard.digest,)):
-            if key not in self._missing or await asyncio.to_thread(store.lookup, key) is None:
-                await asyncio.to_thread(store.record, artifact, key)  # or the collector takes what came
-                self._missing[key] = await asyncio.to_thread(_missing, store.has, artifact)
+        with self._engine.store.lease((shard.digest,)):
+            await self._record(artifact, key)
             await self.bring(artifact, shard)
         await self._complete(artifact, key, shard)
 
-    async def bring(self, artifact: Artifact, shard: Shard) -> None:
-        """Have the shard in the store, for who holds a lease of it. Raises ModeldistError."""
+    async def _fetch_some(self, artifact: Artifact, key: str, shard: Shard, span: Span) -> None:
+        with self._engine.store.lease((shard.digest,)):
+            await self._record(artifact, key)
+            await self.bring(_of(artifact, shard, span), shard, provisional=asyncio.Event().wait)
+
+    async def _record(self, artifact: Artifact, key: str) -> None:
+        """Or the collector takes what came."""
+        store = self._engine.store
+        if key not in self._missing or await asyncio.to_thread(store.lookup, key) is None:
+            await asyncio.to_thread(store.record, artifact, key)
+            self._missing[key] = await asyncio.to_thread(_missing, store.has, artifact)
+
+    async def bring(
+        self, artifact: Artifact, shard: Shard, *, provisional: Callable[[], Awaitable[object]] | None = None
+    ) -> None:
+        """Have the shard in the store, for who holds a lease of it. Raises ModeldistError. `provisional`: the ranges of
+        it that the artifact names, until this returns (see `Shards.fetch_all`)."""
         engine, store = self._engine, self._engine.store
         pull = f"gateway-{uuid.uuid4().hex}"
         while not await asyncio.to_thread(store.has, shard.digest):
             with await asyncio.to_thread(store.reserve_for, artifact, [shard]):
                 try:
-                    await engine.shards.fetch_all(artifact, [shard], Priority.PULL, pull)
+                    await engine.shards.fetch_all(artifact, [shard], Priority.PULL, pull, provisional=provisional)
                 except ShardLocked:
                     pass  # leave the reservation first
                 else:
@@ -140,6 +187,12 @@ class Flights:
                 self._engine.announce()
         except ModeldistError as error:  # its bytes can be served all the same
             log.warning("no snapshot of a model that is all here", model=artifact.reference, error=str(error))
+
+
+def _of(artifact: Artifact, shard: Shard, span: Span) -> Artifact:
+    """The artifact as one that takes these bytes of a shard."""
+    files = (replace(file, ranges=(span,)) if file.digest == shard.digest else file for file in artifact.files)
+    return replace(artifact, files=tuple(files))
 
 
 def _missing(has: Callable[[Digest], bool], artifact: Artifact) -> set[Digest]:

@@ -67,6 +67,8 @@ async def shard_spans(
                 at = upto
             elif not flight.task.done():
                 await news.wait()
+        if at == stop and stop < shard.size:
+            return
         await _landing(flight)
         reading.check(at)
         if at < stop:

@@ -94,7 +94,7 @@ class HubEndpoint:
         return ShardResponse(
             self._engine,
             self._flights,
-            lambda: self._flights.joined(model.artifact, model.key, shard),
+            lambda: self._flights.joined(model.artifact, model.key, shard, span if span[1] < file.size else None),
             span,
             206 if wanted else 200,
             headers,

@@ -19,6 +19,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from modeldist.scheduler.pieces import PieceLayout, piece_size_for
 from tests.integration.gateway.gateway_nodes import TOKEN, Nodes, files_in, model, weights
 from tests.servers.loopback_http import Fault
 
@@ -181,6 +182,52 @@ def test_ranges(nodes: Nodes, repo: str) -> None:
         assert "x-xet-hash" not in head.headers
         assert client.post(url).status_code == 405
         assert client.get(url, headers={"Host": "example.com"}).status_code == 421
+
+
+def test_a_range_comes_without_the_rest(nodes: Nodes, repo: str, tmp_path: Path) -> None:
+    """As who reads a header does; then the others come, and nothing twice."""
+    content = weights(repo, 40_000_000)
+    nodes.hub.commit(repo, {"model.safetensors": content})
+    pieces = PieceLayout(len(content), piece_size_for(len(content)))
+    asked = [(0, 100), (30_000_000, 30_000_100), (8, 5_000_000), (39_000_000, 39_000_001)]
+    url = f"{nodes.urls[0]}/{repo}/resolve/main/model.safetensors"
+    with httpx2.Client(timeout=60) as client:
+        for start, stop in asked:
+            got = client.get(url, headers={"Range": f"bytes={start}-{stop - 1}"})
+            assert (got.status_code, got.content) == (206, content[start:stop])
+    assert nodes.hub.body_bytes(f"/{repo}/resolve/") == pieces.bytes_of(pieces.touching(asked)) < len(content)
+    files = HfFileSystem(endpoint=nodes.urls[0], token=False)
+    assert files.cat_file(f"{repo}/model.safetensors", start=0, end=100) == content[:100]
+    assert nodes.hub.body_bytes(f"/{repo}/resolve/") < len(content) / 5
+    pulled = nodes.cluster.run(0, "pull", f"hf://{repo}")
+    assert pulled.returncode == 0, pulled.stderr
+    whole = hf_hub_download(repo, "model.safetensors", endpoint=nodes.urls[1], cache_dir=tmp_path, token=False)
+    assert files_in(pulled.stdout.strip())["model.safetensors"] == Path(whole).read_bytes() == content
+    assert nodes.hub.body_bytes(f"/{repo}/resolve/") == len(content)
+
+
+def test_ranges_of_a_file_that_is_read_bit_by_bit(nodes: Nodes, repo: str) -> None:
+    content = weights(repo, 12_000_000)
+    nodes.hub.commit(repo, {"model.safetensors": content})
+    files = HfFileSystem(endpoint=nodes.urls[0], token=False)
+    with files.open(f"{repo}/model.safetensors", block_size=1_000_000) as file:
+        assert file.read() == content
+    assert nodes.hub.body_bytes(f"/{repo}/resolve/") == len(content)
+
+
+def test_ranges_on_one_connection_while_the_rest_does_not_come(nodes: Nodes, repo: str) -> None:
+    content = model(repo)["model-00001-of-00002.safetensors"]
+    url = f"{nodes.urls[0]}/{repo}/resolve/main/model-00001-of-00002.safetensors"
+    held = nodes.hub.fail(Fault(path="model-00001", method="GET", hold_at=2_000_000))
+    try:
+        one = httpx2.Limits(max_connections=1)
+        with httpx2.stream("GET", url, timeout=60) as whole, httpx2.Client(timeout=60, limits=one) as client:
+            next(whole.iter_raw())
+            for start in (0, 1000, 100_000):
+                got = client.get(url, headers={"Range": f"bytes={start}-{start + 99}"})
+                assert (got.status_code, got.content) == (206, content[start : start + 100])
+    finally:
+        held.until.set()
 
 
 def test_the_beginning_is_there_before_the_end(nodes: Nodes, repo: str) -> None:

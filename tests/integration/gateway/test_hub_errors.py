@@ -10,8 +10,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from huggingface_hub import HfApi, HfFileSystem, close_session, constants, hf_hub_download, snapshot_download
+from huggingface_hub import HfApi, close_session, constants, get_session, hf_hub_download, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.utils import hf_raise_for_status
 
 from tests.integration.gateway.gateway_nodes import TOKEN, Nodes, model
 from tests.servers.cluster import Cluster
@@ -74,8 +75,9 @@ class Asker:
     def describe(self, token: str | bool = False) -> object:
         return HfApi(self.url, token=token).model_info(self.repo)
 
-    def read(self, file: str) -> object:
-        return HfFileSystem(endpoint=self.url, token=False).cat_file(f"{self.repo}/{file}", start=0, end=10)
+    def read(self, file: str) -> None:
+        """As a download does that has no limit of its own."""
+        hf_raise_for_status(get_session().get(f"{self.url}/{self.repo}/resolve/main/{file}"))
 
 
 @pytest.fixture(autouse=True)
