@@ -11,7 +11,8 @@ from modeldist.artifact import Artifact, Digest, Shard
 from modeldist.errors import StorageError, Untrusted
 from modeldist.gateway.flights import Flights
 from modeldist.origins.oci_blobs import BlobsOrigin
-from modelpack.manifest import Index, parse_manifest
+from modelpack.errors import InvalidManifest
+from modelpack.manifest import MAX_MANIFEST_BYTES, Index, parse_manifest
 from modelpack.oci.manifests import ManifestHead
 from modelpack.reference import Reference
 
@@ -42,6 +43,8 @@ class Manifests:
 
         Raises ModeldistError, also Untrusted; InvalidManifest for what is none of the kinds that are known.
         """
+        if head.size > MAX_MANIFEST_BYTES:
+            raise InvalidManifest(f"{ref} has {head.size} bytes; a manifest has at most {MAX_MANIFEST_BYTES}.")
         alone = self._blobs.manifest(ref, head.size)
         shard = alone.shards[0]
         with self._store.lease((shard.digest,)):

@@ -148,15 +148,16 @@ def test_the_registry_may_be_named_as_containerd_does(mirrors: Mirrors) -> None:
     assert code(elsewhere) == (404, "NAME_UNKNOWN")
 
 
-def test_containerd_pulls_images_through_the_mirror(mirrors: Mirrors, tmp_path: Path) -> None:
-    image, host = image_layout(tmp_path / "image", "containerd", PLATFORMS), mirrors.registry.host
-    reference = push(image, host, "org/containerd:v1")
-    mirrors.registry.clear_log()
-    for node in (0, 1):
-        with Containerd({host: mirrors.urls[node]}) as containerd:
-            containerd.pull(reference, "--all-platforms")
-            assert containerd.content() == set(image.blobs)
-    assert bytes_read(mirrors.registry) == sizes(image.blobs)
+@pytest.mark.parametrize("credentials", ["", f"{USERNAME}:{PASSWORD}"])
+def test_containerd_pulls_images_through_the_mirror(mirrors: Mirrors, credentials: str, tmp_path: Path) -> None:
+    registry = mirrors.private["token"] if credentials else mirrors.registry
+    image = image_layout(tmp_path / "image", f"containerd {credentials}", PLATFORMS)
+    reference = push(image, registry.host, "org/containerd:v1", credentials=credentials)
+    registry.clear_log()
+    with Containerd({registry.host: mirrors.urls[0]}) as containerd:
+        containerd.pull(reference, "--all-platforms", *(["--user", credentials] if credentials else []))
+        assert containerd.content() == set(image.blobs)
+    assert bytes_read(registry) == sizes(image.blobs)
 
 
 def test_a_mirror_in_the_configuration_of_podman_and_cri_o(mirrors: Mirrors, tmp_path: Path) -> None:
@@ -261,6 +262,15 @@ def test_tags(mirrors: Mirrors, tmp_path: Path) -> None:
     following = httpx2.URL(mirrors.urls[0]).join(page.links["next"]["url"])
     rest = mirrors.web.get(following)
     assert (rest.json()["tags"], rest.links) == (["v3"], {})
+
+
+def test_what_is_no_manifest(mirrors: Mirrors) -> None:
+    mirrors.faulty.add_manifest("org/odd", "large", b" " * (4 << 20) + b"{}")
+    first = {"schemaVersion": 1, "name": "org/odd", "fsLayers": [], "history": []}
+    mirrors.faulty.add_manifest("org/odd", "first", json.dumps(first).encode())
+    for tag in ("large", "first"):
+        answer = mirrors.web.get(mirrors.url(0, mirrors.faulty.host, "org/odd", f"manifests/{tag}"))
+        assert code(answer) == (404, "UNSUPPORTED")
 
 
 def test_referrers(mirrors: Mirrors) -> None:
