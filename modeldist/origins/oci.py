@@ -8,7 +8,7 @@ start fast.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+import os
 from typing import TYPE_CHECKING
 
 from modeldist.artifact import Artifact, Digest
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest"
 """Locator of what a registry keeps among its manifests; blobs have none."""
-_NESTED_INDEXES = 3
+NESTED_INDEXES = 3
 
 
 class OciOrigin:
@@ -106,7 +106,7 @@ class OciOrigin:
         file = artifact.file_of(shard)
         label = f"{file.path} of {artifact.name}"
         with in_our_words(label, ref.registry):
-            location = self._loop.run(self._locate(ref, shard, refused, manifest=file.locator == MANIFEST))
+            location = self._loop.run(self._locate(ref, shard, refused))
         return location, Source(
             location.url,
             label,
@@ -115,6 +115,19 @@ class OciOrigin:
             renewable=True,
             remedies=remedies(ref.registry),
         )
+
+    def manifest_bytes(self, artifact: Artifact, shard: Digest) -> bytes:
+        """What a registry keeps among its manifests, which it gives no ranges of. Blocks."""
+        ref = self._parse(artifact.reference)
+        file = artifact.file_of(shard)
+        with in_our_words(f"{file.path} of {artifact.name}", ref.registry):
+            raw = self._loop.run(self._manifest(ref.with_digest(shard)))
+        if len(raw) != file.size:
+            raise OriginProtocolError(
+                f"{file.path} of {artifact.name} has {len(raw)} bytes, not {file.size}.",
+                remedy="Tell the registry's operator.",
+            )
+        return raw
 
     def _parse(self, reference: str) -> Reference:
         return parse_reference(reference, self._settings.default_registry)
@@ -138,7 +151,7 @@ class OciOrigin:
         digest = checked_sha256(fetched.digest)
         found = parse_manifest(fetched.raw, fetched.media_type)
         digests = [fetched.digest]
-        for _ in range(_NESTED_INDEXES):
+        for _ in range(NESTED_INDEXES):
             if isinstance(found, Manifest):
                 break
             chosen = choose_manifest(found)
@@ -197,25 +210,27 @@ class OciOrigin:
     async def _digest_now(self, ref: Reference) -> str:
         return (await self._registry().head_manifest(ref)).digest
 
-    async def _locate(
-        self, ref: Reference, shard: Digest, refused: BlobLocation | None, *, manifest: bool
-    ) -> BlobLocation:
-        def ask() -> Awaitable[BlobLocation]:
-            client = self._registry()
-            return client.locate_manifest(ref.with_digest(shard)) if manifest else client.locate_blob(ref, shard)
+    async def _locate(self, ref: Reference, shard: Digest, refused: BlobLocation | None) -> BlobLocation:
+        return await self._locations.find((ref.name, shard), refused, lambda: self._registry().locate_blob(ref, shard))
 
-        return await self._locations.find((ref.name, shard), refused, ask)
+    async def _manifest(self, ref: Reference) -> bytes:
+        return (await self._registry().get_manifest(ref)).raw
 
 
 class OciReader:
-    """Reads blobs where the registry says they are."""
+    """Reads blobs where the registry says they are, and manifests whole."""
 
     def __init__(self, origin: OciOrigin, artifact: Artifact, http: RangedHttp) -> None:
         self._origin = origin
         self._artifact = artifact
         self._http = http
+        self._manifest: tuple[Digest, bytes] | None = None  # the last one that was read
 
     def read(self, shard: Digest, start: int, length: int, fd: int, offset: int, on_bytes: OnBytes) -> None:
+        if self._artifact.locator(shard) == MANIFEST:
+            self._read_manifest(shard, start, length, fd, offset)
+            on_bytes(length)
+            return
         last: BlobLocation | None = None
 
         def locate(renew: bool) -> Source:
@@ -224,6 +239,14 @@ class OciReader:
             return source
 
         self._http.read(locate, start, length, fd, offset, on_bytes)
+
+    def _read_manifest(self, shard: Digest, start: int, length: int, fd: int, offset: int) -> None:
+        if self._manifest is None or self._manifest[0] != shard:
+            self._manifest = shard, self._origin.manifest_bytes(self._artifact, shard)
+        wanted = memoryview(self._manifest[1])[start : start + length]
+        while wanted:
+            written = os.pwrite(fd, wanted, offset)
+            wanted, offset = wanted[written:], offset + written
 
     def ahead(self, shard: Digest, start: int, length: int) -> None:
         """The registry may have to be asked first where the blob is, which would be waited for."""

@@ -1,7 +1,7 @@
-"""OCI artifacts as they are, container images too: `oci://registry/repository@sha256:…`.
+"""OCI artifacts as they are, container images too: `oci://registry/repository:tag`.
 
 Such an artifact's files are its manifest, its config and its layers, named as in an image layout, so that each is a
-shard as every other. They are for programs that ask for blobs; nobody makes a directory of them.
+shard as every other. They are for programs that ask for blobs: what was pulled, the OCI mirror has.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from modeldist.artifact import Artifact, ArtifactFile, Digest
-from modeldist.errors import Unsupported
+from modeldist.errors import OriginProtocolError
 from modeldist.origins import repo_ids
 from modeldist.origins.identity import list_digest, revision_of
 from modeldist.origins.modelpack_errors import in_our_words
 from modeldist.origins.models import checked_sha256
-from modeldist.origins.oci import MANIFEST, OciOrigin
+from modeldist.origins.oci import MANIFEST, NESTED_INDEXES, OciOrigin
 from modeldist.origins.registry_references import endpoint_of, parse_reference
 from modelpack.blobs import MAX_SMALL_BLOB
-from modelpack.manifest import Index, Manifest
+from modelpack.manifest import Index, Manifest, choose_manifest, parse_manifest
 from modelpack.oci.credentials import DockerCredentials
+from modelpack.reference import Reference
 
 if TYPE_CHECKING:
     from modeldist.origins.http_dialing import Dialer
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from modeldist.origins.trust_gate import TrustGate
     from modelpack.manifest import Descriptor
     from modelpack.oci.credentials import Credential, Credentials
-    from modelpack.reference import Reference
 
 SCHEME = "oci://"
 _LENT = 4096  # repositories whose readers' credentials are kept
@@ -54,13 +54,39 @@ class BlobsOrigin(OciOrigin):
         return SCHEME + super().canonical(reference)
 
     async def resolve(self, reference: str) -> Artifact:
-        raise Unsupported(
-            f"{reference}: artifacts as they are can be had through the agents' OCI mirror alone.",
-            remedy="A model is written without oci://; see docs/gateway.md.",
-        )
+        """Of an index the model, or the image for this kind of machine, beside the index itself."""
+        ref = self._parse(reference)
+        with in_our_words(reference, ref.registry):
+            return await self._loop.wait(self._resolve(ref))
 
     async def still(self, artifact: Artifact, reference: str) -> bool:
-        return reference == artifact.reference
+        """Not of an index alone, as the mirror records it; `artifact` itself may lack files that nobody wants."""
+        ref, known = self._parse(reference), self._parse(artifact.reference)
+        alone = len(artifact.files) == 1 and artifact.digest == _digest(known, artifact.files)
+        if ref.name != known.name or alone:
+            return False
+        if ref.digest:
+            return ref.digest == known.digest
+        with in_our_words(reference, ref.registry):
+            return await self._loop.wait(self._digest_now(ref)) == known.digest
+
+    async def _resolve(self, ref: Reference) -> Artifact:
+        root = await self._registry().get_manifest(ref)
+        pinned = Reference(ref.registry, ref.repository, digest=root.digest)
+        files: dict[str, ArtifactFile] = {}
+        digests: list[str] = []
+        read = root
+        for _ in range(NESTED_INDEXES + 1):
+            found = parse_manifest(read.raw, read.media_type)
+            digests.append(read.digest)
+            files |= _files(read.digest, len(read.raw), found)
+            if isinstance(found, Manifest):
+                if self._gate is not None:
+                    await self._check(pinned, digests, found)
+                artifact = self._artifact(pinned, files.values())
+                return self._gate.approved(artifact) if self._gate else artifact
+            read = await self._registry().get_manifest(ref.with_digest(choose_manifest(found).digest))
+        raise OriginProtocolError(f"{ref}: its indexes are nested too deeply.", remedy="Name the image's digest.")
 
     @property
     def guarded(self) -> bool:
@@ -78,10 +104,7 @@ class BlobsOrigin(OciOrigin):
     def whole(self, ref: Reference, raw: bytes, found: Manifest | Index) -> Artifact:
         """The manifest that `ref` is pinned to, with the blobs it names. An index is alone: what it names are artifacts
         of their own. Raises Unsupported."""
-        files = {ref.version: _file(ref.version, len(raw), MANIFEST)}
-        for blob in _served(found):
-            files.setdefault(blob.digest, _file(blob.digest, blob.size))
-        return self._artifact(ref, files.values())
+        return self._artifact(ref, _files(ref.version, len(raw), found).values())
 
     async def check(self, ref: Reference, digests: Sequence[str], found: Manifest | Index) -> None:
         """Hold a manifest to the policy, if there is one. `digests`: of the index it was found in, if it was, and its
@@ -97,7 +120,7 @@ class BlobsOrigin(OciOrigin):
 
     def _artifact(self, ref: Reference, files: Iterable[ArtifactFile]) -> Artifact:
         listed = tuple(files)
-        digest = list_digest("oci-blobs", ref.version, listed)
+        digest = _digest(ref, listed)
         return Artifact(
             reference=f"{SCHEME}{ref.name}@{ref.version}",
             name=SCHEME + ref.name,
@@ -131,6 +154,19 @@ class LentCredentials:
 
     async def lookup(self, registry: str, repository: str = "") -> Credential | None:
         return self._lent.get((registry, repository)) or await self._own.lookup(registry, repository)
+
+
+def _digest(ref: Reference, files: Iterable[ArtifactFile]) -> Digest:
+    """Another one than the manifest's, which is that of the model it may be."""
+    return list_digest("oci-blobs", ref.version, files)
+
+
+def _files(digest: str, size: int, found: Manifest | Index) -> dict[str, ArtifactFile]:
+    """Of a manifest of `size` bytes, by digest."""
+    files = {digest: _file(digest, size, MANIFEST)}
+    for blob in _served(found):
+        files.setdefault(blob.digest, _file(blob.digest, blob.size))
+    return files
 
 
 def _file(digest: str, size: int, locator: str = "") -> ArtifactFile:

@@ -80,6 +80,9 @@ def _source(whole: Artifact, file: ArtifactFile) -> str:
     match whole.origin:
         case "oci":
             return f"{whole.endpoint}/v2/{whole.repository}/blobs/{file.digest}"
+        case "oci-blobs":
+            kind = "manifests" if file.locator else "blobs"
+            return f"{whole.endpoint}/v2/{whole.repository}/{kind}/{file.digest}"
         case "huggingface":
             return f"{whole.endpoint}/{whole.repository}/resolve/{whole.revision}/{quote(file.locator)}"
         case "modelscope":

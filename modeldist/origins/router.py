@@ -265,6 +265,6 @@ def kind_of_reference(reference: str) -> OriginKind:
     if colon and rest.startswith("//"):
         raise InvalidReference(
             f"{reference[:200]!r}: no origin is called {scheme[:40]!r}.",
-            remedy="Known are org/model:tag, hf://, modelscope://, https://, file:// and oci-layout:.",
+            remedy="Known are org/model:tag, oci://, hf://, modelscope://, https://, file:// and oci-layout:.",
         )
     return "oci"

@@ -113,11 +113,6 @@ class RegistryClient:
         Raises DigestMismatch."""
         return await manifests.get(self._connection, ref)
 
-    async def locate_manifest(self, ref: Reference) -> BlobLocation:
-        """Where a blocking reader can fetch the manifest, and with which headers: see `locate_blob`. By one request
-        without a body. Raises RegistryError."""
-        return await manifests.locate(self._connection, ref)
-
     async def put_manifest(self, ref: Reference, raw: bytes, media_type: str) -> str:
         """Store a manifest under the tag, or under its digest when there is none; the tag is moved. Returns the digest.
         Raises DigestMismatch when `ref` is pinned to another one."""

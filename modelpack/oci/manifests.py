@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -15,9 +14,6 @@ from modelpack.mediatypes import ACCEPT, INDEXES, MANIFESTS, OCI_INDEX, OCI_MANI
 from modelpack.oci.answers import Subject
 from modelpack.oci.connection import Ask, Connection, Response
 from modelpack.reference import Reference
-
-if TYPE_CHECKING:
-    from modelpack.oci.blobs import BlobLocation
 
 _DIGEST_HEADER = "Docker-Content-Digest"
 
@@ -74,18 +70,6 @@ async def get(connection: Connection, ref: Reference) -> FetchedManifest:
             raise _mismatch(ref, promised, actual)
     digest = ref.digest or sha256_digest(raw)
     return FetchedManifest(raw, digest, _sniffed(_media_type(response), raw, ask.subject))
-
-
-async def locate(connection: Connection, ref: Reference) -> BlobLocation:
-    """See `RegistryClient.locate_manifest`."""
-    from modelpack.oci.blobs import BlobLocation
-
-    ask = _ask("HEAD", ref)
-    await connection.peek(ask)
-    headers, grant = dict(ask.headers), await connection.authorization(ask)
-    if grant:
-        headers["Authorization"] = grant.header
-    return BlobLocation(str(connection.url(ask)), headers, connection.auth.expires_in(grant) if grant else None)
 
 
 async def put(connection: Connection, ref: Reference, raw: bytes, media_type: str) -> str:

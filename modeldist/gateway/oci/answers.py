@@ -17,7 +17,7 @@ _TOLD: dict[type, tuple[int, str]] = {
     theirs.InvalidManifest: (404, "UNSUPPORTED"),  # of a kind that is not known, or damaged
     theirs.InvalidReference: (400, "NAME_INVALID"),
 }
-_STATUS = {**STATUS, "unauthorized": 403, "untrusted": 403, "unsupported": 404}
+_STATUS = {**STATUS, "unauthorized": 403, "untrusted": 403, "unsupported": 404, "integrity": 502}
 _CODES = {
     "unauthorized": "DENIED",  # it is the agent whom the registry does not let in: new credentials would not help
     "access_denied": "DENIED",

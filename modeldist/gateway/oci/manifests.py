@@ -52,7 +52,7 @@ class Manifests:
             raw = await asyncio.to_thread(self._stored, shard.digest)
             at = (ref.name, ref.version)
             artifact = self._known.get(at) or await self._checked(ref, raw, head)
-            await asyncio.to_thread(self._store.record, artifact, artifact.reference)
+            await asyncio.to_thread(self._record, artifact)
         self._known[at] = artifact
         self._known.move_to_end(at)
         while len(self._known) > REMEMBERED:
@@ -96,6 +96,12 @@ class Manifests:
         while len(digests) <= _NESTED and (index := self._lists.get((ref.name, digests[0]))):
             digests.insert(0, index)
         return digests
+
+    def _record(self, artifact: Artifact) -> None:
+        """As what its reference means, unless that has been pulled and is more: an index and one of its images."""
+        known = self._store.lookup(artifact.reference)
+        kept = known if known and set(artifact.files) <= set(known.files) else artifact
+        self._store.record(kept, artifact.reference)
 
     def _size(self, digest: Digest) -> int | None:
         """Bytes of a shard that is in the store."""

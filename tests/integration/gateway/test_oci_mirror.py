@@ -95,6 +95,26 @@ def test_a_modelpack_by_skopeo_and_oras_and_as_a_pull_read_once(mirrors: Mirrors
     assert bytes_read(mirrors.registry)[sha256(weights)] == len(weights)
 
 
+def test_an_image_that_was_put_here_before_it_is_asked_for(mirrors: Mirrors, tmp_path: Path) -> None:
+    here = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
+    image, host = image_layout(tmp_path / "image", "before", PLATFORMS), mirrors.registry.host
+    reference = push(image, host, "org/before:v1")
+    for _ in range(2):
+        pulled = mirrors.cluster.run(0, "pull", f"oci://{reference}")
+        assert pulled.returncode == 0, pulled.stderr
+    mirrors.registry.clear_log()
+    got = mirrors.copy(0, host, "org/before:v1", tmp_path / "copy", f"--override-arch={here}")
+    assert bytes_read(mirrors.registry) == {}
+    assert got.items() <= image.blobs.items()
+    stored = {f"sha256:{path.name}": path.read_bytes() for path in Path(pulled.stdout.strip()).glob("blobs/sha256/*")}
+    assert got.items() < stored.items() <= image.blobs.items()  # an index besides
+    again = mirrors.cluster.run(0, "pull", f"oci://{reference}")
+    assert again.stdout == pulled.stdout
+    assert bytes_read(mirrors.registry) == {}
+    removed = mirrors.cluster.run(0, "rm", f"oci://{reference}")
+    assert removed.returncode == 0, removed.stderr
+
+
 def test_what_is_told_of_manifests_and_blobs(mirrors: Mirrors) -> None:
     packed, host = model("told"), mirrors.registry.host
     packed.push(mirrors.registry)
@@ -287,18 +307,20 @@ def test_referrers(mirrors: Mirrors) -> None:
 
 
 def test_wrong_bytes_never_make_a_whole_blob(mirrors: Mirrors) -> None:
+    """They are found before the last of them is sent; what has been sent by then breaks off."""
     weights = os.urandom(3_000_000)
     mirrors.faulty.add_model("org/wrong", "v1", {"model.gguf": weights})
-    mirrors.faulty.inject(faults.corrupted(10), on=sha256(weights), method="GET")
+    mirrors.faulty.inject(faults.corrupted(10, times=1), on=sha256(weights), method="GET")
     url = mirrors.url(0, mirrors.faulty.host, "org/wrong", f"blobs/{sha256(weights)}")
-    try:
-        with mirrors.web.stream("GET", url, timeout=60) as answer:
-            if answer.status_code == 200:
-                with pytest.raises(httpx2.RemoteProtocolError):
-                    answer.read()
-    finally:
-        mirrors.faulty.heal()
-    assert mirrors.web.get(url, timeout=60).content == weights
+    came = []
+    for _ in range(3):  # the second may still meet what the first has met
+        try:
+            answer = mirrors.web.get(url)
+        except httpx2.RemoteProtocolError:
+            continue
+        assert (answer.status_code, answer.content) == (200, weights) or code(answer) == (502, "UNKNOWN")
+        came.append(answer.status_code)
+    assert came[-1] == 200
 
 
 def test_a_registry_that_has_gone_since(mirrors: Mirrors) -> None:
