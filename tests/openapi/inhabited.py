@@ -52,6 +52,7 @@ async def inhabited_control_plane(state_dir: Path, database_url: str = "") -> As
                 ("/api/v1/resolve", {"reference": REFERENCE}),
                 ("/api/v1/pulls", {"reference": REFERENCE, "nodes": "all"}),
                 ("/oapi/v1/jobs", PREHEAT),
+                ("/preheats", PREHEAT["args"]),
             ):
                 (await http.post(path, json=body)).raise_for_status()
         yield served

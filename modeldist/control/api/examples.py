@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from modeldist.control.harbor.job import ClusterResult, GroupState, JobResult, JobView, NodeTask
+from modeldist.control.harbor.older import PreheatCreated, PreheatView
 from modeldist.control.views import (
     ArtifactView,
     BytesView,
@@ -116,6 +117,8 @@ EXAMPLES: dict[str, object] = {
         active_leases=[LeaseView(7, NODE, 437, 16, 9, 0.2)],
     ),
     "StatusView": StatusView("0.1.0", 1, "c1d2e3f4", "sqlite", 86_400.0, 1, 0, 1, 1),
+    "PreheatCreated": PreheatCreated(PULL),
+    "PreheatView": PreheatView(PULL, "2026-11-27T12:00:00Z", "2026-11-27T12:01:01Z", "", "SUCCESS"),
     "JobView": JobView(
         id=1,
         created_at="2026-11-27T12:00:00Z",

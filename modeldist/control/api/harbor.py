@@ -1,4 +1,5 @@
-"""What Harbor asks of a Dragonfly manager, at the paths where it asks: health, a preheat job, how far it is."""
+"""What Harbor asks of its Dragonfly provider, at the paths where it asks: health, a preheat, how far it is. Its driver
+is for Dragonfly 2 (`/healthy`, `/oapi/v1/jobs`), that of older releases for Dragonfly 1 (`/_ping`, `/preheats`)."""
 
 from __future__ import annotations
 
@@ -9,7 +10,9 @@ from starlette.responses import PlainTextResponse
 
 from modeldist.control.api.authentication import Plane, needs_admin, needs_read
 from modeldist.control.api.description import answers
+from modeldist.control.api.pulls import PullId
 from modeldist.control.harbor.job import JobView, job_view
+from modeldist.control.harbor.older import PreheatCreated, PreheatRequest, PreheatView, preheat_view
 from modeldist.control.harbor.request import JobRequest
 from modeldist.control.plane import ControlPlane
 from modeldist.control.pulls.pull import Pull
@@ -42,7 +45,12 @@ async def healthy() -> PlainTextResponse:
 async def create_job(asked: JobRequest, plane: Plane) -> JobView:
     """A prefetch of the model that the manifest's URL names: onto any one node (`single_peer`, `single_seed_peer`), all
     nodes (`all_peers`) or those with the label `seed=true` (`all_seed_peers`)."""
-    pull, _ = await plane.book.create(check_reference(asked.reference()), asked.selector(), Priority.PREFETCH)
+    pull, _ = await plane.book.create(
+        check_reference(asked.reference()),
+        asked.selector(),
+        Priority.PREFETCH,
+        deadline=asked.deadline(plane.book.now()),
+    )
     number = await plane.jobs.add(pull.id, asked.args.url)
     return _view(plane, number, asked.args.url, pull)
 
@@ -56,6 +64,44 @@ async def create_job(asked: JobRequest, plane: Plane) -> JobView:
 async def get_job(job: Annotated[int, Path(ge=1, le=LARGEST, examples=[1])], plane: Plane) -> JobView:
     known = await plane.jobs.get(job)
     return _view(plane, job, known.url, await plane.book.get(known.pull))
+
+
+@router.get(
+    "/_ping",
+    dependencies=[needs_admin],
+    summary="Whether an older Harbor may ask here",
+    response_class=PlainTextResponse,
+    responses={200: {"content": {"text/plain": {"example": "ok\n"}}}},
+)
+async def ping() -> PlainTextResponse:
+    """As `/healthy`."""
+    return PlainTextResponse("ok\n")
+
+
+@router.post(
+    "/preheats",
+    dependencies=[needs_admin],
+    summary="Preheat an image (older Harbor)",
+    responses=answers(404, 409, 429)
+    | {
+        200: {"links": {"get_preheat": {"operationId": "get_preheat", "parameters": {"preheat": "$response.body#/ID"}}}}
+    },
+)
+async def create_preheat(asked: PreheatRequest, plane: Plane) -> PreheatCreated:
+    """As a job; named by its pull."""
+    pull, _ = await plane.book.create(check_reference(asked.reference()), asked.selector(), Priority.PREFETCH)
+    return PreheatCreated(pull.id)
+
+
+@router.get(
+    "/preheats/{preheat}",
+    dependencies=[needs_read],
+    summary="How far a preheat is (older Harbor)",
+    responses=answers(404),
+)
+async def get_preheat(preheat: PullId, plane: Plane) -> PreheatView:
+    names = {node: session.hello.name for node, session in plane.core.sessions.items()}
+    return preheat_view(await plane.book.get(preheat), names)
 
 
 def _view(plane: ControlPlane, number: int, url: str, pull: Pull) -> JobView:

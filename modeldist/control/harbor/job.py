@@ -65,8 +65,8 @@ def job_view(number: int, url: str, pull: Pull, connected: Mapping[str, Hello]) 
     changed = [pull.created_at, pull.finished_at or 0.0, *(node.updated_at for node in pull.nodes.values())]
     return JobView(
         id=number,
-        created_at=_time(pull.created_at),
-        updated_at=_time(max(changed)),
+        created_at=rfc3339(pull.created_at),
+        updated_at=rfc3339(max(changed)),
         task_id=pull.id,
         type="preheat",
         state=state,
@@ -81,7 +81,7 @@ def _outcome(state: JobState, url: str, pull: Pull, connected: Mapping[str, Hell
     failed = [node for node in nodes if node.state != "done"]
     return GroupState(
         state,
-        "" if state == "SUCCESS" else _error(pull, failed, connected),
+        "" if state == "SUCCESS" else first_reason(pull, {node: hello.name for node, hello in connected.items()}),
         [
             ClusterResult(
                 [_task(node, url, connected) for node in done], [_task(node, url, connected) for node in failed]
@@ -90,12 +90,13 @@ def _outcome(state: JobState, url: str, pull: Pull, connected: Mapping[str, Hell
     )
 
 
-def _error(pull: Pull, failed: list[PullNode], connected: Mapping[str, Hello]) -> str:
-    """Why it did not succeed: the state, how many nodes, and the first reason."""
+def first_reason(pull: Pull, names: Mapping[str, str]) -> str:
+    """Why it did not succeed: the state, how many nodes, and the first reason. `names` of nodes, by their ids."""
+    failed = [node for _, node in sorted(pull.nodes.items()) if node.state != "done"]
     said = f"{pull.reference}: {pull.state}; {len(failed)} of {len(pull.nodes)} nodes do not have it."
     for node in failed:
         if node.error is not None:
-            return f"{said} {_name(node, connected)}: {node.error.message} {node.error.remedy}".rstrip()
+            return f"{said} {names.get(node.node) or node.node}: {node.error.message} {node.error.remedy}".rstrip()
     return said
 
 
@@ -110,5 +111,5 @@ def _name(node: PullNode, connected: Mapping[str, Hello]) -> str:
     return (hello.name if hello else "") or node.node
 
 
-def _time(seconds: float) -> str:
+def rfc3339(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -2,7 +2,7 @@
 
 Shape and paths: Harbor's driver for Dragonfly 2, `src/pkg/p2p/preheat/provider/dragonfly.go`; Dragonfly's clients send
 `count` and `percentage` too. Fields that say how Dragonfly shall work (`filtered_query_params`, `concurrent_count`,
-`timeout`, cluster ids, …) have no meaning here. `headers` carry a token that Harbor made for this one image: nodes read
+cluster ids, …) have no meaning here. `headers` carry a token that Harbor made for this one image: nodes read
 with their own credentials, so it is neither kept nor shown.
 """
 
@@ -40,6 +40,7 @@ class JobArguments(BaseModel):
     count: Annotated[Whole, Field(ge=0, le=100_000)] | None = None
     percentage: Annotated[Whole, Field(ge=0, le=100)] | None = None
     ips: list[str] | None = Field(None, max_length=10_000)
+    timeout: Annotated[Whole, Field(ge=0, le=(1 << 63) - 1, description="Nanoseconds, as Go counts; 0: none.")] = 0
 
 
 class JobRequest(BaseModel):
@@ -85,20 +86,28 @@ class JobRequest(BaseModel):
                 "A preheat job cannot choose nodes by IP address here.",
                 remedy='Give the scope "all_peers", or POST /api/v1/pulls with the nodes\' names.',
             )
-        count, percentage = self.args.count or 0, self.args.percentage or 0
-        if count:
-            percentage = 0  # the count comes first, as in Dragonfly
-        match self.args.scope:
-            case "" | "single_peer" | "single_seed_peer":
-                return Selector(count=1)
-            case "all_seed_peers":
-                return Selector(labels=SEED_LABEL, count=count, percentage=percentage)
-            case "all_peers":
-                return Selector(everyone=not (count or percentage), count=count, percentage=percentage)
-        raise UsageError(
-            f"The scope {self.args.scope!r} means no nodes.",
-            remedy="Write single_peer, single_seed_peer, all_seed_peers or all_peers.",
-        )
+        return selector_of(self.args.scope, self.args.count or 0, self.args.percentage or 0)
+
+    def deadline(self, now: float) -> float | None:
+        """Seconds since the epoch, as `now`."""
+        return now + self.args.timeout / 1e9 if self.args.timeout else None
+
+
+def selector_of(scope: str, count: int = 0, percentage: int = 0) -> Selector:
+    """The nodes of a scope. Raises UsageError."""
+    if count:
+        percentage = 0  # the count comes first, as in Dragonfly
+    match scope:
+        case "" | "single_peer" | "single_seed_peer":
+            return Selector(count=1)
+        case "all_seed_peers":
+            return Selector(labels=SEED_LABEL, count=count, percentage=percentage)
+        case "all_peers":
+            return Selector(everyone=not (count or percentage), count=count, percentage=percentage)
+    raise UsageError(
+        f"The scope {scope!r} means no nodes.",
+        remedy="Write single_peer, single_seed_peer, all_seed_peers or all_peers.",
+    )
 
 
 def reference_of(url: str) -> str:

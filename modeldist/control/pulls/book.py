@@ -72,6 +72,10 @@ class PullBook:
         """Take up the running pulls of the store. Before the first agent connects."""
         self._running = {pull.id: pull for pull in await self._store.running()}
 
+    def now(self) -> float:
+        """What deadlines are compared with, in seconds since the epoch."""
+        return self._now()
+
     @property
     def running(self) -> int:
         return len(self._running)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import stat
 from collections.abc import Iterator
+from typing import Any
 
 import httpx2
 import pytest
@@ -117,7 +118,7 @@ ROLES: list[tuple[str, str, object, set[Scope]]] = [
     ("GET", "/status", None, {"admin", "agent", "read"}),
     ("GET", "/openapi.json", None, {"admin", "read"}),
 ]
-PREHEAT = {
+PREHEAT: dict[str, Any] = {
     "type": "preheat",
     "args": {"type": "image", "url": "https://r.example/v2/m/manifests/v1", "scope": "all_peers"},
 }
@@ -125,6 +126,9 @@ AT_THE_ROOT: list[tuple[str, str, object, set[Scope]]] = [
     ("GET", "/healthy", None, {"admin"}),
     ("POST", "/oapi/v1/jobs", PREHEAT, {"admin"}),
     ("GET", "/oapi/v1/jobs/9", None, {"admin", "read"}),
+    ("GET", "/_ping", None, {"admin"}),
+    ("POST", "/preheats", PREHEAT["args"], {"admin"}),
+    ("GET", "/preheats/x", None, {"admin", "read"}),
 ]
 EVERY_ROUTE = [(method, "/api/v1" + path, body, allowed) for method, path, body, allowed in ROLES] + AT_THE_ROOT
 

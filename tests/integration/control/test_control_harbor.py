@@ -19,7 +19,7 @@ from modeldist.errors import ErrorInfo
 from modeldist.scheduler.messages import Priority
 from modeldist.session.messages import PullProgress, StartPull
 from tests.servers.control_plane import ServedControlPlane, served_control_plane
-from tests.servers.followed_pulls import ended
+from tests.servers.followed_pulls import ended, reached
 from tests.servers.memory_origin import MemoryOrigin
 from tests.servers.scripted_agent import scripted_agent
 
@@ -176,6 +176,70 @@ async def test_references_of_manifest_urls(sqlite_control: ServedControlPlane) -
             made = await harbor.preheat(job(url=url))
             assert (await client.get_pull(made["task_id"])).reference == reference
             assert (await harbor.check(made["id"]))["args"] == {"type": "image", "url": url}
+
+
+async def test_a_timeout_is_a_deadline(tmp_path: Path) -> None:
+    async with (
+        served_control_plane(tmp_path / "state", MemoryOrigin(), now=lambda: 1_000_000.0) as control,
+        control.client() as client,
+    ):
+        harbor = Harbor(control.url, control.admin_token)
+        async with harbor.http:
+            for timeout, deadline in ((90 * 10**9, 1_000_090.0), (0, None)):  # Go's time.Duration: nanoseconds
+                made = await harbor.preheat(job(timeout=timeout))
+                assert (await client.get_pull(made["task_id"])).deadline == deadline
+
+
+OLDER: dict[str, Any] = {
+    "type": "image",
+    "url": URL,
+    "headers": {"Authorization": SECRET},
+    "image": "library/model",
+    "tag": "v1",
+    "digest": "sha256:" + "0" * 64,
+}
+"""What older releases make of their PreheatImage (`preheat_image.go`, its driver for Dragonfly 1)."""
+
+
+async def test_an_older_harbor_preheats(control: ServedControlPlane, harbor: Harbor) -> None:
+    async with scripted_agent(control.ws, control.agent_token, "id-a", name="a") as agent, control.client() as client:
+        assert (await harbor.http.get("/_ping")).status_code == 200
+
+        async def created(**more: object) -> str:
+            answer = await harbor.http.post("/preheats", json=OLDER | more)
+            assert answer.status_code == 200, answer.text  # 208 would mean: nothing to do
+            return str(answer.json()["ID"])
+
+        async def check(preheat: str) -> dict[str, Any]:
+            answer = await harbor.http.get(f"/preheats/{preheat}")
+            assert answer.status_code == 200, answer.text
+            found: dict[str, Any] = answer.json()
+            return found
+
+        preheat = await created()
+        asked = await agent.expect(StartPull)
+        assert asked == StartPull(preheat, REFERENCE, Priority.PREFETCH)
+        waiting = await check(preheat)
+        assert (waiting["ID"], waiting["Status"], waiting["errorMsg"]) == (preheat, "WAITING", "")
+        await agent.send(PullProgress(preheat, "pulling"))
+        await reached(client, preheat, {"pulling": 1})
+        assert (await check(preheat))["Status"] == "RUNNING"
+        await agent.finish(asked)
+        await ended(client, preheat)
+        done = await check(preheat)
+        assert done["Status"] == "SUCCESS"
+        assert done["startTime"] <= done["finishTime"]
+        failing = await created(scope="all_peers")
+        error = ErrorInfo("unauthorized", "harbor.example wants credentials.", "Log in on the node.")
+        await agent.send(PullProgress(failing, "failed", error=error))
+        await ended(client, failing)
+        failed = await check(failing)
+        assert failed["Status"] == "FAIL"
+        assert "a: harbor.example wants credentials." in failed["errorMsg"]
+        assert SECRET not in str((done, failed, await client.get_pull(failing)))
+        assert (await harbor.http.get("/preheats/nothing")).status_code == 404
+        refused = await harbor.http.post("/preheats", json=OLDER | {"type": "file"})
+        assert (refused.status_code, refused.json()["code"]) == (422, "unsupported")
 
 
 NO_JOBS: list[tuple[dict[str, Any], int, str, str]] = [
