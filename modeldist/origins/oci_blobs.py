@@ -88,10 +88,12 @@ class BlobsOrigin(OciOrigin):
             read = await self._registry().get_manifest(ref.with_digest(choose_manifest(found).digest))
         raise OriginProtocolError(f"{ref}: its indexes are nested too deeply.", remedy="Name the image's digest.")
 
-    @property
-    def guarded(self) -> bool:
-        """Whether there is a policy."""
-        return self._gate is not None
+    def guarded(self, ref: Reference) -> bool:
+        """Whether a policy asks for signatures in the repository. Raises Untrusted where it lets nothing pass."""
+        if self._gate is None:
+            return False
+        with in_our_words(str(ref), ref.registry):
+            return self._gate.asks(ref.name)
 
     def manifest(self, ref: Reference, size: int) -> Artifact:
         """The manifest that `ref` is pinned to, alone, of `size` bytes. Raises Unsupported."""
@@ -109,7 +111,7 @@ class BlobsOrigin(OciOrigin):
     async def check(self, ref: Reference, digests: Sequence[str], found: Manifest | Index) -> None:
         """Hold a manifest to the policy, if there is one. `digests`: of the index it was found in, if it was, and its
         own. An index is a list; what it names is held to the policy. Raises Untrusted, OriginError."""
-        if self._gate is None or isinstance(found, Index):
+        if not self.guarded(ref) or isinstance(found, Index):
             return
         with in_our_words(str(ref), ref.registry):
             await self._loop.wait(self._check(ref, digests, found))

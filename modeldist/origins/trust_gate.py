@@ -54,6 +54,12 @@ class TrustGate:
         """The same, marked as one that passed."""
         return replace(artifact, approved=self.token(artifact.name))
 
+    def asks(self, name: str) -> bool:
+        """Whether what has this name needs a signature. Raises Untrusted where no rule is for it."""
+        from modelpack.trust.judging import applying_rule
+
+        return not applying_rule(self._policy, name).allow_unsigned
+
     async def check(
         self, shelf: Shelf, name: str, digests: Iterable[str], manifest: Manifest, config: bytes
     ) -> Verdict:

@@ -71,7 +71,7 @@ class Manifests:
 
     def alone(self, ref: Reference, size: int) -> Held:
         """The blob that `ref` is pinned to, of which it is not known what names it. Raises Unsupported, Untrusted."""
-        if self._blobs.guarded:
+        if self._blobs.guarded(ref):
             raise Untrusted(
                 f"No manifest of {ref.name} that passed the policy names {ref.version}.",
                 remedy="Ask for the manifest first.",

@@ -14,6 +14,7 @@ from tests.servers.hub import Hub
 from tests.servers.images import needs_skopeo
 from tests.servers.oci_faults import FaultyRegistry
 from tests.servers.registry import Registry
+from tests.servers.signed_models import Keys, policy
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +47,16 @@ def mirrors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirrors]:
         assert token.tokens is not None
         token.tokens.anonymous = False
         private = {"basic": basic, "token": token}
+        keys = Keys.make(home, "release")
+        signed = {"references": ["127.0.0.1:*/guarded/**"], "keys": [str(keys.public)]}
         environment = {
             "DOCKER_CONFIG": str(log_in(home / "docker", [token.host])),  # the other one is read as callers may
+            "MODELDIST_AGENT_POLICY": str(policy(home, signed, {"references": ["**"], "allow_unsigned": True})),
             "MODELDIST_AGENT_GATEWAY": "127.0.0.1:0",
             "MODELDIST_AGENT_MIRROR": ",".join((registry.host, basic.host, token.host, faulty.host)),
         }
         with (
             Cluster(home / "cluster", agents=2, environment=environment) as cluster,
-            Mirrors(registry, private, faulty, cluster) as mirrors,
+            Mirrors(registry, private, faulty, keys, cluster) as mirrors,
         ):
             yield mirrors

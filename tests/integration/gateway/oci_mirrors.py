@@ -16,19 +16,26 @@ from tests.servers.cluster import Cluster
 from tests.servers.images import blobs_in, skopeo
 from tests.servers.oci_faults import FaultyRegistry
 from tests.servers.registry import PASSWORD, USERNAME, Registry
+from tests.servers.signed_models import Keys
 
 
 class Mirrors:
     """Two agents that mirror some registries: one for all, private ones by how they ask who comes, and one that fails
-    on demand. `web` asks them without a client of registries."""
+    on demand. What begins with `guarded/` must be signed with `keys`. `web` asks them."""
 
     def __init__(
-        self, registry: Registry, private: Mapping[str, Registry], faulty: FaultyRegistry, cluster: Cluster
+        self,
+        registry: Registry,
+        private: Mapping[str, Registry],
+        faulty: FaultyRegistry,
+        keys: Keys,
+        cluster: Cluster,
     ) -> None:
         self.web = httpx2.Client(timeout=60)
         self.registry = registry
         self.private = private
         self.faulty = faulty
+        self.keys = keys
         self.cluster = cluster
         self.urls = [gateway_of(agent.log) for agent in cluster.agents]
 

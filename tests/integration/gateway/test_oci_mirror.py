@@ -379,3 +379,23 @@ def test_tokens_stand_for_what_they_were_given_for(mirrors: Mirrors) -> None:
         answer = mirrors.web.get(f"{url}/v2/", headers={"Authorization": unknown})
         assert code(answer) == (401, "UNAUTHORIZED")
         assert 'error="invalid_token"' in answer.headers["WWW-Authenticate"]
+
+
+def test_an_unsigned_image_where_the_agents_policy_asks_for_signatures(mirrors: Mirrors, tmp_path: Path) -> None:
+    image, host = image_layout(tmp_path / "image", "unsigned", {"linux/amd64": 2}), mirrors.registry.host
+    push(image, host, "guarded/unsigned:v1")
+    mirrors.registry.clear_log()
+    refused = mirrors.web.get(mirrors.url(0, host, "guarded/unsigned", "manifests/v1"))
+    assert code(refused) == (403, "DENIED")
+    assert "it has no signature" in refused.text
+    largest = max(image.blobs, key=lambda digest: len(image.blobs[digest]))
+    assert code(mirrors.web.get(mirrors.url(0, host, "guarded/unsigned", f"blobs/{largest}"))) == (403, "DENIED")
+    assert largest not in bytes_read(mirrors.registry)
+
+
+def test_images_of_a_signed_index(mirrors: Mirrors, tmp_path: Path) -> None:
+    image, host = image_layout(tmp_path / "image", "signed", PLATFORMS), mirrors.registry.host
+    reference = push(image, host, "guarded/signed:v1")
+    signed = mirrors.cluster.run(0, "sign", reference, "--key", str(mirrors.keys.secret))
+    assert signed.returncode == 0, signed.stderr
+    assert mirrors.copy(0, host, "guarded/signed:v1", tmp_path / "copy", "--all") == image.blobs

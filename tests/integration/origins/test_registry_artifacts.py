@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -98,7 +99,7 @@ async def test_a_large_manifest_is_read_in_ranges_though_registries_give_none(
     origins: Origins,
     read_range: ReadRange,  # noqa: F811
 ) -> None:
-    model = written("large", [raw(f"{number:05}.json", str(number).encode()) for number in range(1000)])
+    model = written("large", [raw("model.gguf", b"weights")], annotations={"about": os.urandom(200_000).hex()})
     content, reference = model.documents[-1].data, model.push(registry)
     registry.clear_log()
     reader = origins.reader(await origins.resolve(f"oci://{reference}"))
