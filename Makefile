@@ -40,7 +40,7 @@ test-rdma: setup  ## the RDMA tests on real verbs, in a virtual machine with Sof
 	@$(BIN)/pip install -q -e '.[vm]' || echo "test-rdma: virtme-ng could not be installed"
 	@$(BIN)/python -m tests.verbs.vm $(PYTEST_ARGS)
 
-test-ray: setup  ## the Ray tests on a real cluster of three raylets on loopback (about two minutes)
+test-ray: setup  ## the Ray tests on a real cluster of three raylets on loopback (three minutes)
 	@$(BIN)/pip install -q -e '.[ray]' 'ray[serve]'
 	@$(BIN)/pytest -q --timeout 300 -o python_files="ray_*.py" tests/ray $(PYTEST_ARGS)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent import futures
+from contextlib import suppress
 from typing import Any, Literal
 
 from modeldist.errors import NotFound, Unsupported, UsageError
@@ -60,7 +61,8 @@ def actor_anywhere(name: str, kind: type[Any], *arguments: Any) -> Any:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     here = str(connected_ray().get_runtime_context().get_node_id())
-    return _actor(name, kind, arguments, NodeAffinitySchedulingStrategy(node_id=here, soft=True))
+    where = NodeAffinitySchedulingStrategy(node_id=here, soft=True)
+    return _actor(name, kind, arguments, where, max_task_retries=-1)  # who asks while it is started again waits
 
 
 def outcome(future: futures.Future[Any]) -> Any:
@@ -85,10 +87,15 @@ def named(prefix: str) -> dict[str, Any]:
     """Our actors whose names begin so, by the rest of the name."""
     ray = connected_ray()
     names = [each["name"] for each in ray.util.list_named_actors(all_namespaces=True) if each["namespace"] == NAMESPACE]
-    return {name.removeprefix(prefix): ray.get_actor(name, NAMESPACE) for name in names if name.startswith(prefix)}
+    found = {}
+    for name in names:
+        if name.startswith(prefix):
+            with suppress(ValueError):  # it has just gone
+                found[name.removeprefix(prefix)] = ray.get_actor(name, NAMESPACE)
+    return found
 
 
-def _actor(name: str, kind: type[Any], arguments: tuple[Any, ...], where: Any) -> Any:
+def _actor(name: str, kind: type[Any], arguments: tuple[Any, ...], where: Any, max_task_retries: int = 0) -> Any:
     """Made by whoever comes first, started again where it dies, kept when programs end. It takes no CPU of Ray's, or a
     full cluster could never be prefetched to."""
     return (
@@ -100,6 +107,7 @@ def _actor(name: str, kind: type[Any], arguments: tuple[Any, ...], where: Any) -
             get_if_exists=True,
             lifetime="detached",
             max_restarts=-1,
+            max_task_retries=max_task_retries,
             max_concurrency=1000,
             num_cpus=0,
             scheduling_strategy=where,

@@ -29,6 +29,7 @@ class KeptProcess:
         self._log = log
         self._needed = needed
         self._process: subprocess.Popen[bytes] | None = None
+        self._unstarted = ""
         self._stopping = threading.Event()
         self.failures = 0
         """How often in a row it ended before it could have been of use."""
@@ -46,6 +47,8 @@ class KeptProcess:
 
     def last_words(self) -> str:
         """What it said at the end."""
+        if self._unstarted:
+            return self._unstarted
         try:
             return self._log.read_bytes()[-_LAST_WORDS:].decode(errors="replace").strip()
         except OSError as error:
@@ -62,7 +65,11 @@ class KeptProcess:
                 self._stopping.wait(_LOOK)
                 continue
             began = time.monotonic()
-            self._run()
+            try:
+                self._run()
+                self._unstarted = ""
+            except OSError as error:
+                self._unstarted = f"It cannot be run: {error}"
             self.failures = 1 if time.monotonic() - began > _GOOD_RUN else self.failures + 1
             self._stopping.wait(min(_FIRST_PAUSE * 2.0 ** min(self.failures - 1, 10), _LONGEST_PAUSE))
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
 import ray
 
 from modeldist.agent.local_client import LocalAgent
-from modeldist.errors import AgentError, ControlPlaneError, UsageError
+from modeldist.errors import AgentError, ControlPlaneError, PullFailed, UsageError
 from modeldist.ray import followed, prefetch, start_agents, stop_agents, unfollow
 from tests.ray.conftest import NODES, WEIGHTS
 from tests.ray.machines import Machines
 from tests.ray.raylets import Raylets
 from tests.servers.cluster import wait_until
+from tests.servers.faults import Hold, held
 from tests.servers.oci_faults import FaultyRegistry
 
 
@@ -71,10 +73,27 @@ def test_ray_runs_agents_where_there_are_none(
         wait_until("the node to have an agent, and the model", lambda: joined in followed()[0].copies, seconds=120)
         copy = followed()[0].copies[joined]
         assert (copy.resolved, copy.path, copy.origin) == (model.resolved, model.path, 0)
+        _lost_in_between(raylets, faulty, joined)
     finally:
         unfollow(model.resolved)
         raylets.leave(len(raylets) - 1)
     wait_until("its agent to end with it", lambda: len(ours("agent")) == NODES, seconds=60)
+
+
+def _lost_in_between(raylets: Raylets, faulty: FaultyRegistry, node: str) -> None:
+    """A node leaves the cluster while a model comes to it."""
+    faulty.add_model("org/late", "v1", {"config.json": b"{}", "model.safetensors": b"x"})
+    hold = Hold()
+    faulty.inject(held(hold, times=None), on="manifests")
+    try:
+        with ThreadPoolExecutor(1) as thread:
+            asking = thread.submit(prefetch, f"{faulty.host}/org/late:v1", [node])
+            assert hold.reached.wait(60)
+            raylets.leave(len(raylets) - 1)
+            with pytest.raises(PullFailed, match=r"On the node 127\.0\.0\.\d: it was lost.*org/late:v1 came"):
+                asking.result(60)
+    finally:
+        hold.resume.set()
 
 
 def test_what_is_killed_is_started_again(bare: None, machines: Machines, reference: str) -> None:

@@ -17,16 +17,9 @@ def test_the_follower_goes_on_after_it_died(raylets: Raylets, reference: str) ->
     try:
         wait_until("all", lambda: len(followed()[0].copies) == NODES, seconds=60)
         ray.kill(ray.get_actor(f"follow:{model.resolved}", "modeldist"), no_restart=False)
-        wait_until("all again", lambda: _copies_now() == NODES, seconds=60)
+        wait_until("all again", lambda: len(followed()[0].copies) == NODES, seconds=60)
     finally:
         unfollow(model.resolved)
-
-
-def _copies_now() -> int:
-    try:
-        return len(followed()[0].copies)
-    except ray.exceptions.RayActorError:  # it is being started again
-        return 0
 
 
 def test_what_is_not_followed_cannot_be_unfollowed(raylets: Raylets, reference: str) -> None:

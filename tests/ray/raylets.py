@@ -97,6 +97,8 @@ class Raylets:
 
     def leave(self, number: int) -> None:
         """The raylet says good-bye, so the cluster misses it at once, and ends with all that it started."""
+        if self._running[number].poll() is not None:
+            return
         tree = psutil.Process(self._running[number].pid).children()
         raylets = [child for child in tree if child.name() == "raylet"]  # a direct child, which ends with its parent
         for raylet in raylets:

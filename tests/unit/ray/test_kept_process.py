@@ -19,6 +19,14 @@ def test_what_ends_at_once_is_hopeless_and_says_why(tmp_path: Path) -> None:
     assert not kept.running
 
 
+def test_what_cannot_be_run_at_all_says_why(tmp_path: Path) -> None:
+    (tmp_path / "log").mkdir()
+    kept = KeptProcess(["version"], os.environ, tmp_path / "log")
+    wait_until("two failures", lambda: kept.hopeless, seconds=90)
+    kept.stop()
+    assert "cannot be run" in kept.last_words()
+
+
 def test_what_is_not_needed_does_not_run(tmp_path: Path) -> None:
     kept = KeptProcess(["no-such-command"], os.environ, tmp_path / "log", needed=lambda: False)
     kept.stop()
