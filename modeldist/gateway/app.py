@@ -42,7 +42,7 @@ class Gateway:
                 "with --hf-endpoint.",
             )
         self._flights = Flights(engine)
-        self._hub = HubEndpoint(engine, origins, self._flights)
+        self._hub = HubEndpoint(engine, origins, self._flights, registries)
         self._oci = OciEndpoint(engine, origins, self._flights, registries)
         for registry in self._oci.registries:
             if is_loopback(host_of(registry)) and registry.endswith(f":{address.rpartition(':')[2]}"):
@@ -75,6 +75,7 @@ class Gateway:
 
     async def close(self) -> None:
         await self._flights.close()
+        await self._hub.close()
         await self._oci.close()
 
 

@@ -40,6 +40,7 @@ class Flight:
         self.at = at
         self.shard = shard
         self.readers = 0
+        self.joins = 0  # ever
         self.lingers: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[None]  # set by who makes it
 
@@ -71,6 +72,7 @@ class Flights:
             flight.lingers.cancel()
             flight.lingers = None
         flight.readers += 1
+        flight.joins += 1
         try:
             yield flight
         finally:

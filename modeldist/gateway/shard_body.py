@@ -218,11 +218,12 @@ class ShardResponse(Response):
             raise error
 
     async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begun = False
+        begun = late = False
         files: FileConnection = scope["state"][FILES]
         start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
         try:
             with self._join() as flight:
+                late = flight.joins > 1
                 async with aclosing(shard_spans(self._engine, self._flights, flight, *self._span)) as spans:
                     async for span in spans:
                         if not begun:
@@ -237,6 +238,9 @@ class ShardResponse(Response):
         except EOFError:
             log.error("a shard is shorter in the store than it should be", path=scope["path"])
         except ModeldistError as error:
+            if late and not begun and isinstance(error, IntegrityError):
+                await self._send(scope, receive, send)  # what was wrong was read before they asked
+                return
             log.warning("a download through the gateway failed", path=scope["path"], error=str(error))
             if not begun:
                 await self._failed(error)(scope, receive, send)

@@ -33,7 +33,10 @@ class HubModels:
 
     async def at(self, repo: str, commit: str) -> HubModel:
         """Raises ModeldistError."""
-        reference = f"hf://{repo}@{commit}#{EVERYTHING}"
+        return await self.of(f"hf://{repo}@{commit}#{EVERYTHING}")
+
+    async def of(self, reference: str) -> HubModel:
+        """What a reference is that always means the same. Raises ModeldistError."""
         key = self._origins.canonical(reference)
         if (known := self._known.get(key)) is not None:
             self._known.move_to_end(key)
@@ -51,7 +54,7 @@ class HubModels:
         except (OriginUnavailable, RateLimited, ControlPlaneUnreachable):
             if here is None:
                 raise
-            return here  # a commit does not change
+            return here  # it does not change
         artifact = answer.artifact or here
         if artifact is None:
             raise NotFound(f"The control plane did not say what {reference} is.")

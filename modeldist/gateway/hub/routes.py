@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from urllib.parse import parse_qs
 
 import msgspec
@@ -18,6 +19,9 @@ from modeldist.gateway.hub import answers, documents
 from modeldist.gateway.hub.admissions import Admissions, Refused
 from modeldist.gateway.hub.models import HubModel, HubModels
 from modeldist.gateway.hub.paths import HubRequest, parse
+from modeldist.gateway.hub.registries import RegistryModels, for_registries
+from modeldist.gateway.oci.admissions import Admissions as OciAdmissions
+from modeldist.gateway.oci.upstreams import Upstreams
 from modeldist.gateway.shard_body import ShardResponse
 from modeldist.origins.router import Origins
 
@@ -26,13 +30,21 @@ _MOST_PATHS = 4 << 20  # bytes of a paths-info request
 
 
 class HubEndpoint:
-    """Answers GET and HEAD, and POST of paths-info. One event loop."""
+    """Answers GET and HEAD, and POST of paths-info. One event loop. `registries`: those whose models have names here;
+    none: the default one."""
 
-    def __init__(self, engine: Engine, origins: Origins, flights: Flights) -> None:
+    def __init__(self, engine: Engine, origins: Origins, flights: Flights, registries: Collection[str]) -> None:
         self._engine = engine
         self._flights = flights
         self._admissions = Admissions(origins.hub_door(), time.monotonic)
         self._models = HubModels(engine, origins)
+        self._door = origins.registry_door()
+        upstreams = Upstreams(self._door.default_registry, registries)
+        admitted = OciAdmissions(self._door, time.monotonic)
+        self._registries = RegistryModels(engine, self._models, self._door, upstreams, admitted)
+
+    async def close(self) -> None:
+        await self._door.close()
 
     async def answer(self, request: Request) -> Response:
         raw = request.scope["raw_path"].decode("latin-1").partition("?")[0]
@@ -50,15 +62,15 @@ class HubEndpoint:
             return answers.failed(error)
 
     async def _answer(self, request: Request, asked: HubRequest) -> Response:
-        file_path = asked.path if asked.kind == "resolve" else ""
-        authorization = request.headers.get("authorization", "")
-        commit = await self._admissions.commit(asked.repo, asked.revision, authorization, file_path)
-        model = await self._models.at(asked.repo, commit)
+        model = await self._model(asked, request.headers.get("authorization", ""))
+        commit = model.artifact.revision
         match asked.kind:
             case "resolve":
                 file = model.files.get(asked.path)
                 return (
-                    self._file(request, model, file) if file else answers.entry_not_found(file_path, asked.repo, commit)
+                    self._file(request, model, file)
+                    if file
+                    else answers.entry_not_found(asked.path, asked.repo, commit)
                 )
             case "info":
                 return _json(documents.info(model.artifact, blobs=_flag(request, "blobs")), commit)
@@ -69,6 +81,15 @@ class HubEndpoint:
                 return _json(found, commit)
             case _:
                 return _json(documents.paths_info(model.artifact, await _paths(request)), commit)
+
+    async def _model(self, asked: HubRequest, authorization: str) -> HubModel:
+        if ref := self._registries.repository(asked.repo):
+            return await self._registries.at(ref, asked.revision, authorization)
+        if for_registries(authorization):
+            authorization = ""  # which is not the hub's business
+        file_path = asked.path if asked.kind == "resolve" else ""
+        commit = await self._admissions.commit(asked.repo, asked.revision, authorization, file_path)
+        return await self._models.at(asked.repo, commit)
 
     def _file(self, request: Request, model: HubModel, file: ArtifactFile) -> Response:
         headers = {

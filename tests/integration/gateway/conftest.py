@@ -50,6 +50,7 @@ def mirrors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirrors]:
         keys = Keys.make(home, "release")
         signed = {"references": ["127.0.0.1:*/guarded/**"], "keys": [str(keys.public)]}
         environment = {
+            "HF_ENDPOINT": "http://127.0.0.1:9",  # no hub
             "DOCKER_CONFIG": str(log_in(home / "docker", [token.host])),  # the other one is read as callers may
             "MODELDIST_AGENT_POLICY": str(policy(home, signed, {"references": ["**"], "allow_unsigned": True})),
             "MODELDIST_AGENT_GATEWAY": "127.0.0.1:0",

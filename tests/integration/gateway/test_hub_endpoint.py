@@ -159,6 +159,14 @@ def test_a_gated_model_is_for_those_whom_the_hub_lets_in(nodes: Nodes, repo: str
         download("private", token=False)
 
 
+def test_what_is_for_a_registry_is_not_shown_to_the_hub(nodes: Nodes, repo: str) -> None:
+    HfApi(nodes.urls[0], token="hf_token").model_info(repo)
+    HfApi(nodes.urls[0], token="somebody:secret").model_info(repo)
+    shown = {request.headers.get("authorization", "") for request in nodes.hub.asked(f"/{repo}/")}
+    assert "Bearer hf_token" in shown
+    assert not [each for each in shown if "secret" in each]
+
+
 def test_ranges(nodes: Nodes, repo: str) -> None:
     content = model(repo)["model-00001-of-00002.safetensors"]
     url = f"{nodes.urls[0]}/{repo}/resolve/main/model-00001-of-00002.safetensors"
