@@ -28,6 +28,7 @@ from modeldist.scheduler.pieces import PieceLayout, PieceSet
 log = Logger(__name__)
 
 MOST = 64 << 20  # bytes sent between two looks at what is verified
+SETTLED = 5.0  # seconds for a fetch to end whose bytes were wrong: who asks again shall find a new one
 AHEAD = 2  # pieces asked for before others; more of them, and nodes that stream together have nothing to exchange
 
 
@@ -77,6 +78,7 @@ async def shard_spans(
                     yield span
     except _Restarted:
         flights.restarted.add(shard.digest)
+        await asyncio.wait({flight.task}, timeout=SETTLED)
         raise IntegrityError(
             f"Pieces of {shard.digest} were wrong and are fetched again.", remedy="Ask again."
         ) from None
