@@ -20,6 +20,7 @@ from modeldist.errors import AgentError, UsageError
 from modelpack.oci.addresses import is_loopback
 
 LEAVE_WITHIN = 5  # seconds that open requests get when the agent stops
+_BACKLOG = 128  # connections that wait to be accepted
 KEEP_ALIVE = 75  # seconds an idle connection stays open
 
 
@@ -103,7 +104,16 @@ def gateway_socket(address: str) -> Iterator[socket.socket | None]:
             remedy="Give --gateway 127.0.0.1:PORT.",
         )
     try:
-        listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        # Named TCP: asyncio turns Nagle's algorithm off for no other, and a short answer then waits for 40 ms.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((host, port))
+            listener.listen(_BACKLOG)
+        except BaseException:
+            listener.close()
+            raise
     except OSError as error:
         raise AgentError(
             f"Cannot serve the gateway on {address}: {error.strerror or error}.",

@@ -1,4 +1,7 @@
-"""What the Ray tests share: machines with agents, and raylets on them."""
+"""What the Ray tests share: machines with agents, and raylets on them.
+
+It imports ray inside fixtures: other tests pass by here where ray is not installed.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from typing import TYPE_CHECKING
 
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -13,9 +17,11 @@ from safetensors.numpy import load_file, save_file
 from deploy.demo.model import fetch_model
 from tests.ray.machines import Machines
 from tests.ray.published import publish
-from tests.ray.raylets import Raylets
 from tests.servers.oci_faults import FaultyRegistry
 from tests.servers.registry import Registry
+
+if TYPE_CHECKING:
+    from tests.ray.raylets import Raylets
 
 NODES = 3
 WEIGHTS = Random("weights").randbytes(3_000_000)
@@ -30,6 +36,8 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
 @pytest.fixture(scope="session")
 def raylets(machines: Machines) -> Iterator[Raylets]:
     """Connected to."""
+    from tests.ray.raylets import Raylets
+
     with Raylets() as running:
         for index in range(NODES):
             running.join(machines.environment_inside(index), machines.command(index))
