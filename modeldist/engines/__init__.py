@@ -1,0 +1,10 @@
+"""Plugins of inference engines: a model's reference where the engine takes a name.
+
+May import agent and what that may; imports the engine inside functions, so that the room can be looked at without it.
+
+    vllm_plugin.py     what vLLM calls in each of its processes: `--load-format modeldist`
+    vllm_interface.py  what is used of vLLM, looked at first
+    vllm_loader.py     the loader of that format, over one of vLLM's own
+    options.py         what --model-loader-extra-config may say, and what is handed on to workers in it
+    versions.py        a reference of an engine's two words, model and revision: pure
+"""
