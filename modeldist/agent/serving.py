@@ -130,10 +130,10 @@ def address_of(listener: socket.socket) -> str:
 
 
 def split_address(text: str) -> tuple[str, int]:
-    """`host:port` (IPv6 hosts in brackets)."""
+    """`host:port` (IPv6 hosts in brackets). Raises UsageError."""
     host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit():
-        raise UsageError(f"{text!r} is not host:port.")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise UsageError(f"{text!r} is not host:port.", remedy="Write it like 127.0.0.1:7430, with a port up to 65535.")
     return host.strip("[]"), int(port)
 
 

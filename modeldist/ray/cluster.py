@@ -16,12 +16,18 @@ Nodes = Sequence[str] | Literal["all", "here"]
 """Ray's ids of nodes, or all that are alive, or the one that this program runs on."""
 
 
+def not_installed() -> Unsupported:
+    return Unsupported(
+        "Ray is not installed here.", remedy="Install modeldist with its extra: pip install '.[ray]' in a checkout."
+    )
+
+
 def connected_ray() -> Any:
     """The module. Raises Unsupported where it is not installed, UsageError without a connection."""
     try:
         import ray
     except ModuleNotFoundError:
-        raise Unsupported("Ray is not installed here.", remedy="pip install 'modeldist[ray]'") from None
+        raise not_installed() from None
     if not ray.is_initialized():
         raise UsageError("This program is not connected to a Ray cluster.", remedy="Call ray.init() first.")
     return ray

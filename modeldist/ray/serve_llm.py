@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from modeldist.errors import Unsupported, UsageError
+from modeldist.ray.cluster import not_installed
 from modeldist.ray.prefetching import prefetch_async
 
 _USED = {"placement_group", "run_init_node"}  # of the context
@@ -26,8 +27,10 @@ _USED = {"placement_group", "run_init_node"}  # of the context
 
 def _base() -> type[Any]:
     """Ray's class. Raises Unsupported where it is not there, or is not what it was."""
-    import ray
-
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise not_installed() from None
     remedy = "Use Ray 2.60, with which this was written, or call `modeldist.ray.prefetch` and give its path to vLLM."
     try:
         from ray.llm._internal.common.callbacks.base import CallbackBase, CallbackCtx

@@ -133,6 +133,8 @@ def agent_settings(**given: Any) -> AgentSettings:
         raise _wrong("control", f"{settings.control!r} is no URL of a control plane, like https://control:7420")
     if settings.log_level not in ("debug", "info", "warning", "error"):
         raise _wrong("log_level", f"{settings.log_level!r} is none of debug, info, warning, error")
+    if settings.mirror and not settings.gateway:
+        raise UsageError("--mirror is for the gateway; this agent has none.", remedy="Add --gateway 127.0.0.1:7430.")
     if not settings.secret():
         settings.token_file = token_of_this_machine(settings.control)
     return settings

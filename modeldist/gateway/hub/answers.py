@@ -13,10 +13,12 @@ from modeldist.origins.hub_admission import HubSays
 
 _NOT_KNOWN = "Invalid credentials in Authorization header"
 _CODES = {"unauthorized": "GatedRepo", "access_denied": "GatedRepo", "not_found": "RepoNotFound"}
+_NODES_MAY_NOT = {"unauthorized", "access_denied"}
 _STATUS = {
     **STATUS,
     "invalid_reference": 404,
     "untrusted": 403,
+    "unauthorized": 403,  # of the nodes: who asks was let in
     "integrity": 502,
     "unsafe_artifact": 502,
     "cancelled": 503,
@@ -45,7 +47,10 @@ def entry_not_found(path: str, repo: str, commit: str) -> Response:
 
 def failed(error: ModeldistError) -> Response:
     """What this node, its control plane or the origin ran into."""
-    return refusal(_STATUS.get(error.code, 500), _CODES.get(error.code, ""), str(error), _after(error.retry_after))
+    message = str(error)
+    if error.code in _NODES_MAY_NOT:
+        message = f"You may read this, but the agent or its control plane, which fetch it, may not. For them: {message}"
+    return refusal(_STATUS.get(error.code, 500), _CODES.get(error.code, ""), message, _after(error.retry_after))
 
 
 def _after(seconds: float | None) -> dict[str, str]:

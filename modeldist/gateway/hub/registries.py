@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import OrderedDict
+from collections.abc import Iterator
 from contextlib import suppress
 
 from modeldist.agent.engine import Engine
@@ -47,14 +48,21 @@ class RegistryModels:
 
     def repository(self, repo: str) -> Reference | None:
         """Where a model of this name is; None: on the hub."""
-        namespace, _, name = repo.partition("/")
-        host, _, organisation = namespace.rpartition(".")
-        port = _PORT.fullmatch(host)
-        for registry in (f"{port[1]}:{port[2]}" if port else "", host):
-            if registry and repo_ids.of_repository(registry, f"{organisation}/{name}") == repo:
-                with suppress(NotMirrored, InvalidReference):
-                    return self._upstreams.repository(f"{organisation}/{name}", registry)
+        for registry, repository in _places(repo):
+            with suppress(NotMirrored, InvalidReference):
+                return self._upstreams.repository(repository, registry)
         return None
+
+    def not_mirrored(self, repo: str) -> str:
+        """Of a name that a model of a registry would have: why it is none of ours. Empty for names of the hub."""
+        for registry, repository in _places(repo):
+            try:
+                self._upstreams.repository(repository, registry)
+            except NotMirrored as error:
+                return str(error)
+            except InvalidReference:
+                continue
+        return ""
 
     async def at(self, ref: Reference, revision: str, authorization: str) -> HubModel:
         """Raises Refused, ModeldistError."""
@@ -108,6 +116,16 @@ class RegistryModels:
         known = ", ".join(tags[:5])
         message = f"{ref.name} has no {revision}; revisions are its tags ({known}), and main means latest."
         return Refused(HubSays(status=404, code="RevisionNotFound", message=message))
+
+
+def _places(repo: str) -> Iterator[tuple[str, str]]:
+    """The registries and repositories whose models may have this name."""
+    namespace, _, name = repo.partition("/")
+    host, _, organisation = namespace.rpartition(".")
+    port = _PORT.fullmatch(host)
+    for registry in (f"{port[1]}:{port[2]}" if port else "", host):
+        if registry and repo_ids.of_repository(registry, f"{organisation}/{name}") == repo:
+            yield registry, f"{organisation}/{name}"
 
 
 def for_registries(authorization: str) -> Caller:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from dataclasses import replace
 from urllib.parse import parse_qs
 
 import msgspec
@@ -88,7 +89,12 @@ class HubEndpoint:
         if for_registries(authorization):
             authorization = ""  # which is not the hub's business
         file_path = asked.path if asked.kind == "resolve" else ""
-        commit = await self._admissions.commit(asked.repo, asked.revision, authorization, file_path)
+        try:
+            commit = await self._admissions.commit(asked.repo, asked.revision, authorization, file_path)
+        except Refused as refused:
+            if refused.says.status in (401, 404) and (why := self._registries.not_mirrored(asked.repo)):
+                raise Refused(replace(refused.says, message=f"{refused.says.message.rstrip('.')}. {why}")) from None
+            raise
         return await self._models.at(asked.repo, commit)
 
     def _file(self, request: Request, model: HubModel, file: ArtifactFile) -> Response:

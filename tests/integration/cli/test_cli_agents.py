@@ -241,6 +241,8 @@ def test_what_keeps_an_agent_from_starting(cluster: Cluster, tmp_path: Path) -> 
     assert "Another agent works with the store" in refusal(17, *token, "--socket", str(tmp_path / "agent.sock"))
     assert "Cannot serve pieces" in refusal(17, *token, *own, "--listen", urlsplit(cluster.url).netloc)
     assert "is not host:port" in refusal(2, *token, *own, "--listen", "somewhere")
+    assert "is not host:port" in refusal(2, *token, *own, "--listen", "127.0.0.1:70000")
+    assert "Add --gateway" in refusal(2, *token, *own, "--mirror", "registry.example")
 
 
 def test_of_agents_started_at_once_on_one_socket_one_stays(tmp_path: Path) -> None:

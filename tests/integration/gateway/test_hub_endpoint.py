@@ -132,6 +132,18 @@ def test_errors_are_the_clients_own(nodes: Nodes, repo: str, tmp_path: Path) -> 
     assert (absent / "absent.json").exists()
 
 
+def test_a_gated_model_that_the_nodes_may_not_read(nodes: Nodes, repo: str, tmp_path: Path) -> None:
+    nodes.hub.restrict(repo, ["hf_granted"])
+    with pytest.raises(GatedRepoError, match="You may read this, but the agent or its control plane") as caught:
+        snapshot_download(repo, endpoint=nodes.urls[0], cache_dir=tmp_path, token="hf_granted")
+    assert caught.value.response.status_code == 403
+
+
+def test_a_name_of_a_registry_that_is_not_mirrored(nodes: Nodes, tmp_path: Path) -> None:
+    with pytest.raises(RepositoryNotFoundError, match=r"and not registry\.example\..*--mirror registry\.example"):
+        snapshot_download("registry.example.org/model", endpoint=nodes.urls[0], cache_dir=tmp_path)
+
+
 def test_a_gated_model_is_for_those_whom_the_hub_lets_in(nodes: Nodes, repo: str, tmp_path: Path) -> None:
     nodes.hub.restrict(repo, [TOKEN, "hf_granted"])
 

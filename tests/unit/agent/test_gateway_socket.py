@@ -29,6 +29,12 @@ def test_loopback_only(address: str) -> None:
         pass
 
 
+@pytest.mark.parametrize("address", ["7430", "127.0.0.1", "127.0.0.1:", "127.0.0.1:70000", "127.0.0.1:²"])
+def test_an_address_that_is_none_is_named(address: str) -> None:
+    with pytest.raises(UsageError, match=rf"'{address}' is not host:port"), gateway_socket(address):
+        pass
+
+
 def test_an_address_in_use_is_named() -> None:
     with gateway_socket("127.0.0.1:0") as listener:
         assert listener is not None

@@ -19,10 +19,13 @@ def copy(node: str, path: str) -> NodeCopy:
 
 def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)  # as where it is not installed
-    with pytest.raises(Unsupported, match=r"not installed.*modeldist\[ray\]"):
+    with pytest.raises(Unsupported, match=r"not installed.*\[ray\]"):
         prefetch("registry.example/org/model:v1")
     with pytest.raises(Unsupported, match="not installed"):
         local_path("registry.example/org/model:v1")
+    monkeypatch.delitem(sys.modules, "modeldist.ray.serve_llm", raising=False)
+    with pytest.raises(Unsupported, match="not installed"):
+        _ = modeldist.ray.PrefetchCallback
 
 
 def test_every_public_name_is_there() -> None:
