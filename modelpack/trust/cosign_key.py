@@ -31,7 +31,7 @@ def open_cosign_key(pem: bytes, password: bytes, what: str) -> bytes:
     except ImportError:
         raise InvalidKey(
             f"{what} is in cosign's own format, which needs PyNaCl.",
-            remedy="Install it: pip install 'modeldist[trust]'. Or convert the key to PKCS #8.",
+            remedy="Install the extra: pip install '.[trust]' in a checkout. Or convert the key to PKCS #8.",
         ) from None
     found = _BLOCK.search(pem)
     assert found is not None

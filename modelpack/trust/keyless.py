@@ -95,7 +95,7 @@ def _verifier(trust_root: Path) -> Verifier:
     except ImportError:
         raise InvalidPolicy(
             "Signatures with a certificate (keyless) need sigstore.",
-            remedy="Install it: pip install 'modeldist[trust]'.",
+            remedy="Install the extra: pip install '.[trust]' in a checkout.",
         ) from None
     try:
         return Verifier(trusted_root=TrustedRoot.from_file(str(trust_root)))
