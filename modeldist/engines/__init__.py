@@ -6,5 +6,6 @@ May import agent and what that may; imports the engine inside functions, so that
     vllm_interface.py  what is used of vLLM, looked at first
     vllm_loader.py     the loader of that format, over one of vLLM's own
     options.py         what --model-loader-extra-config may say, and what is handed on to workers in it
+    sglang_plugin.py   what SGLang calls in each of its processes: `--model-path modeldist://REF`
     versions.py        a reference of an engine's two words, model and revision: pure
 """

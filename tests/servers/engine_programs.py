@@ -11,6 +11,53 @@ from collections.abc import Mapping
 from pathlib import Path
 
 STAND_INS = Path(__file__).parents[1] / "stand_ins"
+FILES = {"config.json": b'{"model_type": "llama"}', "model.safetensors": b"w" * 10_000}
+
+ENGINE = """
+import json, pickle, sys
+from pathlib import Path
+from vllm.engine.arg_utils import AsyncEngineArgs
+
+config = AsyncEngineArgs(**{settings!r}).create_engine_config()
+Path({kept!r}).write_bytes(pickle.dumps(config))
+print(json.dumps([config.model_config.__dict__, config.load_config.__dict__]))
+"""
+RANK = """
+import pickle, sys
+from pathlib import Path
+from vllm.plugins import load_general_plugins
+
+load_general_plugins()
+config = pickle.loads(Path({kept!r}).read_bytes())
+from vllm.model_executor.model_loader import get_model_loader
+
+loader = get_model_loader(config.load_config)
+loader.download_model(config.model_config)
+model = loader.load_model(vllm_config=config, model_config=config.model_config, prefix="")
+((name, weights),) = loader.get_all_weights(config.model_config, model)
+assert [weights] == list(model.values())
+print(pickle.dumps(model).hex())
+"""
+ASK = "from vllm.engine.arg_utils import EngineArgs; EngineArgs(**{settings!r}).create_engine_config()"
+SERVE = """
+import json
+from sglang.srt.plugins import load_plugins
+
+load_plugins()
+from sglang.srt.server_args import prepare_server_args
+
+print(json.dumps(vars(prepare_server_args({arguments!r}))))
+"""
+
+
+def settings(model: str, **others: object) -> dict[str, object]:
+    """Of vLLM's EngineArgs."""
+    return {"model": model, "load_format": "modeldist", **others}
+
+
+def serve(*arguments: str) -> str:
+    """`sglang serve --model-path …`"""
+    return SERVE.format(arguments=["--model-path", *arguments])
 
 
 def started(program: str, environment: Mapping[str, str], stand_ins: Path = STAND_INS) -> subprocess.Popen[str]:

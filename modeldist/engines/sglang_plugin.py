@@ -1,0 +1,64 @@
+"""What SGLang calls in each of its processes (entry point group `sglang.srt.plugins`).
+
+SGLang's load formats are a closed list, so a model of ours is told by its name, `modeldist://REF`. A hook of SGLang's
+own registry turns that into the directory before the settings are looked at; every process that is started gets them
+with it.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from modeldist.agent.config import default_socket
+from modeldist.agent.local_client import LocalAgent
+from modeldist.agent.local_pull import pulled
+from modeldist.engines.versions import with_revision
+from modeldist.errors import Unsupported, UsageError
+
+SCHEME = "modeldist://"
+
+_SETTINGS = "sglang.srt.server_args.ServerArgs.__post_init__"
+_USED = ("revision", "served_model_name", "tokenizer_path")
+_WITHOUT_AGENT = "Run `modeldist agent` on this node; where its socket is elsewhere, set MODELDIST_SOCKET."
+_log = logging.getLogger(__name__)
+
+
+def register() -> None:
+    """Once per process. SGLang logs what this raises, and goes on without it."""
+    try:
+        from sglang.srt.plugins.hook_registry import HookRegistry, HookType
+    except ImportError as error:
+        raise _lacks(f"hooks for plugins ({error})") from error
+    HookRegistry.register(_SETTINGS, _put_here, HookType.BEFORE)
+
+
+def _put_here(settings: Any, *_: Any, **__: Any) -> None:
+    """Turn the model's name into its directory. Clients of the engine call it by the name all the same."""
+    name = str(getattr(settings, "model_path", ""))
+    if not name.startswith(SCHEME):
+        return
+    if missing := [field for field in _USED if not hasattr(settings, field)]:
+        raise _lacks(f"{', '.join(missing)} in ServerArgs")
+    reference = name.removeprefix(SCHEME)
+    if not reference:
+        raise UsageError(f"{SCHEME} names no model.", remedy=f"Write --model-path {SCHEME}org/model:tag.")
+    agent = LocalAgent(default_socket())
+    done = pulled(agent, with_revision(reference, settings.revision), without_agent=_WITHOUT_AGENT)
+    if done.stale:
+        _log.warning("%s", done.stale)
+    settings.model_path, settings.revision = done.path, None
+    if settings.tokenizer_path == name:
+        settings.tokenizer_path = done.path
+    if settings.served_model_name is None:
+        settings.served_model_name = reference
+
+
+def _lacks(what: str) -> Unsupported:
+    import sglang
+
+    return Unsupported(
+        f"SGLang {getattr(sglang, '__version__', 'of unknown version')} has no {what}.",
+        remedy="Use SGLang 0.5.23, for which this was written, or "
+        "`modeldist pull REF --exec sglang serve --model-path {}`.",
+    )

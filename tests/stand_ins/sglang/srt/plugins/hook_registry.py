@@ -1,0 +1,44 @@
+"""sglang/srt/plugins/hook_registry.py: of its kinds of hooks the one before a call."""
+
+import functools
+import pkgutil
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+
+class HookType(Enum):
+    BEFORE = "before"
+    AFTER = "after"
+    AROUND = "around"
+    REPLACE = "replace"
+
+
+class HookRegistry:
+    _hooks: list[tuple[str, Callable[..., Any]]] = []  # noqa: RUF012
+
+    @classmethod
+    def register(
+        cls, target: str, hook: Callable[..., Any], hook_type: HookType = HookType.AFTER, *, source: Any = None
+    ) -> None:
+        if hook_type is not HookType.BEFORE:
+            raise NotImplementedError(hook_type)
+        cls._hooks.append((target, hook))
+
+    @classmethod
+    def apply_hooks(cls) -> None:
+        for target, hook in cls._hooks:
+            owner, _, name = target.rpartition(".")
+            place = pkgutil.resolve_name(owner)
+            setattr(place, name, _before(getattr(place, name), hook))
+
+
+def _before(original: Callable[..., Any], hook: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        result = hook(*args, **kwargs)
+        if result is not None:
+            args, kwargs = result
+        return original(*args, **kwargs)
+
+    return wrapper
