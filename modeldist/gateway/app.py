@@ -66,6 +66,8 @@ class Gateway:
         refusal = oci_answers.refusal if for_a_registry else answers.refusal
         if not _asked_by_loopback_name(request.headers.get("host", "")):
             return refusal(421, "DENIED" if for_a_registry else "", "This port answers to localhost only.")
+        if request.headers.get("sec-fetch-site") == "cross-site":  # they could not read it, but have it fetched
+            return refusal(403, "DENIED" if for_a_registry else "", "This port answers to no pages of other sites.")
         try:
             return await (self._oci.answer(request) if for_a_registry else self._hub.answer(request))
         except Exception as error:  # a bug; the client must learn that it is not theirs

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 _ONE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
 class Unsatisfiable(Exception):
     """None of the bytes that were asked for exist."""
+
+
+def asked(headers: Mapping[str, str], etag: str) -> str | None:
+    """The Range header of a request for what `etag` (with its quotes) names now; None where there is none, and where it
+    is wanted of something else alone (If-Range): a program that goes on with a file would put two together."""
+    return headers.get("range") if headers.get("if-range", etag).strip() == etag else None
 
 
 def wanted(header: str | None, size: int) -> tuple[int, int] | None:

@@ -32,12 +32,17 @@ def parse(raw_path: str) -> HubRequest | None:
     if not rest:
         return HubRequest("info", repo, "main") if api else None
     word, revision, path = rest[0], rest[1] if len(rest) > 1 else "", "/".join(rest[2:])
-    if not revision:
+    if not revision or _leads_elsewhere(revision) or _leads_elsewhere(path):
         return None
     if not api:
         return HubRequest("resolve", repo, revision, path) if path else None
     kind = _OF_A_REVISION[word]
     return None if path and kind != "tree" else HubRequest(kind, repo, revision, path.rstrip("/"))
+
+
+def _leads_elsewhere(path: str) -> bool:
+    """No commit has such a path, and in a URL of the hub it may mean another repository."""
+    return any(name in (".", "..") for name in path.split("/")) or any(c < " " or c == "\x7f" for c in path)
 
 
 def _repository(parts: list[str], words: dict[str, Kind]) -> tuple[list[str], list[str]]:

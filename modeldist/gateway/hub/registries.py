@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from modeldist.agent.engine import Engine
+from modeldist.artifact import ArtifactFile
 from modeldist.errors import InvalidReference, Unsupported
 from modeldist.gateway.hub.admissions import Refused
 from modeldist.gateway.hub.models import HubModel, HubModels
@@ -83,6 +84,17 @@ class RegistryModels:
         while len(self._manifests) > REMEMBERED:
             self._manifests.popitem(last=False)
         return model
+
+    async def admit(self, ref: Reference, file: ArtifactFile, authorization: str) -> None:
+        """Whether the repository itself has the file: this node may have it of another, and any manifest can name it.
+        Raises Refused."""
+        blob = Reference(ref.registry, ref.repository, digest=file.digest)
+        try:
+            await self._admissions.blob(blob, for_registries(authorization), file.size)
+        except theirs.RegistryNotFound as error:
+            raise Refused(HubSays(status=404, code="EntryNotFound", message=error.message)) from None
+        except theirs.ModelPackError as error:
+            raise Refused(_says(error)) from error
 
     async def _version(self, ref: Reference, revision: str, caller: Caller) -> Reference:
         if not _COMMIT.fullmatch(revision):

@@ -25,9 +25,11 @@ from modeldist.gateway.oci.admissions import Admissions as OciAdmissions
 from modeldist.gateway.oci.upstreams import Upstreams
 from modeldist.gateway.shard_body import ShardResponse
 from modeldist.origins.router import Origins
+from modelpack.reference import Reference
 
 _OTHERS = ("/datasets/", "/spaces/", "/api/datasets/", "/api/spaces/")
 _MOST_PATHS = 4 << 20  # bytes of a paths-info request
+_MOST_FIELDS = 100_000
 
 
 class HubEndpoint:
@@ -59,20 +61,24 @@ class HubEndpoint:
             return await self._answer(request, asked)
         except Refused as refused:
             return answers.refused(refused.says)
+        except _NoPaths as error:
+            return answers.refusal(error.status, "", str(error))
         except ModeldistError as error:
             return answers.failed(error)
 
     async def _answer(self, request: Request, asked: HubRequest) -> Response:
-        model = await self._model(asked, request.headers.get("authorization", ""))
+        authorization = request.headers.get("authorization", "")
+        ref = self._registries.repository(asked.repo)
+        model = await self._model(asked, ref, authorization)
         commit = model.artifact.revision
         match asked.kind:
             case "resolve":
                 file = model.files.get(asked.path)
-                return (
-                    self._file(request, model, file)
-                    if file
-                    else answers.entry_not_found(asked.path, asked.repo, commit)
-                )
+                if file is None:
+                    return answers.entry_not_found(asked.path, asked.repo, commit)
+                if ref is not None:
+                    await self._registries.admit(ref, file, authorization)
+                return self._file(request, model, file)
             case "info":
                 return _json(documents.info(model.artifact, blobs=_flag(request, "blobs")), commit)
             case "tree":
@@ -83,8 +89,8 @@ class HubEndpoint:
             case _:
                 return _json(documents.paths_info(model.artifact, await _paths(request)), commit)
 
-    async def _model(self, asked: HubRequest, authorization: str) -> HubModel:
-        if ref := self._registries.repository(asked.repo):
+    async def _model(self, asked: HubRequest, ref: Reference | None, authorization: str) -> HubModel:
+        if ref is not None:
             return await self._registries.at(ref, asked.revision, authorization)
         if for_registries(authorization):
             authorization = ""  # which is not the hub's business
@@ -106,7 +112,7 @@ class HubEndpoint:
             "X-Content-Type-Options": "nosniff",
         }
         try:
-            wanted = byte_ranges.wanted(request.headers.get("range"), file.size)
+            wanted = byte_ranges.wanted(byte_ranges.asked(request.headers, headers["ETag"]), file.size)
         except byte_ranges.Unsatisfiable:
             message = f"{file.path} has {file.size} bytes."
             return answers.refusal(416, "", message, {"Content-Range": f"bytes */{file.size}"})
@@ -137,19 +143,30 @@ def _flag(request: Request, name: str) -> bool:
     return request.query_params.get(name, "").lower() in ("true", "1")
 
 
+class _NoPaths(Exception):
+    """The body of a request names none; the text says why."""
+
+    def __init__(self, why: str, status: int = 400) -> None:
+        super().__init__(why)
+        self.status = status
+
+
 async def _paths(request: Request) -> list[str]:
-    """Of a form, as huggingface_hub sends it, or of JSON."""
-    body = b""
+    """Of a form, as huggingface_hub sends it, or of JSON. Raises _NoPaths."""
+    body = bytearray()
     async for part in request.stream():
         body += part
         if len(body) > _MOST_PATHS:
-            return []
+            raise _NoPaths(f"The paths take more than {_MOST_PATHS} bytes. Ask for fewer.", 413)
     if request.headers.get("content-type", "").startswith("application/json"):
         try:
             return msgspec.json.decode(body, type=_PathsInfo).paths
-        except msgspec.MsgspecError:
-            return []
-    return parse_qs(body.decode("utf-8", "replace"), max_num_fields=100_000).get("paths", [])
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise _NoPaths(f'The body does not name paths ({error}). Send {{"paths": ["config.json"]}}.') from None
+    try:
+        return parse_qs(body.decode("utf-8", "replace"), max_num_fields=_MOST_FIELDS).get("paths", [])
+    except ValueError:
+        raise _NoPaths(f"The form has more than {_MOST_FIELDS} fields. Ask for fewer paths.", 413) from None
 
 
 class _PathsInfo(msgspec.Struct):

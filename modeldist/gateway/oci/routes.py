@@ -156,7 +156,7 @@ class OciEndpoint:
         if request.method == "HEAD":
             return Response(None, 200, {**headers, "Content-Length": str(size)})
         try:
-            wanted = byte_ranges.wanted(request.headers.get("range"), size)
+            wanted = byte_ranges.wanted(byte_ranges.asked(request.headers, headers["ETag"]), size)
         except byte_ranges.Unsatisfiable:
             message = f"{digest} has {size} bytes."
             return answers.refusal(416, "SIZE_INVALID", message, {"Content-Range": f"bytes */{size}"})

@@ -204,6 +204,53 @@ def test_ranges(nodes: Nodes, repo: str) -> None:
         assert client.get(url, headers={"Host": "example.com"}).status_code == 421
 
 
+def test_who_goes_on_with_a_file_that_changed_gets_all_of_the_new_one(nodes: Nodes, repo: str) -> None:
+    url = f"{nodes.urls[0]}/{repo}/resolve/main/config.json"
+    with httpx2.Client(timeout=60) as client:
+        before = client.get(url)
+        going_on = {"Range": "bytes=5-", "If-Range": before.headers["ETag"]}
+        same = client.get(url, headers=going_on)
+        assert (same.status_code, same.content) == (206, before.content[5:])
+        nodes.hub.commit(repo, {"config.json": b'{"model_type": "other"}'})
+        other = client.get(url, headers=going_on)
+        assert (other.status_code, other.content) == (200, b'{"model_type": "other"}')
+
+
+def test_a_page_of_another_site_has_nothing_fetched(nodes: Nodes, repo: str) -> None:
+    """Browsers say so of what pages ask for; programs say nothing."""
+    url = f"{nodes.urls[0]}/{repo}/resolve/main/config.json"
+    with httpx2.Client(timeout=60) as client:
+        for site, status in (("cross-site", 403), ("same-origin", 200), ("none", 200)):
+            assert client.get(url, headers={"Sec-Fetch-Site": site}).status_code == status
+            if status != 200:
+                assert not nodes.hub.asked(f"/{repo}/")
+
+
+def test_paths_that_no_repository_has_are_not_shown_to_the_hub(nodes: Nodes, repo: str) -> None:
+    with httpx2.Client(timeout=60) as client:
+        for path in ("main/a%00b", "main/%2E%2E/%2E%2E/other/config.json", "main%0D%0AX:y/a"):
+            refused = client.get(f"{nodes.urls[0]}/{repo}/resolve/{path}")
+            assert refused.status_code == 404
+            assert "nothing at" in refused.headers["X-Error-Message"]
+    assert not nodes.hub.asked(f"/{repo}/")
+
+
+def test_paths_that_are_asked_for_in_a_wrong_way(nodes: Nodes, repo: str) -> None:
+    url = f"{nodes.urls[0]}/api/models/{repo}/paths-info/main"
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    with httpx2.Client(timeout=60) as client:
+        for body, headers, status, said in (
+            (b"{paths}", {"Content-Type": "application/json"}, 400, "paths"),
+            (b'{"paths": ["\xff"]}', {"Content-Type": "application/json"}, 400, "paths"),
+            (b"paths=a&" * 100_001, form, 413, "fewer"),
+            (b"paths=" + b"a" * (4 << 20), form, 413, "fewer"),
+        ):
+            refused = client.post(url, content=body, headers=headers)
+            assert refused.status_code == status
+            assert said in refused.json()["error"]
+        assert client.post(url, json={"paths": ["config.json"]}).json()[0]["path"] == "config.json"
+
+
 def test_a_range_comes_without_the_rest(nodes: Nodes, repo: str, tmp_path: Path) -> None:
     """As who reads a header does; then the others come, and nothing twice."""
     content = weights(repo, 40_000_000)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx2
 import pytest
 from huggingface_hub import HfApi, HfFileSystem, close_session, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
@@ -20,6 +21,7 @@ from huggingface_hub.errors import (
 from tests.integration.gateway.gateway_nodes import files_in
 from tests.integration.gateway.oci_mirrors import Mirrors
 from tests.servers import faults
+from tests.servers.artifacts import sha256
 from tests.servers.registry import PASSWORD, USERNAME
 
 
@@ -127,6 +129,24 @@ def test_a_private_one_is_for_those_whom_the_registry_lets_in(mirrors: Mirrors, 
     for token in (False, "hf_token", f"{USERNAME}:wrong"):  # all of it is here now
         with pytest.raises(GatedRepoError):
             HfApi(mirrors.urls[0], token=token).model_info(repo, revision="v1")
+
+
+def test_a_model_may_not_take_files_from_another_repository(mirrors: Mirrors) -> None:
+    """Registries that look at no blobs take any manifest; this node has the blob, of another repository."""
+    files = {"config.json": b"{}", "secret.gguf": os.urandom(1000)}
+    for name in ("org/kept", "org/taken"):
+        mirrors.faulty.add_model(name, "v1", files)
+    with mirrors.faulty.lock:
+        mirrors.faulty.repositories["org/taken"].discard(sha256(files["secret.gguf"]))
+
+    def read(repository: str, file: str) -> httpx2.Response:
+        repo = named(mirrors.faulty.host, repository)
+        return mirrors.web.get(f"{mirrors.urls[0]}/{repo}/resolve/v1/{file}")
+
+    assert read("org/kept", "secret.gguf").content == files["secret.gguf"]
+    stolen = read("org/taken", "secret.gguf")
+    assert (stolen.status_code, stolen.headers["X-Error-Code"]) == (404, "EntryNotFound")
+    assert read("org/taken", "config.json").content == files["config.json"]
 
 
 def test_a_registry_that_is_away(mirrors: Mirrors) -> None:

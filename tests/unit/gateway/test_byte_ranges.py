@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from modeldist.gateway.byte_ranges import Unsatisfiable, wanted
+from modeldist.gateway.byte_ranges import Unsatisfiable, asked, wanted
 from modeldist.gateway.shard_body import verified_until
 from modeldist.scheduler.pieces import PieceLayout, PieceSet
 
@@ -29,6 +29,20 @@ from modeldist.scheduler.pieces import PieceLayout, PieceSet
 )
 def test_one_range_or_all(header: str | None, range_: tuple[int, int] | None) -> None:
     assert wanted(header, 10) == range_
+
+
+@pytest.mark.parametrize(
+    ("condition", "header"),
+    [
+        ({}, "bytes=1-"),
+        ({"if-range": '"this"'}, "bytes=1-"),
+        ({"if-range": '"that"'}, None),
+        ({"if-range": 'W/"this"'}, None),
+        ({"if-range": "Fri, 27 Nov 2026 12:00:00 GMT"}, None),
+    ],
+)
+def test_a_range_of_something_else_is_none_of_this(condition: dict[str, str], header: str | None) -> None:
+    assert asked({"range": "bytes=1-", **condition}, '"this"') == header
 
 
 @pytest.mark.parametrize(

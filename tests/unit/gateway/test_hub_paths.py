@@ -43,6 +43,16 @@ def test_requests(path: str, request_: HubRequest) -> None:
         "/org/%2E%2E/resolve/main/a",
         "/org/a%2Fb/resolve/main/a",
         f"/org/{'n' * 96}/resolve/main/a",
+        "/org/name/resolve/main/../../../other/resolve/main/a",
+        "/org/name/resolve/main/a/%2E%2e/b",
+        "/org/name/resolve/main/a%2F..%2Fb",
+        "/org/name/resolve/main/./a",
+        "/org/name/resolve/../a",
+        "/org/name/resolve/refs%2F..%2Fmain/a",
+        "/org/name/resolve/main/a%00b",
+        "/org/name/resolve/main%0D%0AX-A:%20b/a",
+        "/api/models/org/name/tree/main/..",
+        "/api/models/org/name/revision/..",
     ],
 )
 def test_anything_else(path: str) -> None:
