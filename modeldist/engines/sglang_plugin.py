@@ -13,12 +13,12 @@ from typing import Any
 from modeldist.agent.config import default_socket
 from modeldist.agent.local_client import LocalAgent
 from modeldist.agent.local_pull import pulled
-from modeldist.engines.versions import with_revision
+from modeldist.engines.versions import name_without_colon, with_revision
 from modeldist.errors import Unsupported, UsageError
 
 SCHEME = "modeldist://"
 
-_SETTINGS = "sglang.srt.server_args.ServerArgs.__post_init__"
+_SETTINGS = "sglang.srt.server_args.ServerArgs"
 _USED = ("revision", "served_model_name", "tokenizer_path")
 _WITHOUT_AGENT = "Run `modeldist agent` on this node; where its socket is elsewhere, set MODELDIST_SOCKET."
 _log = logging.getLogger(__name__)
@@ -28,13 +28,16 @@ def register() -> None:
     """Once per process. SGLang logs what this raises, and goes on without it."""
     try:
         from sglang.srt.plugins.hook_registry import HookRegistry, HookType
+        from sglang.srt.server_args import ServerArgs
     except ImportError as error:
         raise _lacks(f"hooks for plugins ({error})") from error
-    HookRegistry.register(_SETTINGS, _put_here, HookType.BEFORE)
+    # Where settings are looked at: lately on demand, of a msgspec.Struct, whose __post_init__ no hook can reach.
+    when = "resolve_once" if hasattr(ServerArgs, "resolve_once") else "__post_init__"
+    HookRegistry.register(f"{_SETTINGS}.{when}", _put_here, HookType.BEFORE)
 
 
 def _put_here(settings: Any, *_: Any, **__: Any) -> None:
-    """Turn the model's name into its directory. Clients of the engine call it by the name all the same."""
+    """Turn the model's name into its directory. Clients of the engine call it by its repository's name."""
     name = str(getattr(settings, "model_path", ""))
     if not name.startswith(SCHEME):
         return
@@ -51,7 +54,7 @@ def _put_here(settings: Any, *_: Any, **__: Any) -> None:
     if settings.tokenizer_path == name:
         settings.tokenizer_path = done.path
     if settings.served_model_name is None:
-        settings.served_model_name = reference
+        settings.served_model_name = name_without_colon(reference)  # SGLang refuses others
 
 
 def _lacks(what: str) -> Unsupported:

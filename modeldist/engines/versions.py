@@ -1,4 +1,4 @@
-"""A reference out of an engine's two words, model and revision."""
+"""A reference out of an engine's two words, model and revision; and a name for its clients."""
 
 from __future__ import annotations
 
@@ -21,3 +21,16 @@ def with_revision(model: str, revision: str | None) -> str:
     if scheme in ("hf", "modelscope"):
         return f"{model}@{revision}"
     raise UsageError(f"{scheme}:// has no revisions ({revision}).", remedy="Leave out --revision.")
+
+
+def name_without_colon(reference: str) -> str:
+    """What a model is called where a colon means something else: without scheme, registry, tag, digest and revision."""
+    scheme, has_scheme, rest = reference.rpartition("://")
+    name = rest.partition("#")[0].partition("@")[0]
+    host, slash, path = name.partition("/")
+    if slash and scheme in ("", "oci") and ("." in host or ":" in host or host == "localhost"):
+        name = path
+    parent, slash, last = name.rpartition("/")
+    if not has_scheme or scheme == "oci":
+        last = last.partition(":")[0]
+    return f"{parent}{slash}{last}".strip("/").replace(":", "-")

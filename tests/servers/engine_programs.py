@@ -46,7 +46,10 @@ from sglang.srt.plugins import load_plugins
 load_plugins()
 from sglang.srt.server_args import prepare_server_args
 
-print(json.dumps(vars(prepare_server_args({arguments!r}))))
+settings = prepare_server_args({arguments!r})
+if hasattr(settings, "resolve_once"):
+    settings.resolve_once()
+print(json.dumps(settings.resolved))
 """
 
 

@@ -87,7 +87,7 @@ def test_a_server_on_each_node_gets_the_directory_of_its_agent(cluster: Cluster,
         assert model.is_relative_to(cluster.store(node))
         assert {file.name: file.read_bytes() for file in model.iterdir()} == FILES
         assert settings["tokenizer_path"] == settings["model_path"]
-        assert (settings["served_model_name"], settings["revision"]) == (reference, None)
+        assert (settings["served_model_name"], settings["revision"]) == ("org/model", None)
         assert settings["hf_config"] == {"model_type": "llama"}
     named = started(serve(f"modeldist://{reference}:v1", "--served-model-name", "chat"), cluster.environment(0))
     assert json.loads(ended(named))["served_model_name"] == "chat"

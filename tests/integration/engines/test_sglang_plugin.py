@@ -48,3 +48,19 @@ def test_another_sglang_is_refused_by_its_version(
     assert process.returncode != 0
     assert f"SGLang 0.9 {lacks}" in said
     assert "Use SGLang 0.5.23" in said
+
+
+def test_an_older_sglang_looks_at_its_settings_when_they_are_made(shell: Shell, tmp_path: Path) -> None:
+    shutil.copytree(STAND_INS / "sglang", tmp_path / "sglang", ignore=shutil.ignore_patterns("__pycache__"))
+    file = tmp_path / "sglang" / "srt" / "server_args.py"
+    source = file.read_text()
+    for there, before in {
+        "import msgspec": "from dataclasses import dataclass",
+        "class ServerArgs(msgspec.Struct, dict=True)": "@dataclass\nclass ServerArgs",
+        "def resolve_once": "def __post_init__",
+    }.items():
+        assert there in source
+        source = source.replace(there, before)
+    file.write_text(source)
+    program = serve("modeldist://org/model:v1")
+    assert "No agent listens on" in failed(started(program, shell.environment, tmp_path))

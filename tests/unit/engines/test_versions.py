@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modeldist.engines.versions import with_revision
+from modeldist.engines.versions import name_without_colon, with_revision
 from modeldist.errors import UsageError
 
 DIGEST = "sha256:" + "0" * 64
@@ -37,3 +37,21 @@ def test_a_version_said_twice_is_refused(model: str) -> None:
 def test_what_has_no_revisions_is_named() -> None:
     with pytest.raises(UsageError, match="file:// has no revisions"):
         with_revision("file:///models/a", "v1")
+
+
+@pytest.mark.parametrize(
+    ("reference", "name"),
+    [
+        ("org/model:v1", "org/model"),
+        ("org/model", "org/model"),
+        (f"registry.example:5000/team/org/model:v1@{DIGEST}", "team/org/model"),
+        ("localhost/org/model", "org/model"),
+        ("oci://registry.example/org/model:v1", "org/model"),
+        ("hf://org/model@refs/pr/1", "org/model"),
+        ("file:///models/a:b", "models/a-b"),
+        (f"https://host:8443/model.safetensors#{DIGEST}", "host-8443/model.safetensors"),
+        ("oci-layout:/models/a:v1", "models/a"),
+    ],
+)
+def test_clients_get_a_name_without_a_colon(reference: str, name: str) -> None:
+    assert name_without_colon(reference) == name

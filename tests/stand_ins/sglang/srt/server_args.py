@@ -1,31 +1,47 @@
-"""sglang/srt/server_args.py"""
+"""sglang/srt/server_args.py: a record that is sealed once it is looked at, which launchers have it do."""
 
 import argparse
 import json
-from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 
-@dataclass
-class ServerArgs:
+class ServerArgs(msgspec.Struct, dict=True):
     model_path: str
     tokenizer_path: str | None = None
     revision: str | None = None
     served_model_name: str | None = None
     load_format: str = "auto"
 
-    def __post_init__(self) -> None:
-        if self.tokenizer_path is None:
-            self.tokenizer_path = self.model_path
-        if self.served_model_name is None:
-            self.served_model_name = self.model_path
-        if not Path(self.model_path).is_dir():
-            raise OSError(f"{self.model_path} is not a local folder and is not a valid model identifier")
-        self.hf_config = json.loads((Path(self.model_path) / "config.json").read_text())
+    def resolve_once(self) -> None:
+        self.resolved = resolved(self)
+        self._input_frozen = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if getattr(self, "_input_frozen", False):
+            raise AttributeError(f"server_args.{name} assigned during resolution")
+        super().__setattr__(name, value)
+
+
+def resolved(settings: ServerArgs) -> dict[str, Any]:
+    if not Path(settings.model_path).is_dir():
+        raise OSError(f"{settings.model_path} is not a local folder and is not a valid model identifier")
+    served = settings.served_model_name or settings.model_path
+    assert ":" not in served, "served_model_name cannot contain a colon (':') character."
+    return {
+        "model_path": settings.model_path,
+        "tokenizer_path": settings.tokenizer_path or settings.model_path,
+        "revision": settings.revision,
+        "served_model_name": served,
+        "hf_config": json.loads((Path(settings.model_path) / "config.json").read_text()),
+    }
 
 
 def prepare_server_args(argv: list[str]) -> ServerArgs:
     parser = argparse.ArgumentParser(prog="sglang serve")
-    for each in fields(ServerArgs):
-        parser.add_argument(f"--{each.name.replace('_', '-')}", default=each.default)
-    return ServerArgs(**vars(parser.parse_args(argv)))
+    for name in ("model-path", "tokenizer-path", "revision", "served-model-name"):
+        parser.add_argument(f"--{name}")
+    given = vars(parser.parse_args(argv))
+    return ServerArgs(**{name: given[name] for name in ServerArgs.__annotations__ if name in given})
