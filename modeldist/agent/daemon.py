@@ -251,10 +251,11 @@ async def serve_local(
     rails: NodeRails | None = None,
     beside: Sequence[tuple[DropIn, socket.socket]] = (),
 ) -> None:
-    """Serve the local API, and what is `beside` it on listening sockets of its own, until a signal."""
+    """Serve the local API, and the gateway `beside` it on a listening socket of its own, until a signal."""
     listener = listen_local(path)
+    gateway = address_of(beside[0][1]) if beside else ""
     try:
-        await serve([(create_local_app(engine, pulls, rails), listener), *beside])
+        await serve([(create_local_app(engine, pulls, rails, gateway), listener), *beside])
     finally:
         listener.close()
         path.unlink(missing_ok=True)  # noqa: ASYNC240 - the loop is about to end

@@ -40,7 +40,7 @@ STATUS = {
 }
 
 
-def create_local_app(engine: Engine, pulls: Pulls, rails: NodeRails | None = None) -> FastAPI:
+def create_local_app(engine: Engine, pulls: Pulls, rails: NodeRails | None = None, gateway: str = "") -> FastAPI:
     """Routes under /v1; bodies and answers are JSON of the structs above."""
     app = FastAPI(title="modeldist agent", version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
 
@@ -118,12 +118,12 @@ def create_local_app(engine: Engine, pulls: Pulls, rails: NodeRails | None = Non
 
     @app.get("/v1/status")
     async def status() -> Response:
-        return _json(await asyncio.to_thread(_status, engine, pulls, rails))
+        return _json(await asyncio.to_thread(_status, engine, pulls, rails, gateway))
 
     return app
 
 
-def _status(engine: Engine, pulls: Pulls, rails: NodeRails | None) -> AgentStatus:
+def _status(engine: Engine, pulls: Pulls, rails: NodeRails | None, gateway: str) -> AgentStatus:
     error = engine.session.last_error
     return AgentStatus(
         version=__version__,
@@ -137,6 +137,7 @@ def _status(engine: Engine, pulls: Pulls, rails: NodeRails | None) -> AgentStatu
         pulls_running=len(pulls.running()),
         artifacts=len(engine.store.artifacts()),
         bytes_sent=engine.server.load().bytes_sent if engine.server else 0,
+        gateway=gateway,
         rdma=rails.summary() if rails else "",
         rdma_bytes=rails.detours.bytes if rails else 0,
         rdma_detours=rails.detours.reasons if rails else {},

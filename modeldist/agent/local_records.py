@@ -36,8 +36,9 @@ class GcRequest(msgspec.Struct, frozen=True):
 
 
 class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """Answer of GET /v1/status. Sizes in bytes. `rdma` says which devices are used, or why none is, empty where the
-    machine has none; `rdma_bytes` came by it, `rdma_detours` are pieces that came over TCP instead, by reason."""
+    """Answer of GET /v1/status. Sizes in bytes. `gateway` is the host:port of the drop-in endpoints, empty where there
+    are none. `rdma` says which devices are used, or why none is, empty where the machine has none; `rdma_bytes` came by
+    it, `rdma_detours` are pieces that came over TCP instead, by reason."""
 
     version: str
     node: str
@@ -50,6 +51,7 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
     pulls_running: int
     artifacts: int
     bytes_sent: int
+    gateway: str = ""
     rdma: str = ""
     rdma_bytes: int = 0
     rdma_detours: dict[str, int] = {}

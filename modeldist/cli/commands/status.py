@@ -72,6 +72,8 @@ def agent_lines(about: dict[str, Any]) -> list[str]:
         f"  store          {about['store']} ({units.counted(about['artifacts'], 'model')})",
         f"  running pulls  {about['pulls_running']}",
     ]
+    if about.get("gateway"):
+        lines.insert(3, f"  gateway        http://{about['gateway']}")
     if about.get("rdma"):
         lines.append(f"  RDMA           {about['rdma']} {units.size(about['rdma_bytes'])} received")
         for reason, pieces in sorted(about["rdma_detours"].items()):

@@ -132,6 +132,11 @@ def test_errors_are_the_clients_own(nodes: Nodes, repo: str, tmp_path: Path) -> 
     assert (absent / "absent.json").exists()
 
 
+def test_the_status_of_the_agent_names_it(nodes: Nodes) -> None:
+    for index, url in enumerate(nodes.urls):
+        assert url in nodes.cluster.run(index, "status").stdout.split()
+
+
 def test_a_gated_model_that_the_nodes_may_not_read(nodes: Nodes, repo: str, tmp_path: Path) -> None:
     nodes.hub.restrict(repo, ["hf_granted"])
     with pytest.raises(GatedRepoError, match="You may read this, but the agent or its control plane") as caught:
