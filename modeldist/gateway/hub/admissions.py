@@ -11,6 +11,7 @@ import asyncio
 import re
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from modeldist.errors import OriginError
@@ -18,6 +19,7 @@ from modeldist.origins.hub_admission import HubDoor, HubSays
 
 GOOD_FOR = 60.0  # seconds; the files of one download ask within it
 REMEMBERED = 4096
+AT_ONCE = 64  # questions; each has a thread while the hub thinks
 FIRST_LOOK = "config.json"  # what is asked for where no file is meant; a gated repository does not show it
 _SHOWN_TO_ALL = frozenset({"README.md", ".gitattributes"})  # of gated repositories too
 
@@ -45,7 +47,12 @@ class Admissions:
     def __init__(self, door: HubDoor, clock: Callable[[], float]) -> None:
         self._door = door
         self._clock = clock
+        # Not the loop's: a hub that is slow to answer would have everybody wait who reads what is here.
+        self._asking = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="hub-ask")
         self._known: OrderedDict[tuple[str, str, str], _Admission] = OrderedDict()  # repository, revision, credentials
+
+    def close(self) -> None:
+        self._asking.shutdown(wait=False, cancel_futures=True)
 
     async def commit(self, repo: str, revision: str, authorization: str, path: str = "") -> str:
         """The commit that `revision` is now, for those who may read `path` (empty: the listing) of it.
@@ -57,7 +64,9 @@ class Admissions:
         if known and enough and _COMMIT.fullmatch(revision) and self._clock() - known.at < GOOD_FOR:
             return known.commit
         try:
-            says = await asyncio.to_thread(self._door.ask, repo, revision, path or FIRST_LOOK, authorization)
+            says = await asyncio.get_running_loop().run_in_executor(
+                self._asking, self._door.ask, repo, revision, path or FIRST_LOOK, authorization
+            )
         except OriginError:
             if known and enough:
                 return known.commit

@@ -47,6 +47,7 @@ class HubEndpoint:
         self._registries = RegistryModels(engine, self._models, self._door, upstreams, admitted)
 
     async def close(self) -> None:
+        self._admissions.close()
         await self._door.close()
 
     async def answer(self, request: Request) -> Response:

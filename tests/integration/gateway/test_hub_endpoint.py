@@ -7,6 +7,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event, Semaphore
 
 import httpx2
 import pytest
@@ -21,7 +22,7 @@ from huggingface_hub.errors import (
 
 from modeldist.scheduler.pieces import PieceLayout, piece_size_for
 from tests.integration.gateway.gateway_nodes import TOKEN, Nodes, files_in, model, weights
-from tests.servers.loopback_http import Fault
+from tests.servers.loopback_http import Exchange, Fault
 
 
 @pytest.fixture
@@ -365,6 +366,35 @@ def test_a_hub_that_is_away_is_not_taken_for_a_missing_model(nodes: Nodes, repo:
         nodes.hub.heal()
     got = snapshot_download(repo, endpoint=nodes.urls[0], cache_dir=tmp_path, token=False)
     assert files_in(got) == model(repo)
+
+
+def test_a_hub_that_is_slow_keeps_nobody_from_what_is_here(
+    nodes: Nodes, repo: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"{nodes.urls[0]}/{repo}/resolve/{nodes.hub.repos[repo].refs['main']}/config.json"
+    assert httpx2.get(url, timeout=60).content == model(repo)["config.json"]
+    others, arrived, answering = 36, Semaphore(0), Event()  # more than the loop has threads
+    answer = nodes.hub.answer
+
+    def slow(exchange: Exchange) -> None:
+        if "/org/slow-" in exchange.path:
+            arrived.release()
+            assert answering.wait(60)
+        answer(exchange)
+
+    monkeypatch.setattr(nodes.hub, "answer", slow)
+    with ThreadPoolExecutor(others) as asking:
+        asked = [
+            asking.submit(httpx2.get, f"{nodes.urls[0]}/org/slow-{number}/resolve/main/config.json", timeout=60)
+            for number in range(others)
+        ]
+        try:
+            assert all(arrived.acquire(timeout=60) for _ in asked)
+            assert httpx2.get(url, timeout=60).content == model(repo)["config.json"]
+            assert not any(each.done() for each in asked)
+        finally:
+            answering.set()
+    assert {each.result().status_code for each in asked} == {404}
 
 
 def test_a_hub_that_has_gone_since(nodes: Nodes, repo: str, tmp_path: Path) -> None:
