@@ -49,7 +49,10 @@ def loader_class(vllm: Interface) -> type[Any]:
             """What vLLM looks for on some loaders, such as get_all_weights."""
             if name.startswith("_"):
                 raise AttributeError(name)
-            return getattr(self._below, name)
+            found = getattr(self._below, name)
+            if name == "get_all_weights":  # by which weights are loaded again in place
+                return lambda model_config, model: found(_here(model_config, self._options), model)
+            return found
 
     return ModeldistLoader
 

@@ -91,5 +91,5 @@ def _put_here(settings: Any, ours: Options) -> None:
     settings.model, settings.revision = done.path, None
     if settings.tokenizer == name:
         settings.tokenizer = done.path
-    if settings.served_model_name is None:
+    if not settings.served_model_name:
         settings.served_model_name = [name]

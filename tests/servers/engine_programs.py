@@ -34,8 +34,7 @@ from vllm.model_executor.model_loader import get_model_loader
 loader = get_model_loader(config.load_config)
 loader.download_model(config.model_config)
 model = loader.load_model(vllm_config=config, model_config=config.model_config, prefix="")
-((name, weights),) = loader.get_all_weights(config.model_config, model)
-assert [weights] == list(model.values())
+assert dict(loader.get_all_weights(config.model_config, model)) == model
 print(pickle.dumps(model).hex())
 """
 ASK = "from vllm.engine.arg_utils import EngineArgs; EngineArgs(**{settings!r}).create_engine_config()"

@@ -37,7 +37,7 @@ class DefaultModelLoader(BaseModelLoader):
         model.update({str(file): file.read_bytes() for file in self._files(model_config)})
 
     def get_all_weights(self, model_config: ModelConfig, model: Any) -> Any:
-        return ((file.name, file.read_bytes()) for file in self._files(model_config))
+        return ((str(file), file.read_bytes()) for file in self._files(model_config))
 
     def _files(self, model_config: ModelConfig) -> list[Path]:
         files = sorted(Path(model_config.model).glob("*.safetensors"))
