@@ -17,7 +17,7 @@ _FOREIGN = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def of_repository(registry: str, repository: str) -> str:
-    """`ghcr.io`, `org/model` -> `ghcr.io.org/model`; a port's colon becomes a dash.
+    """`registry.example`, `org/model` -> `registry.example.org/model`; a port's colon becomes a dash.
 
     The hash is left out only where registry and repository can be read back from the result.
     """

@@ -47,10 +47,13 @@ def entry_not_found(path: str, repo: str, commit: str) -> Response:
 
 def failed(error: ModeldistError) -> Response:
     """What this node, its control plane or the origin ran into."""
-    message = str(error)
-    if error.code in _NODES_MAY_NOT:
-        message = f"You may read this, but the agent or its control plane, which fetch it, may not. For them: {message}"
+    message = nodes_may_not(error) if error.code in _NODES_MAY_NOT else str(error)
     return refusal(_STATUS.get(error.code, 500), _CODES.get(error.code, ""), message, _after(error.retry_after))
+
+
+def nodes_may_not(error: ModeldistError) -> str:
+    """Of what the origin let read who asks."""
+    return f"You may read this, but the agent or its control plane, which fetch it, may not. For them: {error}"
 
 
 def _after(seconds: float | None) -> dict[str, str]:

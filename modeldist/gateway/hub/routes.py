@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from modeldist.agent.engine import Engine
 from modeldist.artifact import ArtifactFile, Shard
-from modeldist.errors import ModeldistError
+from modeldist.errors import ModeldistError, NotFound
 from modeldist.gateway import byte_ranges
 from modeldist.gateway.flights import Flights
 from modeldist.gateway.hub import answers, documents
@@ -24,6 +24,7 @@ from modeldist.gateway.hub.registries import RegistryModels, for_registries
 from modeldist.gateway.oci.admissions import Admissions as OciAdmissions
 from modeldist.gateway.oci.upstreams import Upstreams
 from modeldist.gateway.shard_body import ShardResponse
+from modeldist.origins.hub_admission import HubSays
 from modeldist.origins.router import Origins
 from modelpack.reference import Reference
 
@@ -102,7 +103,11 @@ class HubEndpoint:
             if refused.says.status in (401, 404) and (why := self._registries.not_mirrored(asked.repo)):
                 raise Refused(replace(refused.says, message=f"{refused.says.message.rstrip('.')}. {why}")) from None
             raise
-        return await self._models.at(asked.repo, commit)
+        try:
+            return await self._models.at(asked.repo, commit)
+        except NotFound as error:  # a private one: the hub just told who asks that it is there
+            says = HubSays(status=403, code="GatedRepo", message=answers.nodes_may_not(error))
+            raise Refused(says) from error
 
     def _file(self, request: Request, model: HubModel, file: ArtifactFile) -> Response:
         headers = {

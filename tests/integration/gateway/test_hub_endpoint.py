@@ -138,8 +138,9 @@ def test_the_status_of_the_agent_names_it(nodes: Nodes) -> None:
         assert url in nodes.cluster.run(index, "status").stdout.split()
 
 
-def test_a_gated_model_that_the_nodes_may_not_read(nodes: Nodes, repo: str, tmp_path: Path) -> None:
-    nodes.hub.restrict(repo, ["hf_granted"])
+@pytest.mark.parametrize("gated", [True, False])
+def test_a_model_that_the_nodes_may_not_read(nodes: Nodes, repo: str, tmp_path: Path, gated: bool) -> None:
+    nodes.hub.restrict(repo, ["hf_granted"], gated=gated)
     with pytest.raises(GatedRepoError, match="You may read this, but the agent or its control plane") as caught:
         snapshot_download(repo, endpoint=nodes.urls[0], cache_dir=tmp_path, token="hf_granted")
     assert caught.value.response.status_code == 403

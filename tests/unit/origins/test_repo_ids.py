@@ -19,7 +19,7 @@ REPOSITORY = st.lists(COMPONENT, min_size=1, max_size=4).map("/".join)
 @pytest.mark.parametrize(
     ("registry", "repository", "repo_id"),
     [
-        ("ghcr.io", "org/model", "ghcr.io.org/model"),
+        ("registry.example", "org/model", "registry.example.org/model"),
         ("127.0.0.1:5000", "org/model", "127.0.0.1-5000.org/model"),
         ("docker.io", "ai/gemma3", "docker.io.ai/gemma3"),
         ("registry.example", "or_g/m.o-del_1", "registry.example.or_g/m.o-del_1"),
