@@ -25,6 +25,13 @@ class FileConnection(H11Protocol):
         transport.set_write_buffer_limits(0)  # `flow` then waits until all is written
         self.app_state = {**self.app_state, FILES: self}
 
+    def send_400_response(self, msg: str) -> None:
+        """To what is no HTTP. Once an answer has begun there is no room for another one."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
+
     def say_wait(self) -> bool:
         """Send an interim answer. False when it is too late for that: the answer has begun, or nobody listens."""
         if self.cycle.response_started or self.cycle.disconnected or self.transport.is_closing():

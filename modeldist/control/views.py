@@ -99,8 +99,8 @@ class PullNotice:
 
 @dataclass(frozen=True)
 class WebhookView:
-    """What became of a pull's webhook. `state`: waiting, delivered, failed, none (it has none); `due`: the next attempt
-    while it waits; `error`: why the last one failed."""
+    """What became of a pull's webhook. `url`: without its query; `state`: waiting, delivered, failed, none (it has
+    none); `due`: the next attempt while it waits; `error`: why the last one failed."""
 
     url: str
     state: str

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from contextlib import nullcontext
 from urllib.parse import urlsplit
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -70,6 +70,8 @@ class Gateway:
             return refusal(403, "DENIED" if for_a_registry else "", "This port answers to no pages of other sites.")
         try:
             return await (self._oci.answer(request) if for_a_registry else self._hub.answer(request))
+        except ClientDisconnect:  # in the middle of its question
+            return Response(None, 400)
         except Exception as error:  # a bug; the client must learn that it is not theirs
             log.exception("the gateway failed", path=request.url.path)
             message = f"The agent failed unexpectedly: {type(error).__name__}: {error}."

@@ -104,7 +104,8 @@ async def get_webhook(pull_id: PullId, plane: Plane) -> WebhookView:
     webhook = (await plane.book.get(pull_id)).webhook
     known = await plane.deliveries.get(pull_id)
     due = known.due if known.state == "waiting" else None
-    return WebhookView(webhook.url if webhook else "", known.state, known.attempts, due, known.error)
+    url = webhook.url.partition("?")[0] if webhook else ""  # what follows may be a secret
+    return WebhookView(url, known.state, known.attempts, due, known.error)
 
 
 @router.delete("/pulls/{pull_id}", dependencies=[needs_admin], summary="Cancel a pull", responses=answers(404))

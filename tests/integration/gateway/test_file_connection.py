@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from random import Random
 
@@ -125,6 +125,22 @@ async def test_a_client_that_leaves(file: Path) -> None:
         _, writer = await connected(app)
         writer.transport.abort()
         assert await app.ends.get() in GONE
+
+
+async def test_a_question_that_ends_in_nonsense_breaks_its_answer_off(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with served(file, in_two) as app:
+        url = httpx2.URL(app.url)
+        reader, writer = await asyncio.open_connection(url.host, url.port)
+        writer.write(f"GET / HTTP/1.1\r\nHost: {url.host}\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"ZZZ\r\n\r\n")
+        with suppress(ConnectionResetError):
+            assert CONTENT.startswith(await reader.read(SIZE))
+        assert await app.ends.get() in GONE
+        writer.close()
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 async def test_a_file_that_is_too_short_breaks_off(file: Path) -> None:
