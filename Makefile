@@ -3,8 +3,9 @@ SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3
 VENV ?= .venv
-# Tests wait for processes more than they compute; above four, those that start a cluster get in each other's way.
-WORKERS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
+# Tests wait for processes nearly as long as they compute, so one more than there are cores; above four, those that start
+# a cluster get in each other's way.
+WORKERS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n + 1 : 4)))
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 

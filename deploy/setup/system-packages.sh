@@ -7,6 +7,8 @@ declare -A needed=(
   [skopeo]=skopeo                     # another tool's reading of what we push
   [containerd]=containerd             # a container runtime that pulls through the mirror
   [nginx]=nginx-light                 # a real web server
+  [curl]=curl                         # what docs/platforms.md is written for
+  [openssl]=openssl                   # and how it checks a webhook
 )
 missing=()
 for command in "${!needed[@]}"; do
