@@ -150,7 +150,7 @@ async def test_a_webhook_is_verified(control: ServedControlPlane) -> None:
             pull = await client.create_pull(REFERENCE, webhook=(receiver.url, SECRET))
             await client.cancel_pull(pull.id)
             came = await receiver.next()
-            assert (await client.get_webhook(pull.id)).url == receiver.url
+            assert (await client.get_webhook(pull.id)).url == receiver.url.partition("?")[0]
     notice = verify_webhook(came.body, came.headers, SECRET)
     assert (notice.type, notice.data.id) == ("pull.cancelled", pull.id)
     sent = int(came.headers["webhook-timestamp"])
