@@ -145,10 +145,6 @@ class PartRequest(_Body):
             raise UsageError(error.message, remedy=error.remedy) from error
 
 
-def _selected(reference: str, part: PartRequest | None) -> str:
-    return join(reference, part.text()) if part is not None else join(*split(reference))
-
-
 def _rfc3339(written: object) -> object:
     if not isinstance(written, str) or not _DATE.match(written):  # what else would be read as a number of seconds
         raise PydanticCustomError("deadline", "Write a time as 2026-12-01T06:00:00Z")
@@ -201,7 +197,19 @@ def _exact(nodes: object) -> str | None:
     return way if (way := _way(nodes)) in ("names", "all") else None
 
 
-class KeepingRequest(_Body):
+class _OfAModel(_Body):
+    """Names a model, or a part of it."""
+
+    reference: Reference
+    selection: PartRequest | None = None
+
+    def selected(self) -> str:
+        """The reference with what is selected of it. Raises InvalidReference, UsageError."""
+        part = self.selection
+        return join(self.reference, part.text()) if part is not None else join(*split(self.reference))
+
+
+class KeepingRequest(_OfAModel):
     """A model, as it was pulled, and the nodes: ids or names; "all" that are connected; labels."""
 
     model_config = ConfigDict(
@@ -214,7 +222,6 @@ class KeepingRequest(_Body):
         }
     )
 
-    reference: Reference
     nodes: Annotated[
         Annotated[list[Name], Field(min_length=1, max_length=10_000), Tag("names")]
         | Annotated[Literal["all"], Tag("all")]
@@ -225,11 +232,6 @@ class KeepingRequest(_Body):
             custom_error_message='Write "all", a list of names or ids, or {"labels": {…}}',
         ),
     ]
-    selection: PartRequest | None = None
-
-    def selected(self) -> str:
-        """The reference with what is selected of it. Raises InvalidReference, UsageError."""
-        return _selected(self.reference, self.selection)
 
     def selector(self) -> Selector:
         match self.nodes:
@@ -241,7 +243,7 @@ class KeepingRequest(_Body):
                 return Selector(nodes=tuple(sorted(set(self.nodes))))
 
 
-class PullRequest(_Body):
+class PullRequest(_OfAModel):
     """`nodes`: ids or names; "all" (also nodes that join while the pull runs); labels; a count or a percentage, which
     may also be of the nodes that carry labels."""
 
@@ -258,16 +260,10 @@ class PullRequest(_Body):
         }
     )
 
-    reference: Reference
     nodes: Nodes
     priority: Literal["serving", "pull", "prefetch"] = "prefetch"
     deadline: Deadline | None = None
     webhook: WebhookRequest | None = None
-    selection: PartRequest | None = None
-
-    def selected(self) -> str:
-        """The reference with what is selected of it. Raises InvalidReference, UsageError."""
-        return _selected(self.reference, self.selection)
 
     def selector(self) -> Selector:
         match self.nodes:

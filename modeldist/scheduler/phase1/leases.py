@@ -277,12 +277,11 @@ class LeaseDesk:
     def _enough(self, swarm: Swarm, node: Node, pieces: int, budget: OriginBudget) -> int:
         """How many pieces are as much as one lease should have."""
         layout = swarm.layout
-        # Who asks for several tasks shares out its turns between them, and so does the origin its streams.
         seconds = self._config.lease_seconds
         if isinstance(swarm.trees, Line):  # its first alone reads, on its few streams: nobody waits for a turn
             fair = max(pieces.bit_count() // (2 * self._config.stripe_streams), _LEAST_IN_LINE)
             seconds *= _IN_LINE
-        else:
+        else:  # who asks for several tasks shares out its turns between them, and so does the origin its streams
             turns = 4 * max(1, swarm.askers) * max(len(budget.asking), budget.limits.target_streams)
             fair = pieces.bit_count() * max(budget.asks, 1) // turns
         in_time = int((node.lease_rate or 0.0) * seconds) // layout.piece_size

@@ -98,13 +98,15 @@ class Striping:
         return True
 
     def _few(self, swarm: Swarm) -> bool:
-        return self._config.line_from <= len(swarm.members) <= self._config.line_upto
+        """Of a large shard. Looked at first: it is asked with every join of every shard."""
+        large = swarm.layout.count >= _LEAST_PIECES
+        return large and self._config.line_from <= len(swarm.members) <= self._config.line_upto
 
     @staticmethod
     def _suits(swarm: Swarm, member: Member) -> bool:
-        """It wants all of a large shard, has hardly begun, and can send."""
+        """It wants all of the shard, has hardly begun, and can send."""
         whole = member.wants and not member.sparse and member.have.bit_count() <= _HARDLY_BEGUN
-        return whole and swarm.layout.count >= _LEAST_PIECES and member.node in swarm.serving
+        return whole and member.node in swarm.serving
 
     def _equal(self, swarm: Swarm, now: float) -> bool:
         """Whether none of its members is known to be slow, or fetches something else of size. (Of several shards each
