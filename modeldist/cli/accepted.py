@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modeldist.cli.node import Node
+from modeldist.agent.this_node import Node
 from modelpack.reference import Reference
 
 

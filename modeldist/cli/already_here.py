@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from modeldist.agent.parts import wanted_bytes, wanted_size
 from modeldist.agent.progress import PATIENCE_WHEN_HERE, PullSnapshot, ShardProgress, using_the_copy
+from modeldist.agent.this_node import Node
 from modeldist.artifact import Artifact
-from modeldist.cli.node import Node
 from modeldist.errors import ModeldistError, OriginUnavailable, RateLimited, StorageError
 
 if TYPE_CHECKING:

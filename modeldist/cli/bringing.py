@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modeldist.cli.node import Node
+from modeldist.agent.this_node import Node
 from modeldist.cli.pulling import error_of, pulled
 from modeldist.errors import Unsupported
 

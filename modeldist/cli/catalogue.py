@@ -12,8 +12,8 @@ import msgspec
 
 from modeldist.agent.local_records import ArtifactRow, artifact_row
 from modeldist.agent.store.failures import naming
+from modeldist.agent.this_node import Node
 from modeldist.cli import layouts
-from modeldist.cli.node import Node
 from modeldist.errors import NotFound
 
 if TYPE_CHECKING:

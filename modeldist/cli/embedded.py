@@ -13,8 +13,8 @@ from modeldist.agent.engine import Engine
 from modeldist.agent.past_pulls import PastPulls
 from modeldist.agent.progress import FINAL, PullSnapshot
 from modeldist.agent.pull import Pull, Pulls
+from modeldist.agent.this_node import Node
 from modeldist.cli.boundary import debugging
-from modeldist.cli.node import Node
 from modeldist.cli.stopping import Stopping
 from modeldist.cli.views import View
 from modeldist.control.inprocess import InProcessControl

@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from modeldist.agent.this_node import Node
 from modeldist.cli import layouts
-from modeldist.cli.node import Node
 from modeldist.cli.places import SCHEME, LayoutPlace, place
 from modeldist.errors import NotFound
 from modeldist.origins import selected

@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
+from modeldist.agent.this_node import Node
 from modeldist.artifact import Artifact
 from modeldist.cli import layouts, units
-from modeldist.cli.node import Node
 from modeldist.cli.places import check_there, layout_at
 from modeldist.cli.terminal import table_lines
 from modeldist.errors import Unsupported

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from modeldist.agent.config import default_store
-from modeldist.cli.node import default_registry
+from modeldist.agent.this_node import default_registry
 
 if TYPE_CHECKING:
     from modelpack.reference import Reference

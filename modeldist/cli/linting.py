@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modeldist.agent.this_node import Node
 from modeldist.cli import units
-from modeldist.cli.node import Node
 from modeldist.cli.places import check_there, layout_at
 from modelpack.layout import OciLayout
 from modelpack.lint import Report, lint_directory, lint_layout, lint_reference

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from modeldist.cli.node import node
+from modeldist.agent.this_node import node
 
 Function = Callable[..., Any]
 Decorator = Callable[[Function], Function]

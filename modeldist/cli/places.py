@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modeldist.cli.node import default_registry
+from modeldist.agent.this_node import default_registry
 from modeldist.errors import InvalidReference, NotFound
 
 if TYPE_CHECKING:

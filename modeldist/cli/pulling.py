@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from modeldist.agent.progress import FINAL, PullSnapshot
+from modeldist.agent.this_node import Node
 from modeldist.cli import units
-from modeldist.cli.node import Node
 from modeldist.cli.stopping import Stopping, stopping
 from modeldist.cli.terminal import clean, say
 from modeldist.cli.views import View, view

@@ -151,7 +151,7 @@ class _Reading:
         self.check(at)
         if at > self._start and layout.touching(((self._start, at),)) - have:
             raise _Restarted
-        upto = min(verified_until(layout, have, at), self._stop)
+        upto = min(layout.run_end(have, at), self._stop)
         if self._stop == self._shard.size:
             upto = min(upto, layout.offset(layout.count - 1))
         if upto <= at:
@@ -174,14 +174,6 @@ class _Reading:
     def close(self) -> None:
         if self._opened is not None:
             self._opened.close()
-
-
-def verified_until(layout: PieceLayout, have: PieceSet, at: int) -> int:
-    """Where the first piece begins, from that of offset `at` on, that is not verified; `at` where that is its own."""
-    piece = at // layout.piece_size
-    free = ~(have.bits >> piece)
-    run = (free & -free).bit_length() - 1
-    return max(at, min(layout.size, (piece + run) * layout.piece_size)) if run else at
 
 
 class ShardResponse(Response):

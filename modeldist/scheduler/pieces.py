@@ -76,6 +76,13 @@ class PieceLayout:
             base += skip + run
         return tuple(found)
 
+    def run_end(self, have: PieceSet, at: int) -> int:
+        """The offset before which all from offset `at` on is in pieces of `have`; `at` where its own is not."""
+        piece = at // self.piece_size
+        free = ~(have.bits >> piece)
+        run = (free & -free).bit_length() - 1
+        return max(at, min(self.size, (piece + run) * self.piece_size)) if run else at
+
     def bytes_of(self, pieces: PieceSet) -> int:
         """Total bytes of a set of pieces."""
         total = len(pieces) * self.piece_size

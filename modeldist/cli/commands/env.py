@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from modeldist.agent.engine_environment import engine_environment, exports, hub_of, overriding
+from modeldist.agent.this_node import Node
 from modeldist.cli import options
 from modeldist.cli.boundary import Command
-from modeldist.cli.node import Node
 from modeldist.cli.terminal import clean, put, put_json, say
 from modeldist.errors import NotFound, PullFailed
 

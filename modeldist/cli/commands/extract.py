@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
+from modeldist.agent.this_node import Node
 from modeldist.cli import options, units
 from modeldist.cli.boundary import Command
-from modeldist.cli.node import Node
 from modeldist.cli.terminal import attended, clean, put, put_json, say
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from modeldist import __version__
+from modeldist.agent.this_node import Node
 from modeldist.cli import options
 from modeldist.cli.boundary import Command
-from modeldist.cli.node import Node
 from modeldist.cli.terminal import clean, put, put_json
 
 if TYPE_CHECKING:

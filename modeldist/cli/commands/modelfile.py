@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
+from modeldist.agent.this_node import Node
 from modeldist.cli import options
 from modeldist.cli.boundary import Command
-from modeldist.cli.node import Node
 from modeldist.cli.terminal import clean, put, put_json, say
 from modeldist.errors import UsageError
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
+from modeldist.agent.this_node import Node
 from modeldist.cli import options
 from modeldist.cli.boundary import Command
-from modeldist.cli.node import Node
 
 
 @click.command(cls=Command)

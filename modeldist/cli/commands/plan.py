@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from modeldist.agent.this_node import Node
 from modeldist.cli import options, units
 from modeldist.cli.boundary import Command
-from modeldist.cli.node import Node
 from modeldist.cli.selecting import selecting
 from modeldist.cli.terminal import clean, put, put_json, put_table
 

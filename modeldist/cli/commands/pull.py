@@ -10,9 +10,9 @@ import msgspec
 
 from modeldist.agent.engine_environment import engine_environment, hub_of, overriding
 from modeldist.agent.progress import PullSnapshot
+from modeldist.agent.this_node import Node
 from modeldist.cli import options
 from modeldist.cli.boundary import fail
-from modeldist.cli.node import Node
 from modeldist.cli.pulling import error_of, pulled
 from modeldist.cli.replacing import ReplacingCommand, become, check_runnable, with_directory
 from modeldist.cli.selecting import selecting

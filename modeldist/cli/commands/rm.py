@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
+from modeldist.agent.this_node import Node
 from modeldist.cli import options, units
 from modeldist.cli.boundary import Command
-from modeldist.cli.node import Node
 from modeldist.cli.terminal import put, put_json
 
 

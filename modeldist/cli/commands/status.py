@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from modeldist.agent.this_node import Node
 from modeldist.cli import options, units
 from modeldist.cli.boundary import Command
 from modeldist.cli.control_plane import server_url
-from modeldist.cli.node import Node
 from modeldist.cli.terminal import clean, put, put_json, put_table, say
 from modeldist.errors import AgentError
 

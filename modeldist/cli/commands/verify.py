@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from modeldist.agent.this_node import Node
 from modeldist.cli import options, units
 from modeldist.cli.boundary import Command, fail
 from modeldist.cli.byte_bar import bar
-from modeldist.cli.node import Node
 from modeldist.cli.terminal import attended, clean, put, put_json
 from modeldist.errors import StoreDamaged
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from modeldist.agent.progress import FINAL, PullSnapshot
+from modeldist.agent.this_node import Node
 from modeldist.cli import options
 from modeldist.cli.boundary import Command
 from modeldist.cli.control_plane import server_url
 from modeldist.cli.explanation import bottleneck, explain, explain_everywhere
-from modeldist.cli.node import Node
 from modeldist.cli.terminal import clean, put, put_json
 from modeldist.errors import NotFound
 

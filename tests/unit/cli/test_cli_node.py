@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modeldist.cli.node import node
+from modeldist.agent.this_node import node
 from modeldist.errors import AgentError, UsageError
 
 

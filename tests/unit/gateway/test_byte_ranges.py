@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 
 from modeldist.gateway.byte_ranges import Unsatisfiable, asked, wanted
-from modeldist.gateway.shard_body import verified_until
 from modeldist.scheduler.pieces import PieceLayout, PieceSet
 
 
@@ -58,4 +57,4 @@ def test_bytes_that_do_not_exist(header: str, size: int) -> None:
     [((), 0, 0), ((0,), 0, 4), ((0, 1, 2), 0, 10), ((0, 2), 1, 4), ((0, 2), 4, 4), ((1,), 5, 8), ((0,), 5, 5)],
 )
 def test_how_far_verified_pieces_go_on(have: tuple[int, ...], at: int, until: int) -> None:
-    assert verified_until(PieceLayout(10, 4), PieceSet.of(have), at) == until
+    assert PieceLayout(10, 4).run_end(PieceSet.of(have), at) == until

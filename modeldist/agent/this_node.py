@@ -1,4 +1,4 @@
-"""Which node a command speaks to: the agent running on this machine, or the store itself."""
+"""Which node a program speaks to: the agent running on this machine, or the store itself."""
 
 from __future__ import annotations
 
