@@ -28,6 +28,7 @@
     ├── PullFailed                      pull_failed          18
     ├── DeadlineExceeded                deadline_exceeded    22
     ├── InvalidWebhook                  invalid_webhook      23
+    ├── MountFailed                     mount_failed         24
     ├── Unsupported                     unsupported          19
     ├── ProgramNotRunnable              program_not_runnable 126
     ├── ProgramNotFound                 program_not_found    127
@@ -267,6 +268,13 @@ class InvalidWebhook(ModeldistError):
 
     code = "invalid_webhook"
     exit_code = 23
+
+
+class MountFailed(ModeldistError):
+    """A directory cannot be mounted or unmounted: a part of FUSE is missing here, or something is in the way."""
+
+    code = "mount_failed"
+    exit_code = 24
 
 
 class Unsupported(ModeldistError):

@@ -13,4 +13,10 @@ PY
   exit 1
 }
 echo "modeldist: installing Python packages into $VENV" >&2
-"$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+install() { "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$1"; }
+# pyfuse3 is built here, against libfuse3: without it, or a compiler, the rest is there all the same.
+if pkg-config --exists fuse3 2>/dev/null && install '.[dev,mount]'; then
+  exit 0
+fi
+echo "modeldist: left out (no libfuse3-dev, pkg-config or compiler): pyfuse3. What needs it is skipped and says so." >&2
+install '.[dev]'

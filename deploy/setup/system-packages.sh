@@ -9,6 +9,8 @@ declare -A needed=(
   [nginx]=nginx-light                 # a real web server
   [curl]=curl                         # what docs/platforms.md is written for
   [openssl]=openssl                   # and how it checks a webhook
+  [fusermount3]=fuse3                 # what mounts and unmounts for users who are not root
+  [pkg-config]=pkg-config             # by which pyfuse3's build finds
 )
 missing=()
 for command in "${!needed[@]}"; do
@@ -18,4 +20,5 @@ done
 "${PYTHON:-python3}" -c 'import ensurepip' >/dev/null 2>&1 || missing+=(python3-venv)
 # The control plane's other database. Its programs are not on the PATH, and no cluster of its own is wanted.
 compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
+compgen -G '/usr/include/fuse3/fuse_lowlevel.h' >/dev/null || missing+=(libfuse3-dev)
 exec "${0%/*}/apt-install.sh" "${missing[@]}"
