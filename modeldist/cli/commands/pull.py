@@ -67,7 +67,9 @@ def pull(
         if as_json:
             raise UsageError("--json and --exec cannot be used together: standard output is the program's.")
         check_runnable(command)
-    if wait or wait_limit is not None:
+    if wait_limit is not None and not wait:
+        raise UsageError("--wait-limit says how long --wait waits, and there is no --wait.", remedy="Add --wait.")
+    if wait:
         from modeldist.cli.waiting import LIMIT, waited
 
         limit = LIMIT if wait_limit is None else parse_duration(wait_limit)

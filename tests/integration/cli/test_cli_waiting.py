@@ -57,9 +57,10 @@ def test_an_origin_is_waited_for(shell: Shell, faulty: FaultyRegistry) -> None:
 
 
 def test_waiting_has_a_limit_and_can_be_stopped(shell: Shell) -> None:
-    said = shell.fails(17, "pull", "--quiet", "--agent", "--wait-limit", "0", "org/model:v1")
+    said = shell.fails(17, "pull", "--quiet", "--agent", "--wait", "--wait-limit", "0", "org/model:v1")
     assert "After 0.0 s of waiting: No agent listens" in said
-    assert "not a duration" in shell.fails(2, "pull", "--wait-limit", "soon", "org/model:v1")
+    assert "not a duration" in shell.fails(2, "pull", "--wait", "--wait-limit", "soon", "org/model:v1")
+    assert "Add --wait." in shell.fails(2, "pull", "--wait-limit", "10m", "org/model:v1")
     for signum in (signal.SIGINT, signal.SIGTERM):
         started = shell.start("pull", "--agent", "--wait", "org/model:v1")
         waiting(started, "No agent listens")
