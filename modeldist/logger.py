@@ -5,15 +5,30 @@ A pull by the command line logs nothing and must not wait for it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 _silent = False
+_silent_here: ContextVar[bool] = ContextVar("silent", default=False)
 
 
 def silence() -> None:
     """From now on this process drops what it logs: what a person must know is said elsewhere."""
     global _silent  # noqa: PLW0603 - one log per process
     _silent = True
+
+
+@contextmanager
+def in_silence() -> Iterator[None]:
+    """As `silence`, for what is done within, and by tasks and `asyncio.to_thread` from there: a program that uses this
+    one as a library has a log of its own."""
+    token = _silent_here.set(True)
+    try:
+        yield
+    finally:
+        _silent_here.reset(token)
 
 
 class Logger:
@@ -39,7 +54,7 @@ class Logger:
         self._log("exception", event, facts)
 
     def _log(self, method: str, event: str, facts: dict[str, Any]) -> None:
-        if _silent:
+        if _silent or _silent_here.get():
             return
         import structlog
 

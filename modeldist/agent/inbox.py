@@ -113,6 +113,7 @@ class Inbox:
         self._node.apply(TaskAdded(message.task, fetch.layout, fetch.partial.have(), fetch.priority, only))
         if known := fetch.verifiable(fetch.layout.all):
             self._node.apply(DigestsKnown(message.task, known))
+        self._node.wishes.begun(message.task)
 
     def _granted(self, message: LeaseGranted) -> None:
         if self._node.live(message.task):

@@ -15,6 +15,7 @@ from modeldist.agent.engine import Engine
 from modeldist.agent.local_records import AgentStatus, GcRequest, PlanRequest, StartRequest, artifact_row
 from modeldist.agent.progress import FINAL, PullSnapshot
 from modeldist.agent.pull import Pull, Pulls
+from modeldist.agent.reading_routes import reading_routes
 from modeldist.agent.store import GcReport
 from modeldist.errors import ModeldistError, NotFound, UsageError
 from modeldist.transfer.verbs import NodeRails
@@ -115,6 +116,8 @@ def create_local_app(engine: Engine, pulls: Pulls, rails: NodeRails | None = Non
         )
         engine.forget_missing()
         return _json(report)
+
+    app.include_router(reading_routes(engine, pulls))
 
     @app.get("/v1/status")
     async def status() -> Response:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import http.client
 import socket
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
@@ -13,10 +13,12 @@ from urllib.parse import quote
 import msgspec
 
 from modeldist.agent.progress import PullSnapshot
+from modeldist.agent.reading_news import News, WishRequest
 from modeldist.agent.unix_address import unix_address
 from modeldist.errors import AgentError, ErrorInfo
 
 if TYPE_CHECKING:
+    from modeldist.artifact import Digest
     from modeldist.origins.plans import PlanView
 
 TIMEOUT = 30.0  # seconds without any answer; a running pull sends something far more often
@@ -79,6 +81,20 @@ class LocalAgent:
                     remedy="Its log says why; pull again to resume.",
                 ) from error
 
+    def read(self, reference: str, *, offline: bool = False) -> ReadingStream:
+        """Begin to read a model while it comes, until what is returned is closed."""
+        connection = _UnixConnection(self.path)
+        try:
+            body = {"reference": reference, "offline": offline}
+            return ReadingStream(self, connection, self._open(connection, "POST", "/v1/readings", body))
+        except BaseException:
+            connection.close()
+            raise
+
+    def wish(self, reading: str, wishes: Iterable[tuple[Digest, int, int]]) -> None:
+        """What a reading waits for next, in order; replaces what it wished before."""
+        self._tell("PUT", f"/v1/readings/{quote(reading)}/wishes", WishRequest(tuple(wishes)))
+
     def cancel(self, pull: str) -> PullSnapshot:
         return self._call("DELETE", f"/v1/pulls/{quote(pull)}", PullSnapshot)
 
@@ -110,9 +126,9 @@ class LocalAgent:
         with closing(_UnixConnection(self.path)) as connection:
             return msgspec.json.decode(self._open(connection, method, path, body).read(), type=kind)
 
-    def _tell(self, method: str, path: str) -> None:
+    def _tell(self, method: str, path: str, body: Any = None) -> None:
         with closing(_UnixConnection(self.path)) as connection:
-            self._open(connection, method, path, None).read()
+            self._open(connection, method, path, body).read()
 
     def _open(
         self, connection: http.client.HTTPConnection, method: str, path: str, body: Any
@@ -128,6 +144,34 @@ class LocalAgent:
         if response.status >= http.HTTPStatus.BAD_REQUEST:
             raise _error(response.read(), response.status)
         return response
+
+
+class ReadingStream:
+    """The news of a reading, as they come. `close()`, from any thread, ends the reading."""
+
+    def __init__(self, agent: LocalAgent, connection: _UnixConnection, response: http.client.HTTPResponse) -> None:
+        self._agent = agent
+        self._connection = connection
+        self._response = response
+        self._socket = connection.sock
+
+    def __iter__(self) -> Iterator[News]:
+        """Raises AgentError when the agent ends before the last of them."""
+        try:
+            while line := self._response.readline():
+                yield msgspec.json.decode(line, type=News)
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise AgentError(
+                f"The agent at {self._agent.path} stopped answering ({error}).",
+                remedy="Its log says why; open the model again to go on.",
+            ) from error
+        finally:
+            self._connection.close()
+
+    def close(self) -> None:
+        """Whoever waits for news has them end."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
 
 def _error(body: bytes, status: int) -> Exception:

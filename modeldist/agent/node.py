@@ -12,6 +12,7 @@ from typing import Any
 from modeldist.agent.config import EngineConfig
 from modeldist.agent.shard_fetch import ShardFetch
 from modeldist.agent.store import Store
+from modeldist.agent.wishes import Wishes
 from modeldist.artifact import Digest
 from modeldist.logger import Logger
 from modeldist.scheduler.phase2.messages import Event, LeaseArrived
@@ -101,7 +102,7 @@ class Loop:
 @dataclass(eq=False)
 class Node:
     """`apply` hands an event to phase 2; `tell` posts a message to the control plane (dropped without a session).
-    `leases` are those on a shard that phase 2 holds."""
+    `leases` are those on a shard that phase 2 holds, `wishes` those of who reads shards while they come."""
 
     store: Store
     config: EngineConfig
@@ -110,6 +111,10 @@ class Node:
     tell: Callable[[FromAgent], None]
     leases: Callable[[Digest], Iterable[LeaseArrived]]
     fetches: dict[Digest, ShardFetch] = field(default_factory=dict)
+    wishes: Wishes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.wishes = Wishes(self.fetches, self.apply)
 
     def live(self, task: Digest) -> ShardFetch | None:
         """A shard that phase 2 is working on."""

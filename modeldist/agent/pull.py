@@ -81,6 +81,8 @@ class Pull:
         self.path: Path | None = None
         self.error: ModeldistError | None = None
         self.stale = ""
+        self.heard: Callable[[Digest | None], None] = lambda _: None
+        """Called when it is known what is pulled (None), before any of it moves, and with each shard that has ended."""
         self._engine = engine
         self._started = time.monotonic()
         self._seconds: float | None = None
@@ -122,6 +124,7 @@ class Pull:
     async def _run(self) -> Path:
         store = self._engine.store
         artifact = self.artifact = await self._approved(await self._resolve())
+        self.heard(None)
         if path := await asyncio.to_thread(store.snapshot, artifact):
             self._note_local(artifact, [])
             with suppress(StorageError):  # a store that cannot be written, or a full one, gives what it has
@@ -224,6 +227,7 @@ class Pull:
         for node, count in parents.items():
             self._parents[node] = self._parents.get(node, 0) + count
         self._notes.extend(note for note in notes if note not in self._notes)
+        self.heard(progress.digest)
 
     def snapshot(self) -> PullSnapshot:
         shards = self._shards()

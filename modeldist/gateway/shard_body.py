@@ -19,17 +19,16 @@ from modeldist.agent.engine import Engine
 from modeldist.agent.file_connection import FILES, FileConnection
 from modeldist.agent.shard_fetch import ShardFetch
 from modeldist.agent.store.directory import OpenedShard
+from modeldist.agent.wishes import Wish
 from modeldist.errors import Cancelled, IntegrityError, ModeldistError, StorageError
 from modeldist.gateway.flights import Flight, Flights
 from modeldist.logger import Logger
-from modeldist.scheduler.phase2.messages import Demand
-from modeldist.scheduler.pieces import PieceLayout, PieceSet
+from modeldist.scheduler.pieces import PieceSet
 
 log = Logger(__name__)
 
 MOST = 64 << 20  # bytes sent between two looks at what is verified
 SETTLED = 5.0  # seconds for a fetch to end whose bytes were wrong: who asks again shall find a new one
-AHEAD = 2  # pieces asked for before others; more of them, and nodes that stream together have nothing to exchange
 
 
 class Span(NamedTuple):
@@ -131,7 +130,6 @@ class _Reading:
         self._opened: OpenedShard | None = None
         self._fetch: ShardFetch | None = None
         self._starts = 0
-        self._demanded = -1
 
     @property
     def fd(self) -> int:
@@ -155,7 +153,7 @@ class _Reading:
         if self._stop == self._shard.size:
             upto = min(upto, layout.offset(layout.count - 1))
         if upto <= at:
-            self._demand(layout, have, at)
+            self._engine.node.wishes.want(self, (Wish(self._shard.digest, at, self._stop),))
         return max(at, upto)
 
     def check(self, at: int) -> None:
@@ -163,15 +161,8 @@ class _Reading:
         if at > self._start and self._fetch is not None and self._fetch.starts != self._starts:
             raise _Restarted
 
-    def _demand(self, layout: PieceLayout, have: PieceSet, at: int) -> None:
-        """Somebody waits for what comes next."""
-        missing = layout.touching(((at, self._stop),)) - have
-        ahead = [piece for piece, _ in zip(missing, range(AHEAD), strict=False)]
-        if ahead and ahead[0] != self._demanded:
-            self._demanded = ahead[0]
-            self._engine.node.apply(Demand(self._shard.digest, tuple(ahead)))
-
     def close(self) -> None:
+        self._engine.node.wishes.forget(self)
         if self._opened is not None:
             self._opened.close()
 

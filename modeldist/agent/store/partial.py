@@ -91,6 +91,11 @@ class Partial:
         """The data file."""
         return self._home.path
 
+    @property
+    def named(self) -> bool:
+        """Whether others can open the data file by its `path`."""
+        return self._home.lasts
+
     # --- what is here ---
 
     def have(self) -> PieceSet:

@@ -1,0 +1,86 @@
+"""Readings over the local API: one answer that goes on as long as somebody reads it, and wishes beside it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing, suppress
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+from starlette.types import Receive, Scope, Send
+
+from modeldist.agent.engine import Engine
+from modeldist.agent.local_records import StartRequest
+from modeldist.agent.pull import Pulls
+from modeldist.agent.reading import Reading
+from modeldist.agent.reading_news import WishRequest
+from modeldist.agent.wishes import Wish
+from modeldist.errors import NotFound, UsageError
+
+
+def reading_routes(engine: Engine, pulls: Pulls) -> APIRouter:
+    """POST /v1/readings and PUT /v1/readings/{reading}/wishes."""
+    router = APIRouter()
+    open_: dict[str, Reading] = {}
+
+    @router.post("/v1/readings")
+    async def begin(request: Request) -> Response:
+        try:
+            asked = msgspec.json.decode(await request.body(), type=StartRequest)
+        except msgspec.MsgspecError as error:
+            raise UsageError(f"The request's body is not a StartRequest: {error}.") from error
+        return _Telling(Reading(engine, pulls, asked.reference, offline=asked.offline), open_)
+
+    @router.put("/v1/readings/{reading}/wishes")
+    async def wish(reading: str, request: Request) -> Response:
+        try:
+            asked = msgspec.json.decode(await request.body(), type=WishRequest)
+        except msgspec.MsgspecError as error:
+            raise UsageError(f"The request's body is not a WishRequest: {error}.") from error
+        if (found := open_.get(reading)) is None:
+            raise NotFound(f"Nobody reads {reading!r} here (any more).", remedy="Open the model again.")
+        found.want([Wish(*wanted) for wanted in asked.wishes])
+        return Response(status_code=204)
+
+    return router
+
+
+class _Telling(Response):
+    """News, one a line, until the last, or until the reader has gone, which ends the reading."""
+
+    def __init__(self, reading: Reading, open_: dict[str, Reading]) -> None:
+        super().__init__(media_type="application/x-ndjson")
+        del self.headers["Content-Length"]
+        self._reading = reading
+        self._open = open_
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        telling = asyncio.create_task(self._tell(send))
+        gone = asyncio.create_task(_gone(receive))
+        try:
+            await asyncio.wait((telling, gone), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            telling.cancel()
+            await asyncio.gather(gone, telling, return_exceptions=True)
+        if not telling.cancelled() and (error := telling.exception()) is not None:
+            raise error
+
+    async def _tell(self, send: Send) -> None:
+        self._open[self._reading.id] = self._reading
+        try:
+            async with aclosing(self._reading.news()) as news:
+                await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+                async for now in news:
+                    line = msgspec.json.encode(now) + b"\n"
+                    await send({"type": "http.response.body", "body": line, "more_body": True})
+                with suppress(ConnectionError):
+                    await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            del self._open[self._reading.id]
+
+
+async def _gone(receive: Receive) -> None:
+    """Return when the client has left."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

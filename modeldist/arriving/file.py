@@ -1,0 +1,166 @@
+"""One file of a model that arrives."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
+
+from modeldist.agent.reading_news import ReadFile, ShardNews
+from modeldist.artifact import Digest
+from modeldist.errors import Cancelled, IntegrityError, ModeldistError, StorageError, Unsupported
+from modeldist.scheduler.pieces import PieceLayout, PieceSet
+
+T = TypeVar("T")
+
+
+class Arrival:
+    """What all files of a model share: one condition, and how it ended. `failed` has an error for every later wait."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.failed: ModeldistError | None = None
+        self.complete = False
+        self.closed = False
+
+    def check(self, path: str) -> None:
+        """Raises Cancelled when the model was closed, or what its pull failed of."""
+        if self.closed:
+            raise Cancelled(f"{path} was closed.", remedy="Read it while its model is open.")
+        if self.failed is not None:
+            raise self.failed.info().as_error()
+
+
+class ArrivingShard:
+    """The content of one file, or of several that are the same. Guarded by `arrival.changed`."""
+
+    def __init__(self, digest: Digest, size: int, arrival: Arrival) -> None:
+        self.news = ShardNews(digest, size)
+        self.arrival = arrival
+        self.fd: int | None = None
+        self.promised = False  # some bytes were said to be ready
+        self.wrong = False  # and taken back
+        self._layout = PieceLayout(size, 1)
+        self._have = PieceSet()
+
+    def heard(self, news: ShardNews) -> None:
+        """Take it in, and open the file when that is possible."""
+        before, self.news = self.news, news
+        self._layout, self._have = PieceLayout(news.size, news.piece_size), PieceSet.from_bytes(news.have)
+        if news.restarts != before.restarts and self.promised:
+            self.wrong = True
+        if news.path and (self.fd is None or news.path != before.path):
+            with suppress(FileNotFoundError):  # it is being published: there will be news of its new path
+                self._open(news.path)
+
+    def _open(self, path: str) -> None:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        if self.fd is None:
+            self.fd = fd
+            return
+        try:
+            if not os.path.sameopenfile(fd, self.fd):  # it came another way than by the file that was being filled
+                os.dup2(fd, self.fd, inheritable=False)
+        finally:
+            os.close(fd)
+
+    def run_end(self, at: int) -> int:
+        """The offset before which all from `at` on is verified, and can be read."""
+        if self.fd is None or at >= self.news.size:
+            return at
+        return self._layout.run_end(self._have, at)
+
+    def close(self) -> None:
+        if self.fd is not None:
+            os.close(self.fd)
+            self.fd = None
+
+
+class ArrivingFile:
+    """Thread-safe. `path` is that in the snapshot, `size` in bytes; `ranges` the bytes that come at all, half-open,
+    where a part of the file was selected (empty: all of it). Bytes that are not `ready` are undefined."""
+
+    def __init__(self, listed: ReadFile, shard: ArrivingShard) -> None:
+        self.path = listed.path
+        self.digest = listed.digest
+        self.size = listed.size
+        self.ranges = listed.ranges
+        self._shard = shard
+        self._changed = shard.arrival.changed
+
+    def __repr__(self) -> str:
+        return f"<ArrivingFile {self.path!r}, {self.size} bytes>"
+
+    @property
+    def fd(self) -> int:
+        """A descriptor to read it by, open until the model is closed; first waits until there is a file. Raises as
+        `wait` does."""
+        return self._until(lambda: self._shard.fd, None)
+
+    @property
+    def proven(self) -> bool:
+        """Whether what is ready has been proven by the shard's own digest, or is by a chunk table. Else pieces were
+        only held against digests that may yet prove false: then `wait` and `ready` raise IntegrityError."""
+        with self._changed:
+            return self._shard.news.proven
+
+    def ready(self, start: int = 0) -> int:
+        """The offset before which everything from `start` on is verified. Does not wait. Raises what `wait` does."""
+        with self._changed:
+            self._check()
+            return self._ready(start)
+
+    def wait(self, start: int, stop: int, timeout: float | None = None) -> None:
+        """Return when bytes `start` to `stop` are verified. `timeout` in seconds: TimeoutError after that.
+
+        Raises ModeldistError: what the pull failed of, IntegrityError when bytes that were ready were wrong, Cancelled
+        when the model is closed, Unsupported when these bytes are not among what was selected."""
+        if not 0 <= start <= stop <= self.size:
+            raise ValueError(f"{self.path} has no bytes {start} to {stop}: it has {self.size}")
+        self._until(lambda: self._ready(start) >= stop or None, timeout)
+
+    def wait_proven(self, timeout: float | None = None) -> None:
+        """Return when all of it that comes is proven (see `proven`) and here. Raises as `wait` does."""
+        if self.ranges:
+            for start, stop in self.ranges:
+                self.wait(start, stop, timeout)
+        else:
+            self.wait(0, self.size, timeout)
+        self._until(lambda: self._shard.news.proven or None, timeout)
+
+    def _ready(self, start: int) -> int:
+        end = self._shard.run_end(start)
+        self._shard.promised |= end > start
+        return end
+
+    def _until(self, found: Callable[[], T | None], timeout: float | None) -> T:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._changed:
+            while True:
+                self._check()
+                if (result := found()) is not None:
+                    return result
+                if self._shard.arrival.complete:
+                    raise self._absent()
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    raise TimeoutError(f"{self.path}: not here in time")
+                self._changed.wait(left)
+
+    def _check(self) -> None:
+        if self._shard.wrong:
+            raise IntegrityError(
+                f"Pieces of {self.path} were wrong and are fetched again.", remedy="Open the model again."
+            )
+        self._shard.arrival.check(self.path)
+
+    def _absent(self) -> ModeldistError:
+        if self.ranges:
+            return Unsupported(
+                f"These bytes of {self.path} are not among those that were selected.",
+                remedy="Read what the selection has, or open the model without it.",
+            )
+        return StorageError(f"{self.path} has just been removed from the store.", remedy="Open the model again.")
