@@ -18,7 +18,7 @@ from modeldist.agent.parts import cut, wanted_ranges
 from modeldist.agent.progress import ShardProgress
 from modeldist.agent.publishing import Publisher
 from modeldist.agent.reader_pool import ReaderPool
-from modeldist.agent.shard_fetch import Ranges, ShardFetch
+from modeldist.agent.shard_fetch import ShardFetch
 from modeldist.agent.store import Partial, ShardLocked, Store
 from modeldist.agent.whole_reads import WholeReads
 from modeldist.artifact import Artifact, Digest, Shard
@@ -155,9 +155,12 @@ class Shards:
                 if fetch.shard.size != shard.size:
                     thing = f"{artifact.file_of(shard.digest).path} of {artifact.name}"
                     raise two_sizes(thing, shard, fetch.shard.size)
-                if fetch.provisional and not provisional and artifact.ranges_of(shard.digest):
-                    await self.end(fetch, Cancelled(f"{fetch.path} is fetched anew, by its chunk table."))
-                elif await self._widened(fetch, artifact.ranges_of(shard.digest)):
+                if fetch.provisional and not provisional:
+                    wanted_ranges(artifact, shard)  # raises where nothing would prove them
+                    proven = bool(artifact.ranges_of(shard.digest))
+                else:
+                    proven = False
+                if await self._widened(fetch, artifact, proven=proven):
                     fetch.wanted_by.add(pull)
                     begun.append(fetch)
                     continue
@@ -180,9 +183,11 @@ class Shards:
             node.fetches[shard.digest] = fetch
             begun.append(fetch)
 
-    async def _widened(self, fetch: ShardFetch, ranges: Ranges) -> bool:
-        """Have a running fetch bring these bytes too. False where it has just ended."""
-        if fetch.covers(ranges):
+    async def _widened(self, fetch: ShardFetch, artifact: Artifact, *, proven: bool) -> bool:
+        """Have a running fetch bring what the artifact wants of it too; `proven`: from now on, all by its chunk table.
+        False where it has just ended. Raises IntegrityError when what is here contradicts the table."""
+        ranges = artifact.ranges_of(fetch.shard.digest)
+        if not proven and fetch.covers(ranges):
             return True
         async with fetch.turn:
             if not fetch.ended:
@@ -190,10 +195,16 @@ class Shards:
                 await self._leave(fetch)
             if fetch.ended:
                 return False
-            fetch.widen(ranges)
-            if fetch.done.done():  # it was provisional, and had what was wanted until now
-                fetch.done = self._node.loop.future()
-            self.join([fetch])
+            try:
+                if proven and fetch.provisional:
+                    await asyncio.to_thread(cut_by_table, fetch.partial, artifact)
+                    fetch.artifact = artifact
+                    fetch.trust_again()
+                fetch.widen(ranges)
+            finally:
+                if fetch.done.done():  # it was provisional, and had what was wanted until now
+                    fetch.done = self._node.loop.future()
+                self.join([fetch])
         return True
 
     async def _open(
@@ -358,24 +369,30 @@ def open_all(
     opened: list[tuple[Shard, Partial]] = []
     try:
         for shard in shards:
-            chunks = artifact.chunks_of(shard.digest)
             ranges = wanted_ranges(artifact, shard, provisional=provisional)
             partial = store.begin(shard, cut(artifact, shard).piece_size, ranges)
             if partial.committed:
                 partial.discard()
                 continue
             opened.append((shard, partial))
-            if chunks is not None:
-                try:
-                    partial.recut(chunks.chunk_size)
-                    partial.keep_only(chunks.all())
-                except IntegrityError as error:
-                    raise error.about(f"{artifact.file_of(shard.digest).path} of {artifact.name}") from None
+            cut_by_table(partial, artifact)
     except BaseException:
         for _, partial in opened:
             partial.close()
         raise
     return opened
+
+
+def cut_by_table(partial: Partial, artifact: Artifact) -> None:
+    """Cut it as the artifact's chunk table says, if it has one, and keep what pieces are those of the table. Blocks.
+    Raises IntegrityError."""
+    if (chunks := artifact.chunks_of(partial.digest)) is None:
+        return
+    try:
+        partial.recut(chunks.chunk_size)
+        partial.keep_only(chunks.all())
+    except IntegrityError as error:
+        raise error.about(f"{artifact.file_of(partial.digest).path} of {artifact.name}") from None
 
 
 async def _all_or_first_error(futures: list[asyncio.Future[None]]) -> None:

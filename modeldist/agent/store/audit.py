@@ -158,15 +158,18 @@ class Auditor:
                 yield _Wanted(path, content)
         for record, called, _ in self._records.listed():
             if not references or record.artifact.digest in meant:
-                yield from self._of_record(record, called)
+                yield from self._of_record(record, called, asked=bool(references))
 
-    def _of_record(self, record: Record, references: tuple[str, ...]) -> Iterator[_Wanted]:
+    def _of_record(self, record: Record, references: tuple[str, ...], *, asked: bool) -> Iterator[_Wanted]:
+        """`asked`: for this one by name. Else nothing is missing of what programs took a file of and no more."""
         artifact, names = record.artifact, references or (record.artifact.reference,)
         for shard in artifact.shards:
             content = self._content(shard.digest)
             if shard.digest in record.sparse and self._blobs.file(content) is None:
                 continue  # what is here of it is in the snapshots
             path = self._places.blob(content) if algorithm(content) == "sha256" else self._places.alias(content)
+            if not asked and not record.snapshots and not path.exists():
+                continue
             yield _Wanted(path, content, shard.size, artifact.file_of(shard.digest).path, artifact.digest, names)
         for at in record.snapshots:
             repository = Repository(Path(at.hub), at.repo_id)

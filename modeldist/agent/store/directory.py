@@ -127,6 +127,9 @@ class Source:
     def have(self) -> PieceSet:
         return self._partial.have() if self._partial else self._have
 
+    def cut(self) -> tuple[PieceLayout, PieceSet]:
+        return self._partial.cut() if self._partial else (self._layout, self._have)
+
     @property
     def final(self) -> bool:
         """No piece can come to it any more, though some may be missing."""
@@ -156,6 +159,12 @@ class OpenedShard:
         if self._source.final:
             self._follow()
         return self._source.have
+
+    def cut(self) -> tuple[PieceLayout, PieceSet]:
+        """How the shard is cut, and its verified pieces, of one moment: it may be cut otherwise while it is open."""
+        if self._source.final:
+            self._follow()
+        return self._source.cut()
 
     def close(self) -> None:
         with self._lock:

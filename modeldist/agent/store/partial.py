@@ -66,6 +66,7 @@ class Partial:
         self._state = threading.Condition()
         self._readers = 0
         self._have = layout.all if committed else PieceSet()
+        self._cut = (layout, self._have)
         self._blake3: dict[int, bytes] = {}
         self._protected: dict[int, bytes] = {}  # pieces that a snapshot shows: they outlive a reset
         self._sparse = sparse
@@ -101,6 +102,10 @@ class Partial:
     def have(self) -> PieceSet:
         """Verified pieces, now."""
         return self._have
+
+    def cut(self) -> tuple[PieceLayout, PieceSet]:
+        """How it is cut, and the verified pieces, of one moment."""
+        return self._cut
 
     def digests(self) -> dict[int, bytes]:
         """BLAKE3 of the verified pieces (read from the file when another process had fetched the shard)."""
@@ -163,6 +168,7 @@ class Partial:
         with self._state:
             self._blake3[piece] = blake3
             self._have = self._have.add(piece)
+            self._cut = (self.layout, self._have)
             before = self._frontier
             while self._frontier in self._have:
                 self._frontier += 1
@@ -235,6 +241,7 @@ class Partial:
                 self._home.rewrite(Header(self.digest, layout.size, layout.piece_size), pieces)
         self.layout = layout
         self._have = PieceSet.of(pieces)
+        self._cut = (layout, self._have)
         self._blake3 = dict(pieces)
         self._frontier = 0
         while self._frontier in self._have:

@@ -74,6 +74,8 @@ def test_a_file_alone_moves_alone(nodes: Nodes, repo: str, tmp_path: Path) -> No
     path = hf_hub_download(repo, "config.json", endpoint=nodes.urls[0], cache_dir=tmp_path, token=False)
     assert Path(path).read_bytes() == model(repo)["config.json"]
     assert nodes.hub.body_bytes(f"/{repo}/resolve/") == len(model(repo)["config.json"])
+    verified = nodes.cluster.run(0, "verify")  # what nobody asked for is no damage
+    assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
 def test_listings(nodes: Nodes, repo: str) -> None:
