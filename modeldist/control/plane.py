@@ -29,6 +29,7 @@ from modeldist.control.store.nodes import Nodes
 from modeldist.control.store.pulls import Pulls
 from modeldist.control.store.tokens import Tokens
 from modeldist.control.webhooks.deliveries import Webhooks
+from modeldist.control.webhooks.destinations import Destinations
 
 if TYPE_CHECKING:
     from modeldist.origins.router import Origins
@@ -54,6 +55,7 @@ class ControlPlane:
     nodes: Nodes
     jobs: Jobs
     deliveries: Deliveries
+    destinations: Destinations
     started_at: float
     new_tokens: list[Path]
 
@@ -71,6 +73,7 @@ async def running(
 
     Raises StorageError, UsageError.
     """
+    destinations = Destinations(settings.webhook_hosts)
     async with AsyncExitStack() as stack:
         prepare_state_dir(settings.state_dir)
         database = await Database.open(settings.database_url or sqlite_url(settings.state_dir / "control.sqlite"))
@@ -103,7 +106,7 @@ async def running(
         )
         stack.push_async_callback(core.close)
         deliveries = Deliveries(database)
-        webhooks = Webhooks(deliveries, now, notice)
+        webhooks = Webhooks(deliveries, now, notice, destinations)
         for loop in (core.run_ticks(), book.run_deadlines(), webhooks.run(), _note_nodes(registry)):
             stack.push_async_callback(_stop, asyncio.create_task(loop))
         yield ControlPlane(
@@ -120,6 +123,7 @@ async def running(
             nodes=nodes,
             jobs=Jobs(database),
             deliveries=deliveries,
+            destinations=destinations,
             started_at=time.monotonic(),
             new_tokens=new_tokens,
         )

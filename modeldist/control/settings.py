@@ -38,6 +38,7 @@ class ServerSettings(BaseSettings):
     default_registry: str = "docker.io"
     plain_http_registries: LISTED = ()
     file_roots: LISTED_PATHS = ()  # directories that file:// and oci-layout: references may name
+    webhook_hosts: LISTED = ()  # hosts, addresses and networks that are not public, where webhooks may go all the same
     policy: Path | None = None  # file that says which signatures a model needs
     origin_streams: int = Field(64, ge=1)  # concurrent reads of one origin, all nodes together
     origin_rate: float | None = Field(None, gt=0)  # of one origin, all nodes together; None: unlimited

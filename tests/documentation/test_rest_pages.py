@@ -18,12 +18,12 @@ from tests.servers.cluster import Cluster
 from tests.servers.oci_faults import FaultyRegistry
 
 DOCS = Path(__file__).parents[2] / "docs"
-LABELS = {"MODELDIST_AGENT_LABELS": '{"gpu": "h100"}'}
+SET = {"MODELDIST_AGENT_LABELS": '{"gpu": "h100"}', "MODELDIST_SERVER_WEBHOOK_HOSTS": "127.0.0.1"}
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with Cluster(tmp_path_factory.mktemp("cluster"), 2, environment=LABELS) as running:
+    with Cluster(tmp_path_factory.mktemp("cluster"), 2, environment=SET) as running:
         yield running
 
 

@@ -24,6 +24,9 @@ from modeldist.cli.boundary import Command
 @options.registry
 @options.plain_http
 @options.file_root
+@click.option(
+    "--webhook-host", multiple=True, metavar="HOST", help="Where webhooks may go beside public addresses: 10.0.0.0/8."
+)
 @click.option("--policy", type=options.PATH, metavar="FILE", help="Which signatures a model needs.")
 @click.option("--origin-streams", type=int, metavar="N", help="Concurrent reads of one origin by all. [default: 64]")
 @click.option("--origin-rate", metavar="SIZE", help="Bytes per second of one origin, all nodes: 2GB. [unlimited]")
@@ -33,6 +36,7 @@ def server(
     registry: str | None,
     plain_http: tuple[str, ...],
     file_root: tuple[Path, ...],
+    webhook_host: tuple[str, ...],
     origin_rate: str | None,
     log_json: bool | None,
     **settings: Any,
@@ -54,6 +58,7 @@ def server(
             default_registry=registry,
             plain_http_registries=plain_http or None,
             file_roots=file_root or None,
+            webhook_hosts=webhook_host or None,
             origin_rate=None if origin_rate is None else float(units.parse_size(origin_rate)),
             log_format="json" if log_json else None,
             **settings,

@@ -64,6 +64,8 @@ async def create_pull(
 ) -> PullView:
     """Accepted at once; the nodes resolve the reference and report. Named nodes that are away pull when they are
     back. With "all", nodes that join while the pull runs take part."""
+    if asked.webhook is not None:
+        plane.destinations.check(asked.webhook.url)
     pull, new = await plane.book.create(
         check_reference(asked.selected()),
         asked.selector(),

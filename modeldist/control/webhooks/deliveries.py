@@ -17,7 +17,9 @@ import msgspec
 
 from modeldist import __version__
 from modeldist.control.pulls.pull import Pull
+from modeldist.control.webhooks.destinations import Destinations
 from modeldist.control.webhooks.signing import signed
+from modelpack.oci.addresses import Resolve, resolve_by_system
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +42,17 @@ class DeliveryStore(Protocol):
 class Webhooks:
     """`now` is seconds since the epoch; `payload` the body that tells of a pull that ended."""
 
-    def __init__(self, store: DeliveryStore, now: Callable[[], float], payload: Callable[[Pull], object]) -> None:
+    def __init__(
+        self,
+        store: DeliveryStore,
+        now: Callable[[], float],
+        payload: Callable[[Pull], object],
+        destinations: Destinations,
+        resolve: Resolve = resolve_by_system,
+    ) -> None:
         self._store = store
+        self._destinations = destinations
+        self._resolve = resolve
         self._now = now
         self._payload = payload
 
@@ -78,9 +89,39 @@ class Webhooks:
         headers = signed(f"pull_{pull.id}", int(self._now()), body, secret)
         headers |= {"content-type": "application/json", "user-agent": f"modeldist/{__version__}"}
         try:
-            async with asyncio.timeout(TIMEOUT), http.stream("POST", url, content=body, headers=headers) as answer:
-                return "" if answer.is_success else f"It answered {answer.status_code}."
+            async with asyncio.timeout(TIMEOUT):
+                return await self._sent(http, httpx2.URL(url), body, headers)
         except TimeoutError:
             return f"It did not answer within {TIMEOUT:.0f} seconds."
         except Exception as error:  # whatever a URL that nobody can reach makes of it: only this one is lost
             return f"It cannot be reached: {str(error) or type(error).__name__}."
+
+    async def _sent(self, http: httpx2.AsyncClient, url: httpx2.URL, body: bytes, headers: dict[str, str]) -> str:
+        """To the first address that takes it, of those that it may go to: what was looked at is what is connected to,
+        whatever the name means a moment later."""
+        host = url.raw_host.decode("ascii")
+        addresses = tuple(dict.fromkeys(await self._resolve(host)))
+        if not addresses:
+            return f"It cannot be reached: nobody knows the name {host}."
+        refusals = [self._destinations.refused(host, address) for address in addresses]
+        open_to_us = [address for address, why in zip(addresses, refusals, strict=True) if not why]
+        if not open_to_us:
+            return refusals[0]
+        for address in open_to_us:
+            last = address == open_to_us[-1]
+            request = http.build_request(
+                "POST",
+                url.copy_with(host=address),
+                content=body,
+                headers={**headers, "host": url.netloc.decode("ascii")},
+                extensions={"sni_hostname": host},
+            )
+            try:
+                answer = await http.send(request, stream=True)
+            except (httpx2.ConnectError, httpx2.ConnectTimeout):
+                if last:
+                    raise
+                continue
+            await answer.aclose()
+            return "" if answer.is_success else f"It answered {answer.status_code}."
+        raise AssertionError("one of them was the last")

@@ -14,8 +14,12 @@ from typing import Any
 import httpx2
 import pytest
 
-from modeldist.control.webhooks.deliveries import PAUSES
-from modeldist.control.webhooks.signing import signed
+from modeldist.control.pulls.pull import Pull
+from modeldist.control.pulls.selection import Selector
+from modeldist.control.webhooks.deliveries import PAUSES, Webhooks
+from modeldist.control.webhooks.destinations import Destinations
+from modeldist.control.webhooks.signing import Webhook, signed
+from modeldist.scheduler.messages import Priority
 from modeldist.session.messages import StartPull
 from tests.servers.control_plane import ServedControlPlane, served_control_plane
 from tests.servers.memory_origin import MemoryOrigin
@@ -166,3 +170,77 @@ async def test_webhooks_that_cannot_be(sqlite_control: ServedControlPlane) -> No
             await http.post("pulls", json=asked(url), headers=key) for url in (good, good, "https://other.example/")
         ]
         assert [answer.status_code for answer in answers] == [202, 202, 422]
+
+
+async def test_a_webhook_that_leads_inside(tmp_path: Path, origin: MemoryOrigin) -> None:
+    """Whoever may ask for a pull does not reach what the control plane alone can reach."""
+    async with served_control_plane(tmp_path / "state", origin, webhook_hosts=()) as control, rest(control) as http:
+        for url in ("http://127.0.0.1:9/", "http://169.254.169.254/latest/", "http://localhost/", "http://10.0.0.1/"):
+            refused = await http.post("pulls", json=asked(url))
+            assert (refused.status_code, refused.json()["code"]) == (400, "usage")
+            assert "--webhook-host" in refused.json()["remedy"]
+        assert (await http.get("pulls")).json()["pulls"] == []
+
+
+class Due:
+    """One delivery. Satisfies `DeliveryStore`."""
+
+    def __init__(self, pull: Pull) -> None:
+        self._due: list[tuple[Pull, int]] = [(pull, 0)]
+        self.told: asyncio.Queue[str] = asyncio.Queue()
+
+    async def due(self, now: float, limit: int) -> list[tuple[Pull, int]]:
+        due, self._due = self._due, []
+        return due
+
+    async def taken(self, pull: str, attempts: int) -> None:
+        self.told.put_nowait("")
+
+    async def again(self, pull: str, attempts: int, at: float | None, error: str) -> None:
+        self.told.put_nowait(error)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "addresses", "error"),
+    [
+        ((), ["127.0.0.1"], "platform.example (127.0.0.1): the address is loopback."),
+        ((), ["169.254.169.254"], "the address is link-local."),
+        ((), [], "nobody knows the name platform.example."),
+        (("*.example",), ["127.0.0.1"], ""),
+        (("127.0.0.1",), ["10.0.0.1", "127.0.0.1"], ""),  # the one it may not be sent to is passed over
+        (("127.0.0.0/8",), ["127.0.0.2", "127.0.0.1"], ""),  # nobody listens at the first
+    ],
+)
+async def test_a_name_that_leads_inside(
+    receiver: WebhookReceiver, allowed: tuple[str, ...], addresses: list[str], error: str
+) -> None:
+    """What was looked at is what is connected to: the name is looked up once, and is the one the receiver hears of."""
+    looked_up = []
+
+    async def resolve(host: str) -> list[str]:
+        looked_up.append(host)
+        return addresses
+
+    url = receiver.url.replace("127.0.0.1", "platform.example")
+    ended = Pull(
+        id="p1",
+        reference=REFERENCE,
+        priority=Priority.PULL,
+        selector=Selector(everyone=True),
+        created_at=START,
+        webhook=Webhook(url, SECRET),
+    )
+    due = Due(ended)
+    webhooks = Webhooks(due, lambda: START, lambda pull: {"id": pull.id}, Destinations(allowed), resolve)
+    running = asyncio.create_task(webhooks.run())
+    try:
+        told = await asyncio.wait_for(due.told.get(), PATIENCE)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert told.endswith(error) if error else told == ""
+    assert looked_up == ["platform.example"]
+    if not error:
+        came = await receiver.next()
+        assert came.headers["host"] == url.split("/")[2]
+    assert receiver.empty
