@@ -163,12 +163,12 @@ class Engine:
                 self._parents.unsubscribe(node, task)
             case p2.StopLease(task, lease):
                 self._leases.stop(task, lease)
-            case p2.RequestLease(task, pieces, out_of_reach):
+            case p2.RequestLease(task, pieces, out_of_reach, first):
                 if out_of_reach and (fetch := self.node.fetches.get(task)):
                     fetch.note(
                         f"No node that holds {fetch.path} serves it to this one; it may be read from the origin."
                     )
-                self.session.post(LeaseRequest(task, pieces, out_of_reach.to_bytes()))
+                self.session.post(LeaseRequest(task, pieces, out_of_reach.to_bytes(), first))
             case p2.TellBehind(task, node):
                 self.session.post(Behind(task, node))
             case _:

@@ -107,6 +107,8 @@ class Reading:
         """Something became known of the pull, or of a shard."""
         if shard is not None:
             self._dirty[shard] = None
+        elif self._pull.artifact is not None:  # before any of it moves
+            self._engine.node.wishes.read(self, [shard.digest for shard in self._pull.artifact.shards])
         self._changed.set()
 
     def _watch(self, artifact: Artifact, watching: ExitStack) -> None:

@@ -25,6 +25,7 @@ LEAST, MOST = 16 * MIB, 64 * MIB
 """Bytes of a lease, but for the rest of a shard. The most keeps what is read close together, so that the digest of the
 whole follows from the page cache; the least is worth a request."""
 _SHARE = 8
+_STREAMS = 4
 _MOST_LEASES = 2048  # of one shard
 
 
@@ -40,18 +41,27 @@ class _Task:
         for start, count in self.leases.values():
             self.taken |= PieceSet.span(start, count).bits
 
-    def next_run(self) -> tuple[int, int] | None:
-        """The first pieces that nobody holds or reads: an eighth of the rest, so that all streams end together and the
-        digest, which needs the pieces in order, is close behind the last one."""
-        left = self.wanted & ~self.taken
-        if not left:
+    @property
+    def left(self) -> int:
+        """Pieces that nobody holds or reads."""
+        return self.wanted & ~self.taken
+
+    def next_run(self, first: tuple[tuple[int, int], ...], most: int) -> tuple[int, int] | None:
+        """The first pieces that nobody holds or reads, `most` at most; before others those in the runs `first`."""
+        if not (left := self.left):
             return None
+        awaited = (left & ((1 << count) - 1) << start for start, count in first if start >= 0 < count)
+        left = next((run for run in awaited if run), left)
         start = (left & -left).bit_length() - 1
         gap = ~(left >> start)
-        run = (gap & -gap).bit_length() - 1
+        return start, min((gap & -gap).bit_length() - 1, most)
+
+    def usual(self) -> int:
+        """Pieces of a lease: an eighth of the rest, so that all streams end together and the digest, which needs the
+        pieces in order, is close behind the last one."""
         most = max(MOST, self.layout.size // _MOST_LEASES)
-        size = min(max(self.layout.bytes_of(PieceSet(left)) // _SHARE, LEAST), most)
-        return start, min(run, max(1, size // self.layout.piece_size))
+        size = min(max(self.layout.bytes_of(PieceSet(self.left)) // _SHARE, LEAST), most)
+        return max(1, size // self.layout.piece_size)
 
 
 class Alone:
@@ -81,8 +91,8 @@ class Alone:
         match event:
             case JoinTasks(tasks):
                 return [(node, self._join(join)) for join in tasks]
-            case LeaseRequest(task, pieces) if pieces and task in self._tasks:
-                return [(node, lease) for lease in self._grant(task)]
+            case LeaseRequest(task, pieces, _, first) if pieces and task in self._tasks:
+                return [(node, lease) for lease in self._grant(task, pieces, first)]
             case LeaseFailed(task, lease, unread) if task in self._tasks:
                 self._free(self._tasks[task], lease, PieceSet.from_bytes(unread).bits)
             case LeaveTasks(tasks):
@@ -98,10 +108,13 @@ class Alone:
         task = self._tasks[join.task] = _Task(join)
         return TaskJoined(join.task, task.layout.piece_size)
 
-    def _grant(self, digest: Digest) -> list[LeaseGranted]:
+    def _grant(self, digest: Digest, pieces: int, first: tuple[tuple[int, int], ...]) -> list[LeaseGranted]:
+        """All that is asked for; where that is not all there is, in as many leases as are read at a time."""
         task, granted = self._tasks[digest], []
-        while run := task.next_run():
+        share = -(-pieces // _STREAMS) if pieces < task.left.bit_count() else pieces
+        while pieces and (run := task.next_run(first, min(share, pieces, task.usual()))):
             self._last_lease += 1
+            pieces -= run[1]
             task.taken |= PieceSet.span(*run).bits
             task.leases[self._last_lease] = run
             granted.append(LeaseGranted(digest, self._last_lease, *run))

@@ -128,11 +128,14 @@ class LeaseRequest(Message, frozen=True, tag="lease?"):
 
     `out_of_reach`: bitmap of pieces that others hold and this node cannot get from them: of the parents it was named
     none can be reached, or serves it, or serves what is right. Better read twice than never.
+    `first`: runs of pieces, start and count of each, that somebody on the node waits for, in order: they are granted
+    before others, and the node's other tasks wait.
     """
 
     task: Digest
     pieces: int
     out_of_reach: bytes = b""
+    first: tuple[tuple[int, int], ...] = ()
 
 
 class LeaseFailed(Message, frozen=True, tag="lease_failed"):

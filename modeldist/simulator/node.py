@@ -174,8 +174,8 @@ class SimulatedNode:
                 if (reader := self._readers.pop((task, lease), None)) is not None:
                     reader.stop()
                     self.event(p2.LeaseGone(task, lease))
-            case p2.RequestLease(task=task, pieces=pieces, out_of_reach=out_of_reach):
-                self.world.tell_control(self, m.LeaseRequest(task, pieces, out_of_reach.to_bytes()))
+            case p2.RequestLease(task=task, pieces=pieces, out_of_reach=out_of_reach, first=first):
+                self.world.tell_control(self, m.LeaseRequest(task, pieces, out_of_reach.to_bytes(), first))
             case p2.TellBehind(task=task, node=node):
                 self.world.tell_control(self, m.Behind(task, node))
             case p2.TaskComplete(task=task):

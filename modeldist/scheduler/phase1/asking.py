@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 
 from modeldist.artifact import Digest
+from modeldist.scheduler.messages import Priority
 from modeldist.scheduler.phase1.budget import Asker, OriginBudget
 from modeldist.scheduler.phase1.config import Phase1Config
 from modeldist.scheduler.phase1.swarm import Member, Swarm
@@ -59,7 +60,7 @@ class Asking:
             tasks[swarm.task] = None
             swarm.askers += 1
             budget.asks += 1
-        budget.queue((member.node, swarm.task), int(member.priority))
+        budget.queue((member.node, swarm.task), int(Priority.SERVING if member.first else member.priority))
         self.dirty[swarm.origin] = None
 
     def park(self, swarm: Swarm, member: Member) -> None:

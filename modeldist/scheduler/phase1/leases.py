@@ -253,7 +253,9 @@ class LeaseDesk:
         return free & own or (free if reads else 0)
 
     def _lease(self, swarm: Swarm, member: Member, pieces: int, budget: OriginBudget, now: float) -> Lease | None:
-        """A lease on the first run of `pieces`, as long as is fair; None when the origin's rate forbids even one."""
+        """A lease on the first run of `pieces`, or of those that somebody waits for, as long as is fair; None when the
+        origin's rate forbids even one."""
+        pieces = swarm.front(member, pieces)
         start = (pieces & -pieces).bit_length() - 1
         gap = ~(pieces >> start)
         run = (gap & -gap).bit_length() - 1

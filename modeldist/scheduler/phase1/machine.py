@@ -370,6 +370,7 @@ class Phase1:
             member = swarm.members[node.name]
             member.resetting = False
             swarm.cannot_get(member, PieceSet.from_bytes(event.out_of_reach).bits)
+            swarm.await_(member, event.first)
             self._desk.asking.ask(swarm, member, max(0, event.pieces))
         return []
 

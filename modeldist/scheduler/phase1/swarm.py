@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from modeldist.artifact import Digest
 from modeldist.scheduler.messages import Location, PieceDigest, Priority
@@ -13,6 +14,8 @@ from modeldist.scheduler.phase1.trees import Trees
 from modeldist.scheduler.pieces import PieceLayout, stripe
 
 BLAKE3_BYTES = 32
+_MOST_RUNS = 64  # that a member may wait for at a time
+_MOST_AWAITING = 8  # members whose readers are looked at for each lease
 _MOST_UNRACKED = 64  # each change of the group is told to all of it
 
 
@@ -57,10 +60,11 @@ class NodeSet:
 
 @dataclass(slots=True)
 class Member:
-    """A node in a swarm. `needs`: bitmap of the pieces it is here for, all of them but for a sparse member; `have` is a
-    bitmap too; `asked`: pieces it would read from the origin; `granted`, `read`: bytes
-    leased to it and verified by it from there; `out_of_reach`: bitmap of what others hold and do not serve to it;
-    `taken_back`: bitmap of what it was to read and was too slow with; `parents` as last told."""
+    """A node in a swarm. `needs`: bitmap of the pieces it is here for, all of them but for a sparse member; `have` is
+    a bitmap too; `asked`: pieces it would read from the origin; `first`: runs of pieces, start and count of each,
+    that somebody there waits for; `granted`, `read`: bytes leased to it and verified by it from there;
+    `out_of_reach`: bitmap of what others hold and do not serve to it; `taken_back`: bitmap of what it was to read
+    and was too slow with; `parents` as last told."""
 
     node: str
     location: Location
@@ -71,6 +75,7 @@ class Member:
     needs: int = 0
     have: int = 0
     asked: int = 0
+    first: tuple[tuple[int, int], ...] = ()
     out_of_reach: int = 0
     read: int = 0
     taken_back: int = 0
@@ -146,6 +151,7 @@ class Swarm:
     reader_until: float = float("-inf")
     reader_noted: float = float("-inf")  # the `reader_until` that the lease desk has set a timer for
     askers: int = 0  # members that wait for a lease
+    awaiting: dict[str, None] = field(default_factory=dict)  # members on which somebody waits for pieces
     parked: dict[str, None] = field(default_factory=dict)  # ask for leases, but there was nothing to lease
     origin_bytes: int = 0
     resets: int = 0
@@ -180,6 +186,7 @@ class Swarm:
 
     def remove(self, node: str) -> Member:
         member = self.members.pop(node)
+        self.awaiting.pop(node, None)
         self.serving.discard(node)
         for group in (self.racks.get(member.location.rack), self.zones.get(member.location.zone)):
             if group is not None:
@@ -196,8 +203,17 @@ class Swarm:
             self.recount()
         return member
 
+    def await_(self, member: Member, runs: tuple[tuple[int, int], ...]) -> None:
+        """Somebody on its node waits for these."""
+        count = self.layout.count
+        member.first = tuple((start, n) for start, n in runs[:_MOST_RUNS] if 0 <= start < count and 0 < n <= count)
+        self.awaiting.pop(member.node, None)
+        if member.first:
+            self.awaiting[member.node] = None
+
     def content(self, member: Member) -> None:
         """It has all it wanted, or left."""
+        self.awaiting.pop(member.node, None)
         member.wants = False
         member.asked = 0
         self.parked.pop(member.node, None)
@@ -305,6 +321,15 @@ class Swarm:
         if self.dark_since is not None and now >= self.dark_since + digest_grace:
             pieces |= member.needs & self.held & ~self.known
         return pieces & ~self.leased & ~member.have
+
+    def front(self, member: Member, pieces: int) -> int:
+        """Of `pieces`, those to lease to the member next: the first run that somebody waits for, on its node or on
+        another, else all of them."""
+        for waiting in (member, *islice((self.members[node] for node in self.awaiting), _MOST_AWAITING)):
+            for start, count in waiting.first:
+                if run := pieces & ((1 << count) - 1) << start:
+                    return run
+        return pieces
 
     def may_read(self, node: str, now: float) -> bool:
         """Whether this member may read from the origin, and be believed about what it read."""

@@ -10,6 +10,7 @@ own files and `modeldist.artifact`, nothing else.
     choice.py    next parent, next task, next piece; the window of bytes in flight
     tail.py      requests that are late (hedged) or lost (stalled parents)
     stripes.py   a striped task: which parent brings which pieces, and which are late
+    ahead.py     models that are read while they come: how far ahead the origin is asked
     pace.py      in a line: whether this node keeps up with the one before it
     reading.py   origin leases: which are read now, which wait their turn
 """

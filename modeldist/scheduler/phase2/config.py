@@ -24,6 +24,8 @@ class Phase2Config:
     `request_again`: a task that stands still for this long repeats its lease request (the control plane may have
     restarted) and gives the parents that failed it another chance.
     `out_of_reach`: when none of the parents served anything for this long, what they hold may be read from the origin.
+    `read_ahead`, `read_ahead_seconds`: of models that are read while they come, the origin is asked for that many bytes
+    at a time, or what it brings in that time, if that is more. What a reader waits for stands behind no more than that.
     `linger`: how long a connection without a task stays open.
     """
 
@@ -47,4 +49,6 @@ class Phase2Config:
     overdue: float = 1.0
     request_again: float = 5.0
     out_of_reach: float = 15.0
+    read_ahead: int = 16 * MIB
+    read_ahead_seconds: float = 0.25
     linger: float = 5.0

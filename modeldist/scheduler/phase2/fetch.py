@@ -18,6 +18,8 @@ _RARITY_SAMPLE = 3
 _LAST = 64  # pieces missing, but at most an eighth of all, from when on they are fetched in order
 _SHARES = 3  # of what only a slow parent has, its own and others'
 _CROWD = 1.25  # times as many nodes as one has parents; a list that lacks a node or two for a while makes none
+_ALONE = 2  # nodes that fetch a task; one has nobody to exchange with but the other
+_NEXT = 2  # pieces that go before others where more do
 _SPARE = 2  # more would take the downlink from the parents that bring stripes and from the origin
 
 
@@ -29,7 +31,8 @@ class Fetch:
     from a peer. `verifying`: fetched, digest being checked. `leased`: ours to read from the
     origin. `out_of_reach`: as phase 1 was told last, what no parent serves. `holders`: what each parent holds; `once`,
     `twice`: pieces that at least one of them holds, and two. `far`: parents outside this rack. `overdue`: held by one
-    parent only, and that for a while.
+    parent only, and that for a while. `awaited`: runs of pieces, start and count of each, that readers wait for, in
+    order.
     """
 
     task: Digest
@@ -56,7 +59,11 @@ class Fetch:
     excluded: dict[str, int] = field(default_factory=dict)
     banned: set[str] = field(default_factory=set)
     requests: dict[int, list[Request]] = field(default_factory=dict)
-    demand: tuple[int, ...] = ()
+    asked: int = 0  # pieces that the origin was asked for and not leased yet, of a task that is read
+    asked_at: float = float("-inf")
+    first: tuple[tuple[int, int], ...] = ()  # as phase 1 was told last
+    awaited: tuple[tuple[int, int], ...] = ()
+    _awaited_bits: int = 0
     told_complete: bool = False
     only: int = 0
     _lonely: int = 0  # held by one parent only when that was looked at last
@@ -82,7 +89,37 @@ class Fetch:
 
     @property
     def priority_class(self) -> int:
-        return int(Priority.SERVING if self.demand else self.priority)
+        return int(Priority.SERVING if self._awaited_bits & self.missing else self.priority)
+
+    def await_(self, runs: tuple[tuple[int, int], ...]) -> None:
+        """Readers wait for these pieces, in this order."""
+        self.awaited, self._awaited_bits = runs, 0
+        for start, count in runs:
+            self._awaited_bits |= ((1 << count) - 1) << start
+
+    def awaits(self, piece: int) -> bool:
+        return bool(self._awaited_bits >> piece & 1)
+
+    def first_awaited(self, open_: int) -> int | None:
+        """The member of `open_` that readers wait for first. Where several nodes fetch the task, only if it is one of
+        the next few: nodes that stream together all want the same pieces next, and would have nothing to exchange."""
+        if not open_ & self._awaited_bits:
+            return None
+        few = self.share[1] > _ALONE or self.stripes is not None
+        left = _NEXT
+        for start, count in self.awaited:
+            bits = ((1 << count) - 1) << start & self.missing
+            if not few:
+                if found := bits & open_:
+                    return (found & -found).bit_length() - 1
+                continue
+            while bits and left:
+                low = bits & -bits
+                if open_ & low:
+                    return low.bit_length() - 1
+                bits ^= low
+                left -= 1
+        return None
 
     def awaited_from(self, node: str) -> bool:
         """Whether others wait to have from here what `node` brings: it comes down a tree, over the rack's uplink, or
@@ -125,9 +162,8 @@ class Fetch:
         From a `slow` parent one that nobody else has, of its own share first, and any one at random: children that get
         different pieces have something to exchange.
         """
-        for piece in self.demand:
-            if open_ >> piece & 1:
-                return piece
+        if (piece := self.first_awaited(open_)) is not None:
+            return piece
         if not open_ & (open_ - 1):
             return open_.bit_length() - 1
         first_of_few = self.stripes is not None and self.stripes.brings(node)  # and others wait for it
@@ -203,7 +239,7 @@ class Fetch:
         """Nothing that was here counts any more. Requests still out are answered to nobody."""
         self.have = self.flying = self.verifying = self.leased = self.out_of_reach = self.overdue = self._lonely = 0
         self.requests.clear()
-        self.spare = 0
+        self.spare = self.asked = 0
         self.excluded.clear()
         self.banned.clear()
         for node in self.holders:

@@ -12,6 +12,7 @@ from typing import Any
 from modeldist.artifact import Digest
 from modeldist.scheduler.messages import Parent
 from modeldist.scheduler.phase2 import messages as m
+from modeldist.scheduler.phase2.ahead import ReadAhead
 from modeldist.scheduler.phase2.config import Phase2Config
 from modeldist.scheduler.phase2.fetch import Fetch
 from modeldist.scheduler.phase2.parent import ParentLink
@@ -22,6 +23,7 @@ from modeldist.scheduler.pieces import PieceSet
 
 _TRIES = 2  # failures in a row after which a parent is no hope for a task that stands still
 _UNMEASURED = 100e6  # bytes/s, before anything has arrived
+_FIRST = 64  # runs of pieces that phase 1 is told at a time
 _ROUNDS_SECONDS = 0.5  # how often tasks that stand still are looked for
 
 
@@ -35,6 +37,7 @@ class Phase2:
         self._links: dict[str, ParentLink] = {}
         self._reading = Reading(config.origin_streams, config.small_leases)
         self._out: list[m.Instruction] = []
+        self._ahead = ReadAhead(config, self._tasks)
         self._requests = Requests(config, rng, self._tasks, self._links, self._out)
         self._next_rounds = 0.0
         self._lease_asked: dict[Digest, float] = {}
@@ -55,7 +58,7 @@ class Phase2:
             m.PieceRefused: self._piece_refused,
             m.TaskRejoined: self._task_rejoined,
             m.TaskRestarted: self._task_restarted,
-            m.Demand: self._demand,
+            m.Awaited: self._awaited,
             m.Tick: self._tick,
         }
         self._handlers = handlers
@@ -88,6 +91,7 @@ class Phase2:
         have, only = event.have.bits, event.only.bits
         fetch = Fetch(event.task, event.layout, event.priority, have, progressed=now, only=only)
         self._tasks[event.task] = fetch
+        self._await(fetch)
         if not self._finish(fetch):
             self._request_leases(fetch, now)
 
@@ -114,12 +118,35 @@ class Phase2:
         self._request_leases(fetch, now)
         self._requests.mark_all(fetch)
 
-    def _demand(self, event: m.Demand, now: float) -> None:
-        if (fetch := self._tasks.get(event.task)) is None:
-            return
+    def _awaited(self, event: m.Awaited, now: float) -> None:
+        for task in sorted(self._ahead.set(event)):
+            if (fetch := self._tasks.get(task)) is not None:
+                before = fetch.awaited
+                self._await(fetch)
+                if self._ahead.reads(task):
+                    fetch.asked = 0 if fetch.awaited != before else fetch.asked
+                elif fetch.first != self._first(fetch):
+                    self._request_leases(fetch, now)
+        self._read_ahead(now)
+
+    def _await(self, fetch: Fetch) -> None:
+        """Another order of what readers wait for, and with it perhaps another class."""
         self._requests.unmark(fetch)
-        fetch.demand = tuple(piece for piece in event.pieces if fetch.missing >> piece & 1)
+        fetch.await_(self._ahead.of(fetch.task))
         self._requests.mark_all(fetch)
+
+    def _first(self, fetch: Fetch) -> tuple[tuple[int, int], ...]:
+        """What readers wait for that the origin might be asked for."""
+        free = fetch.missing & ~fetch.leased
+        return tuple((start, count) for start, count in fetch.awaited if ((1 << count) - 1) << start & free)[:_FIRST]
+
+    def _read_ahead(self, now: float) -> None:
+        for task, runs in self._ahead.next(now).items():
+            fetch = self._tasks[task]
+            fetch.asked, fetch.asked_at = sum(count for _, count in runs), now
+            self._lease_asked[task] = now
+            fetch.first = tuple(runs[:_FIRST])
+            self._out.append(m.RequestLease(task, fetch.asked, PieceSet(fetch.out_of_reach), fetch.first))
 
     def _finish(self, fetch: Fetch) -> bool:
         if fetch.complete and not fetch.told_complete:
@@ -130,9 +157,14 @@ class Phase2:
 
     def _request_leases(self, fetch: Fetch, now: float) -> None:
         self._lease_asked[fetch.task] = now
+        before, fetch.out_of_reach = fetch.out_of_reach, self._out_of_reach(fetch, now)
+        if self._ahead.reads(fetch.task) and before == fetch.out_of_reach:
+            fetch.asked = 0
+            self._read_ahead(now)
+            return
         free = fetch.missing & ~fetch.leased
-        fetch.out_of_reach = self._out_of_reach(fetch, now)
-        self._out.append(m.RequestLease(fetch.task, free.bit_count(), PieceSet(fetch.out_of_reach)))
+        fetch.first = self._first(fetch)
+        self._out.append(m.RequestLease(fetch.task, free.bit_count(), PieceSet(fetch.out_of_reach), fetch.first))
 
     def _out_of_reach(self, fetch: Fetch, now: float) -> int:
         """What no parent serves, after a time in which nothing came. A busy parent serves, and so does one that may be
@@ -257,6 +289,7 @@ class Phase2:
         if fetch is None or fetch.complete:
             return
         if self._reading.add(event, small=fetch.layout.size <= m.SMALL_SHARD):
+            fetch.asked = max(0, fetch.asked - event.count)
             fetch.leased = self._reading.bits_of(event.task)
             self._read_next()
 
@@ -272,10 +305,15 @@ class Phase2:
                 self._out.append(m.StopLease(event.task, event.lease))
             self._requests.mark_all(fetch)
         self._read_next()
+        self._read_ahead(now)
 
     def _read_next(self) -> None:
-        for lease in self._reading.start():
+        for lease in self._reading.start(self._awaited_lease):
             self._out.append(m.ReadLease(lease.task, lease.lease, lease.start, lease.count))
+
+    def _awaited_lease(self, lease: m.LeaseArrived) -> bool:
+        fetch = self._tasks.get(lease.task)
+        return fetch is not None and fetch.first_awaited(PieceSet.span(lease.start, lease.count).bits) is not None
 
     def _stop_leases(self, task: Digest) -> None:
         for lease in self._reading.of(task):
@@ -302,6 +340,8 @@ class Phase2:
         bit = 1 << event.piece
         if fetch.leased & bit:
             self._requests.window.pay(fetch.layout.length(event.piece), now)
+            self._ahead.brought(fetch.layout.length(event.piece), now)
+        before = fetch.priority_class
         fetch.have |= bit & fetch.all
         fetch.verifying &= ~bit
         fetch.progressed = now
@@ -309,10 +349,11 @@ class Phase2:
             self._request_leases(fetch, now)  # a parent serves after all
         if fetch.stripes is not None:
             fetch.stripes.arrived(event.piece, now)
-        if fetch.demand and event.piece in fetch.demand:
-            self._demand(m.Demand(event.task, fetch.demand), now)
+        if fetch.priority_class != before:  # it was the last that somebody waited for
+            self._await(fetch)
         if self._finish(fetch):
             self._leave_parents(fetch, now)
+        self._read_ahead(now)
 
     def _piece_rejected(self, event: m.PieceRejected, now: float) -> None:
         """The digest came from a trusted source, so the parent sent something else: no more of this task from it."""
@@ -350,6 +391,7 @@ class Phase2:
         self._requests.look_for_trouble(now)
         self._mind_connections(now)
         self._mind_stripes(now)
+        self._read_ahead(now)
         if now >= self._next_rounds:
             self._next_rounds = now + _ROUNDS_SECONDS
             self._rounds(now)

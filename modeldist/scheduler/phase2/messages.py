@@ -143,11 +143,21 @@ class TaskRestarted(Struct, frozen=True):
     task: Digest
 
 
-class Demand(Struct, frozen=True):
-    """Someone waits for these pieces, in this order; they go first. Replaces the earlier demand."""
+class Run(Struct, frozen=True):
+    """Pieces [start, start+count) of a task."""
 
     task: Digest
-    pieces: tuple[int, ...]
+    start: int
+    count: int
+
+
+class Awaited(Struct, frozen=True):
+    """Readers wait for these pieces, in this order; they go first, at parents and at the origin. `read`: the tasks of
+    models that are read while they come, in the order in which what nobody waits for yet is to come; of these the
+    origin is asked for a little at a time. Tasks may be known or not yet. Replaces the earlier order, of all tasks."""
+
+    runs: tuple[Run, ...] = ()
+    read: tuple[Digest, ...] = ()
 
 
 class Tick(Struct, frozen=True):
@@ -171,7 +181,7 @@ Event = (
     | PieceRefused
     | TaskRejoined
     | TaskRestarted
-    | Demand
+    | Awaited
     | Tick
 )
 
@@ -235,11 +245,13 @@ class StopLease(Struct, frozen=True):
 
 class RequestLease(Struct, frozen=True):
     """Tell phase 1 that this node could read up to `pieces` more pieces from the origin (0 withdraws). `out_of_reach`:
-    pieces that parents hold and none serves to it."""
+    pieces that parents hold and none serves to it. `first`: runs of pieces (start and count) that somebody here waits
+    for, in order."""
 
     task: Digest
     pieces: int
     out_of_reach: PieceSet = PieceSet()
+    first: tuple[tuple[int, int], ...] = ()
 
 
 class TellBehind(Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -52,12 +52,16 @@ class Reading:
             self._reading[held.small] -= held.reading
         return held
 
-    def start(self) -> Iterator[LeaseArrived]:
-        """Leases to begin reading now, oldest first."""
+    def start(self, awaited: Callable[[LeaseArrived], bool]) -> Iterator[LeaseArrived]:
+        """Leases to begin reading now: of what is `awaited` first, else oldest first."""
         for small, waiting in self._waiting.items():
             free = self._most[small] - self._reading[small]
-            ready = (lease for lease, held in waiting.items() if held.arrived.after not in self._live)
-            for lease in list(islice(ready, max(0, free))):
+            if free <= 0 or not waiting:
+                continue
+            ready = [lease for lease, held in waiting.items() if held.arrived.after not in self._live]
+            if len(ready) > free:
+                ready.sort(key=lambda lease, waiting=waiting: not awaited(waiting[lease].arrived))  # type: ignore[misc]
+            for lease in list(islice(ready, free)):
                 held = waiting.pop(lease)
                 held.reading = True
                 self._reading[small] += 1

@@ -134,3 +134,27 @@ def test_bytes_that_a_file_does_not_have(hub: Hub, here: Node) -> None:
             model.files["a.json"].wait(0, 3)
         model.files["a.json"].wait(2, 2, PATIENCE)
         assert model.wait_complete(PATIENCE).joinpath("a.json").read_bytes() == b"{}"
+
+
+def test_what_a_reader_waits_for_is_what_the_origin_is_asked_for_next(hub: Hub, here: Node) -> None:
+    name = f"org/wished-{here.agent}"
+    bodies = {f"model-{n}.safetensors": content(f"{name}{n}", 40 * MIB) for n in range(3)}
+    hub.commit(name, bodies)
+    hold = hub.fail(Fault(path=".safetensors", method="GET", hold_at=0, times=99))
+    with open_model(f"hf://{name}", here=here) as model:
+        assert hold.held.wait(PATIENCE)
+        last = model.files["model-2.safetensors"]
+        model.want([(last, 30 * MIB, 31 * MIB)])
+        hold.until.set()
+        assert read(last, 30 * MIB, 31 * MIB) == bodies["model-2.safetensors"][30 * MIB : 31 * MIB]
+        model.wait_complete(PATIENCE)
+        for path, body in bodies.items():
+            assert read(model.files[path], 0, len(body)) == body
+    asked = [r for r in hub.asked(f"{name}/resolve", "GET") if r.range is not None]
+    spans = [(r.path.rpartition("/")[2], *(r.range or (0, 0))) for r in asked]
+    place = next(
+        n for n, (path, first, end) in enumerate(spans) if path == last.path and first <= 30 * MIB <= (end or 0)
+    )
+    before = sum((end or 0) - first + 1 for _, first, end in spans[:place])
+    assert before <= 24 * MIB, f"of 120 MiB, read before what was waited for: {before >> 20} MiB"
+    assert hub.body_bytes(f"{name}/resolve") == 3 * 40 * MIB, "each byte once"

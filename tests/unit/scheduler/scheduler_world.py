@@ -195,9 +195,9 @@ class World:
                 if self.reading(agent, lease) is not None:
                     agent.readings = [reading for reading in agent.readings if reading.lease != lease]
                     self.event(agent, p2.LeaseGone(task, lease))
-            case p2.RequestLease(task=task, pieces=pieces, out_of_reach=out_of_reach):
+            case p2.RequestLease(task=task, pieces=pieces, out_of_reach=out_of_reach, first=first):
                 agent.out_of_reach[task] = out_of_reach.bits
-                self.tell(agent, m.LeaseRequest(task, pieces, out_of_reach.to_bytes()))
+                self.tell(agent, m.LeaseRequest(task, pieces, out_of_reach.to_bytes(), first))
             case p2.TaskComplete(task=task):
                 assert task not in agent.completed
                 assert not self.wanted(agent, task) & ~agent.have[task]

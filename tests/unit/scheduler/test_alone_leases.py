@@ -33,7 +33,7 @@ def joined(size: int, **facts: object) -> tuple[Alone, PieceLayout]:
     return alone, PieceLayout(size, answer.piece_size)
 
 
-def granted(alone: Alone, pieces: int = 1) -> list[LeaseGranted]:
+def granted(alone: Alone, pieces: int = 1 << 30) -> list[LeaseGranted]:
     told = [instruction for _, instruction in alone.handle("node", LeaseRequest(SHARD, pieces), 0.0)]
     leases = [instruction for instruction in told if isinstance(instruction, LeaseGranted)]
     assert leases == told

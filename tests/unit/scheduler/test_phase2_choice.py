@@ -127,7 +127,7 @@ def test_a_shard_of_one_piece_needs_no_digest() -> None:
 def test_what_someone_waits_for_goes_first_in_its_order() -> None:
     child = Child()
     child.task(50)
-    child.tell(p2.Demand(TASK, (17, 3, 40)))
+    child.tell(p2.Awaited(tuple(p2.Run(TASK, piece, 1) for piece in (17, 3, 40))))
     child.parents("a")
     child.has("a", *range(50))
     order = []
@@ -141,7 +141,7 @@ def test_demand_lifts_a_prefetch_over_other_tasks() -> None:
     child = Child()
     child.task(20)
     child.task(20, digest(2), Priority.PREFETCH)
-    child.tell(p2.Demand(digest(2), (5,)))
+    child.tell(p2.Awaited((p2.Run(digest(2), 5, 1),)))
     child.parents("a")
     child.tell(p2.ParentHas(TASK, "a", PieceSet()))
     child.parents("a", task=digest(2))

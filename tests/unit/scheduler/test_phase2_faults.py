@@ -205,7 +205,7 @@ def test_events_about_the_unknown_change_nothing() -> None:
     for event in (
         p2.TaskRemoved(nowhere),
         p2.TaskRestarted(nowhere),
-        p2.Demand(nowhere, (1,)),
+        p2.Awaited((p2.Run(nowhere, 1, 1),), (nowhere,)),
         p2.ParentsChanged(nowhere, ()),
         p2.ParentLost("x", "gone"),
         p2.ParentHas(TASK, "x", PieceSet.of((0,))),
