@@ -51,8 +51,8 @@ class DropIn(Protocol):
     async def close(self) -> None: ...
 
 
-MakeDropIn = Callable[[Engine, Origins, str], DropIn]
-"""Of the agent's engine and origins, and the host:port it will be served at."""
+MakeDropIn = Callable[[Engine, Pulls, Origins, str], DropIn]
+"""Of the agent's engine, pulls and origins, and the host:port it will be served at."""
 
 
 async def run_agent(settings: AgentSettings, gateway: MakeDropIn | None = None) -> None:
@@ -116,7 +116,7 @@ async def _run_with(
         beside: list[tuple[DropIn, socket.socket]] = []
         if gateway is not None and listener is not None:
             address = address_of(listener)
-            drop_in = gateway(engine, origins, address)
+            drop_in = gateway(engine, pulls, origins, address)
             beside.append((drop_in, listener))
             log.info("gateway", hf_endpoint=f"http://{address}")
         await engine.start()

@@ -85,6 +85,11 @@ def create_local_app(engine: Engine, pulls: Pulls, rails: NodeRails | None = Non
     @app.delete("/v1/pulls/{pull}")
     async def cancel(pull: str) -> Response:
         found = _known(pulls.get(pull), pull)
+        if found.snapshot().gateway:
+            raise UsageError(
+                f"{found.reference} is read by programs through the gateway; it is no pull.",
+                remedy="Stop the program that reads it.",
+            )
         pulls.cancel(found.id)
         return _json(found.snapshot(), 202)
 

@@ -51,7 +51,8 @@ class PullSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     why nobody could be asked whether the reference still means what was here; empty when somebody was. `rdma` is the
     part of `peers` that came by RDMA. `size` is what the pull takes, in whole pieces; `needed` the bytes that were
     selected, `whole` those of the model they were selected from, `headers` those read at the origin to choose them,
-    once for all who pull the same."""
+    once for all who pull the same. `gateway`: no
+    pull, but files that programs read through the gateway; then `reference` is the model's name."""
 
     pull: str
     reference: str
@@ -74,6 +75,7 @@ class PullSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     stale: str = ""
     error: ErrorInfo | None = None
+    gateway: bool = False
 
     @property
     def done(self) -> int:

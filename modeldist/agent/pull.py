@@ -300,7 +300,7 @@ class Pulls:
         self._engine = engine
         self.canonical = canonical
         self._pulls: dict[str, Pull] = {}
-        self._tasks: dict[str, asyncio.Task[Path]] = {}
+        self._tasks: dict[str, asyncio.Future[Path]] = {}
         self._reports: set[asyncio.Task[None]] = set()
         engine.inbox.start_pull = self._commanded
         engine.inbox.cancel_pull = self._cancel_commanded
@@ -328,6 +328,13 @@ class Pulls:
         self._forget_old()
         return state
 
+    def show(self, pull: Pull, over: asyncio.Future[Path]) -> None:
+        """Beside those that were started here, one that somebody else does, and that is not stopped here."""
+        self._pulls.pop(pull.id, None)  # to be the newest again
+        self._pulls[pull.id] = pull
+        self._tasks[pull.id] = over
+        self._forget_old()
+
     async def wait(self, pull: Pull) -> Path:
         """The snapshot directory, or the pull's error. Cancelling the waiter does not stop the pull."""
         return await asyncio.shield(self._tasks[pull.id])
@@ -342,7 +349,11 @@ class Pulls:
     def find(self, text: str) -> Pull | None:
         """The newest pull with this id (or its beginning) or this reference."""
         for pull in reversed(self._pulls.values()):
-            if pull.id.startswith(text) or pull.reference == text:
+            if (
+                pull.id.startswith(text)
+                or pull.reference == text
+                or (pull.artifact and pull.artifact.reference == text)
+            ):
                 return pull
         return None
 

@@ -22,7 +22,8 @@ _WAITS = {
 
 def explain(now: PullSnapshot, per_second: float | None = None) -> list[str]:
     """Lines to print. `per_second` is the present rate in bytes/s where it was measured."""
-    lines = [f"Pull {units.short_id(now.pull)} of {now.reference}: {now.state}, {units.duration(now.seconds)}"]
+    what = "Download through the gateway" if now.gateway else "Pull"
+    lines = [f"{what} {units.short_id(now.pull)} of {now.reference}: {now.state}, {units.duration(now.seconds)}"]
     if now.resolved:
         lines.append(f"  means     {now.resolved}")
     if now.size:

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from modeldist.agent.engine import Engine
+from modeldist.agent.pull import Pulls
 from modeldist.errors import UsageError
 from modeldist.gateway.flights import Flights
 from modeldist.gateway.hub import answers
@@ -28,12 +29,14 @@ log = Logger(__name__)
 
 class Gateway:
     """An ASGI application; `close()` when it is no longer served. `address` is the host:port it is served at,
-    `registries` those that are mirrored (none: the default one).
+    `registries` those that are mirrored (none: the default one), `pulls` show what is fetched for it.
 
     Raises UsageError when it would ask itself for what it does not have, and for what is no registry.
     """
 
-    def __init__(self, engine: Engine, origins: Origins, address: str, registries: Collection[str] = ()) -> None:
+    def __init__(
+        self, engine: Engine, pulls: Pulls, origins: Origins, address: str, registries: Collection[str] = ()
+    ) -> None:
         upstream = urlsplit(origins.hub_door().endpoint)
         if is_loopback(upstream.hostname or "") and f":{upstream.port}" == f":{address.rpartition(':')[2]}":
             raise UsageError(
@@ -41,7 +44,7 @@ class Gateway:
                 remedy="HF_ENDPOINT=<gateway> is for the programs that use the agent; give the agent the hub itself "
                 "with --hf-endpoint.",
             )
-        self._flights = Flights(engine)
+        self._flights = Flights(engine, pulls)
         self._hub = HubEndpoint(engine, origins, self._flights, registries)
         self._oci = OciEndpoint(engine, origins, self._flights, registries)
         for registry in self._oci.registries:

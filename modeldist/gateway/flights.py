@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 from msgspec.structs import replace
 
+from modeldist.agent.downloads import Downloads
 from modeldist.agent.engine import Engine
 from modeldist.agent.parts import wanted_ranges
+from modeldist.agent.pull import Pulls
 from modeldist.agent.store import ShardLocked
 from modeldist.artifact import Artifact, Digest, Shard
 from modeldist.errors import IntegrityError, ModeldistError
@@ -48,8 +49,11 @@ class Flight:
 class Flights:
     """One event loop. `close()` ends all."""
 
-    def __init__(self, engine: Engine, linger: float = LINGER, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, engine: Engine, pulls: Pulls, linger: float = LINGER, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._engine = engine
+        self._downloads = Downloads(engine, pulls, clock)
         self._linger = linger
         self._clock = clock
         # An artifact's; the engine fetches for all of them once.
@@ -155,12 +159,19 @@ class Flights:
     ) -> None:
         """Have the shard in the store, for who holds a lease of it. Raises ModeldistError. `provisional`: the ranges of
         it that the artifact names, until this returns (see `Shards.fetch_all`)."""
+        if await asyncio.to_thread(self._engine.store.has, shard.digest):
+            return
+        with self._downloads.shown(artifact, shard, provisional=provisional is not None) as shown:
+            await self._bring(artifact, shard, shown, provisional)
+
+    async def _bring(
+        self, artifact: Artifact, shard: Shard, shown: str, provisional: Callable[[], Awaitable[object]] | None
+    ) -> None:
         engine, store = self._engine, self._engine.store
-        pull = f"gateway-{uuid.uuid4().hex}"
         while not await asyncio.to_thread(store.has, shard.digest):
             with await asyncio.to_thread(store.reserve_for, artifact, [shard]):
                 try:
-                    await engine.shards.fetch_all(artifact, [shard], Priority.PULL, pull, provisional=provisional)
+                    await engine.shards.fetch_all(artifact, [shard], Priority.PULL, shown, provisional=provisional)
                 except ShardLocked:
                     pass  # leave the reservation first
                 else:

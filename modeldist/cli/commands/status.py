@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 def status(as_json: bool, server: str | None, token: str | None, here: Node) -> None:
     """Show this machine's agent, or a control plane.
 
-    The agent and its pulls; with --server the control plane's nodes and running pulls. MODELDIST_SERVER is asked where
-    no agent runs.
+    The agent, its pulls, and what programs read through its gateway; with --server the control plane's nodes and
+    running pulls. MODELDIST_SERVER is asked where no agent runs.
 
     \b
     Example:
@@ -85,7 +85,8 @@ def pull_row(pull: PullSnapshot) -> tuple[str, ...]:
     done = f"{100 * pull.done // pull.size}%" if pull.size else ""
     fetched = pull.origin + pull.peers
     rate = units.rate(fetched / pull.seconds) if fetched and pull.seconds else ""
-    return (units.short_id(pull.pull), pull.reference, pull.state, done, rate, units.duration(pull.seconds))
+    state = f"{pull.state} (gateway)" if pull.gateway else pull.state
+    return (units.short_id(pull.pull), pull.reference, state, done, rate, units.duration(pull.seconds))
 
 
 def _of_control_plane(server: str, token: str | None, *, as_json: bool) -> None:

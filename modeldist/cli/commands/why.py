@@ -32,7 +32,8 @@ MEASURE = 1.0  # seconds over which the present rate is taken
 def why(pull: str, as_json: bool, server: str | None, token: str | None, here: Node) -> None:
     """Explain a pull: where its bytes come from, what holds it up.
 
-    PULL is its id as `modeldist status` shows it, REF the reference as it was pulled. With --server, a pull that the
+    PULL is its id as `modeldist status` shows it, REF the reference as it was pulled, or the name of a model that
+    programs read through the gateway. With --server, a pull that the
     control plane started (`modeldist preheat`); else the agent's, running or ended, or one of those that ended here
     without an agent. MODELDIST_SERVER is asked for what nobody here knows.
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event, Semaphore
+from typing import Any
 
 import httpx2
 import pytest
@@ -20,6 +22,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from modeldist.agent.local_client import LocalAgent
+from modeldist.errors import UsageError
 from modeldist.scheduler.pieces import PieceLayout, piece_size_for
 from tests.integration.gateway.gateway_nodes import TOKEN, Nodes, files_in, model, weights
 from tests.servers.loopback_http import Exchange, Fault
@@ -138,6 +142,56 @@ def test_errors_are_the_clients_own(nodes: Nodes, repo: str, tmp_path: Path) -> 
 def test_the_status_of_the_agent_names_it(nodes: Nodes) -> None:
     for index, url in enumerate(nodes.urls):
         assert url in nodes.cluster.run(index, "status").stdout.split()
+
+
+def told(nodes: Nodes, repo: str) -> dict[str, Any]:
+    """What the agent's status says of the newest download of a model."""
+    status = json.loads(nodes.cluster.run(0, "status", "--json").stdout)
+    rows: list[dict[str, Any]] = [row for row in status["pulls"] if row["reference"] == f"hf://{repo}"]
+    return rows[-1]
+
+
+def test_status_and_why_show_what_programs_fetch(nodes: Nodes, repo: str, tmp_path: Path) -> None:
+    content = model(repo)["model-00001-of-00002.safetensors"]
+    held = nodes.hub.fail(Fault(path="model-00001", method="GET", hold_at=2_000_000))
+    try:
+        with httpx2.stream(
+            "GET", f"{nodes.urls[0]}/{repo}/resolve/main/model-00001-of-00002.safetensors", timeout=60
+        ) as answer:
+            chunks = answer.iter_raw()
+            got = next(chunks)
+            live = told(nodes, repo)
+            assert (live["state"], live["gateway"], live["size"]) == ("pulling", True, len(content))
+            why = nodes.cluster.run(0, "why", f"hf://{repo}").stdout
+            assert f"Download through the gateway {live['pull'][:12]} of hf://{repo}: pulling" in why
+            assert "origin" in why
+            with pytest.raises(UsageError, match="read by programs"):
+                LocalAgent(Path(nodes.cluster.environment(0)["MODELDIST_SOCKET"])).cancel(live["pull"])
+            held.until.set()
+            assert got + b"".join(chunks) == content
+    finally:
+        held.until.set()
+    hf_hub_download(repo, "config.json", endpoint=nodes.urls[0], cache_dir=tmp_path, token=False)
+    done = told(nodes, repo)
+    assert (done["pull"], done["state"], done["error"]) == (live["pull"], "done", None)
+    files = {shard["path"]: (shard["done"], shard["complete"]) for shard in done["shards"]}
+    assert files == {
+        name: (len(model(repo)[name]), True) for name in ("config.json", "model-00001-of-00002.safetensors")
+    }
+    assert "done (gateway)" in nodes.cluster.run(0, "status").stdout
+
+
+def test_status_shows_what_failed(nodes: Nodes, repo: str) -> None:
+    nodes.hub.fail(Fault(path="model-00001", method="GET", status=404, times=100))
+    with httpx2.Client(timeout=60) as client:
+        assert client.get(f"{nodes.urls[0]}/{repo}/resolve/main/model-00001-of-00002.safetensors").status_code >= 400
+        nodes.hub.heal()
+        failed = told(nodes, repo)
+        assert failed["state"] == "failed"
+        assert failed["error"]["message"]
+        assert client.get(f"{nodes.urls[0]}/{repo}/resolve/main/model-00001-of-00002.safetensors").status_code == 200
+    again = told(nodes, repo)
+    assert (again["pull"], again["state"], again["error"]) == (failed["pull"], "done", None)
 
 
 @pytest.mark.parametrize("gated", [True, False])

@@ -65,7 +65,7 @@ async def begun(node: EngineNode, same: Same) -> None:
 
 async def test_a_pull_begins_while_they_come(cluster: EngineCluster, same: Same) -> None:
     async with cluster.node("a") as node:
-        flights = Flights(node.engine)
+        flights = Flights(node.engine, node.pulls)
         cluster.origin.backs_off = True
         with flights.joined(same.plain, same.plain.reference, same.shard, WANTED) as flight:
             reading = asyncio.create_task(read(shard_spans(node.engine, flights, flight, *WANTED)))
@@ -80,7 +80,7 @@ async def test_a_pull_begins_while_they_come(cluster: EngineCluster, same: Same)
 
 async def test_a_pull_comes_and_goes_while_they_are_read(cluster: EngineCluster, same: Same) -> None:
     async with cluster.node("a") as node:
-        flights = Flights(node.engine)
+        flights = Flights(node.engine, node.pulls)
         with flights.joined(same.plain, same.plain.reference, same.shard, WANTED) as flight:
             spans = shard_spans(node.engine, flights, flight, *WANTED)
             first = await anext(spans)
@@ -95,7 +95,7 @@ async def test_a_pull_comes_and_goes_while_they_are_read(cluster: EngineCluster,
 async def test_a_pull_that_nothing_proves_leaves_them_alone(cluster: EngineCluster) -> None:
     same = Same(cluster, 0)
     async with cluster.node("a") as node:
-        flights = Flights(node.engine)
+        flights = Flights(node.engine, node.pulls)
         cluster.origin.backs_off = True
         with flights.joined(same.plain, same.plain.reference, same.shard, WANTED) as flight:
             reading = asyncio.create_task(read(shard_spans(node.engine, flights, flight, *WANTED)))
