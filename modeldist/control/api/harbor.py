@@ -3,6 +3,8 @@ is for Dragonfly 2 (`/healthy`, `/oapi/v1/jobs`), that of older releases for Dra
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Path
@@ -17,11 +19,14 @@ from modeldist.control.harbor.request import JobRequest
 from modeldist.control.plane import ControlPlane
 from modeldist.control.pulls.pull import Pull
 from modeldist.control.resolver import check_reference
+from modeldist.errors import ModeldistError, Unsupported
 from modeldist.scheduler.messages import Priority
 
 router = APIRouter(tags=["harbor"])
 
 LARGEST = (1 << 31) - 1
+PATIENCE = 5.0  # seconds for the registry to say what an image is; Harbor waits for the answer
+AS_IT_IS = "oci://"
 
 
 @router.get(
@@ -43,10 +48,11 @@ async def healthy() -> PlainTextResponse:
     responses=answers(404, 409, 429),
 )
 async def create_job(asked: JobRequest, plane: Plane) -> JobView:
-    """A prefetch of the model that the manifest's URL names: onto any one node (`single_peer`, `single_seed_peer`), all
-    nodes (`all_peers`) or those with the label `seed=true` (`all_seed_peers`)."""
+    """A prefetch of the model that the manifest's URL names, or of a container image as it is: onto any one node
+    (`single_peer`, `single_seed_peer`), all nodes (`all_peers`) or those with the label `seed=true`
+    (`all_seed_peers`)."""
     pull, _ = await plane.book.create(
-        check_reference(asked.reference()),
+        await _meant(plane, check_reference(asked.reference())),
         asked.selector(),
         Priority.PREFETCH,
         deadline=asked.deadline(plane.book.now()),
@@ -89,7 +95,8 @@ async def ping() -> PlainTextResponse:
 )
 async def create_preheat(asked: PreheatRequest, plane: Plane) -> PreheatCreated:
     """As a job; named by its pull."""
-    pull, _ = await plane.book.create(check_reference(asked.reference()), asked.selector(), Priority.PREFETCH)
+    reference = await _meant(plane, check_reference(asked.reference()))
+    pull, _ = await plane.book.create(reference, asked.selector(), Priority.PREFETCH)
     return PreheatCreated(pull.id)
 
 
@@ -102,6 +109,21 @@ async def create_preheat(asked: PreheatRequest, plane: Plane) -> PreheatCreated:
 async def get_preheat(preheat: PullId, plane: Plane) -> PreheatView:
     names = {node: session.hello.name for node, session in plane.core.sessions.items()}
     return preheat_view(await plane.book.get(preheat), names)
+
+
+async def _meant(plane: ControlPlane, reference: str) -> str:
+    """Harbor preheats any image. A container image is put on nodes as it is, for their mirrors, where runtimes get it:
+    also one that carries a model below /models, since that is run like others. Where the registry does not say what
+    it is, the pull will tell why."""
+    with suppress(ModeldistError, TimeoutError):
+        try:
+            async with asyncio.timeout(PATIENCE):
+                artifact = await plane.core.resolve(reference)
+        except Unsupported:
+            return check_reference(AS_IT_IS + reference)
+        if artifact.files and all(file.subtree for file in artifact.files):
+            return check_reference(AS_IT_IS + reference)
+    return reference
 
 
 def _view(plane: ControlPlane, number: int, url: str, pull: Pull) -> JobView:

@@ -115,6 +115,30 @@ def test_an_image_that_was_put_here_before_it_is_asked_for(mirrors: Mirrors, tmp
     assert removed.returncode == 0, removed.stderr
 
 
+def test_an_image_that_harbor_preheats(mirrors: Mirrors, tmp_path: Path) -> None:
+    """Harbor knows nothing of models: whatever its policy names comes, and the mirrors of all nodes serve it."""
+    here = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
+    image, host = image_layout(tmp_path / "image", "harbor", PLATFORMS), mirrors.registry.host
+    push(image, host, "org/harbor:v1")
+    url = f"http://{host}/v2/org/harbor/manifests/v1"
+    arguments = {"type": "image", "url": url, "scope": "all_peers", "timeout": 60_000_000_000}
+    with httpx2.Client(
+        base_url=mirrors.cluster.url, headers={"Authorization": f"Bearer {mirrors.cluster.token('admin')}"}, timeout=60
+    ) as harbor:
+        job = harbor.post("/oapi/v1/jobs", json={"type": "preheat", "args": arguments}).raise_for_status().json()
+        with harbor.stream("GET", f"/api/v1/pulls/{job['task_id']}/events") as events:
+            assert "event: end" in events.read().decode()
+        ended = harbor.get(f"/oapi/v1/jobs/{job['id']}").raise_for_status().json()
+        pull = harbor.get(f"/api/v1/pulls/{job['task_id']}").raise_for_status().json()
+    assert ended["state"] == "SUCCESS", ended["result"]
+    assert pull["reference"] == f"oci://{host}/org/harbor:v1"
+    mirrors.registry.clear_log()
+    for node in range(2):
+        got = mirrors.copy(node, host, "org/harbor:v1", tmp_path / f"copy-{node}", f"--override-arch={here}")
+        assert got.items() <= image.blobs.items()
+    assert bytes_read(mirrors.registry) == {}
+
+
 def test_what_is_told_of_manifests_and_blobs(mirrors: Mirrors) -> None:
     packed, host = model("told"), mirrors.registry.host
     packed.push(mirrors.registry)
