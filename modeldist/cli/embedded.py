@@ -21,7 +21,7 @@ QUIET_INTERVAL = 3600.0  # seconds; nobody watches
 
 def pull_embedded(node: Node, reference: str, *, offline: bool, view: View, stopping: Stopping) -> PullSnapshot:
     """Pull in this process; the final snapshot says how it ended. Raises InvalidReference, StorageError."""
-    _keep_logs_from_the_terminal()
+    keep_logs_from_the_terminal()
     ended = asyncio.run(_pull(node, reference, offline, view, stopping))
     PastPulls(node.store).keep(ended)
     return ended
@@ -34,7 +34,7 @@ async def _pull(node: Node, reference: str, offline: bool, view: View, stopping:
             return await _follow(pulls, pull, view)
 
 
-def _keep_logs_from_the_terminal() -> None:
+def keep_logs_from_the_terminal() -> None:
     """What a user must know is in the snapshot, whose notes and errors speak to a person; stdout is for the path alone.
     The log is for bugs."""
     if debugging():

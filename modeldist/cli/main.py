@@ -19,6 +19,8 @@ _PANELS = {
         "pull",
         "env",
         "plan",
+        "mount",
+        "unmount",
         "fetch",
         "extract",
         "ls",
@@ -48,7 +50,7 @@ _PANELS = {
     "Clusters": ("server", "agent", "status", "preheat"),
     "The program": ("version", "completion", "bench"),
 }
-_HOMES = {"unpin": "pin", "logout": "login"}
+_HOMES = {"unpin": "pin", "logout": "login", "unmount": "mount"}
 """Modules of `modeldist.cli.commands`, where they are not called as the command is."""
 
 
