@@ -5,24 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Generic
 
 import trio
 
-from modeldist.arriving import ArrivingFile, ArrivingModel
 from modeldist.errors import ModeldistError
 from modeldist.mount.access_order import Range
 from modeldist.mount.loading_order import tensor_order
 from modeldist.mount.prefetch import Prefetch
+from modeldist.mount.readable import F, ReadableFile, ReadableModel
 from modelpack.errors import ModelPackError
 from modelpack.safetensors_header import parse_header
 
 OFTEN = 4 << 20  # bytes read between two looks at what comes next, while nobody waits
 
 
-class Asking:
+class Asking(Generic[F]):
     """In trio's thread; what blocks is done in others."""
 
-    def __init__(self, model: ArrivingModel, prefetch: Prefetch) -> None:
+    def __init__(self, model: ReadableModel[F], prefetch: Prefetch) -> None:
         self._model = model
         self._prefetch = prefetch
         self._changed = trio.Event()
@@ -73,7 +74,7 @@ class Asking:
             self._model.want([(self._model.files[path], start, stop) for path, start, stop in wishes])
 
 
-def _tensors_of(file: ArrivingFile) -> tuple[Range, ...]:
+def _tensors_of(file: ReadableFile) -> tuple[Range, ...]:
     def read(start: int, length: int) -> bytes:
         file.wait(start, start + length)
         return os.pread(file.fd, length, start)

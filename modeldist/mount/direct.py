@@ -1,6 +1,6 @@
 """A complete snapshot shown without FUSE: the directory becomes a read-only bind mount of the store's files.
 
-Who may mount gets what the kernel's own FUSE passthrough would give, and more (ADR 29): neither reads nor names come
+Who may mount gets what the kernel's own FUSE passthrough would give, and more (ADR 30): neither reads nor names come
 here any more, and they go on should the process that served them die. The files are hard links to what was served, so
 nothing that happens in the store takes them away.
 """
@@ -13,10 +13,10 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from modeldist.arriving import ArrivingFile
 from modeldist.mount import syscalls
 from modeldist.mount.mount_table import OURS, TABLE, mounted_at
 from modeldist.mount.place import Place
+from modeldist.mount.readable import ReadableFile
 from modeldist.mount.tree import Tree
 
 
@@ -29,7 +29,7 @@ class Direct:
         self._watched = select.poll()
         self._shown = False
 
-    def show(self, tree: Tree, files: Mapping[str, ArrivingFile]) -> None:
+    def show(self, tree: Tree, files: Mapping[str, ReadableFile]) -> None:
         """Raises OSError where it cannot be done; then nothing has changed."""
         self._place.clear()
         try:
@@ -59,7 +59,7 @@ class Direct:
         return len(found) > 1 and found[-1].type != OURS
 
 
-def _link_all(folder: Path, tree: Tree, files: Mapping[str, ArrivingFile]) -> None:
+def _link_all(folder: Path, tree: Tree, files: Mapping[str, ReadableFile]) -> None:
     folder.mkdir(mode=0o755)
     beside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)  # that it is named makes os.link() follow what /proc names
     try:

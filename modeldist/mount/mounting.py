@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from modeldist.mount import mountpoint, requirements
 from modeldist.mount.mount_table import mounted_at
 from modeldist.mount.place import Place, directory_of
+from modeldist.mount.readable import F, ReadableModel
+from modeldist.mount.stored import stored_model
 from modeldist.mount.syscalls import may_mount
 
 if TYPE_CHECKING:
@@ -55,17 +57,42 @@ def mount_here(mounting: Mounting, ready: Callable[[Mounted], None], tell: Calla
         if mountpoint.prepare(directory, place):
             tell(f"{directory} was left by a mount that was killed; it is mounted anew.")
         from modeldist.arriving import open_model
-        from modeldist.mount.session import Session
 
+        # The files' own modes say who may read a direct mount.
+        how = _How(directory, place, ready, tell, allow_other, mounting.direct and privileged and allow_other)
         with open_model(mounting.reference, here=mounting.here, offline=mounting.offline) as model:
-            Session(
-                model,
-                directory,
-                place,
-                tell,
-                (os.getuid(), os.getgid()),
-                allow_other=allow_other,
-                # The files' own modes say who may read them then.
-                direct=mounting.direct and privileged and allow_other,
-                only_proven=mounting.only_proven,
-            ).run(lambda: ready(Mounted(str(directory), model.reference, model.digest)))
+            if not model.packed:
+                _serve(model, how, only_proven=mounting.only_proven)
+                return
+            tell(
+                f"{mounting.reference} has archives ({', '.join(model.packed)}): it is mounted when all of it is here."
+            )
+            snapshot = model.wait_complete()
+        with stored_model(model.reference, model.digest, snapshot) as stored:
+            _serve(stored, how, only_proven=False)
+
+
+@dataclass(frozen=True)
+class _How:
+    directory: Path
+    place: Place
+    ready: Callable[[Mounted], None]
+    tell: Callable[[str], None]
+    allow_other: bool
+    direct: bool
+
+
+def _serve(model: ReadableModel[F], how: _How, *, only_proven: bool) -> None:
+    from modeldist.mount.session import Session
+
+    session = Session(
+        model,
+        how.directory,
+        how.place,
+        how.tell,
+        (os.getuid(), os.getgid()),
+        allow_other=how.allow_other,
+        direct=how.direct,
+        only_proven=only_proven,
+    )
+    session.run(lambda: how.ready(Mounted(str(how.directory), model.reference, model.digest)))

@@ -48,8 +48,8 @@ def prepare(directory: Path, place: Place) -> bool:
 
 
 def unmount(directory: Path, place: Place, *, lazy: bool) -> None:
-    """Take our mount away, and wait until whoever served it is gone. Raises MountFailed: there is none, or somebody
-    uses it and it is not `lazy`."""
+    """Take our mount away, and wait until whoever served it is gone; if `lazy`, also while files of it are open, which
+    it serves on. Raises MountFailed: there is none, or it is in use."""
     left = mounted_at(directory)
     if not any(mounted.type == OURS for mounted in left):
         what = f"has a mount of type {left[-1].type} that is not modeldist's" if left else "is not mounted"
@@ -57,9 +57,8 @@ def unmount(directory: Path, place: Place, *, lazy: bool) -> None:
     while left and any(mounted.type == OURS for mounted in left):
         _take_away(directory, left[-1], lazy=lazy)
         left = mounted_at(directory)
-    if not place.wait_left(LEAVING):
-        return  # it still serves whoever has files open
-    place.clear()
+    if not lazy and place.wait_left(LEAVING):
+        place.clear()
 
 
 def served(directory: Path, source: str) -> MountFailed:

@@ -10,18 +10,18 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pyfuse3
 import trio
 
-from modeldist.arriving import ArrivingFile
 from modeldist.errors import ModeldistError, StorageError
 from modeldist.logger import Logger
 from modeldist.mount.access_order import AccessOrder
 from modeldist.mount.asking import Asking
+from modeldist.mount.readable import ReadableFile
 from modeldist.mount.tree import Entry, Tree
 
 log = Logger(__name__)
@@ -49,8 +49,8 @@ class Serving(pyfuse3.Operations):  # type: ignore[misc]
     def __init__(
         self,
         tree: Tree,
-        files: dict[str, ArrivingFile],
-        asking: Asking,
+        files: Mapping[str, ReadableFile],
+        asking: Asking[Any],
         order: AccessOrder,
         owner: Owner,
         tell: Callable[[str], None],
@@ -158,7 +158,7 @@ class Serving(pyfuse3.Operations):  # type: ignore[misc]
             return found
         raise pyfuse3.FUSEError(errno.EIO)
 
-    async def _arrived(self, file: ArrivingFile, start: int, stop: int) -> None:
+    async def _arrived(self, file: ReadableFile, start: int, stop: int) -> None:
         if file.ready(start) >= stop and not (self._only_proven and not file.proven):
             self._asking.read(file.path, start, stop)
         else:
@@ -167,7 +167,7 @@ class Serving(pyfuse3.Operations):  # type: ignore[misc]
                 await trio.to_thread.run_sync(wait, abandon_on_cancel=True, limiter=self._waiting)
         self._order.note(file.path, start, stop)
 
-    async def _bytes(self, file: ArrivingFile, start: int, stop: int) -> memoryview:
+    async def _bytes(self, file: ReadableFile, start: int, stop: int) -> memoryview:
         """pyfuse3 hands them to the kernel before anything else runs, so their buffer can be used again at once."""
         size = stop - start
         buffer = self._buffers.pop() if self._buffers and size <= BUFFER else bytearray(max(size, BUFFER))

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
+from typing import Generic
 
 import pyfuse3
 import trio
 
-from modeldist.arriving import ArrivingModel
 from modeldist.errors import ModeldistError, MountFailed
 from modeldist.logger import Logger
 from modeldist.mount import access_order
@@ -23,6 +23,7 @@ from modeldist.mount.loading_order import loading_order
 from modeldist.mount.mount_table import SUBTYPE, mounted_at
 from modeldist.mount.place import Place
 from modeldist.mount.prefetch import Prefetch
+from modeldist.mount.readable import F, ReadableModel
 from modeldist.mount.serving import Owner, Serving
 from modeldist.mount.tree import tree_of
 
@@ -33,12 +34,12 @@ READ_AHEAD = 4096  # KiB by which the kernel reads ahead of a sequential reader;
 _STOPPED_BY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Session:
+class Session(Generic[F]):
     """`direct`: show the store's files themselves once all are here."""
 
     def __init__(
         self,
-        model: ArrivingModel,
+        model: ReadableModel[F],
         directory: Path,
         place: Place,
         tell: Callable[[str], None],
@@ -63,7 +64,7 @@ class Session:
         self._asking = Asking(model, Prefetch((*self._before, *rest), sizes))
         self._serving = Serving(
             self._tree,
-            dict(model.files),
+            model.files,
             self._asking,
             self._order,
             Owner(*owner, since=time.time_ns()),

@@ -1,0 +1,46 @@
+"""What a mount asks of a model and its files. `modeldist.arriving` has both, `stored.py` those that are complete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from modeldist.artifact import Digest
+
+
+class ReadableFile(Protocol):
+    """See `modeldist.arriving.ArrivingFile`."""
+
+    path: str
+    size: int
+    ranges: tuple[tuple[int, int], ...]
+
+    @property
+    def fd(self) -> int: ...
+
+    @property
+    def proven(self) -> bool: ...
+
+    def ready(self, start: int = 0) -> int: ...
+
+    def wait(self, start: int, stop: int, timeout: float | None = None) -> None: ...
+
+    def wait_proven(self, timeout: float | None = None) -> None: ...
+
+
+F = TypeVar("F", bound=ReadableFile)
+
+
+class ReadableModel(Protocol[F]):
+    """See `modeldist.arriving.ArrivingModel`."""
+
+    reference: str
+    digest: Digest
+
+    @property
+    def files(self) -> Mapping[str, F]: ...
+
+    def want(self, wishes: Iterable[tuple[F, int, int]]) -> None: ...
+
+    def wait_complete(self, timeout: float | None = None) -> Path: ...

@@ -1,0 +1,238 @@
+"""`modeldist mount`: a model is a directory before it has arrived, for programs that know nothing of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.integration.mount.mounts import MIB, Shell, is_fuse, needs_fuse
+from tests.servers.cluster import PATIENCE, wait_until
+from tests.servers.hub import Hub
+from tests.servers.loopback_http import Fault
+
+pytestmark = needs_fuse
+
+LOST = (errno.EIO, errno.ENOTCONN, errno.ECONNABORTED)
+"""What the kernel tells readers of a mount that nobody serves any more; it depends on where their request was."""
+
+
+def content(seed: str, size: int) -> bytes:
+    return Random(seed).randbytes(size)
+
+
+def tree(directory: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(directory)): p.read_bytes() for p in directory.rglob("*") if p.is_file()}
+
+
+def test_a_model_is_there_before_its_bytes_and_each_byte_when_it_is_read(
+    hub: Hub, shell: Shell, gate: threading.Event
+) -> None:
+    files = {
+        "config.json": b"{}",
+        "1_Pooling/config.json": b"[]",
+        "empty.txt": b"",
+        "model.safetensors": content("there", 12 * MIB),
+    }
+    hub.commit("org/there", files)
+    hub.fail(Fault(path="model.safetensors", method="GET", hold_at=2 * MIB, times=99, until=gate))
+    with shell.mounted("hf://org/there", "--no-direct") as mount:
+        found = {str(p.relative_to(mount.directory)): p.stat() for p in mount.directory.rglob("*")}
+        assert {path: about.st_size for path, about in found.items() if path != "1_Pooling"} == {
+            path: len(body) for path, body in files.items()
+        }
+        assert (mount.directory / "1_Pooling/config.json").read_bytes() == b"[]"
+        with (mount.directory / "model.safetensors").open("rb", buffering=0) as file:
+            assert file.read(4096) == files["model.safetensors"][:4096]
+            with ThreadPoolExecutor() as pool:
+                end = pool.submit(os.pread, file.fileno(), MIB, 11 * MIB)
+                assert not gate.is_set()
+                assert (mount.directory / "config.json").read_bytes() == b"{}", "nobody waits for a reader that waits"
+                gate.set()
+                assert end.result(PATIENCE) == files["model.safetensors"][11 * MIB :]
+        assert tree(mount.directory) == files
+        assert is_fuse(mount)
+        assert mount.process.poll() is None
+    assert mount.process.returncode == 0
+    assert shell.run("verify").returncode == 0
+
+
+def test_once_all_is_here_the_directory_shows_the_stores_own_files(
+    hub: Hub, shell: Shell, gate: threading.Event
+) -> None:
+    files = {"a/config.json": b"{}", "empty.txt": b"", "model.safetensors": content("direct", 3 * MIB)}
+    hub.commit("org/direct", files)
+    hub.fail(Fault(path="model.safetensors", method="GET", hold_at=MIB, times=99, until=gate))
+    with shell.mounted("hf://org/direct") as mount:
+        assert is_fuse(mount)
+        with (mount.directory / "model.safetensors").open("rb") as before:
+            gate.set()
+            wait_until("the direct mount", lambda: not is_fuse(mount))
+            assert tree(mount.directory) == files
+            assert before.read() == files["model.safetensors"]
+        (blob,) = (
+            path for path in (shell.home / "store/blobs").rglob("*") if path.is_file() and path.stat().st_size > MIB
+        )
+        assert os.path.samestat(blob.stat(), (mount.directory / "model.safetensors").stat())
+        with pytest.raises(OSError, match="Read-only"):
+            (mount.directory / "a/config.json").write_bytes(b"x")
+        assert shell.run("rm", "hf://org/direct").returncode == 0
+        assert tree(mount.directory) == files, "what is removed from the store stays where it is mounted"
+        done = shell.run("unmount", str(mount.directory))
+        assert (done.returncode, done.stderr) == (0, "")
+        assert mount.ended() == 0
+        assert mount.types == []
+    assert not list(mount.directory.iterdir())
+    assert not (shell.home / "store/mounts").is_dir() or not list((shell.home / "store/mounts").glob("*/files"))
+
+
+def test_a_direct_mount_that_somebody_else_unmounts_is_gone_altogether(hub: Hub, shell: Shell) -> None:
+    hub.commit("org/umount", {"config.json": b"{}"})
+    with shell.mounted("hf://org/umount") as mount:
+        wait_until("the direct mount", lambda: not is_fuse(mount))
+        subprocess.run(["umount", str(mount.directory)], check=True)
+        assert mount.ended() == 0
+        assert mount.types == []
+
+
+def test_safetensors_opens_a_model_before_the_pull_is_complete(hub: Hub, shell: Shell, gate: threading.Event) -> None:
+    numpy = pytest.importorskip("numpy")
+    from safetensors.numpy import save
+
+    tensors = {f"layers.{at:02}.weight": numpy.full((256, 1024), at, "f4") for at in range(12)}
+    hub.commit("org/tensors", {"model.safetensors": save(tensors)})
+    hub.fail(Fault(path="model.safetensors", method="GET", hold_at=6 * MIB, times=99, until=gate))
+    program = """
+import sys
+from safetensors import safe_open
+with safe_open(sys.argv[1], "np") as file:
+    print(len(list(file.keys())), flush=True)
+    for at in (0, 2, 11):
+        print(file.get_tensor(f"layers.{at:02}.weight").mean(), flush=True)
+"""
+    with shell.mounted("hf://org/tensors") as mount:
+        reader = subprocess.Popen(
+            [sys.executable, "-c", program, str(mount.directory / "model.safetensors")],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert reader.stdout is not None
+        with reader.stdout:
+            assert [reader.stdout.readline() for _ in range(3)] == ["12\n", "0.0\n", "2.0\n"]
+            assert not gate.is_set()
+            gate.set()
+            assert reader.stdout.readline() == "11.0\n"
+        assert reader.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("how", ["--no-direct", "--direct"])
+def test_32_threads_read_at_random_while_it_arrives(hub: Hub, shell: Shell, how: str) -> None:
+    body = content("random", 24 * MIB)
+    hub.commit("org/random", {"a.safetensors": body, "b.safetensors": body[::-1]})
+    with shell.mounted("hf://org/random", how) as mount:
+
+        def read(seed: int) -> int:
+            random = Random(seed)
+            bad = 0
+            for name, expected in (("a.safetensors", body), ("b.safetensors", body[::-1])):
+                fd = os.open(mount.directory / name, os.O_RDONLY)
+                try:
+                    for _ in range(10):
+                        at, size = random.randrange(len(body)), random.randrange(1, 300_000)
+                        bad += os.pread(fd, size, at) != expected[at : at + size]
+                finally:
+                    os.close(fd)
+            return bad
+
+        with ThreadPoolExecutor(32) as pool:
+            assert sum(pool.map(read, range(32))) == 0
+
+
+def test_a_killed_mount_fails_its_readers_leaves_the_store_sound_and_is_mounted_again(
+    hub: Hub, shell: Shell, gate: threading.Event
+) -> None:
+    body = content("killed", 24 * MIB)
+    hub.commit("org/killed", {"model.safetensors": body})
+    hub.fail(Fault(path="model.safetensors", method="GET", hold_at=9 * MIB, times=99, until=gate))
+    with shell.mounted("hf://org/killed") as mount:
+        fd = os.open(mount.directory / "model.safetensors", os.O_RDONLY)
+        assert os.pread(fd, 4 * MIB, 0) == body[: 4 * MIB]
+        caught: list[OSError] = []
+        waits = threading.Event()
+
+        def read() -> None:
+            waits.set()
+            try:
+                os.pread(fd, MIB, 20 * MIB)
+            except OSError as error:
+                caught.append(error)
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        waits.wait()
+        mount.process.kill()
+        reader.join(PATIENCE)
+        assert [error.errno in LOST for error in caught] == [True], caught
+        with suppress(OSError):
+            os.close(fd)
+        with pytest.raises(OSError, match="not connected"):
+            list(mount.directory.iterdir())
+        moved = hub.body_bytes("org/killed")
+        gate.set()
+        hub.heal()
+        with shell.mounted("hf://org/killed") as again:
+            assert "was killed" in again.said
+            assert (again.directory / "model.safetensors").read_bytes() == body
+            assert hub.body_bytes("org/killed") - moved < len(body), "it continues"
+    assert shell.run("verify").returncode == 0
+
+
+def test_who_reads_what_cannot_be_fetched_gets_an_error_and_the_mount_says_why(hub: Hub, shell: Shell) -> None:
+    hub.commit("org/away", {"config.json": b"{}", "model.safetensors": content("away", 3 * MIB)})
+    hub.fail(Fault(path="model.safetensors", method="GET", status=404, times=99))
+    with shell.mounted("hf://org/away") as mount:
+        with pytest.raises(OSError) as caught:
+            (mount.directory / "model.safetensors").read_bytes()
+        assert caught.value.errno == errno.EIO
+        assert "model.safetensors" in mount.said
+        assert mount.process.poll() is None
+    assert mount.process.returncode == 0
+
+
+def test_a_signal_ends_it_while_readers_wait(hub: Hub, shell: Shell, gate: threading.Event) -> None:
+    hub.commit("org/waiting", {"model.safetensors": content("waiting", 9 * MIB)})
+    hub.fail(Fault(path="model.safetensors", method="GET", hold_at=MIB, times=99, until=gate))
+    with shell.mounted("hf://org/waiting") as mount, ThreadPoolExecutor() as pool:
+        fd = os.open(mount.directory / "model.safetensors", os.O_RDONLY)
+        reading = pool.submit(os.pread, fd, 4096, 8 * MIB)
+        mount.process.terminate()
+        assert mount.ended() == 0
+        gate.set()
+        with pytest.raises(OSError) as caught:
+            reading.result(PATIENCE)
+        assert caught.value.errno in LOST
+        with suppress(OSError):
+            os.close(fd)
+        assert mount.types == []
+
+
+def test_what_was_read_first_is_fetched_first_the_next_time(hub: Hub, shell: Shell, gate: threading.Event) -> None:
+    body = content("order", 24 * MIB)
+    hub.commit("org/order", {"model.safetensors": body})
+    hub.fail(Fault(path="model.safetensors", method="GET", hold_at=MIB, times=99, until=gate))
+    with shell.mounted("hf://org/order") as mount, ThreadPoolExecutor() as pool:
+        fd = os.open(mount.directory / "model.safetensors", os.O_RDONLY)
+        reading = pool.submit(os.pread, fd, 4096, 17 * MIB)
+        gate.set()
+        assert reading.result(PATIENCE) == body[17 * MIB :][:4096]
+        os.close(fd)
+    (record,) = (shell.home / "store/access").iterdir()
+    assert record.read_text().split('"reads":[')[1].startswith('["model.safetensors",16777216,')
