@@ -125,6 +125,10 @@ class Reading:
 
         return on_verified
 
+    def _proof(self, shard: Digest) -> Callable[[], None]:
+        verified = self._verified(shard)
+        return lambda: verified(PieceSet(), False)
+
     def _opened(self, artifact: Artifact) -> Opened:
         return Opened(
             self.id,
@@ -145,6 +149,8 @@ class Reading:
         """What is new."""
         fetch = self._engine.node.fetches.get(told.news.digest)
         if fetch is not None and not fetch.ended:
+            if fetch is not told.fetch:
+                fetch.partial.watch_proof(self._proof(told.news.digest))
             now = _arriving(told, fetch)
         else:
             now = await asyncio.to_thread(self._stored, told)
@@ -181,6 +187,6 @@ def _arriving(told: _Told, fetch: ShardFetch) -> ShardNews:
         path=str(fetch.partial.path) if fetch.partial.named else "",
         piece_size=layout.piece_size,
         have=have.to_bytes(),
-        proven=fetch.table is not None,
+        proven=fetch.table is not None or fetch.partial.proven,
         restarts=before.restarts + taken_back,
     )

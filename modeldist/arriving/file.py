@@ -23,6 +23,7 @@ class Arrival:
     def __init__(self) -> None:
         self.changed = threading.Condition()
         self.failed: ModeldistError | None = None
+        self.news = 0  # so many came
         self.complete = False
         self.closed = False
 

@@ -52,6 +52,16 @@ class ArrivingModel:
                 return
         self._feed.want(self._reading, asked)
 
+    def wait_news(self, seen: int = -1) -> int:
+        """Return when more is known than what this returned last (`seen`), or all is. Raises what the pull failed of,
+        Cancelled when the model was closed."""
+        with self._arrival.changed:
+            while True:
+                self._arrival.check(self.reference)
+                if self._arrival.complete or self._arrival.news > seen:
+                    return self._arrival.news
+                self._arrival.changed.wait()
+
     def wait_complete(self, timeout: float | None = None) -> Path:
         """The snapshot's directory, once all is there and proven. Raises what the pull failed of, Cancelled when the
         model was closed, TimeoutError after `timeout` seconds."""
@@ -91,6 +101,7 @@ class ArrivingModel:
                     if self._arrival.closed:
                         return
                     self._heard(news)
+                    self._arrival.news += 1
                     self._arrival.changed.notify_all()
             failed: ModeldistError = AgentError(
                 f"The agent stopped while {self.reference} came.", remedy="Its log says why; open the model again."

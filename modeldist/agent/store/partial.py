@@ -73,6 +73,8 @@ class Partial:
         self._frontier = 0  # pieces before this one are all verified
         self._write_behind = WriteBehind()
         self._committed = committed
+        self._proven = committed is not None
+        self._proof_watchers: list[Callable[[], None]] = []
         self._committing = threading.Lock()
         self._closed = False
 
@@ -86,6 +88,16 @@ class Partial:
     def committed(self) -> bool:
         """It is a blob."""
         return self._committed is not None
+
+    @property
+    def proven(self) -> bool:
+        """The digest of the whole was what it should be, though it may not be a blob yet."""
+        return self._proven
+
+    def watch_proof(self, watcher: Callable[[], None]) -> None:
+        """Call it, in any thread, once the whole is `proven`."""
+        with self._state:
+            self._proof_watchers.append(watcher)
 
     @property
     def path(self) -> Path:
@@ -290,6 +302,11 @@ class Partial:
                     raise StorageError(f"{self.digest} lacks {missing} of {self.layout.count} pieces.")
                 with naming("finish a shard", self.path):
                     found = self._prove(read_only=read_only)
+                    self._proven = True
+                    with self._state:
+                        watchers = tuple(self._proof_watchers)
+                    for watcher in watchers:
+                        watcher()
                     if (failed := (yield self.fd)) is not None:
                         raise failed
                     self._home.adopt(self.blobs, self.fd, found["sha256"], {*found.values(), self.digest})

@@ -1,0 +1,173 @@
+"""The tensors of a model, one after the other, while it arrives."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from modeldist.agent.this_node import Node
+from modeldist.arriving.file import ArrivingFile
+from modeldist.arriving.model import ArrivingModel
+from modeldist.arriving.opening import open_model
+from modeldist.errors import UsageError
+from modeldist.streaming.framework import Framework, framework
+from modeldist.streaming.weights import Place, Weights
+from modelpack.safetensors_header import FIRST_READ
+
+_LOOKED_AT = 64  # tensors of a file that are looked at for being complete; pieces come about in order
+
+
+def stream(
+    reference: str,
+    *,
+    rank: str | None = None,
+    device: Any = None,
+    framework: str | None = None,
+    order: Sequence[str] | None = None,
+    files: str | None = None,
+    here: Node | None = None,
+    offline: bool = False,
+) -> TensorStream:
+    """The tensors of a model's safetensors files as `(name, tensor)`, each as soon as all of its bytes are here.
+
+    `rank`: what one rank of a parallel deployment loads, as `pull --rank` has it ("tp=0/4,pp=1/2"); the same as
+    `#rank=…` in the reference. Of tensors that ranks share, its rows come (`TensorStream.rows`), where the model has a
+    chunk table; else they come whole. `device`: torch's; tensors are copied there beside the reading of the next ones.
+    `framework`: "pt" or "np"; torch where it is installed. `order`: names of tensors, of which those come, in that
+    order; by default all come as they are complete, about in file order. `files`: a glob of the paths of files; by
+    default those in no directory. `here`, `offline`: as for `open_model`.
+
+    Every tensor has memory of its own. Bytes are verified piece by piece, and the last tensor comes only when every
+    shard is proven by its digest (or was by a chunk table): an iteration that has ended has given nothing wrong.
+    When it ends, the snapshot is complete too (`wait_complete`).
+
+    Raises what `open_model` does; Unsupported where there are no such files; UsageError of a framework or order.
+    The iteration raises what the pull fails of, and IntegrityError where pieces, or a shard, prove wrong.
+    """
+    made = _framework(framework, device)
+    if rank is not None:
+        reference = _ranked(reference, rank)
+    model = open_model(reference, here=here, offline=offline)
+    try:
+        return TensorStream(model, Weights(model, files), made, order)
+    except BaseException:
+        model.close()
+        raise
+
+
+_framework = framework
+
+
+def _ranked(reference: str, rank: str) -> str:
+    from modeldist.origins import selected
+    from modelpack.errors import InvalidSelection
+    from modelpack.plan.selection import Selection
+
+    try:
+        return selected.join(reference, str(Selection.of(rank=rank)))
+    except InvalidSelection as error:
+        raise UsageError(error.message, remedy=error.remedy) from error
+
+
+class TensorStream:
+    """Iterate once. Closed by a `with` block, or else by the end of the iteration. One thread."""
+
+    def __init__(
+        self, model: ArrivingModel, weights: Weights, made: Framework, order: Sequence[str] | None = None
+    ) -> None:
+        self.model = model
+        self.rows: dict[str, tuple[tuple[int, int], ...]] = {}
+        """Of tensors that came in part, so far: which rows, one below the other."""
+        self._weights = weights
+        self._made = made
+        self._order = order
+        self._within = False
+
+    @property
+    def reference(self) -> str:
+        """Pinned."""
+        return self.model.reference
+
+    def wait_complete(self) -> Path:
+        """The snapshot's directory, with the files that are no tensors. Raises as `ArrivingModel.wait_complete`."""
+        return self.model.wait_complete()
+
+    def close(self) -> None:
+        """Stop what nobody else waits for. Tensors that were given stay."""
+        self._made.close()
+        self.model.close()
+
+    def __enter__(self) -> Self:
+        self._within = True
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        try:
+            places = self._as_they_come() if self._order is None else self._in_order(self._order)
+            for place, last in places:
+                tensor = self._made.load(place.file, place.ranges, place.dtype, place.shape)
+                if place.rows:
+                    self.rows[place.name] = place.rows
+                if last:
+                    self._prove()
+                yield place.name, tensor
+            self._prove()
+            self.model.wait_complete()
+        finally:
+            if not self._within:
+                self.close()
+
+    def _prove(self) -> None:
+        for file in self._weights.files:
+            file.wait_proven()
+        self._made.close()
+
+    def _in_order(self, order: Sequence[str]) -> Iterator[tuple[Place, bool]]:
+        self._weights.want_headers()
+        places = self._weights.all()
+        if unknown := [name for name in order if name not in places]:
+            raise UsageError(
+                f"{self.reference} has no tensor {unknown[0][:120]!r} (nor {len(unknown) - 1} others of the order).",
+                remedy="Name those that it has; safe_open(…).keys() lists them.",
+            )
+        chosen = [places[name] for name in dict.fromkeys(order)]
+        self.model.want((place.file, start, stop) for place in chosen for start, stop in place.ranges)
+        for number, place in enumerate(chosen, 1):
+            for start, stop in place.ranges:
+                place.file.wait(start, stop)
+            yield place, number == len(chosen)
+
+    def _as_they_come(self) -> Iterator[tuple[Place, bool]]:
+        self.model.want(
+            (file, start, stop) for file in self._weights.files for start, stop in file.ranges or ((0, file.size),)
+        )
+        waiting: dict[ArrivingFile, deque[Place] | None] = dict.fromkeys(self._weights.files)
+        seen = -1
+        while waiting:
+            seen = self.model.wait_news(seen)
+            while (place := self._next(waiting)) is not None:
+                yield place, not waiting
+
+    def _next(self, waiting: dict[ArrivingFile, deque[Place] | None]) -> Place | None:
+        """One that is complete, taken off; files of which none is left are too."""
+        for file, known in list(waiting.items()):
+            if known is None and file.ready() < min(file.size, 8 + FIRST_READ):
+                continue
+            places = waiting[file] = deque(self._weights.places(file)) if known is None else known
+            if not places:
+                del waiting[file]
+                continue
+            for number, place in enumerate(islice(places, _LOOKED_AT)):
+                if all(file.ready(start) >= stop for start, stop in place.ranges):
+                    del places[number]
+                    if not places:
+                        del waiting[file]
+                    return place
+        return None
