@@ -185,13 +185,15 @@ def test_a_killed_mount_fails_its_readers_leaves_the_store_sound_and_is_mounted_
             os.close(fd)
         with pytest.raises(OSError, match="not connected"):
             list(mount.directory.iterdir())
-        moved = hub.body_bytes("org/killed")
+        before = len(hub.requests)
         gate.set()
         hub.heal()
         with shell.mounted("hf://org/killed") as again:
             assert "was killed" in again.said
             assert (again.directory / "model.safetensors").read_bytes() == body
-            assert hub.body_bytes("org/killed") - moved < len(body), "it continues"
+            asked = [each.range for each in hub.requests[before:] if "resolve" in each.path and each.method == "GET"]
+            assert asked
+            assert all(wanted and wanted[0] >= 4 * MIB for wanted in asked), "what was here before is not asked for"
     assert shell.run("verify").returncode == 0
 
 
