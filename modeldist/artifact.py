@@ -129,6 +129,7 @@ class Artifact(msgspec.Struct, frozen=True, omit_defaults=True, dict=True):
     `endpoint` is the origin's base: `https://registry.example`, `https://huggingface.co`, or a directory.
     `repository` is the name within the endpoint.
     `chunks`: digests of parts of shards, of those shards that its chunk table has.
+    `index`: the blob of its chunk index (`modelpack.chunk_index`), which tells what of it another version has.
     `part`: of an artifact that a selection made, the one it was made of; `reference`, `digest` and `revision` are then
     the part's own (see `modeldist.origins.selected`).
     `approved`: a token of the policy that it passed in this process or store (`origins.trust_gate`); what another
@@ -149,6 +150,7 @@ class Artifact(msgspec.Struct, frozen=True, omit_defaults=True, dict=True):
     chunks: tuple[ShardChunks, ...] = ()
     part: Part | None = None
     approved: str = ""
+    index: Shard | None = None
 
     @cached_property
     def shards(self) -> tuple[Shard, ...]:

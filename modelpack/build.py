@@ -18,7 +18,8 @@ from typing import TypeVar
 import msgspec
 
 from modelpack import mediatypes
-from modelpack.chunk_table import CHUNK_TABLE_ANNOTATION, CHUNK_TABLE_TYPE, ChunkTable, encode_table
+from modelpack.chunk_index import CHUNK_INDEX_TYPE, ChunkIndex, average_for, encode_index
+from modelpack.chunk_table import CHUNK_TABLE_ANNOTATION, CHUNK_TABLE_TYPE, ChunkTable, IndexBlob, encode_table
 from modelpack.config import ModelConfig, ModelDescriptor, ModelFS, TechnicalConfig, encode_config
 from modelpack.digests import sha256_digest
 from modelpack.errors import BuildError
@@ -78,6 +79,7 @@ def build(
     annotations: Mapping[str, str] | None = None,
     encodings: Encodings | None = None,
     chunk_table: bool = True,
+    chunk_index: bool = True,
     epoch: int | None = None,
     environ: Mapping[str, str] = os.environ,
     follow: tuple[Path, ...] = (),
@@ -88,7 +90,8 @@ def build(
 
     `plan` names the files and their kinds, else all of the directory are taken and sorted by their names. `about` and
     `technical` go into the config before what the plan says, and that before what config.json and the weights say.
-    `encodings`: kinds of layers to pack as tar. `epoch` (seconds) dates the files and the model, else
+    `encodings`: kinds of layers to pack as tar. `chunk_index`: with the chunk table, say where the content of large files
+    may be cut, so that a node with another version fetches what differs. `epoch` (seconds) dates the files and the model, else
     SOURCE_DATE_EPOCH in `environ` does, else files get a fixed date and the model none. `follow` names directories
     that links may lead into besides a Hugging Face cache's own blobs. Raises BuildError, UnsafeName, OSError.
     """
@@ -99,7 +102,9 @@ def build(
     files = [file for file, _ in plan.files]
     facts = model_facts(files)
     with layout.adding():
-        built = _store(plan, layout, FIXED_EPOCH if epoch is None else epoch, encodings or {}, threads, on_file)
+        average = average_for(sum(file.size for file in files)) if chunk_table and chunk_index else 0
+        date = FIXED_EPOCH if epoch is None else epoch
+        built = _store(plan, layout, date, encodings or {}, threads, on_file, average)
         config = _config(
             built,
             _filled(about, plan.about),
@@ -107,7 +112,8 @@ def build(
             facts,
             epoch,
         )
-        table = _chunk_table(built) if chunk_table else b""
+        index = _store_index(built, layout, average)
+        table = _chunk_table(built, index) if chunk_table else b""
         manifest = Manifest(
             schema_version=2,
             media_type=mediatypes.OCI_MANIFEST,
@@ -125,7 +131,8 @@ def build(
             )
         descriptor = layout.add_manifest(raw, ref)
         if table:
-            layout.add_referrer(attachment(descriptor, CHUNK_TABLE_TYPE, table))
+            beside = (index,) if index is not None else ()
+            layout.add_referrer(attachment(descriptor, CHUNK_TABLE_TYPE, table, beside=beside))
         placements = {file.path: layer.placement for file, layer in zip(files, built, strict=True)}
         return BuiltArtifact(descriptor, manifest, config, placements, (*plan.warnings, *facts.warnings))
 
@@ -148,7 +155,13 @@ def source_date_epoch(environ: Mapping[str, str]) -> int | None:
 
 
 def _store(
-    plan: BuildPlan, layout: OciLayout, epoch: int, encodings: Encodings, threads: int | None, on_file: OnFile | None
+    plan: BuildPlan,
+    layout: OciLayout,
+    epoch: int,
+    encodings: Encodings,
+    threads: int | None,
+    on_file: OnFile | None,
+    average: int,
 ) -> list[BuiltLayer]:
     """The layers, in the plan's order; the largest file is begun first, as the last to finish should be short."""
     built: dict[int, BuiltLayer] = {}
@@ -158,7 +171,7 @@ def _store(
         ThreadPoolExecutor(max_workers=workers, thread_name_prefix="chunks") as others,
         ThreadPoolExecutor(max_workers=workers, thread_name_prefix="build") as pool,
     ):
-        writer = LayerWriter(layout, epoch, Spare(others, workers), encodings)
+        writer = LayerWriter(layout, epoch, Spare(others, workers), encodings, average)
 
         def store(number: int) -> None:
             source, kind = plan.files[number]
@@ -171,9 +184,18 @@ def _store(
     return [built[number] for number in range(len(plan.files))]
 
 
-def _chunk_table(built: Sequence[BuiltLayer]) -> bytes:
+def _chunk_table(built: Sequence[BuiltLayer], index: Descriptor | None) -> bytes:
     """Each blob once, in the order of the layers."""
-    return encode_table(ChunkTable(tuple({layer.chunks.digest: layer.chunks for layer in built}.values())))
+    named = IndexBlob(index.digest, index.size) if index is not None else None
+    return encode_table(ChunkTable(tuple({layer.chunks.digest: layer.chunks for layer in built}.values()), named))
+
+
+def _store_index(built: Sequence[BuiltLayer], layout: OciLayout, average: int) -> Descriptor | None:
+    """None where no file is large enough."""
+    blobs = {layer.cuts.digest: layer.cuts for layer in built if layer.cuts is not None}
+    if not blobs:
+        return None
+    return layout.blobs.add(encode_index(ChunkIndex(average, tuple(blobs.values()))), CHUNK_INDEX_TYPE)
 
 
 def _config(

@@ -139,11 +139,27 @@ class BlobChunks:
             yield memoryview(data)[max(start, first) - first : min(stop, last) - first]
 
 
+@dataclass(frozen=True, slots=True)
+class IndexBlob:
+    """The chunk index (`modelpack.chunk_index`) of the same model: the digest and `size` in bytes of its blob. It is a
+    hint for who has another version, and is trusted by nobody. Raises InvalidChunkTable."""
+
+    digest: str
+    size: int
+
+    def __post_init__(self) -> None:
+        if digest_problem(self.digest) or not self.digest.startswith("sha256:"):
+            raise _invalid(f"its index has the digest {self.digest[:100]!r}, which is no sha256 digest")
+        if not 0 < self.size <= MAX_BLOB_SIZE:
+            raise _invalid(f"its index has {self.size} bytes")
+
+
 @dataclass(frozen=True)
 class ChunkTable:
     """The blobs of one model, each once. Raises InvalidChunkTable when one is named twice or there are too many."""
 
     blobs: tuple[BlobChunks, ...]
+    index: IndexBlob | None = None
 
     def __post_init__(self) -> None:
         if len(self.blobs) > MAX_BLOBS:
@@ -190,6 +206,8 @@ def encode_table(table: ChunkTable) -> bytes:
         for blob in table.blobs
     ]
     document = {"schemaVersion": 1, "mediaType": CHUNK_TABLE_TYPE, "algorithm": "blake3", "blobs": blobs}
+    if table.index is not None:
+        document["index"] = {"digest": table.index.digest, "size": table.index.size}
     raw = msgspec.json.encode(document)
     if len(raw) > MAX_TABLE_BYTES:
         raise InvalidChunkTable(
@@ -210,7 +228,7 @@ def parse_table(raw: bytes) -> ChunkTable:
     blobs = document.get("blobs")
     if not isinstance(blobs, list) or len(blobs) > MAX_BLOBS:
         raise _invalid(f"its blobs are no list of at most {MAX_BLOBS}")
-    return ChunkTable(tuple(_blob(entry) for entry in blobs))
+    return ChunkTable(tuple(_blob(entry) for entry in blobs), _index(document.get("index")))
 
 
 def table_digest(manifest: Manifest) -> str:
@@ -245,6 +263,15 @@ def _blob(entry: Any) -> BlobChunks:
     if type(size) is not int or type(chunk_size) is not int:
         raise _invalid(f"the size or chunkSize of {digest[:100]!r} is no whole number")
     return BlobChunks(digest, size, chunk_size, _decoded(chunks, digest))
+
+
+def _index(entry: Any) -> IndexBlob | None:
+    if entry is None:
+        return None
+    digest, size = (entry.get("digest"), entry.get("size")) if isinstance(entry, dict) else (None, None)
+    if not isinstance(digest, str) or type(size) is not int:
+        raise _invalid("its index is no object with a digest and a size")
+    return IndexBlob(digest, size)
 
 
 def _decoded(text: str, digest: str) -> bytes:

@@ -9,6 +9,7 @@
     ├── DigestMismatch           bytes are not what their digest says
     ├── SizeMismatch             a blob is longer or shorter than its descriptor says
     ├── InvalidChunkTable        a chunk table that breaks its format or contradicts the model's manifest
+    ├── InvalidChunkIndex        a chunk index that breaks its format
     ├── InvalidTar               an archive that is damaged, hostile or too large
     ├── InvalidSafetensors       a safetensors header that breaks the format
     ├── InvalidGguf              a GGUF header that breaks the format
@@ -85,6 +86,10 @@ class DigestMismatch(ModelPackError):
 
 class SizeMismatch(ModelPackError):
     """A blob longer or shorter than its descriptor says."""
+
+
+class InvalidChunkIndex(ModelPackError):
+    """A chunk index breaks its format."""
 
 
 class InvalidChunkTable(ModelPackError):

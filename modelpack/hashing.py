@@ -19,6 +19,8 @@ from pathlib import Path
 
 from blake3 import blake3
 
+from modelpack.chunk_index import Cuts, cut, joined
+
 _BUFFER = 4 * 1024 * 1024  # bytes; a fresh buffer per read would cost more than the hashing
 _AHEAD = 3  # buffers of one file: one for its sha256, one that is read, one whose chunks are hashed
 _buffers = threading.local()
@@ -35,13 +37,27 @@ class HashedFile:
 
 @dataclass(frozen=True, slots=True)
 class ChunkedFile:
-    """A HashedFile with the BLAKE3 digests of its chunks of `chunk_size` bytes, 32 bytes each, in order."""
+    """A HashedFile with the BLAKE3 digests of its chunks of `chunk_size` bytes, 32 bytes each, in order, and its
+    `cuts` where it was cut by content too."""
 
     digest: str
     size: int
     mtime_ns: int
     chunk_size: int
     chunks: bytes
+    cuts: Cuts | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cutting:
+    """How a part of a file is cut: into chunks of `chunk_size` bytes, and by content by the setting `average` (see
+    `modelpack.chunk_index`; 0: not at all)."""
+
+    chunk_size: int
+    average: int = 0
+
+    def __call__(self, part: memoryview) -> tuple[bytes, Cuts | None]:
+        return _chunks(part, self.chunk_size), cut(part, self.average) if self.average else None
 
 
 def hash_file(path: Path, algorithm: str = "sha256") -> HashedFile:
@@ -82,17 +98,17 @@ class Spare:
     def free(self) -> bool:
         return self._files < self._cores
 
-    def read(self, descriptor: int, part: memoryview, start: int, chunk_size: int) -> ReadAhead:
-        """Fill `part` from byte `start` of the file and hash its chunks, in another thread."""
+    def read(self, descriptor: int, part: memoryview, start: int, cutting: Cutting) -> ReadAhead:
+        """Fill `part` from byte `start` of the file and cut it, in another thread."""
         count: Future[int] = Future()
 
-        def work() -> bytes:
+        def work() -> tuple[bytes, Cuts | None]:
             try:
                 count.set_result(_fill(descriptor, part, start))
             except BaseException as error:
                 count.set_exception(error)
                 raise
-            return _chunks(part[: count.result()], chunk_size)
+            return cutting(part[: count.result()])
 
         return ReadAhead(part, count, self._threads.submit(work))
 
@@ -103,17 +119,18 @@ class ReadAhead:
 
     part: memoryview
     count: Future[int]
-    chunks: Future[bytes]
+    chunks: Future[tuple[bytes, Cuts | None]]
 
 
-def hash_with_chunks(path: Path, chunk_size: int, spare: Spare) -> ChunkedFile:
-    """Read the whole file once. Raises OSError."""
+def hash_with_chunks(path: Path, chunk_size: int, spare: Spare, average: int = 0) -> ChunkedFile:
+    """Read the whole file once. `average`: cut it by content too, by this setting. Raises OSError."""
     content = hashlib.sha256()
-    chunks: list[Callable[[], bytes]] = []
+    cutting = Cutting(chunk_size, average)
+    chunks: list[Callable[[], tuple[bytes, Cuts | None]]] = []
     size = 0
     with spare.file(), path.open("rb", buffering=0) as file:
         descriptor, status = file.fileno(), os.fstat(file.fileno())
-        step = max(chunk_size, _BUFFER // chunk_size * chunk_size)
+        step = max(chunk_size, _BUFFER // chunk_size * chunk_size)  # whole segments of a chunk index, too
         unused = deque(view[:step] for view in _buffer(step, _AHEAD if status.st_size > step else 1))
         ahead: deque[ReadAhead] = deque()
         hashed: deque[ReadAhead] = deque()  # but maybe not its chunks
@@ -122,7 +139,7 @@ def hash_with_chunks(path: Path, chunk_size: int, spare: Spare) -> ChunkedFile:
             while ahead or start < status.st_size:
                 while spare.free and start < status.st_size and (unused or hashed) and status.st_size > step:
                     part = unused.popleft() if unused else _done(hashed.popleft())
-                    ahead.append(spare.read(descriptor, part, start, chunk_size))
+                    ahead.append(spare.read(descriptor, part, start, cutting))
                     start += step
                 if ahead:
                     read = ahead.popleft()
@@ -134,20 +151,26 @@ def hash_with_chunks(path: Path, chunk_size: int, spare: Spare) -> ChunkedFile:
                     part = unused.popleft() if unused else _done(hashed.popleft())
                     count = _fill(descriptor, part, start)
                     content.update(part[:count])
-                    chunks.append(partial(bytes, _chunks(part[:count], chunk_size)))
+                    chunks.append(partial(_same, cutting(part[:count])))
                     unused.append(part)
                     start += step
                 size += count
         finally:
             for read in (*ahead, *hashed):  # nobody writes into the buffers, or reads the file, after this
                 read.chunks.exception()
+        parts = [found() for found in chunks]
         return ChunkedFile(
             "sha256:" + content.hexdigest(),
             size,
             status.st_mtime_ns,
             chunk_size,
-            b"".join(digests() for digests in chunks),
+            b"".join(digests for digests, _ in parts),
+            joined(cuts for _, cuts in parts if cuts is not None) if average else None,
         )
+
+
+def _same(found: tuple[bytes, Cuts | None]) -> tuple[bytes, Cuts | None]:
+    return found
 
 
 def _done(read: ReadAhead) -> memoryview:

@@ -10,6 +10,7 @@ import msgspec
 
 from modelpack import mediatypes
 from modelpack.artifact import FileMetadata
+from modelpack.chunk_index import MIN_BLOB, BlobCuts
 from modelpack.chunk_table import BlobChunks, chunk_size_for
 from modelpack.errors import BuildError
 from modelpack.hashing import Spare, hash_with_chunks
@@ -32,6 +33,7 @@ class BuiltLayer:
     diff_id: str
     chunks: BlobChunks
     placement: str
+    cuts: BlobCuts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class PreparedLayer:
     source: SourceFile
     read: int
     mtime_ns: int
+    cuts: BlobCuts | None = None
 
     @property
     def packed(self) -> bool:
@@ -59,34 +62,38 @@ class PreparedLayer:
 
 
 def prepare(
-    source: SourceFile, kind: LayerKind, encoding: Encoding, epoch: int, spare: Spare, room: Path
+    source: SourceFile, kind: LayerKind, encoding: Encoding, epoch: int, spare: Spare, room: Path, average: int = 0
 ) -> PreparedLayer:
-    """Read the file once. Archives are written into `room`. Raises BuildError when it changes, OSError."""
+    """Read the file once. Archives are written into `room`. `average`: cut it by content by this setting, if it is large
+    and no archive. Raises BuildError when it changes, OSError."""
     if encoding != "raw":
         packed = pack_file(source, encoding, epoch, room)
         layer = _descriptor(source, kind, encoding, epoch, packed.chunks, packed.read)
         return PreparedLayer(layer, packed.diff_id, packed.chunks, packed.path, source, packed.read, packed.mtime_ns)
-    hashed = hash_with_chunks(source.file, chunk_size_for(source.size), spare)
+    average = average if source.size >= MIN_BLOB else 0
+    hashed = hash_with_chunks(source.file, chunk_size_for(source.size), spare, average)
     if hashed.size != source.size:
         raise _changed(source)
     chunks = BlobChunks(hashed.digest, hashed.size, hashed.chunk_size, hashed.chunks)
     layer = _descriptor(source, kind, "raw", epoch, chunks, hashed.size)
-    return PreparedLayer(layer, hashed.digest, chunks, source.file, source, hashed.size, hashed.mtime_ns)
+    cuts = BlobCuts(hashed.digest, hashed.size, hashed.cuts) if hashed.cuts is not None else None
+    return PreparedLayer(layer, hashed.digest, chunks, source.file, source, hashed.size, hashed.mtime_ns, cuts)
 
 
 @dataclass(frozen=True)
 class LayerWriter:
-    """Makes layers in `layout`, dated `epoch` (seconds); `spare` helps with hashing."""
+    """Makes layers in `layout`, dated `epoch` (seconds); `spare` helps with hashing. `average`: see `prepare`."""
 
     layout: OciLayout
     epoch: int
     spare: Spare
     encodings: Encodings = field(default_factory=dict)
+    average: int = 0
 
     def add(self, source: SourceFile, kind: LayerKind) -> BuiltLayer:
         """Raises BuildError when the file changes meanwhile, OSError."""
         blobs, encoding = self.layout.blobs, self.encodings.get(kind, "raw")
-        ready = prepare(source, kind, encoding, self.epoch, self.spare, blobs.path)
+        ready = prepare(source, kind, encoding, self.epoch, self.spare, blobs.path, self.average)
         layer = ready.descriptor
         try:
             placement = blobs.take_file(ready.path, layer) if ready.packed else blobs.add_file(ready.path, layer)
@@ -99,7 +106,7 @@ class LayerWriter:
         finally:
             if ready.packed:
                 ready.path.unlink(missing_ok=True)
-        return BuiltLayer(layer, ready.diff_id, ready.chunks, placement)
+        return BuiltLayer(layer, ready.diff_id, ready.chunks, placement, ready.cuts)
 
 
 def _descriptor(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from modelpack import mediatypes
@@ -25,7 +25,8 @@ EMPTY_CONFIG = Descriptor(
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A manifest with a subject, ready to be stored, and the two small blobs it consists of."""
+    """A manifest with a subject, ready to be stored, and the two small blobs it consists of. What else it names is
+    stored by whoever named it."""
 
     raw: bytes
     manifest: Manifest
@@ -37,16 +38,22 @@ class Attachment:
 
 
 def attachment(
-    subject: Descriptor, artifact_type: str, data: bytes, annotations: Mapping[str, str] | None = None
+    subject: Descriptor,
+    artifact_type: str,
+    data: bytes,
+    annotations: Mapping[str, str] | None = None,
+    *,
+    beside: Sequence[Descriptor] = (),
 ) -> Attachment:
-    """One blob of the type `artifact_type` attached to the manifest `subject`. Equal arguments give equal bytes."""
+    """One blob of the type `artifact_type` attached to the manifest `subject`, and other blobs `beside` it, which are
+    kept and copied with it. Equal arguments give equal bytes."""
     layer = Descriptor(media_type=artifact_type, digest=sha256_digest(data), size=len(data))
     manifest = Manifest(
         schema_version=2,
         media_type=mediatypes.OCI_MANIFEST,
         artifact_type=artifact_type,
         config=EMPTY_CONFIG,
-        layers=(layer,),
+        layers=(layer, *beside),
         subject=Descriptor(media_type=subject.media_type, digest=subject.digest, size=subject.size),
         annotations=dict(annotations or {}),
     )

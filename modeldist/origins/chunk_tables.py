@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from modeldist.artifact import Digest, ShardChunks
+from modeldist.artifact import Digest, Shard, ShardChunks
+from modelpack.chunk_index import MAX_INDEX_BYTES
 from modelpack.chunk_table import ChunkTable
 
 MOST = 32 << 20
@@ -19,3 +20,10 @@ def shard_chunks(table: ChunkTable | None) -> tuple[ShardChunks, ...]:
             left -= len(blob.digests)
             found.append(ShardChunks(Digest(blob.digest), blob.chunk_size, blob.digests))
     return tuple(found)
+
+
+def index_shard(table: ChunkTable | None) -> Shard | None:
+    """The blob of its chunk index, where it has one that is read."""
+    if table is None or table.index is None or table.index.size > MAX_INDEX_BYTES:
+        return None
+    return Shard(Digest(table.index.digest), table.index.size)

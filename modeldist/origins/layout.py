@@ -14,7 +14,7 @@ from modeldist.artifact import Artifact, Digest
 from modeldist.errors import IntegrityError, InvalidReference
 from modeldist.origins import repo_ids, table_missed
 from modeldist.origins.base import OnBytes, RangeReader
-from modeldist.origins.chunk_tables import shard_chunks
+from modeldist.origins.chunk_tables import index_shard, shard_chunks
 from modeldist.origins.identity import revision_of
 from modeldist.origins.local_paths import LocalPaths, copy_range
 from modeldist.origins.modelpack_errors import in_our_words
@@ -95,6 +95,7 @@ class LayoutOrigin:
             files=files,
             warnings=warnings,
             chunks=shard_chunks(table),
+            index=index_shard(table),
         )
 
     async def _vouched(self, artifact: Artifact, path: Path, gate: TrustGate) -> Artifact:
@@ -108,7 +109,7 @@ class LayoutOrigin:
         verdict = await gate.check(shelf, artifact.name, (artifact.digest, descriptor.digest), manifest, config)
         named = layout.chunk_table(manifest) if artifact.chunks else None
         table = await gate.table(verdict, shelf, artifact.name, descriptor.digest, manifest, named)
-        return gate.approved(replace(artifact, chunks=shard_chunks(table)))
+        return gate.approved(replace(artifact, chunks=shard_chunks(table), index=index_shard(table)))
 
 
 class LayoutReader:

@@ -13,6 +13,7 @@ _CLASSES: dict[type[theirs.ModelPackError], type[ours.ModeldistError]] = {
     theirs.InvalidManifest: ours.OriginProtocolError,
     theirs.InvalidConfig: ours.OriginProtocolError,
     theirs.UnsafeName: ours.UnsafeArtifact,
+    theirs.InvalidChunkIndex: ours.IntegrityError,
     theirs.InvalidChunkTable: ours.IntegrityError,
     theirs.InvalidPolicy: ours.InvalidPolicy,
     theirs.InvalidKey: ours.InvalidPolicy,

@@ -141,7 +141,7 @@ class OciOrigin:
         return self._client
 
     async def _resolve(self, ref: Reference) -> Artifact:
-        from modeldist.origins.chunk_tables import shard_chunks
+        from modeldist.origins.chunk_tables import index_shard, shard_chunks
         from modeldist.origins.models import checked_sha256, files_of
         from modelpack.blobs import MAX_SMALL_BLOB
         from modelpack.manifest import Manifest, choose_manifest, parse_manifest
@@ -177,6 +177,7 @@ class OciOrigin:
             files=files,
             warnings=(*warnings, *missing),
             chunks=shard_chunks(table),
+            index=index_shard(table),
         )
         return self._gate.approved(artifact) if self._gate else artifact
 

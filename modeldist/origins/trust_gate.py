@@ -104,7 +104,7 @@ class TrustGate:
         for entry in (await shelf.referrers(digest, CHUNK_TABLE_TYPE))[:_TABLES]:
             try:
                 about = await shelf.manifest(entry)
-                if not isinstance(about, ImageManifest) or len(about.layers) != 1:
+                if not isinstance(about, ImageManifest) or not about.layers:
                     continue
                 judge(self._policy, rule, name, await gather(shelf, (entry.digest,), about, b"", forms))
             except (Untrusted, InvalidManifest, DigestMismatch, RegistryNotFound, LayoutError):

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from modelpack import mediatypes
 from modelpack.attaching import Attaching, table_with
 from modelpack.build import FIXED_EPOCH
+from modelpack.chunk_index import CHUNK_INDEX_TYPE
 from modelpack.chunk_table import CHUNK_TABLE_TYPE, encode_table
 from modelpack.digests import sha256_digest
-from modelpack.errors import BuildError
+from modelpack.errors import BuildError, LayoutError, RegistryNotFound
 from modelpack.filekinds import kind_of
 from modelpack.hashing import Spare, cores
 from modelpack.layers import PreparedLayer, prepare
@@ -112,13 +113,20 @@ async def _store(
     table = await source.chunk_table(model.manifest)
     if table is not None and ready is not None:
         table = table_with(table, ready.chunks, [*kept, ready.descriptor.digest])
+    beside: tuple[Descriptor, ...] = ()
+    if table is not None and table.index is not None:
+        beside = (Descriptor(media_type=CHUNK_INDEX_TYPE, digest=table.index.digest, size=table.index.size),)
+        try:
+            await take(beside[0])
+        except (RegistryNotFound, LayoutError):  # a hint that was lost, which the model is as good without
+            table, beside = replace(table, index=None), ()
     proof = encode_table(table) if table is not None else b""
     raw = model.manifest_with(described, layer, at, sha256_digest(proof) if proof else "")
     made = FetchedManifest(raw, sha256_digest(raw), model.manifest.media_type or mediatypes.OCI_MANIFEST)
     await target.put(made)
     if proof:
         subject = Descriptor(media_type=made.media_type, digest=made.digest, size=len(raw))
-        about = attachment(subject, CHUNK_TABLE_TYPE, proof)
+        about = attachment(subject, CHUNK_TABLE_TYPE, proof, beside=beside)
         for blob, data in about.blobs:
             await target.add(data, blob)
         await target.refer(FetchedManifest(about.raw, about.digest, mediatypes.OCI_MANIFEST))

@@ -73,5 +73,5 @@ class LayoutShelf:
 async def attached_table(shelf: Shelf, about: Manifest, model: Manifest) -> ChunkTable:
     """The chunk table that a referrer brings, checked against the model's manifest. Raises DigestMismatch,
     InvalidChunkTable and what the shelf raises."""
-    (layer,) = about.layers
+    layer = about.layers[0]
     return table_of(model, await shelf.blob(layer, MAX_TABLE_BYTES), layer.digest)
