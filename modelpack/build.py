@@ -90,10 +90,11 @@ def build(
 
     `plan` names the files and their kinds, else all of the directory are taken and sorted by their names. `about` and
     `technical` go into the config before what the plan says, and that before what config.json and the weights say.
-    `encodings`: kinds of layers to pack as tar. `chunk_index`: with the chunk table, say where the content of large files
-    may be cut, so that a node with another version fetches what differs. `epoch` (seconds) dates the files and the model, else
-    SOURCE_DATE_EPOCH in `environ` does, else files get a fixed date and the model none. `follow` names directories
-    that links may lead into besides a Hugging Face cache's own blobs. Raises BuildError, UnsafeName, OSError.
+    `encodings`: kinds of layers to pack as tar. `chunk_index`: beside the chunk table, say where the content of large
+    files may be cut, so that who has another version fetches what differs. `epoch` (seconds) dates the files and the
+    model, else SOURCE_DATE_EPOCH in `environ` does, else files get a fixed date and the model none. `follow` names
+    directories that links may lead into besides a Hugging Face cache's own blobs. Raises BuildError, UnsafeName,
+    OSError.
     """
     if epoch is None:
         epoch = source_date_epoch(environ)

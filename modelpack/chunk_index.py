@@ -37,7 +37,7 @@ MAX_INDEX_BYTES = 128 * 1024 * 1024  # of JSON; 256 GB in chunks of 64 KiB take 
 MAX_BLOBS = 100_000
 MIN_BLOB = 1024 * 1024
 """Bytes of the smallest blob that is worth cutting: smaller ones are fetched sooner than looked up."""
-_AVERAGES = ((16 << 30, 16 * 1024), (256 << 30, 64 * 1024))
+_AVERAGES = ((4 << 30, 8 * 1024), (16 << 30, 16 * 1024), (256 << 30, 64 * 1024))
 _LARGEST_AVERAGE = 256 * 1024
 _MAX_BLOB_SIZE = 2**63 - 1  # bytes; image-spec: int64
 

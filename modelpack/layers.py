@@ -64,8 +64,8 @@ class PreparedLayer:
 def prepare(
     source: SourceFile, kind: LayerKind, encoding: Encoding, epoch: int, spare: Spare, room: Path, average: int = 0
 ) -> PreparedLayer:
-    """Read the file once. Archives are written into `room`. `average`: cut it by content by this setting, if it is large
-    and no archive. Raises BuildError when it changes, OSError."""
+    """Read the file once. Archives are written into `room`. `average`: cut it by content by this setting, where it is
+    large and no archive. Raises BuildError when it changes, OSError."""
     if encoding != "raw":
         packed = pack_file(source, encoding, epoch, room)
         layer = _descriptor(source, kind, encoding, epoch, packed.chunks, packed.read)

@@ -107,7 +107,10 @@ class LeaseReads:
         whole = fetch.shard.digest if fetch.self_proving else None
         found = check_piece(fetch.partial, piece, fetch.expected(piece), whole)
         if found is None:
-            read.error = wrong_piece(fetch, piece)
+            if fetch.holes.pop(piece, None) is None:
+                read.error = wrong_piece(fetch, piece)
+            else:  # what was here of it may be to blame: it is read whole
+                read.again.add(piece)
             return
         fetch.partial.add(piece, found)
         if read.small:
@@ -124,6 +127,7 @@ class LeaseReads:
         if fetch.ended:
             return
         fetch.origin_failures = 0
+        fetch.mended(piece)
         fetch.trusted[piece] = digest
         fetch.verified.append(PieceDigest(piece, digest))
         fetch.have_changed = True

@@ -14,7 +14,7 @@ from modeldist.agent.shard_fetch import ShardFetch
 from modeldist.agent.small_reads import SmallReads
 from modeldist.agent.store.failures import disk_failure
 from modeldist.agent.verify import Verifier
-from modeldist.artifact import Digest
+from modeldist.artifact import Digest, united
 from modeldist.errors import ModeldistError
 from modeldist.origins.base import RangeReader
 from modeldist.scheduler.messages import PieceDigest
@@ -45,6 +45,7 @@ class LeaseRead:
     small: bool = False  # told of with others at its end, its pieces too
     proven: list[PieceDigest] = field(default_factory=list)  # of a small one
     checks: list[Future[None]] = field(default_factory=list)
+    again: set[int] = field(default_factory=set)  # pieces that were wrong with what was here of them
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,9 @@ class OriginReads:
             with self._readers.lent(read.fetch.artifact) as reader:
                 for start, count in spans(read.pieces):
                     self._read_span(reader, read, start, count)
+                wait(read.checks)
+                for start, count in spans(PieceSet.of(read.again)):
+                    self._read_span(reader, read, start, count)
         except _Stopped:
             pass
         except ModeldistError as error:
@@ -208,17 +212,16 @@ class OriginReads:
 
     def _read_span(self, reader: RangeReader, read: LeaseRead, start: int, count: int) -> None:
         fetch = read.fetch
-        layout = fetch.layout
-        offset = layout.offset(start)
-        position = offset
-        piece = start
+        lacking = {piece: fetch.lacking(piece) for piece in range(start, start + count)}
+        ranges = united(*lacking.values())
+        position, piece = ranges[0][0], start
 
         def on_bytes(new: int) -> None:
             nonlocal position, piece
             position += new
             read.bytes += new
             read.waiting = not new
-            while piece < start + count and position >= layout.offset(piece) + layout.length(piece):
+            while piece < start + count and position >= lacking[piece][-1][1]:
                 self._check(read, piece)
                 piece += 1
             if (pause := self._rate.spent(new)) > 0:  # the origin waits too, once the socket is full
@@ -226,10 +229,11 @@ class OriginReads:
             if read.stopped or read.error is not None:  # of a piece that was wrong, the rest is not worth its bytes
                 raise _Stopped
 
-        end = layout.offset(start + count - 1) + layout.length(start + count - 1)
-        if read.stopped:
-            raise _Stopped
-        reader.read(fetch.shard.digest, offset, end - offset, fetch.partial.fd, offset, on_bytes)
+        for first, stop in ranges:
+            if read.stopped:
+                raise _Stopped
+            position = first
+            reader.read(fetch.shard.digest, first, stop - first, fetch.partial.fd, first, on_bytes)
 
     def _check(self, read: LeaseRead, piece: int) -> None:
         if read.fetch.layout.length(piece) <= _CHECKED_AT_ONCE:

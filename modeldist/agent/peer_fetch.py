@@ -14,8 +14,9 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial as bind
 
 from modeldist.agent.node import Node
@@ -47,8 +48,11 @@ class _Request:
     node: str
     length: int
     scratch: int | None  # a file descriptor, when the piece may not be written in place
+    left: deque[tuple[int, int]]  # ranges of the shard to ask for yet, one after the other
     along: PieceHash | None  # None where the whole shard's digest proves the piece
     awaited: bool  # by others, from this node
+    bytes: int = 0  # of the ranges that came
+    seconds: float = 0.0
 
 
 class PeerFetches:
@@ -84,17 +88,31 @@ class PeerFetches:
         except OSError:  # no file for a second copy; the first is on its way
             self._apply(PieceBusy(fetch.shard.digest, piece, node, NO_SCRATCH))
             return
-        along = None if fetch.self_proving else fetch.partial.piece_hash(piece)
-        request = _Request(fetch, piece, node, length, scratch, along, awaited)
-        into = Into(fetch.partial.fd, start, along) if scratch is None else Into(scratch, 0, along)
+        left = deque(fetch.lacking(piece) if scratch is None else ((start, start + length),))
+        whole = left[0] == (start, start + length)
+        along = None if fetch.self_proving or not whole else fetch.partial.piece_hash(piece)
+        length = sum(stop - first for first, stop in left)
+        request = _Request(fetch, piece, node, length, scratch, left, along, awaited)
         fetch.hold()
         fetch.tally(node).began(self._clock())
         self.bytes_in_flight += length
         if scratch is None:
             fetch.writers[piece] = node
-        outcome = bind(self._outcome, request)
-        if not self._parents.fetch(node, fetch.shard.digest, start, length, into, outcome):
+        if not self._ask(request):
             self._ended(request)
+
+    def _ask(self, request: _Request) -> bool:
+        """For the next range. False when there is no such connection (any more)."""
+        start, stop = request.left.popleft()
+        into = Into(request.fetch.partial.fd, start, request.along)
+        if request.scratch is not None:
+            into = Into(request.scratch, 0, request.along)
+        outcome = bind(self._outcome, request)
+        return self._parents.fetch(request.node, request.fetch.shard.digest, start, stop - start, into, outcome)
+
+    def _ask_on(self, request: _Request) -> None:
+        if request.fetch.ended or not self._ask(request):
+            self._not_received(request, Lost("the connection is gone"))
 
     def _scratch(self) -> int:
         handle, name = tempfile.mkstemp(dir=self._scratch_dir)
@@ -105,6 +123,12 @@ class PeerFetches:
 
     def _outcome(self, request: _Request, outcome: Outcome) -> None:
         if isinstance(outcome, Received):
+            request.bytes += outcome.bytes
+            request.seconds += outcome.seconds
+            if request.left:
+                self._post(bind(self._ask_on, request))
+                return
+            outcome = replace(outcome, bytes=request.bytes, seconds=request.seconds)
             try:
                 if outcome.hashed:
                     self._check(request, outcome)
@@ -167,6 +191,11 @@ class PeerFetches:
 
     def _checked(self, request: _Request, received: Received, good: bytes | None) -> None:
         fetch, task = request.fetch, request.fetch.shard.digest
+        if good is None and request.scratch is None and fetch.holes.pop(request.piece, None) is not None:
+            self._ended(request)  # what was here of it may be to blame, not the parent: it is fetched whole
+            if not fetch.ended:
+                self._apply(PieceBusy(task, request.piece, request.node, 0.0))
+            return
         if not fetch.ended:
             self._apply(PieceFetched(task, request.piece, request.node, received.bytes, received.seconds))
         tally = fetch.tally(request.node)
@@ -224,6 +253,9 @@ class PeerFetches:
     def _verified(self, request: _Request) -> None:
         fetch = request.fetch
         fetch.peer_bytes[request.node] += request.length
+        if request.scratch is None:
+            fetch.mended(request.piece)
+        fetch.holes.pop(request.piece, None)
         fetch.arrived(request.piece)
         fetch.origin_failures = 0
         if not fetch.ended:

@@ -26,7 +26,7 @@ def using_the_copy(reference: str, error: BaseException, where: str = "is here")
 
 class ShardProgress(msgspec.Struct, frozen=True):
     """One shard. `done` is what has arrived, and what is kept (verified pieces) once the pull has ended. `origin` grows
-    as bytes arrive. `rdma`: how many of `peers` came by RDMA."""
+    as bytes arrive. `rdma`: how many of `peers` came by RDMA, `reused`: how many of `local` out of other files here."""
 
     path: str
     digest: Digest
@@ -37,6 +37,7 @@ class ShardProgress(msgspec.Struct, frozen=True):
     local: int
     complete: bool
     rdma: int = 0
+    reused: int = 0
 
 
 class ParentShare(msgspec.Struct, frozen=True):
@@ -49,10 +50,11 @@ class ParentShare(msgspec.Struct, frozen=True):
 class PullSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """A pull at one moment. `notes` are sentences about what went wrong or was waited for, oldest first. `stale` says
     why nobody could be asked whether the reference still means what was here; empty when somebody was. `rdma` is the
-    part of `peers` that came by RDMA. `size` is what the pull takes, in whole pieces; `needed` the bytes that were
-    selected, `whole` those of the model they were selected from, `headers` those read at the origin to choose them,
-    once for all who pull the same. `gateway`: no
-    pull, but files that programs read through the gateway; then `reference` is the model's name."""
+    part of `peers` that came by RDMA, `reused` the part of `local` that was found in files of other versions, and
+    `index` what was read to find it, which the sums leave out. `size` is what the pull takes, in whole pieces; `needed`
+    the bytes that were selected, `whole` those of the model they were selected from, `headers` those read at the origin
+    to choose them, once for all who pull the same. `gateway`: no pull, but files that programs read through the
+    gateway; then `reference` is the model's name."""
 
     pull: str
     reference: str
@@ -66,6 +68,8 @@ class PullSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     peers: int = 0
     local: int = 0
     rdma: int = 0
+    reused: int = 0
+    index: int = 0
     needed: int = 0
     whole: int = 0
     headers: int = 0

@@ -221,13 +221,15 @@ class Pull:
                 size = wanted_bytes(artifact, Shard(file.digest, file.size))
                 self._final[file.digest] = ShardProgress(file.path, file.digest, size, size, 0, 0, size, complete=True)
 
-    def shard_done(self, progress: ShardProgress, parents: dict[str, int], notes: list[str]) -> None:
-        """The engine has ended a shard this pull waits for, complete or not."""
-        self._final[progress.digest] = progress
+    def shard_done(self, progress: ShardProgress | None, parents: dict[str, int], notes: list[str]) -> None:
+        """The engine has ended a shard this pull waits for, complete or not; None: it only has something to say."""
+        if progress is not None:
+            self._final[progress.digest] = progress
         for node, count in parents.items():
             self._parents[node] = self._parents.get(node, 0) + count
         self._notes.extend(note for note in notes if note not in self._notes)
-        self.heard(progress.digest)
+        if progress is not None:
+            self.heard(progress.digest)
 
     def snapshot(self) -> PullSnapshot:
         shards = self._shards()
@@ -247,6 +249,8 @@ class Pull:
             peers=sum(shard.peers for shard in shards),
             local=sum(shard.local for shard in shards),
             rdma=sum(shard.rdma for shard in shards),
+            reused=sum(shard.reused for shard in shards),
+            index=self._index_bytes(),
             shards=shards,
             parents=tuple(ParentShare(node, count) for node, count in sorted(self._all_parents().items())),
             notes=(*self._notes, *self._live_notes()),
@@ -254,6 +258,12 @@ class Pull:
             stale=self.stale,
             error=self.error.info() if self.error else None,
         )
+
+    def _index_bytes(self) -> int:
+        """Of the chunk index, fetched by this pull."""
+        index = self.artifact.index if self.artifact else None
+        row = self._final.get(index.digest) if index else None
+        return row.origin + row.peers if row else 0
 
     def _shards(self) -> tuple[ShardProgress, ...]:
         if self.artifact is None:

@@ -59,6 +59,9 @@ class ShardFetch:
     reads: set[LeaseRead] = field(default_factory=set)
     peer_bytes: Counter[str] = field(default_factory=Counter)
     rdma_bytes: int = 0  # of them
+    reused_bytes: int = 0  # of the local ones: taken out of other shards
+    filling: bool = False  # with those: it joins the swarm afterwards
+    holes: dict[int, Ranges] = field(default_factory=dict)  # of pieces that are here in part: what is not
     origin_failures: int = 0
     rejections: int = 0
     from_peers: bool = False  # a peer was asked for a piece of it
@@ -121,11 +124,31 @@ class ShardFetch:
         """What a piece read from the origin has to be, where that is known before."""
         return table.of(piece) if (table := self.table) else None
 
+    def lacking(self, piece: int) -> Ranges:
+        """What has to be fetched for a piece that is not here."""
+        start = self.layout.offset(piece)
+        return self.holes.get(piece) or ((start, start + self.layout.length(piece)),)
+
+    def mended(self, piece: int) -> None:
+        """A piece that was here in part is whole and right."""
+        if holes := self.holes.pop(piece, None):
+            here = self.layout.length(piece) - total(holes)
+            self.local_bytes += here
+            self.reused_bytes += here
+
+    def filled(self, holes: dict[int, Ranges]) -> None:
+        """Pieces were added from other shards; of others these ranges are left."""
+        before, self.local_bytes = self.local_bytes, self.wanted_here
+        self.reused_bytes += self.local_bytes - before
+        self.holes = holes
+
     def trust_again(self) -> None:
         """The partial file is cut or filled otherwise now: trust what proves its pieces, and no digest but those."""
         self.trusted = dict(self.partial.digests())
         if table := self.table:
             self.trusted.update(table.all())
+        else:
+            self.holes = {}
 
     def tally(self, node: str) -> ParentTally:
         return self.tallies.setdefault(node, ParentTally())
@@ -176,7 +199,8 @@ class ShardFetch:
         self.verified.clear()
         self.peer_bytes.clear()
         self.rdma_bytes = 0
-        self.local_bytes = self.origin_bytes = 0
+        self.holes = {}
+        self.reused_bytes = self.local_bytes = self.origin_bytes = 0
         self.have_changed = True
 
     @property
@@ -198,4 +222,10 @@ class ShardFetch:
             self.local_bytes,
             complete=False,
             rdma=self.rdma_bytes,
+            reused=self.reused_bytes,
         )
+
+
+def total(ranges: Ranges) -> int:
+    """Bytes."""
+    return sum(stop - start for start, stop in ranges)

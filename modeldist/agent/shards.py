@@ -10,6 +10,7 @@ from functools import partial as bind
 
 from msgspec.structs import replace
 
+from modeldist.agent.delta import Delta, Deltas
 from modeldist.agent.lease_reads import LeaseReads
 from modeldist.agent.node import Node
 from modeldist.agent.open_shards import OpenShards, most_open
@@ -20,9 +21,11 @@ from modeldist.agent.publishing import Publisher
 from modeldist.agent.reader_pool import ReaderPool
 from modeldist.agent.shard_fetch import ShardFetch
 from modeldist.agent.store import Partial, ShardLocked, Store
+from modeldist.agent.store.failures import disk_failure
 from modeldist.agent.whole_reads import WholeReads
 from modeldist.artifact import Artifact, Digest, Shard
 from modeldist.errors import Cancelled, IntegrityError, ModeldistError
+from modeldist.logger import Logger
 from modeldist.scheduler.messages import (
     HeldLease,
     JoinTasks,
@@ -34,10 +37,12 @@ from modeldist.scheduler.messages import (
 )
 from modeldist.scheduler.phase2.messages import TaskRemoved
 
+log = Logger(__name__)
+
 BATCH = 64  # shards opened and announced in one go
 
-ShardEnded = Callable[[ShardProgress, dict[str, int], list[str]], None]
-"""(final progress, bytes by parent, notes) of a shard, for the pulls that wanted it."""
+ShardEnded = Callable[[ShardProgress | None, dict[str, int], list[str]], None]
+"""(final progress, bytes by parent, notes) of a shard, for the pulls that wanted it; None: notes alone."""
 
 
 class Shards:
@@ -58,6 +63,8 @@ class Shards:
         self._completed = completed
         self._watchers: dict[str, ShardEnded] = {}
         self._publisher = Publisher(node, self._quiesce_complete, self._published)
+        self._deltas = Deltas(node.store)
+        self._one_at_a_time = asyncio.Lock()  # fills: they are the disk's work
         self.leases: LeaseReads  # set by the engine: leases end shards, shards stop leases
 
     def watch(self, pull: str, ended: ShardEnded) -> None:
@@ -83,6 +90,8 @@ class Shards:
         wanted: list[ShardFetch] = []
         ends: list[asyncio.Future[None]] = []
         locked: list[ShardLocked] = []
+        shards = list(shards)
+        delta = await self._delta(artifact, shards, priority, pull) if provisional is None else None
         whole, others = await self._sorted_out(shards)
         try:
             opened = OpenShards(most_open(beside=self._whole.descriptors if whole else 0) + bool(whole))
@@ -97,6 +106,9 @@ class Shards:
                 before = len(wanted)
                 await self._begin(artifact, batch, priority, pull, wanted, provisional=provisional is not None)
                 opened.add(fetch.done for fetch in wanted[before:])
+                for fetch in wanted[before:]:
+                    if delta is not None and not fetch.announced and delta.concerns(fetch):
+                        self._fill(fetch, delta)
                 self.join([fetch for fetch in wanted[before:] if not fetch.announced])
             await _all_or_first_error([*ends, *(fetch.done for fetch in wanted)])
             if locked:
@@ -114,6 +126,46 @@ class Shards:
             # A shard that another pull began is read under its artifact, and that pull may have ended long ago.
             for read in {used.digest: used for used in (artifact, *(fetch.artifact for fetch in wanted))}.values():
                 self._readers.forget(read)
+
+    async def _delta(self, artifact: Artifact, shards: Sequence[Shard], priority: Priority, pull: str) -> Delta | None:
+        """What of these is here in other versions. Raises Cancelled, ShardLocked."""
+
+        async def fetch(index: Artifact, shard: Shard) -> None:
+            await self.fetch_all(index, [shard], priority, pull)
+
+        try:
+            return await self._deltas.prepare(artifact, shards, fetch)
+        except (Cancelled, ShardLocked):
+            raise
+        except ModeldistError as error:
+            log.warning("no delta", artifact=artifact.reference, error=str(error))
+            if ended := self._watchers.get(pull):
+                ended(None, {}, [f"Changed files are fetched whole, without the model's chunk index: {error}"])
+            return None
+
+    def _fill(self, fetch: ShardFetch, delta: Delta) -> None:
+        """Have it take what is here of it before it joins the swarm. No pull's own work: another may wait for it."""
+        fetch.announced = fetch.filling = True
+        fetch.hold()
+        self._node.loop.spawn(self._filled(fetch, delta), f"fill {fetch.path}")
+
+    async def _filled(self, fetch: ShardFetch, delta: Delta) -> None:
+        holes: dict[int, tuple[tuple[int, int], ...]] = {}
+        error: ModeldistError | None = None
+        try:
+            async with self._one_at_a_time:
+                if not fetch.ended:
+                    holes = await asyncio.to_thread(delta.fill, fetch)
+        except (ModeldistError, OSError) as found:
+            error = disk_failure(fetch.partial.path, found)
+        finally:
+            fetch.filling = False
+            fetch.release()
+        if error is not None:
+            await self.end(fetch, error)
+        elif not fetch.ended:
+            fetch.filled(holes)
+            self.join([fetch])
 
     async def _sorted_out(self, shards: Iterable[Shard]) -> tuple[list[Shard], list[Shard]]:
         """(to be read whole, all others)."""
@@ -224,6 +276,8 @@ class Shards:
         """(Re-)introduce shards to the control plane, one message per priority."""
         by_priority: dict[Priority, list[TaskJoin]] = {}
         for fetch in fetches:
+            if fetch.filling:
+                continue  # it joins when it is filled
             fetch.announced = True
             leases = tuple(
                 HeldLease(held.lease, held.start, held.count, held.after)

@@ -126,7 +126,10 @@ def _sources(now: PullSnapshot) -> list[str]:
         if count:
             rate = f" ({units.rate(count / now.seconds)})" if name != "here" and now.seconds else ""
             by = f", {units.size(now.rdma)} by RDMA" if name == "peers" and now.rdma else ""
-            lines.append(f"  {name:<9} {units.size(count)}{rate}{by}")
+            of = f", {units.size(now.reused)} of it from other versions" if name == "here" and now.reused else ""
+            lines.append(f"  {name:<9} {units.size(count)}{rate}{by}{of}")
+    if now.index:
+        lines.append(f"  index     {units.size(now.index)} read to find what other versions have")
     return lines
 
 

@@ -57,8 +57,9 @@ def summary(now: PullSnapshot) -> str:
     speed = f", {units.rate(fetched / now.seconds)}" if fetched and now.seconds else ""
     part = f" of {units.size(now.whole)}" if now.whole > now.needed else ""
     headers = f"; {units.size(now.headers)} of headers to choose by" if now.headers else ""
+    index = f"; {units.size(now.index)} to find what other versions have" if now.index else ""
     return (
         f"{clean(now.reference)}: {units.size(now.size)}{part} in {units.duration(now.seconds)}{speed} "
         f"({units.size(now.origin)} from the origin, {units.size(now.peers)} from peers, "
-        f"{units.size(now.local)} already here{headers})"
+        f"{units.size(now.local)} already here{headers}{index})"
     )

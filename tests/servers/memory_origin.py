@@ -16,9 +16,10 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from modeldist.artifact import Artifact, ArtifactFile, Digest, ShardChunks
+from modeldist.artifact import Artifact, ArtifactFile, Digest, Shard, ShardChunks
 from modeldist.errors import InvalidReference, ModeldistError, NotFound
 from modeldist.origins.base import OnBytes, Origin, RangeReader
+from modelpack.chunk_index import BlobCuts, ChunkIndex, cut, encode_index
 from modelpack.chunk_table import chunk_digests, chunk_size_for
 
 SCHEME = "memory://"
@@ -32,6 +33,13 @@ def sha256(data: bytes) -> Digest:
 def chunks_of(data: bytes) -> ShardChunks:
     size = chunk_size_for(len(data))
     return ShardChunks(sha256(data), size, chunk_digests(data, size))
+
+
+def index_of(files: dict[str, bytes], average: int = 8 * 1024) -> ChunkIndex:
+    """Their true chunk index."""
+    return ChunkIndex(
+        average, tuple(BlobCuts(sha256(body), len(body), cut(memoryview(body), average)) for body in files.values())
+    )
 
 
 class MemoryOrigin:
@@ -49,8 +57,11 @@ class MemoryOrigin:
         self._tags: dict[str, Artifact] = {}
         self.blobs: dict[Digest, bytes] = {}
 
-    def add(self, reference: str, files: dict[str, bytes], *, chunks: bool = False) -> Artifact:
-        """Put a model at a tag; putting another one there moves the tag. `chunks`: it has a chunk table."""
+    def add(
+        self, reference: str, files: dict[str, bytes], *, chunks: bool = False, index: ChunkIndex | None = None
+    ) -> Artifact:
+        """Put a model at a tag; putting another one there moves the tag. `chunks`: it has a chunk table. `index`: and
+        this chunk index, true or not."""
         name, tag = self._split(reference)
         listing = tuple(
             ArtifactFile(path, sha256(body), len(body), kind="weight") for path, body in sorted(files.items())
@@ -69,9 +80,14 @@ class MemoryOrigin:
             repository=name,
             files=listing,
             chunks=tuple(chunks_of(body) for body in files.values()) if chunks else (),
+            index=self._stored(encode_index(index)) if index is not None else None,
         )
         self._tags[reference] = self._tags[artifact.reference] = artifact
         return artifact
+
+    def _stored(self, blob: bytes) -> Shard:
+        self.blobs[sha256(blob)] = blob
+        return Shard(sha256(blob), len(blob))
 
     def name(self, reference: str, artifact: Artifact) -> None:
         """Have a reference mean any artifact, true or not."""

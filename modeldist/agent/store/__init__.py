@@ -15,6 +15,7 @@ here blocks (asyncio callers use threads) and is safe between threads and betwee
     taking_in.py    small shards that one reader brings whole
     collector.py    rm and gc                              withdrawal.py            taking snapshots out of a hub
     audit.py        reading again what is here
+    reusing.py      what of a new shard old ones have      known_cuts.py            where shards may be cut
     sparse_shards.py, selections.py    shards of which ranges are wanted, and the files with holes behind snapshots
     atomic.py       files whole or not at all              failures.py              errors for users
 """

@@ -215,6 +215,7 @@ class Collector:
         if not dry_run:
             path.unlink()
             self._places.piece_table(content).unlink(missing_ok=True)
+            self._places.cuts(content).unlink(missing_ok=True)
 
     def _drop_dangling_aliases(self) -> None:
         for digest, path in self._blobs.known_aliases():
@@ -250,7 +251,9 @@ class Collector:
 
     def _collect_scratch(self, tally: _Tally, dry_run: bool) -> None:
         limit = self._clock() - SCRATCH_AGE
-        for path in (*self._places.tmp.iterdir(), *self._hub.glob("models--*/.building/*")):
+        known = self._places.cuts_folder.iterdir()
+        cuts = [path for path in known if not self._blobs.file(Digest(f"sha256:{path.name}"))]
+        for path in (*self._places.tmp.iterdir(), *cuts, *self._hub.glob("models--*/.building/*")):
             found = path.lstat()
             if found.st_mtime >= limit:
                 continue

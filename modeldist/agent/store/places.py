@@ -6,6 +6,7 @@ agent.lock                     flocked by the agent that works with this store
 blobs/sha256/ab/<hex>          complete shards, read-only
 aliases/<algorithm>/<value>    text: the sha256 digest a git-sha1 or etag digest turned out to be
 pieces/<hex>                   piece digests of the complete shard with that sha256
+cuts/<hex>                     where the content of the complete shard with that sha256 may be cut
 partial/<algorithm>-<value>/   data, journal, lock of a shard being fetched
 artifacts/<algorithm>-<hex>.json   an artifact and its snapshots; the file's mtime is when it was last used
 refs/<quoted reference>        which artifact a reference meant; the file's mtime is when that was last checked
@@ -61,6 +62,10 @@ class Places:
         return self.root / "pieces"
 
     @cached_property
+    def cuts_folder(self) -> Path:
+        return self.root / "cuts"
+
+    @cached_property
     def artifacts(self) -> Path:
         return self.root / "artifacts"
 
@@ -87,6 +92,7 @@ class Places:
             self.blobs,
             *aliases,
             self.piece_tables,
+            self.cuts_folder,
             self.partials,
             self.artifacts,
             self.refs,
@@ -130,6 +136,9 @@ class Places:
 
     def piece_table(self, digest: Digest) -> Path:
         return self.piece_tables / digest.partition(":")[2]
+
+    def cuts(self, digest: Digest) -> Path:
+        return self.cuts_folder / digest.partition(":")[2]
 
     def partial(self, digest: Digest) -> Path:
         return Path(self.partial_folder(digest))

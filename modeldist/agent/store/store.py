@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from modeldist.agent.store.audit import Audit, Auditor, OnBytes
     from modeldist.agent.store.collector import Collector, GcReport, Removed
     from modeldist.agent.store.directory import Directory
+    from modeldist.agent.store.known_cuts import KnownCuts
     from modeldist.agent.store.opening import Opener
     from modeldist.agent.store.partial import Partial
     from modeldist.agent.store.piece_tables import PieceTables
@@ -64,6 +65,13 @@ class Store:
         from modeldist.agent.store.piece_tables import PieceTables
 
         return PieceTables(self._places)
+
+    @cached_property
+    def cuts(self) -> KnownCuts:
+        """Where the content of complete shards may be cut."""
+        from modeldist.agent.store.known_cuts import KnownCuts
+
+        return KnownCuts(self._places, self._blobs)
 
     @cached_property
     def _collector(self) -> Collector:
@@ -251,6 +259,11 @@ class Store:
     def artifact(self, digest: Digest) -> Artifact | None:
         record = self._records.get(digest)
         return record.artifact if record else None
+
+    def known(self) -> list[Artifact]:
+        """Every artifact it knows, the last used first."""
+        found = [record.artifact for record in self._records.all()]
+        return sorted(found, key=lambda artifact: -self._records.last_used(artifact.digest))
 
     def snapshot(self, artifact: Artifact) -> Path | None:
         """The snapshot directory if it is complete (every file there, with its size). Counts as a use."""

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 @click.option("--no-creation-time", is_flag=True, hidden=True, help="Of modctl; none is set without SOURCE_DATE_EPOCH.")
 @click.option("--output-remote", is_flag=True, help="Push it, too.")
 @click.option("--no-chunk-table", is_flag=True, help="Leave out what proves parts of files before they are whole.")
+@click.option("--no-chunk-index", is_flag=True, help="Leave out what tells nodes what a new version has in common.")
 @click.option("--source-url", default="", metavar="URL", help="Where the model came from, for its config.")
 @click.option("--source-revision", default="", metavar="REV", help="Which revision of it that was.")
 @click.option("--reasoning", is_flag=True, help="Say in the config that the model can reason.")
@@ -57,6 +58,7 @@ def build(
     no_creation_time: bool,
     output_remote: bool,
     no_chunk_table: bool,
+    no_chunk_index: bool,
     source_url: str,
     source_revision: str,
     reasoning: bool,
@@ -113,6 +115,7 @@ def build(
         technical=TechnicalConfig(capabilities=Capabilities(reasoning=True) if reasoning else None),
         encodings=_encodings((*(() if raw else ("tar",)), *encodings)),
         chunk_table=not no_chunk_table,
+        chunk_index=not no_chunk_index,
         threads=concurrency,
         on_file=(lambda name, size: say(clean(f"  {name}  {units.size(size)}"))) if talk else None,
     )

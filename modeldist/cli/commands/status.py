@@ -55,7 +55,7 @@ def status(as_json: bool, server: str | None, token: str | None, here: Node) -> 
     if pulls:
         put("")
         rows = [pull_row(pull) for pull in reversed(pulls)]
-        put_table(("PULL", "REFERENCE", "STATE", "DONE", "RATE", "TIME"), rows, right=frozenset({3, 4, 5}))
+        put_table(("PULL", "REFERENCE", "STATE", "DONE", "RATE", "TIME", "FROM"), rows, right=frozenset({3, 4, 5}))
 
 
 def agent_lines(about: dict[str, Any]) -> list[str]:
@@ -86,7 +86,9 @@ def pull_row(pull: PullSnapshot) -> tuple[str, ...]:
     fetched = pull.origin + pull.peers
     rate = units.rate(fetched / pull.seconds) if fetched and pull.seconds else ""
     state = f"{pull.state} (gateway)" if pull.gateway else pull.state
-    return (units.short_id(pull.pull), pull.reference, state, done, rate, units.duration(pull.seconds))
+    named = (("origin", pull.origin), ("peers", pull.peers), ("here", pull.local))
+    came = ", ".join(f"{name} {units.size(count)}" for name, count in named if count)
+    return (units.short_id(pull.pull), pull.reference, state, done, rate, units.duration(pull.seconds), came)
 
 
 def _of_control_plane(server: str, token: str | None, *, as_json: bool) -> None:
