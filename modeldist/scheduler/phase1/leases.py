@@ -186,7 +186,7 @@ class LeaseDesk:
             if not pieces:
                 self.asking.park(swarm, member)
                 continue
-            if not self._in_time(swarm, member.node, pieces, budget):
+            if not self._in_time(swarm, member.node, pieces, budget, 0):
                 self.asking.cap(name, asker)
                 continue
             lease = self._lease(swarm, member, pieces, budget, now)
@@ -214,9 +214,9 @@ class LeaseDesk:
         turn = budget.turn(node)
         return turn.weight >= _SERVES_WELL or not budget.streams or turn.level <= budget.fair_share()
 
-    def _in_time(self, swarm: Swarm, node: str, pieces: int, budget: OriginBudget) -> bool:
-        """Whether a node that reads or serves slowly beside the others would have read a piece, and passed it on,
-        before they have read all."""
+    def _in_time(self, swarm: Swarm, node: str, pieces: int, budget: OriginBudget, before: int) -> bool:
+        """Whether a node that reads or serves slowly beside the others would have read a piece, and the `before` that
+        its stream reads first, and passed them on, before they have read all."""
         record, total = self._nodes[node], budget.stream_rate * budget.streams
         if not total or len(budget.asking) < _LEAST_COMPARED:
             return True
@@ -225,7 +225,7 @@ class LeaseDesk:
             pace += 1 / record.lease_rate
         if record.service.goodput and budget.turn(node).weight < _SERVES_WELL:
             pace += 1 / record.service.goodput
-        return swarm.layout.piece_size * pace <= bytes_of(swarm, pieces) / total
+        return (before + 1) * swarm.layout.piece_size * pace <= bytes_of(swarm, pieces) / total
 
     def _quota(self, budget: OriginBudget, swarm: Swarm, node: str, now: float) -> int:
         limits = budget.limits
@@ -310,7 +310,7 @@ class LeaseDesk:
                 if not pieces:
                     self.asking.park(swarm, member)
                     continue
-                if not self._in_time(swarm, member.node, pieces, budget):
+                if not self._in_time(swarm, member.node, pieces, budget, lease.unread.bit_count()):
                     continue
                 following = self._lease(swarm, member, pieces, budget, now)
                 if following is not None:

@@ -13,7 +13,8 @@ class Phase2Config:
 
     `small_leases`: how many leases of small shards are handed to the reader at a time, which reads them in a row (None:
     as many as there are streams).
-    `window`: as many bytes are requested ahead as the measured goodput delivers in this time, overall and per parent.
+    `window`: as many bytes are requested ahead as the measured goodput delivers in this time, overall and per parent:
+    longer than round trips and stalls of a busy machine, and what waits in parents' queues at the end is late by it.
     `download_rate`: bytes/s that peers and origin together may bring (None: no limit). Peers are asked for what the
     origin leaves of it.
     `weights`: shares of serving, pull and prefetch tasks while they compete for the same parents.
@@ -31,7 +32,7 @@ class Phase2Config:
 
     origin_streams: int = 8
     small_leases: int | None = None
-    window: float = 0.5
+    window: float = 0.25
     min_pieces_in_flight: int = 16
     max_in_flight: int = 1024 * MIB
     max_in_flight_per_parent: int = 256 * MIB

@@ -236,6 +236,26 @@ def test_a_slow_reader_gets_none_of_the_last_pieces_unless_nobody_else_reads() -
         control.verified("slow", *sorted(control.leased("slow")))
 
 
+def test_a_slow_reader_is_granted_nothing_behind_what_it_still_reads_near_the_end() -> None:
+    """Or the others would have read all, and wait for it."""
+    control = Control(limits(target_streams=4, node_streams=1))
+    nodes = {"a": 0.1, "b": 0.1, "c": 0.1, "slow": 2.0}  # seconds per piece
+    due = dict(nodes)
+    for node in nodes:
+        control.join(node, size=400 * PIECE)
+        control.ask(node, 400)
+    ahead = 0
+    while control.leased("a") or control.leased("b") or control.leased("c"):
+        control.wait(0.05)
+        for node, pace in nodes.items():
+            if control.now >= due[node] and (mine := sorted(control.leased(node))):
+                control.verified(node, mine[0])
+                due[node] = control.now + pace
+        ahead = max(ahead, len(control.leased("slow")))
+    assert ahead >= 2
+    assert not control.leased("slow")
+
+
 def test_a_slow_reader_holds_up_nobody() -> None:
     """What the others read ahead of it does not count against them: the origin's streams stay in use."""
     control = Control(limits(target_streams=16))
