@@ -9,5 +9,6 @@ May import everything but cli (commands are run as programs).
     single.py    one node, one file                     small_files.py  one node, a thousand small files
     peers.py     one node from another, node_pair.py    transports.py  the data plane alone, beside libraries/
     control.py   thousands of agents and one server        simulator.py  swarms too large to own
+    delta.py     a new version of a model, where the old one is
     options.py   what those that move files ask alike
 """
