@@ -14,7 +14,7 @@ from modeldist.agent.downloads import Downloads
 from modeldist.agent.engine import Engine
 from modeldist.agent.parts import wanted_ranges
 from modeldist.agent.pull import Pulls
-from modeldist.agent.store import ShardLocked
+from modeldist.agent.store import Lease, ShardLocked, Store
 from modeldist.artifact import Artifact, Digest, Shard
 from modeldist.errors import IntegrityError, ModeldistError
 from modeldist.logger import Logger
@@ -35,11 +35,12 @@ Span = tuple[int, int]
 
 class Flight:
     """One shard on its way, or some bytes of it. `task` ends when it is in the store, or with a ModeldistError; that of
-    some bytes when nobody has read them for a while."""
+    some bytes when nobody has read them for a while. `lease`: no collector takes it until the last reader has left."""
 
-    def __init__(self, at: tuple[str, Digest, Span | None], shard: Shard) -> None:
+    def __init__(self, at: tuple[str, Digest, Span | None], shard: Shard, lease: Lease) -> None:
         self.at = at
         self.shard = shard
+        self.lease = lease
         self.readers = 0
         self.joins = 0  # ever
         self.lingers: asyncio.TimerHandle | None = None
@@ -81,6 +82,7 @@ class Flights:
             yield flight
         finally:
             flight.readers -= 1
+            self._rest(flight)
             if not flight.readers and not flight.task.done():
                 linger = self._linger if flight.at[2] is None else min(self._linger, RANGE_LINGER)
                 flight.lingers = asyncio.get_running_loop().call_later(linger, flight.task.cancel)
@@ -95,7 +97,7 @@ class Flights:
         failed, error = self._wrong.get(shard.digest, (0.0, None))
         if error is not None and self._clock() - failed < WRONG_FOR:
             raise error
-        flight = self._flights[at] = Flight(at, shard)
+        flight = self._flights[at] = Flight(at, shard, self._engine.store.lease((shard.digest,)))
         fetching = self._fetch(artifact, key, shard) if span is None else self._fetch_some(artifact, key, shard, span)
         flight.task = asyncio.create_task(fetching, name=f"gateway {shard.digest}")
         flight.task.add_done_callback(lambda done: self._landed(flight, done))
@@ -121,7 +123,13 @@ class Flights:
             flight.task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    @staticmethod
+    def _rest(flight: Flight) -> None:
+        if flight.task.done() and not flight.readers:
+            flight.lease.release()
+
     def _landed(self, flight: Flight, task: asyncio.Task[None]) -> None:
+        self._rest(flight)
         if flight.lingers is not None:
             flight.lingers.cancel()
         if self._flights.get(flight.at) is flight:
@@ -137,15 +145,13 @@ class Flights:
             self._wrong.pop(flight.shard.digest, None)
 
     async def _fetch(self, artifact: Artifact, key: str, shard: Shard) -> None:
-        with self._engine.store.lease((shard.digest,)):
-            await self._record(artifact, key)
-            await self.bring(artifact, shard)
+        await self._record(artifact, key)
+        await self.bring(artifact, shard)
         await self._complete(artifact, key, shard)
 
     async def _fetch_some(self, artifact: Artifact, key: str, shard: Shard, span: Span) -> None:
-        with self._engine.store.lease((shard.digest,)):
-            await self._record(artifact, key)
-            await self.bring(_of(artifact, shard, span), shard, provisional=asyncio.Event().wait)
+        await self._record(artifact, key)
+        await self.bring(_of(artifact, shard, span), shard, provisional=asyncio.Event().wait)
 
     async def _record(self, artifact: Artifact, key: str) -> None:
         """Or the collector takes what came."""
@@ -195,7 +201,7 @@ class Flights:
             return  # nobody makes a directory of it
         store = self._engine.store
         try:
-            if not missing and await asyncio.to_thread(store.holds, artifact):
+            if not missing and await asyncio.to_thread(_recorded_and_whole, store, artifact, key):
                 await asyncio.to_thread(store.materialise, artifact)
                 self._engine.announce()
         except ModeldistError as error:  # its bytes can be served all the same
@@ -206,6 +212,11 @@ def _of(artifact: Artifact, shard: Shard, span: Span) -> Artifact:
     """The artifact as one that takes these bytes of a shard."""
     files = (replace(file, ranges=(span,)) if file.digest == shard.digest else file for file in artifact.files)
     return replace(artifact, files=tuple(files))
+
+
+def _recorded_and_whole(store: Store, artifact: Artifact, key: str) -> bool:
+    """Somebody may have removed it while it came."""
+    return store.lookup(key) is not None and store.holds(artifact)
 
 
 def _missing(has: Callable[[Digest], bool], artifact: Artifact) -> set[Digest]:

@@ -101,18 +101,17 @@ async def _landing(flight: Flight) -> None:
 
 async def _stored(engine: Engine, flight: Flight, start: int, stop: int) -> AsyncGenerator[Span, None]:
     """Of a shard that is in the store."""
-    with engine.store.lease((flight.shard.digest,)):
-        path = await asyncio.to_thread(engine.store.path, flight.shard.digest)
-        try:
-            fd = os.open(path, os.O_RDONLY) if path else None
-        except FileNotFoundError:
-            fd = None
-        if fd is None:
-            raise StorageError(f"{flight.shard.digest} has just been removed from the store.", remedy="Ask again.")
-        try:
-            yield Span(fd, start, stop)
-        finally:
-            os.close(fd)
+    path = await asyncio.to_thread(engine.store.path, flight.shard.digest)
+    try:
+        fd = os.open(path, os.O_RDONLY) if path else None
+    except FileNotFoundError:
+        fd = None
+    if fd is None:  # as a damaged one, since the flight has a lease
+        raise StorageError(f"{flight.shard.digest} has just been removed from the store.", remedy="Ask again.")
+    try:
+        yield Span(fd, start, stop)
+    finally:
+        os.close(fd)
 
 
 class _Restarted(Exception):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from modeldist.agent.store.audit import Audit, Damage, InPart
     from modeldist.agent.store.collector import GcReport, Removed
     from modeldist.agent.store.failures import ShardLocked
-    from modeldist.agent.store.live import Reservation
+    from modeldist.agent.store.live import Lease, Reservation
     from modeldist.agent.store.partial import Partial, commit_all
     from modeldist.agent.store.records import StoredArtifact
     from modeldist.agent.store.store import Store
@@ -40,6 +40,7 @@ __all__ = [
     "Damage",
     "GcReport",
     "InPart",
+    "Lease",
     "Partial",
     "Removed",
     "Reservation",
@@ -56,6 +57,7 @@ _HOMES = {
     "Damage": "audit",
     "GcReport": "collector",
     "InPart": "audit",
+    "Lease": "live",
     "Partial": "partial",
     "Removed": "collector",
     "Reservation": "live",
