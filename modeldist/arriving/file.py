@@ -27,10 +27,14 @@ class Arrival:
         self.complete = False
         self.closed = False
 
-    def check(self, path: str) -> None:
-        """Raises Cancelled when the model was closed, or what its pull failed of."""
+    def check_open(self, path: str) -> None:
+        """Raises Cancelled when the model was closed."""
         if self.closed:
             raise Cancelled(f"{path} was closed.", remedy="Read it while its model is open.")
+
+    def check(self, path: str) -> None:
+        """Raises Cancelled when the model was closed, or what its pull failed of."""
+        self.check_open(path)
         if self.failed is not None:
             raise self.failed.info().as_error()
 
@@ -109,7 +113,9 @@ class ArrivingFile:
             return self._shard.news.proven
 
     def ready(self, start: int = 0) -> int:
-        """The offset before which everything from `start` on is verified. Does not wait. Raises what `wait` does."""
+        """The offset before which everything from `start` on is verified. Does not wait. What is here stays here when
+        the pull fails. Raises IntegrityError when bytes that were ready were wrong, Cancelled when the model is
+        closed."""
         with self._changed:
             self._check()
             return self._ready(start)
@@ -117,8 +123,8 @@ class ArrivingFile:
     def wait(self, start: int, stop: int, timeout: float | None = None) -> None:
         """Return when bytes `start` to `stop` are verified. `timeout` in seconds: TimeoutError after that.
 
-        Raises ModeldistError: what the pull failed of, IntegrityError when bytes that were ready were wrong, Cancelled
-        when the model is closed, Unsupported when these bytes are not among what was selected."""
+        Raises ModeldistError: what the pull failed of before they were, IntegrityError when bytes that were ready were
+        wrong, Cancelled when the model is closed, Unsupported when these bytes are not among what was selected."""
         if not 0 <= start <= stop <= self.size:
             raise ValueError(f"{self.path} has no bytes {start} to {stop}: it has {self.size}")
         self._until(lambda: self._ready(start) >= stop or None, timeout)
@@ -144,6 +150,7 @@ class ArrivingFile:
                 self._check()
                 if (result := found()) is not None:
                     return result
+                self._shard.arrival.check(self.path)
                 if self._shard.arrival.complete:
                     raise self._absent()
                 left = None if deadline is None else deadline - time.monotonic()
@@ -156,7 +163,7 @@ class ArrivingFile:
             raise IntegrityError(
                 f"Pieces of {self.path} were wrong and are fetched again.", remedy="Open the model again."
             )
-        self._shard.arrival.check(self.path)
+        self._shard.arrival.check_open(self.path)
 
     def _absent(self) -> ModeldistError:
         if self.ranges:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-NAMES = ("start", "single", "small-files", "peers", "transports", "control", "simulator", "build", "delta")
+NAMES = ("start", "single", "small-files", "peers", "transports", "control", "simulator", "build", "delta", "mount")
 
 
 def main(arguments: list[str]) -> None:

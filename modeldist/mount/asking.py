@@ -77,7 +77,8 @@ class Asking(Generic[F]):
 def _tensors_of(file: ReadableFile) -> tuple[Range, ...]:
     def read(start: int, length: int) -> bytes:
         file.wait(start, start + length)
-        return os.pread(file.fd, length, start)
+        with file.reading() as fd:
+            return os.pread(fd, length, start)
 
     try:
         return tensor_order(file.path, parse_header(read, file.size, name=file.path))

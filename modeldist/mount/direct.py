@@ -70,7 +70,8 @@ def _link_all(folder: Path, tree: Tree, files: Mapping[str, ReadableFile]) -> No
             elif entry.size == 0:
                 path.touch(mode=0o444)
             else:
-                os.link(f"/proc/self/fd/{files[entry.path].fd}", path, src_dir_fd=beside, follow_symlinks=True)
+                with files[entry.path].reading() as fd:
+                    os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=beside, follow_symlinks=True)
     except OSError:
         shutil.rmtree(folder, ignore_errors=True)
         raise

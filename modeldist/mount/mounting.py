@@ -17,6 +17,7 @@ from modeldist.mount.syscalls import may_mount
 
 if TYPE_CHECKING:
     from modeldist.agent.this_node import Node
+    from modeldist.arriving import ArrivingModel
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,20 @@ def mount_here(mounting: Mounting, ready: Callable[[Mounted], None], tell: Calla
         if mountpoint.prepare(directory, place):
             tell(f"{directory} was left by a mount that was killed; it is mounted anew.")
         from modeldist.arriving import open_model
+        from modeldist.mount.lasting import LastingModel
 
         # The files' own modes say who may read a direct mount.
         how = _How(directory, place, ready, tell, allow_other, mounting.direct and privileged and allow_other)
-        with open_model(mounting.reference, here=mounting.here, offline=mounting.offline) as model:
-            if not model.packed:
-                _serve(model, how, only_proven=mounting.only_proven)
-                return
+
+        def opened(reference: str) -> ArrivingModel:
+            return open_model(reference, here=mounting.here, offline=mounting.offline)
+
+        model = opened(mounting.reference)
+        if not model.packed:
+            with LastingModel(model, opened, tell) as lasting:
+                _serve(lasting, how, only_proven=mounting.only_proven)
+            return
+        with model:
             tell(
                 f"{mounting.reference} has archives ({', '.join(model.packed)}): it is mounted when all of it is here."
             )

@@ -1,8 +1,9 @@
-"""What a mount asks of a model and its files. `modeldist.arriving` has both, `stored.py` those that are complete."""
+"""What a mount asks of a model and its files. `lasting.py` has both, `stored.py` those that are complete."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -10,14 +11,14 @@ from modeldist.artifact import Digest
 
 
 class ReadableFile(Protocol):
-    """See `modeldist.arriving.ArrivingFile`."""
+    """See `modeldist.mount.lasting`, and `modeldist.arriving.ArrivingFile`."""
 
     path: str
     size: int
     ranges: tuple[tuple[int, int], ...]
 
-    @property
-    def fd(self) -> int: ...
+    def reading(self) -> AbstractContextManager[int]:
+        """A descriptor to read it by inside the block."""
 
     @property
     def proven(self) -> bool: ...
@@ -33,7 +34,7 @@ F = TypeVar("F", bound=ReadableFile)
 
 
 class ReadableModel(Protocol[F]):
-    """See `modeldist.arriving.ArrivingModel`."""
+    """See `modeldist.mount.lasting`, and `modeldist.arriving.ArrivingModel`."""
 
     reference: str
     digest: Digest

@@ -10,14 +10,16 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import pyfuse3
 import trio
 
-from modeldist.errors import ModeldistError, StorageError
+from modeldist.errors import IntegrityError, ModeldistError, StorageError
 from modeldist.logger import Logger
 from modeldist.mount.access_order import AccessOrder
 from modeldist.mount.asking import Asking
@@ -145,36 +147,43 @@ class Serving(pyfuse3.Operations):  # type: ignore[misc]
         if off >= stop:
             return b""
         try:
-            if self.complete:
-                return await self._bytes(file, off, stop)
-            await self._arrived(file, off, stop)
-            found = await self._bytes(file, off, stop)
-            file.ready(off)  # raises, should it have been taken back meanwhile
+            while True:
+                if not self.complete:
+                    await self._arrived(file, off, stop)
+                with file.reading() as fd:
+                    found = await self._bytes(fd, off, stop)
+                # Should it have been taken back meanwhile, or be read from somewhere else now, that was nothing.
+                if self.complete or file.ready(off) >= stop:
+                    return found
         except ModeldistError as error:
             self._failed(path, error)
         except OSError as error:
             self._failed(path, StorageError(f"It cannot be read: {error}."))
-        else:
-            return found
         raise pyfuse3.FUSEError(errno.EIO)
 
     async def _arrived(self, file: ReadableFile, start: int, stop: int) -> None:
         if file.ready(start) >= stop and not (self._only_proven and not file.proven):
             self._asking.read(file.path, start, stop)
         else:
-            wait = file.wait_proven if self._only_proven and not file.proven else lambda: file.wait(start, stop)
+            wait = file.wait_proven if self._only_proven else lambda: file.wait(start, stop)
             with self._asking.waiting(file.path, start, stop):
-                await trio.to_thread.run_sync(wait, abandon_on_cancel=True, limiter=self._waiting)
+                await self._wait(wait)
+        if stop == file.size and not file.proven and file.ready() >= stop:
+            # Who reads a file to its end, all of which is here, learns there whether it is what it should be.
+            await self._wait(file.wait_proven)
         self._order.note(file.path, start, stop)
 
-    async def _bytes(self, file: ReadableFile, start: int, stop: int) -> memoryview:
+    async def _wait(self, wait: Callable[[], None]) -> None:
+        await trio.to_thread.run_sync(wait, abandon_on_cancel=True, limiter=self._waiting)
+
+    async def _bytes(self, fd: int, start: int, stop: int) -> memoryview:
         """pyfuse3 hands them to the kernel before anything else runs, so their buffer can be used again at once."""
         size = stop - start
         buffer = self._buffers.pop() if self._buffers and size <= BUFFER else bytearray(max(size, BUFFER))
         view = memoryview(buffer)[:size]
-        have = _read_cached(file.fd, view, start)
+        have = _read_cached(fd, view, start)
         if have < size:
-            await trio.to_thread.run_sync(_read_all, file.fd, view[have:], start + have, limiter=self._reading)
+            await trio.to_thread.run_sync(_read_all, fd, view[have:], start + have, limiter=self._reading)
         if len(buffer) == BUFFER:
             self._buffers.append(buffer)
         return view
@@ -185,6 +194,19 @@ class Serving(pyfuse3.Operations):  # type: ignore[misc]
         if (text := f"{path}: input/output error for its readers: {error}") not in self._told:
             self._told.add(text)
             self._tell(text)
+        if isinstance(error, IntegrityError):
+            for entry in self._tree.entries.values():
+                if entry.path == path:
+                    self._forget(entry.inode)
+
+    def _forget(self, inode: int) -> None:
+        """What the kernel keeps of a file was wrong. In a thread: it waits for reads that are answered here."""
+
+        def forget() -> None:
+            with suppress(OSError):  # the kernel had nothing
+                pyfuse3.invalidate_inode(inode)
+
+        threading.Thread(target=forget, name="forget wrong bytes", daemon=True).start()
 
 
 def _read_cached(fd: int, view: memoryview, start: int) -> int:

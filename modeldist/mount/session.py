@@ -125,7 +125,7 @@ class Session(Generic[F]):
         try:
             await trio.to_thread.run_sync(self._model.wait_complete, abandon_on_cancel=True)
         except ModeldistError as error:
-            self._tell(f"{self._model.reference} does not arrive: {error} What is here can be read.")
+            log.warning("a mount will not be complete", reference=self._model.reference, error=str(error))
             return
         self._serving.complete = True
         await trio.to_thread.run_sync(self._keep_order)

@@ -23,6 +23,10 @@ class StoredFile:
         self.fd = os.open(snapshot / path, os.O_RDONLY | os.O_CLOEXEC)
         self.size = os.fstat(self.fd).st_size
 
+    @contextmanager
+    def reading(self) -> Iterator[int]:
+        yield self.fd
+
     def ready(self, start: int = 0) -> int:
         return max(start, self.size)
 

@@ -85,6 +85,22 @@ def test_who_waits_learns_what_the_pull_failed_of(hub: Hub, here: Node) -> None:
             model.wait_complete(PATIENCE)
 
 
+def test_what_is_here_stays_readable_when_the_pull_fails(hub: Hub, here: Node) -> None:
+    name = f"org/stays-{here.agent}"
+    files = {"a.json": b"[1]", "model.safetensors": content(name, 3 * MIB)}
+    hub.commit(name, {"a.json": files["a.json"]})
+    with open_model(f"hf://{name}", here=here) as model:
+        model.wait_complete(PATIENCE)
+    hub.commit(name, files)
+    hub.fail(Fault(path="model.safetensors", method="GET", status=404, times=99))
+    with open_model(f"hf://{name}", here=here) as model:
+        with pytest.raises(NotFound):
+            model.wait_complete(PATIENCE)
+        assert model.files["a.json"].ready() == 3
+        assert read(model.files["a.json"], 0, 3) == b"[1]"
+        assert model.files["model.safetensors"].ready() == 0
+
+
 def test_bytes_that_were_ready_and_are_wrong_are_never_taken_for_right(hub: Hub, here: Node) -> None:
     name = f"org/wrong-{here.agent}"
     hub.commit(name, {"model.safetensors": content(name, 3 * MIB)})

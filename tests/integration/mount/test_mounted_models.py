@@ -198,15 +198,52 @@ def test_a_killed_mount_fails_its_readers_leaves_the_store_sound_and_is_mounted_
 
 
 def test_who_reads_what_cannot_be_fetched_gets_an_error_and_the_mount_says_why(hub: Hub, shell: Shell) -> None:
-    hub.commit("org/away", {"config.json": b"{}", "model.safetensors": content("away", 3 * MIB)})
+    body = content("away", 3 * MIB)
+    hub.commit("org/away", {"config.json": b"{}", "model.safetensors": body})
     hub.fail(Fault(path="model.safetensors", method="GET", status=404, times=99))
     with shell.mounted("hf://org/away") as mount:
         with pytest.raises(OSError) as caught:
             (mount.directory / "model.safetensors").read_bytes()
         assert caught.value.errno == errno.EIO
-        assert "model.safetensors" in mount.said
-        assert mount.process.poll() is None
+        assert "model.safetensors: input/output error for its readers" in mount.said
+        assert (mount.directory / "config.json").read_bytes() == b"{}"
+        hub.heal()
+        wait_until("it to be tried again", lambda: _readable(mount.directory / "model.safetensors"))
+        assert (mount.directory / "model.safetensors").read_bytes() == body
     assert mount.process.returncode == 0
+
+
+def _readable(path: Path) -> bool:
+    try:
+        path.read_bytes()
+    except OSError:
+        return False
+    return True
+
+
+def test_a_file_that_proves_wrong_fails_its_reader_at_its_end(hub: Hub, shell: Shell) -> None:
+    hub.commit("org/wrong", {"config.json": b"{}", "model.safetensors": content("wrong", 3 * MIB)})
+    hub.fail(Fault(path="model.safetensors", method="GET", garble=True, times=99))
+    with shell.mounted("hf://org/wrong") as mount:
+        for _ in range(2):
+            with pytest.raises(OSError) as caught:
+                (mount.directory / "model.safetensors").read_bytes()
+            assert caught.value.errno == errno.EIO
+        assert "model.safetensors" in mount.said
+        assert (mount.directory / "config.json").read_bytes() == b"{}"
+
+
+def test_only_proven_bytes_are_read_where_that_is_asked_for(hub: Hub, shell: Shell, gate: threading.Event) -> None:
+    body = content("proven", 9 * MIB)
+    hub.commit("org/proven", {"config.json": b"{}", "model.safetensors": body})
+    hub.fail(Fault(path="model.safetensors", method="GET", hold_at=5 * MIB, times=99, until=gate))
+    with shell.mounted("hf://org/proven", "--only-proven") as mount, ThreadPoolExecutor() as pool:
+        assert (mount.directory / "config.json").read_bytes() == b"{}"
+        with (mount.directory / "model.safetensors").open("rb", buffering=0) as file:
+            reading = pool.submit(file.read, 100)
+            gate.set()
+            assert reading.result(PATIENCE) == body[:100]
+        assert tree(mount.directory)["model.safetensors"] == body
 
 
 def test_a_signal_ends_it_while_readers_wait(hub: Hub, shell: Shell, gate: threading.Event) -> None:
