@@ -45,6 +45,10 @@ _CACHEDIR_TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n# A cache directo
 _LOCK_MODE = 0o664  # as huggingface_hub, so that users of one cache can wait for each other
 
 
+class _BecameWhole(Exception):
+    """A file of which ranges were here is a blob now: another pull has brought the rest in this moment."""
+
+
 class Repository:
     """The folder of one repository in one hub directory."""
 
@@ -132,7 +136,8 @@ class Hub:
             self._prepare(repository)
             with repository.lock_snapshot(artifact.revision):
                 if self.complete(artifact) is None:
-                    self._make(artifact, names, repository, folder)
+                    while not self._made(artifact, names, repository, folder):
+                        pass
                 self._write_ref(artifact, repository)
         return folder
 
@@ -176,6 +181,14 @@ class Hub:
         if not tag.exists():
             write_atomically(tag, _CACHEDIR_TAG, tmp=repository.building, mode=0o644)
 
+    def _made(self, artifact: Artifact, names: NameSet, repository: Repository, folder: Path) -> bool:
+        """False where one more file has become whole meanwhile."""
+        try:
+            self._make(artifact, names, repository, folder)
+        except _BecameWhole:
+            return False
+        return True
+
     def _make(self, artifact: Artifact, names: NameSet, repository: Repository, folder: Path) -> None:
         for left in repository.building.glob(f"{artifact.revision}.*"):
             shutil.rmtree(left, ignore_errors=True)  # of a process that died: we hold the lock
@@ -193,7 +206,12 @@ class Hub:
             tree = unpacked.files
             for file in artifact.files:
                 if (found := sparse.get(file.path)) is not None:
-                    found.link(contents / file.path, scratch / "sparse")
+                    try:
+                        found.link(contents / file.path, scratch / "sparse")
+                    except FileNotFoundError:
+                        if self._blobs.file(file.digest) is not None:
+                            raise _BecameWhole from None
+                        raise
                     tree[file.path] = trees.entry(file.digest, file.size)
                 elif file.encoding == "raw":
                     blob, name = self._blob(file.digest), hub_name(self._blobs, file.digest)
@@ -227,6 +245,8 @@ class Hub:
                 continue
             sparse = self._sparse(file.digest)
             if sparse is None or sparse.layout.size != file.size or not sparse.covers(file.ranges):
+                if self._blobs.file(file.digest) is not None:  # another pull has brought the rest
+                    continue
                 raise StorageError(
                     f"{file.path}: not all bytes that were selected of {file.digest} are in the store.",
                     remedy="Pull the artifact again.",
