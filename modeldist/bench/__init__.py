@@ -10,5 +10,6 @@ May import everything but cli (commands are run as programs).
     peers.py     one node from another, node_pair.py    transports.py  the data plane alone, beside libraries/
     control.py   thousands of agents and one server        simulator.py  swarms too large to own
     delta.py     a new version of a model, where the old one is
+    stream.py    tensors while a model arrives: loading.py, the loads; shaped_link.py, the link
     options.py   what those that move files ask alike
 """

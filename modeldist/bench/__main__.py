@@ -5,7 +5,19 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-NAMES = ("start", "single", "small-files", "peers", "transports", "control", "simulator", "build", "delta", "mount")
+NAMES = (
+    "start",
+    "single",
+    "small-files",
+    "peers",
+    "transports",
+    "control",
+    "simulator",
+    "build",
+    "delta",
+    "mount",
+    "stream",
+)
 
 
 def main(arguments: list[str]) -> None:

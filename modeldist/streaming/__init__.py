@@ -10,6 +10,7 @@
     tensor_stream.py   stream: tensors one after the other          opened.py   safe_open: by name, and slices of them
     weights.py         which there are, and where their bytes are   reads.py    bytes of an arriving file into memory
     framework.py       numpy_.py, torch_.py                         cuda.py     copies to a GPU
+    beside.py          reading while the last tensor is used
 
 May import `modeldist.arriving` and what is below it. Neither numpy nor torch is imported before it is used.
 """

@@ -13,6 +13,9 @@ Ranges = Sequence[tuple[int, int]]
 
 
 class Framework(Protocol):
+    in_its_thread: bool
+    """Whether `load` is to be called in the thread that uses the tensors; else it may be done beside it."""
+
     def load(self, file: ArrivingFile, ranges: Ranges, dtype: str, shape: tuple[int, ...]) -> Any:
         """A tensor of its own memory, of these bytes of the file, which are ready. `dtype` as safetensors has it."""
 

@@ -61,6 +61,8 @@ def numpy_dtype(name: str) -> np.dtype[Any] | None:
 class NumpyArrays:
     """See `Framework`."""
 
+    in_its_thread = False
+
     def load(
         self, file: ArrivingFile, ranges: Sequence[tuple[int, int]], dtype: str, shape: tuple[int, ...]
     ) -> np.ndarray[Any, Any]:

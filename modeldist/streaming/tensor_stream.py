@@ -14,6 +14,7 @@ from modeldist.arriving.file import ArrivingFile
 from modeldist.arriving.model import ArrivingModel
 from modeldist.arriving.opening import open_model
 from modeldist.errors import UsageError
+from modeldist.streaming.beside import Beside
 from modeldist.streaming.framework import Framework, framework
 from modeldist.streaming.weights import Place, Weights
 from modelpack.safetensors_header import FIRST_READ
@@ -86,6 +87,7 @@ class TensorStream:
         self._made = made
         self._order = order
         self._within = False
+        self._beside: Beside[tuple[Place, Any]] | None = None
 
     @property
     def reference(self) -> str:
@@ -98,8 +100,12 @@ class TensorStream:
 
     def close(self) -> None:
         """Stop what nobody else waits for. Tensors that were given stay."""
+        if self._beside is not None:
+            self._beside.stop()
+        self.model.close()  # and with it ends what the thread may wait for
+        if self._beside is not None:
+            self._beside.join()
         self._made.close()
-        self.model.close()
 
     def __enter__(self) -> Self:
         self._within = True
@@ -110,19 +116,32 @@ class TensorStream:
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         try:
-            places = self._as_they_come() if self._order is None else self._in_order(self._order)
-            for place, last in places:
-                tensor = self._made.load(place.file, place.ranges, place.dtype, place.shape)
-                if place.rows:
-                    self.rows[place.name] = place.rows
-                if last:
-                    self._prove()
-                yield place.name, tensor
-            self._prove()
+            if self._made.in_its_thread:
+                for place, tensor in self._loaded():
+                    yield self._given(place), tensor
+            else:
+                self._beside = Beside(self._loaded(), lambda item: item[0].size, f"tensors of {self.reference}")
+                for place, tensor in self._beside.taken():
+                    yield self._given(place), tensor
             self.model.wait_complete()
         finally:
+            if self._beside is not None:
+                self._beside.stop()
             if not self._within:
                 self.close()
+
+    def _given(self, place: Place) -> str:
+        if place.rows:
+            self.rows[place.name] = place.rows
+        return place.name
+
+    def _loaded(self) -> Iterator[tuple[Place, Any]]:
+        for place, last in self._as_they_come() if self._order is None else self._in_order(self._order):
+            tensor = self._made.load(place.file, place.ranges, place.dtype, place.shape)
+            if last:
+                self._prove()
+            yield place, tensor
+        self._prove()
 
     def _prove(self) -> None:
         for file in self._weights.files:

@@ -60,6 +60,7 @@ class TorchTensors:
 
     def __init__(self, device: Any) -> None:
         self._device = torch.device(device if not isinstance(device, int) else f"cuda:{device}")
+        self.in_its_thread = self._device.type != "cpu"  # streams are a thread's own
         self._copies: Any = None
         if self._device.type == "cuda":
             from modeldist.streaming.cuda import CudaCopies

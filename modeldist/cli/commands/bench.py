@@ -24,8 +24,8 @@ def bench(arguments: tuple[str, ...]) -> None:
     checkout, not of an installation, and needs root. `python -m tests.netlab --help` there explains all arguments:
     scenarios, --list, --runs N, --rivals a,b, --cross-check, --json DIR, --charts DIR, --save.
 
-    Where the first argument is start, single, small-files, peers, transports, control, simulator, build or delta, that
-    benchmark runs instead, on loopback; these need neither checkout nor root.
+    Where the first argument is start, single, small-files, peers, transports, control, simulator, build, delta, mount
+    or stream, that benchmark runs instead, on loopback; these need neither checkout nor root.
 
     \b
     Example:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from modeldist.bench import peers, single, small_files, start, transports
+from modeldist.bench import peers, single, small_files, start, stream, transports
 
 pytestmark = pytest.mark.skipif(
     shutil.which("nginx", path="/usr/sbin:/usr/bin") is None, reason="nginx is not installed"
@@ -45,6 +45,14 @@ def test_peers_pulls_from_the_other_agent_alone(tmp_path: Path, capsys: pytest.C
     peers.main(["--size", "2", "--repeat", "1", "--directory", str(tmp_path)])
     printed = capsys.readouterr().out
     assert "| agent → agent, digests on |" in printed and "sum of its parts" in printed
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_stream_compares_with_a_pull_that_is_loaded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stream.main(["--size", "4", "--repeat", "1", "--rate", "100", "--directory", str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert "| pull alone |" in printed and "| load alone |" in printed
+    assert "All 32 tensors, in each of 1 rounds, were bit by bit those of the snapshot." in printed
     assert list(tmp_path.iterdir()) == []
 
 
