@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from deploy.demo.model import fetch_model
+from tests.hub_clients import mounted
 from tests.integration.gateway.gateway_nodes import TOKEN, Nodes, files_in, model
 from tests.servers.cluster import Cluster
 from tests.servers.hub import Hub
@@ -142,6 +143,12 @@ def real_model(nodes: Nodes, folder: Path, release: str, programs: Path, home: P
     assert nodes.hub.body_bytes(f"/{repo}/resolve/") < len(weights) * 1.1
     torch = "with" if "hidden" in first else "without"
     print(f"transformers {release}: config, tokenizer, {torch} AutoModel; and again offline")
+    if absent := mounted.why_not():
+        print(f"transformers {release}: no mount, as {absent}")
+        return
+    with mounted.IncompleteModel(nodes.hub, folder, home.with_name(f"{home.name}-mounted")) as directory:
+        assert json.loads(client.run("python", str(WITH_TRANSFORMERS), str(directory))) == first
+    print(f"transformers {release}: the same through a mount, before the pull was complete")
 
 
 def main(releases: tuple[str, ...]) -> None:

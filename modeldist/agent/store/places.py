@@ -14,6 +14,8 @@ pins/<quoted reference>        references the collector leaves alone
 live/                          flocked files: leases and reservations of running processes, the collector's gate
 pulls/                         what ended pulls without an agent tell (agent.past_pulls)
 hub/                           Hugging Face cache (may be elsewhere)
+mounts/                        what mounts keep (mount.place)
+access/<hex>.json              in which order artifacts were read through mounts (mount.access_order)
 tmp/                           files before their rename
 """
 
