@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from modeldist.cli import units
+from modeldist.errors import ModelPinned, NotFound
 from rdma import discover, rails
 from tests.servers import faults
 from tests.servers.cluster import Cluster, finish, wait_until
@@ -81,6 +84,34 @@ def test_preheat_puts_a_model_on_every_node(cluster: Cluster, reference: str) ->
         result = finish(cluster.pull(index, reference))
         assert_right(result["path"])
         assert result["local"] == SIZE
+
+
+@pytest.fixture
+def told(cluster: Cluster) -> Callable[..., str]:
+    """What a command on node 0 prints; the exit code it should have comes first."""
+
+    def run(code: int, *arguments: str) -> str:
+        done = cluster.run(0, *arguments)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    return run
+
+
+def test_models_are_kept_and_removed_on_named_nodes(cluster: Cluster, reference: str, told: Callable[..., str]) -> None:
+    finish(cluster.pull(1, reference))
+    assert f"{reference} on node-1: pinned\n" in told(0, "pin", reference, "--nodes", "node-1")
+    assert "is not there" in told(NotFound.exit_code, "pin", reference, "--nodes", "node-0")
+    said = told(ModelPinned.exit_code, "rm", reference, "--all")
+    assert f"{reference} on node-0: is not there" in said
+    assert "node-1: failed" in said
+    kept = json.loads(told(0, "unpin", reference, "--all", "--json"))
+    assert sorted(node["state"] for node in kept[0]["nodes"]) == ["done", "done"]
+    assert f"node-1: removed, {units.size(SIZE)} freed" in told(0, "rm", reference, "--nodes", "node-0,node-1")
+    assert "None of these nodes has" in told(NotFound.exit_code, "rm", reference, "--all")
+    assert "Which nodes?" in told(2, "rm", reference, "--server", cluster.url)
+    assert "several ways" in told(2, "pin", reference, "--all", "--nodes", "node-1")
+    assert "no-such-node" in told(NotFound.exit_code, "pin", reference, "--nodes", "no-such-node")
 
 
 @pytest.mark.parametrize("victim", ["agent", "server"])
