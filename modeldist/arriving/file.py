@@ -78,6 +78,9 @@ class ArrivingShard:
             return at
         return self._layout.run_end(self._have, at)
 
+    def verified(self) -> tuple[tuple[int, int], ...]:
+        return self._layout.ranges(self._have) if self.fd is not None else ()
+
     def close(self) -> None:
         if self.fd is not None:
             os.close(self.fd)
@@ -111,6 +114,15 @@ class ArrivingFile:
         only held against digests that may yet prove false: then `wait` and `ready` raise IntegrityError."""
         with self._changed:
             return self._shard.news.proven
+
+    @property
+    def verified(self) -> tuple[tuple[int, int], ...]:
+        """The bytes that are verified by now, as half-open ranges, ascending. Raises as `wait` does."""
+        with self._changed:
+            self._check()
+            found = self._shard.verified()
+            self._shard.promised |= bool(found)
+            return found
 
     def ready(self, start: int = 0) -> int:
         """The offset before which everything from `start` on is verified. Does not wait. What is here stays here when

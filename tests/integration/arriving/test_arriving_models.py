@@ -40,6 +40,7 @@ def test_what_has_come_is_readable_before_the_rest(hub: Hub, here: Node) -> None
         assert read(file, 0, 200_000) == files["model.safetensors"][:200_000]
         assert not file.proven
         assert 200_000 <= file.ready(0) <= 5 * MIB
+        assert file.verified[0][0] == 0 and file.verified[0][1] >= 200_000
         assert file.ready(file.size - 1) == file.size - 1
         with pytest.raises(TimeoutError):
             model.wait_complete(0)
@@ -48,6 +49,7 @@ def test_what_has_come_is_readable_before_the_rest(hub: Hub, here: Node) -> None
         assert in_directory(model.wait_complete(PATIENCE)) == files
         assert file.proven
         assert file.fd == fd
+        assert file.verified == ((0, file.size),)
         assert {name: read(file, 0, file.size) for name, file in model.files.items()} == files
         assert os.path.samestat(os.fstat(fd), (model.wait_complete() / "model.safetensors").stat())
     with pytest.raises(Cancelled):
