@@ -57,6 +57,7 @@ def _server(app: ASGIApp) -> _Server:
     config = uvicorn.Config(
         app,
         http=FileConnection,
+        ws="none",  # nothing here speaks WebSocket, and an application that does not answer one is taken to be broken
         log_level="warning",
         lifespan="off",
         access_log=False,

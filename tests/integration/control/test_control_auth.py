@@ -1,53 +1,24 @@
-"""Nothing answers without a token, and each token opens only what its scope is for."""
+"""Each token opens only what its scope is for. That nothing answers without one: `tests/security`."""
 
 from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Iterator
 from typing import Any
 
 import httpx2
 import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
-from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from websockets.exceptions import InvalidStatus
 
 from modeldist.control.api.authentication import OPEN_PATHS
 from modeldist.control.app import app_of
 from modeldist.control.store.tokens import Scope
 from modeldist.errors import ControlPlaneRefused
+from tests.security.house import all_routes
 from tests.servers.control_plane import ServedControlPlane
 from tests.servers.scripted_agent import open_socket
-
-WRONG = [
-    None,
-    "Bearer",
-    "Bearer nonsense",
-    "Bearer md_0123456789abcdef_" + "0" * 64,
-    "Basic YWRtaW46YWRtaW4=",
-]
-
-
-def all_routes(routes: list[BaseRoute]) -> Iterator[BaseRoute]:
-    for route in routes:
-        nested = getattr(route, "routes", None) or getattr(getattr(route, "original_router", None), "routes", None)
-        if nested:
-            yield from all_routes(nested)
-        else:
-            yield route
-
-
-def requests_of(app: FastAPI) -> list[tuple[str, str]]:
-    """Every (method, path) of the application, parameters filled in."""
-    found = []
-    for route in all_routes(app.routes):
-        assert isinstance(route, Route | WebSocketRoute | Mount), f"{route!r}: this test cannot walk it"
-        if isinstance(route, Route):
-            path = re.sub(r"\{[^}]+\}", "x", route.path)
-            found += [(method, path) for method in sorted(route.methods or {"GET"})]
-    return found
 
 
 def prefixed(app: FastAPI) -> list[tuple[str, str]]:
@@ -58,26 +29,6 @@ def prefixed(app: FastAPI) -> list[tuple[str, str]]:
         for method in operations
     ]
     return [*documented, ("GET", "/api/v1/openapi.json"), ("GET", "/docs"), ("GET", "/openapi.json")]
-
-
-async def test_every_route_refuses_without_a_token(sqlite_control: ServedControlPlane) -> None:
-    app = app_of(sqlite_control.plane)
-    walked = {*requests_of(app), *prefixed(app)}
-    assert len(walked) > 15
-    async with httpx2.AsyncClient(base_url=sqlite_control.url, trust_env=False) as http:
-        for method, path in sorted(walked):
-            for credentials in WRONG:
-                headers = {"Authorization": credentials} if credentials else {}
-                answer = await http.request(method, path, headers=headers)
-                if path in OPEN_PATHS:
-                    assert answer.status_code == 200, (method, path)
-                    assert answer.text == "ok\n"
-                    continue
-                assert answer.status_code == 401, (method, path, credentials)
-                assert answer.headers["content-type"] == "application/problem+json"
-                assert answer.headers["www-authenticate"].startswith("Bearer")
-                if method != "HEAD":
-                    assert answer.json()["code"] == "control_refused"
 
 
 async def test_the_session_refuses_before_the_handshake(sqlite_control: ServedControlPlane) -> None:
