@@ -18,6 +18,7 @@ from modeldist.scheduler.pieces import PieceSet
 from modeldist.transfer import base, frames
 from modeldist.transfer.frame_reader import Event, FrameReader
 from modeldist.transfer.tcp.incoming import Incoming, Range
+from modeldist.transfer.tcp.news_limit import NewsLimit
 from modeldist.transfer.verbs.child_lanes import ChildLanes
 from modeldist.transfer.verbs.detours import Detours
 from modeldist.transfer.verbs.lane_fetch import LaneFetch
@@ -79,6 +80,7 @@ class TcpPeerConnection:
             sock, tick=stall / 8, hash_below=hash_below, clock=clock, on_silence=self._nothing_came
         )
         self._pinged_at = 0.0
+        self._news = NewsLimit(clock())
         self._lanes = (
             ChildLanes(rails, parent, post=self._tell_parent, on_closed=self._lane_closed, clock=clock)
             if rails
@@ -256,6 +258,8 @@ class TcpPeerConnection:
             case frames.Body():
                 self._take_body(event)
             case frames.Have(subscription=number):
+                if not self._news.takes(len(self._subscriptions), self._clock()):
+                    raise _ConnectionEnded(f"The parent at {self._parent} floods its children with news.")
                 self._tell(number, event.pieces)
             case frames.SubscribeRefused(subscription=number, reason=reason):
                 self._subscribe_refused(number, reason)

@@ -17,7 +17,18 @@ from modeldist.control.outbox import STUCK_AFTER
 from modeldist.control.resolver import ERROR_LIFETIME, MemoryCatalogue, Resolver
 from modeldist.control.twins import REMEMBERED
 from modeldist.errors import ControlPlaneRefused, OriginUnavailable, RateLimited
-from modeldist.scheduler.messages import JoinTasks, LeaseGranted, LeaseRequest, PieceDigest, TaskJoin, TaskJoined
+from modeldist.scheduler.messages import (
+    JoinTasks,
+    LeaseGranted,
+    LeaseRequest,
+    Load,
+    ParentReport,
+    PieceDigest,
+    Report,
+    TaskJoin,
+    TaskJoined,
+    TaskReport,
+)
 from modeldist.scheduler.phase1 import Phase1, Phase1Config
 from modeldist.session.messages import (
     PROTOCOL,
@@ -378,6 +389,41 @@ async def test_joins_out_of_bounds(world: World, join: TaskJoin) -> None:
     session = world.connect("a")
     with pytest.raises(ControlPlaneRefused):
         world.core.receive(session, JoinTasks((join,)))
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        *(Report(1, Load(nic_speed=speed)) for speed in (NAN, INF, -1.0, 1e300)),
+        Report(1, Load(nic_tx=NAN)),
+        Report(1, Load(cpu_busy=-0.5)),
+        Report(1, Load(queue=-1)),
+        *(
+            Report(1, tasks=(TaskReport(TASK, parents=(ParentReport("b", **told),)),))  # type: ignore[arg-type]
+            for told in (
+                {"bytes": -1},
+                {"bytes": 1 << 60},
+                {"seconds": NAN},
+                {"seconds": INF},
+                {"seconds": -1.0},
+                {"failures": -1},
+                {"failures": 1 << 40},
+                {"busy": -1},
+            )
+        ),
+        Report(1, tasks=(TaskReport(TASK, have=b"x" * (1 << 20)),)),
+        Report(1, tasks=(TaskReport(TASK, verified=(PieceDigest(0, b"short"),)),)),
+        Report(1, tasks=(TaskReport(TASK, lease_bytes={1: -1}),)),
+    ],
+)
+async def test_reports_that_cannot_be(world: World, report: Report) -> None:
+    """Whoever says so is shown out and named, before the scheduler has heard of it."""
+    session = world.connect("a")
+    with pytest.raises(ControlPlaneRefused):
+        world.core.receive(session, report)
 
 
 async def test_a_broken_tick_does_not_stop_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
