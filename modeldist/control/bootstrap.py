@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import stat
 from pathlib import Path
 
 from modeldist.control.store.tokens import Scope, Tokens
 from modeldist.errors import StorageError
 
+log = logging.getLogger(__name__)
+
 TOKEN_FILES: dict[Scope, str] = {"admin": "admin.token", "agent": "agent.token"}
 
 
 def prepare_state_dir(path: Path) -> None:
-    """Create it, for its owner alone. Raises StorageError."""
+    """Create it, for its owner alone. Raises StorageError. One that is there may be a volume whose mode its user cannot
+    change, so that everybody may write to it is said and no reason to refuse."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not os.access(path, os.W_OK | os.X_OK):
             raise PermissionError(13, "not writable", str(path))
+        mode = path.stat().st_mode
     except OSError as error:
         raise StorageError(
             f"The state directory {path} cannot be used: {error.strerror}.",
             remedy="Give its user write access, or set another with MODELDIST_SERVER_STATE_DIR.",
         ) from error
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        log.warning("everybody may write to %s, and put tokens of their own there: chmod o-w", path)
 
 
 async def first_tokens(tokens: Tokens, state_dir: Path) -> list[Path]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import stat
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import httpx2
 import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from starlette.routing import WebSocketRoute
 from websockets.exceptions import InvalidStatus
 
 from modeldist.control.api.authentication import OPEN_PATHS
@@ -47,59 +49,65 @@ async def test_a_reader_opens_no_session(sqlite_control: ServedControlPlane) -> 
     assert b"needs admin or agent" in (refused.value.response.body or b"")
 
 
-KEEPING = {"reference": "memory://org/model:v1", "nodes": "all"}
-PULL = {"reference": "memory://org/model:v1", "nodes": "all"}
-ROLES: list[tuple[str, str, object, set[Scope]]] = [
-    ("POST", "/resolve", {"reference": "memory://org/model:v1"}, {"admin", "agent"}),
-    ("POST", "/pulls", PULL, {"admin"}),
-    ("GET", "/pulls", None, {"admin", "read"}),
-    ("GET", "/pulls/x", None, {"admin", "read"}),
-    ("GET", "/pulls/x/events", None, {"admin", "read"}),
-    ("GET", "/pulls/x/webhook", None, {"admin", "read"}),
-    ("DELETE", "/pulls/x", None, {"admin"}),
-    ("GET", "/models", None, {"admin", "read"}),
-    ("POST", "/pin", KEEPING, {"admin"}),
-    ("POST", "/unpin", KEEPING, {"admin"}),
-    ("POST", "/evict", KEEPING, {"admin"}),
-    ("GET", "/models/x/nodes", None, {"admin", "read"}),
-    ("GET", "/nodes", None, {"admin", "read"}),
-    ("GET", "/nodes/x", None, {"admin", "read"}),
-    ("GET", "/tasks", None, {"admin", "read"}),
-    ("GET", "/tasks/x", None, {"admin", "read"}),
-    ("GET", "/status", None, {"admin", "agent", "read"}),
-    ("GET", "/openapi.json", None, {"admin", "read"}),
-]
 PREHEAT: dict[str, Any] = {
     "type": "preheat",
     "args": {"type": "image", "url": "https://r.example/v2/m/manifests/v1", "scope": "all_peers"},
 }
-AT_THE_ROOT: list[tuple[str, str, object, set[Scope]]] = [
-    ("GET", "/healthy", None, {"admin"}),
-    ("POST", "/oapi/v1/jobs", PREHEAT, {"admin"}),
-    ("GET", "/oapi/v1/jobs/9", None, {"admin", "read"}),
-    ("GET", "/_ping", None, {"admin"}),
-    ("POST", "/preheats", PREHEAT["args"], {"admin"}),
-    ("GET", "/preheats/x", None, {"admin", "read"}),
-]
-EVERY_ROUTE = [(method, "/api/v1" + path, body, allowed) for method, path, body, allowed in ROLES] + AT_THE_ROOT
+A_MODEL = {"reference": "memory://org/model:v1", "nodes": "all"}
+BODIES = {
+    "/api/v1/resolve": {"reference": "memory://org/model:v1"},
+    "/oapi/v1/jobs": PREHEAT,
+    "/preheats": PREHEAT["args"],
+}
+SECURITY = Path(__file__).parents[3] / "SECURITY.md"
+
+
+def roles_and_routes() -> dict[tuple[str, str], set[str]]:
+    """(method, path) -> the scopes that open it, as SECURITY.md says."""
+    table = SECURITY.read_text().partition("### Roles and routes")[2].partition("\n## ")[0]
+    rows = re.findall(r"(?m)^\| `(\w+) (\S+)` \|(.*)\|$", table)
+    scopes = get_args(Scope)
+    assert f"| route | {' | '.join(scopes)} |" in table
+    found = {}
+    for method, path, cells in rows:
+        opened = [cell.strip() for cell in cells.split("|")]
+        assert len(opened) == len(scopes) and set(opened) <= {"yes", ""}, (method, path, cells)
+        found[method, path] = {scope for scope, cell in zip(scopes, opened, strict=True) if cell}
+    return found
 
 
 async def test_scopes(sqlite_control: ServedControlPlane) -> None:
-    documented = set(prefixed(app_of(sqlite_control.plane))) - {("GET", "/docs"), ("GET", "/openapi.json")}
-    matrix = {(method, path.replace("/jobs/9", "/jobs/x")) for method, path, _, _ in EVERY_ROUTE}
-    assert documented == matrix, "a route without an entry in this matrix"
+    app = app_of(sqlite_control.plane)
+    matrix = roles_and_routes()
+    documented = set(prefixed(app)) - {("GET", "/docs"), ("GET", "/openapi.json")}
+    sessions = {("WEBSOCKET", route.path) for route in all_routes(app.routes) if isinstance(route, WebSocketRoute)}
+    assert {(method, path.replace("{}", "x")) for method, path in matrix} == documented | sessions
     tokens = {
         "admin": sqlite_control.admin_token,
         "agent": sqlite_control.agent_token,
         "read": await sqlite_control.read_token(),
     }
     async with httpx2.AsyncClient(base_url=sqlite_control.url, trust_env=False) as http:
-        for method, path, body, allowed in EVERY_ROUTE:
+        for (method, path), allowed in matrix.items():
             for scope, token in tokens.items():
-                headers = {"Authorization": f"Bearer {token}"}
-                answer = await http.request(method, path, json=body, headers=headers)
-                assert (answer.status_code == 403) == (scope not in allowed), (method, path, scope, answer.text)
-                assert answer.status_code in (200, 202, 403, 404)
+                if method == "WEBSOCKET":
+                    status = await knocked(sqlite_control, token)
+                else:
+                    body = BODIES.get(path, A_MODEL) if method == "POST" else None
+                    place = path.replace("{}", "9" if "jobs" in path else "x")
+                    answer = await http.request(method, place, json=body, headers={"Authorization": f"Bearer {token}"})
+                    status = answer.status_code
+                assert (status == 403) == (scope not in allowed), (method, path, scope, status)
+                assert status in (101, 200, 202, 403, 404)
+
+
+async def knocked(control: ServedControlPlane, token: str) -> int:
+    """The status that a session's handshake gets."""
+    try:
+        async with open_socket(control.ws, token):
+            return 101
+    except InvalidStatus as refused:
+        return refused.response.status_code
 
 
 async def test_first_tokens_are_for_their_owner_alone(sqlite_control: ServedControlPlane) -> None:
