@@ -41,6 +41,7 @@ MADE_IN = {
     "modeldist/transfer/tcp/server.py": "the piece server, below",
     "modeldist/transfer/bench.py": "a benchmark's own peer on loopback, which serves zeros",
     "modeldist/bench/nginx.py": "finds a free port for a benchmark's rival",
+    "modeldist/bench/shaped_link.py": "a benchmark's link in front of its own server, on loopback",
     "modeldist/ray/control_actor.py": "finds a free port for a control plane",
 }
 
