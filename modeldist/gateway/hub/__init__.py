@@ -5,6 +5,7 @@ paths.py       which request a URL is. Pure
 documents.py   repositories and trees as JSON. Pure
 answers.py     errors as huggingface_hub knows them again
 admissions.py  who may read a repository, and what its revisions are: the hub itself is asked, as who asks us
+kept.py        what the hub said of that, over a restart of the agent
 registries.py  models of registries, under names of a hub
 models.py      the files of a commit, resolved once
 """

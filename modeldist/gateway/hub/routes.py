@@ -18,6 +18,7 @@ from modeldist.gateway import byte_ranges
 from modeldist.gateway.flights import Flights
 from modeldist.gateway.hub import answers, documents
 from modeldist.gateway.hub.admissions import Admissions, Refused
+from modeldist.gateway.hub.kept import KeptAdmissions
 from modeldist.gateway.hub.models import HubModel, HubModels
 from modeldist.gateway.hub.paths import HubRequest, parse
 from modeldist.gateway.hub.registries import RegistryModels, for_registries
@@ -40,7 +41,8 @@ class HubEndpoint:
     def __init__(self, engine: Engine, origins: Origins, flights: Flights, registries: Collection[str]) -> None:
         self._engine = engine
         self._flights = flights
-        self._admissions = Admissions(origins.hub_door(), time.monotonic)
+        kept = KeptAdmissions(engine.store.root / "hub-admissions.json", time.time)
+        self._admissions = Admissions(origins.hub_door(), time.monotonic, kept)
         self._models = HubModels(engine, origins)
         self._door = origins.registry_door()
         upstreams = Upstreams(self._door.default_registry, registries)
