@@ -11,5 +11,6 @@ May import everything but cli (commands are run as programs).
     control.py   thousands of agents and one server        simulator.py  swarms too large to own
     delta.py     a new version of a model, where the old one is
     stream.py    tensors while a model arrives: loading.py, the loads; shaped_link.py, the link
+    cold_load.py loading two layouts of a model from a cold page cache
     options.py   what those that move files ask alike
 """

@@ -34,6 +34,7 @@ _PANELS = {
     "Publishing": (
         "build",
         "modelfile",
+        "optimize",
         "lint",
         "push",
         "copy",

@@ -1,0 +1,141 @@
+"""How long loading a model's safetensors files takes from a cold page cache, and what the loader waited for.
+
+As safetensors does it: each file is mapped, each tensor copied out of it, in the order of their names. The cache is
+emptied of these files before (posix_fadvise), which needs no privileges.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import random
+import resource
+import statistics
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from modelpack.rearranging import PAGE, aligned_bytes, loading_jumps
+from modelpack.safetensors_header import read_header
+
+_BLOCK = 8 << 20  # bytes of one read in the order of the file
+_SEEKS = 32
+
+
+class Loading(msgspec.Struct, frozen=True):
+    """One way of laying out. `seconds`: the median of `runs`; `predicted`: by the disk's rate and latency. `faults`
+    that waited for the disk and bytes of `disk` read are of the last run; `jumps` are of a loader that goes by name.
+    `aligned`: bytes of tensors that begin with a page, of `bytes`."""
+
+    files: int
+    tensors: int
+    bytes: int
+    aligned: int
+    jumps: int
+    predicted: float
+    seconds: float
+    runs: tuple[float, ...]
+    faults: int
+    disk: int
+
+
+def weights_of(folder: Path) -> list[Path]:
+    """Its safetensors files, in order."""
+    return sorted(path for path in folder.rglob("*.safetensors") if path.is_file())
+
+
+def compare(before: Path, after: Path, runs: int = 3) -> tuple[Loading, Loading]:
+    """Both layouts in turns, so that a slow minute of the machine hits both. Raises OSError, InvalidSafetensors."""
+    folders = (weights_of(before), weights_of(after))
+    rate, latency = _disk(folders[0])
+    found: tuple[list[tuple[float, int, int]], ...] = ([], [])
+    for _ in range(runs):
+        for files, measured in zip(folders, found, strict=True):
+            measured.append(_load(files))
+    first, second = (_loading(files, measured, rate, latency) for files, measured in zip(folders, found, strict=True))
+    return first, second
+
+
+def _loading(files: Sequence[Path], measured: Sequence[tuple[float, int, int]], rate: float, latency: float) -> Loading:
+    headers = [read_header(path) for path in files]
+    size = sum(path.stat().st_size for path in files)
+    jumps = len(files) + sum(map(loading_jumps, headers))
+    return Loading(
+        files=len(files),
+        tensors=sum(len(header.tensors) for header in headers),
+        bytes=size,
+        aligned=sum(aligned_bytes(header, PAGE) for header in headers),
+        jumps=jumps,
+        predicted=size / rate + jumps * latency,
+        seconds=statistics.median(seconds for seconds, _, _ in measured),
+        runs=tuple(seconds for seconds, _, _ in measured),
+        faults=measured[-1][1],
+        disk=measured[-1][2],
+    )
+
+
+def _load(files: Sequence[Path]) -> tuple[float, int, int]:
+    """Seconds, page faults that waited for the disk, bytes that came from it."""
+    for path in files:
+        _forget(path)
+    target = memoryview(bytearray(max((_largest(path) for path in files), default=0)))
+    faults, disk = resource.getrusage(resource.RUSAGE_SELF).ru_majflt, _read_bytes()
+    began = time.perf_counter()
+    for path in files:
+        header = read_header(path)
+        if not header.tensors or path.stat().st_size == header.data_start:
+            continue
+        with (
+            path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+            memoryview(mapped) as view,
+        ):
+            for _, tensor in sorted(header.tensors.items()):
+                target[: tensor.end - tensor.start] = view[tensor.start : tensor.end]
+    seconds = time.perf_counter() - began
+    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_majflt - faults, _read_bytes() - disk
+
+
+def _largest(path: Path) -> int:
+    return max((tensor.end - tensor.start for tensor in read_header(path).tensors.values()), default=0)
+
+
+def _disk(files: Sequence[Path]) -> tuple[float, float]:
+    """Bytes/s in the order of a file, and seconds until a byte from elsewhere is there."""
+    began, count = time.perf_counter(), 0
+    target = memoryview(bytearray(_BLOCK))
+    for path in files:
+        _forget(path)
+        with path.open("rb", buffering=0) as file:
+            while got := file.readinto(target):
+                count += got
+    rate = max(1, count) / (time.perf_counter() - began)
+    times = [0.0]
+    draw = random.Random(1)
+    for path in sorted(files, key=lambda path: -path.stat().st_size)[:1]:
+        _forget(path)
+        with path.open("rb", buffering=0) as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+            for _ in range(_SEEKS):
+                at = draw.randrange(max(1, path.stat().st_size // PAGE)) * PAGE
+                began = time.perf_counter()
+                os.pread(file.fileno(), PAGE, at)
+                times.append(time.perf_counter() - began)
+    return rate, statistics.median(times)
+
+
+def _forget(path: Path) -> None:
+    """Have the page cache give the file up: it must be on the disk first."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _read_bytes() -> int:
+    """That this process had the disk read; 0 where the kernel does not tell."""
+    with suppress(OSError, ValueError, IndexError):
+        return int(Path("/proc/self/io").read_text().partition("\nread_bytes: ")[2].split()[0])
+    return 0
