@@ -1,4 +1,4 @@
-"""`python -m modeldist.simulator [scenario …] [--seeds N] [--json] [--plots DIR] [--set name=value …]`"""
+"""`python -m modeldist.simulator [scenario …] [--seeds N] [--json] [--plots DIR] [--timeline] [--set name=value …]`"""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from modeldist.simulator.plots import draw
 from modeldist.simulator.presets import PRESETS, SMALL_PRESETS
 from modeldist.simulator.result import Result
 from modeldist.simulator.scenario import Scenario
+from modeldist.simulator.timeline import Timeline
 from modeldist.simulator.world import simulate
 
 _COLUMNS = ("seed", "seconds", "bound", "R", "A", "worst", "last/med", "uplink/F", "waste", "CPU s")
@@ -72,6 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=1, help="runs per scenario")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="draw charts there (needs matplotlib)")
+    parser.add_argument("--timeline", action="store_true", help="and how full the links were, by half seconds")
     parser.add_argument(
         "--set",
         action="append",
@@ -92,11 +94,15 @@ def main(arguments: list[str] | None = None) -> int:
         print(_HEAD)
     for scenario in scenarios:
         for seed in range(1, options.seeds + 1):
+            timeline = Timeline() if options.timeline else None
             started = time.process_time()
-            result = replace(simulate(replace(scenario, seed=seed)), cpu_seconds=time.process_time() - started)
+            result = simulate(replace(scenario, seed=seed), timeline)
+            result = replace(result, cpu_seconds=time.process_time() - started)
             results.append(result)
             if not options.json:
                 print(_row(result, seed), flush=True)
+            if timeline is not None:
+                print(timeline.table(), file=sys.stderr if options.json else sys.stdout)
     if options.json:
         json.dump([result.as_dict() for result in results], sys.stdout, indent=1)
         print()

@@ -16,6 +16,7 @@ from modeldist.simulator.network import Flow, Link, Network
 from modeldist.simulator.node import SimulatedNode
 from modeldist.simulator.result import NodeResult, Result
 from modeldist.simulator.scenario import NodeSpec, Scenario
+from modeldist.simulator.timeline import Timeline
 
 if TYPE_CHECKING:
     from modeldist.simulator.array_network import ArrayNetwork
@@ -98,8 +99,10 @@ class World:
         self.deliver(self.phase1.tick(self.clock.now))
         self.clock.after(self.scenario.control_tick, self._tick)
 
-    def run(self) -> Result:
+    def run(self, timeline: Timeline | None = None) -> Result:
         self.clock.after(self.scenario.control_tick, self._tick)
+        if timeline is not None:
+            timeline.watch(self)
         self.clock.run(lambda: self._unfinished == 0, self.scenario.limit)
         live = [node for node in self.nodes.values() if node.spec.leave is None]
         return Result(
@@ -137,12 +140,12 @@ def _network(clock: Clock, scenario: Scenario) -> Network | ArrayNetwork:
     return ArrayNetwork(clock, scenario.step)
 
 
-def simulate(scenario: Scenario) -> Result:
-    """Run `scenario` to the end (all nodes that do not die complete) or to its time limit."""
+def simulate(scenario: Scenario, timeline: Timeline | None = None) -> Result:
+    """Run `scenario` to the end (all nodes that do not die complete) or to its time limit. `timeline` watches it."""
     collecting = gc.isenabled()
     gc.disable()  # what dies here is not cyclic, and there are millions of live objects to look through
     try:
-        return World(scenario).run()
+        return World(scenario).run(timeline)
     finally:
         if collecting:
             gc.enable()

@@ -156,26 +156,28 @@ class Fetch:
             yield every((index + step) % count, count, self.layout.count)
 
     def choose(self, open_: int, node: str, rng: random.Random, *, slow: bool) -> int:
-        """A member of `open_` to fetch from `node`: what is waited for, else the rarest among a few drawn at random. Of
-        the last ones the first: what comes behind a gap can be hashed only when all has come.
+        """A member of `open_` to fetch from `node`: what is waited for; what nobody else has, of this node's own share
+        first, so that children of one parent get different pieces and have something to exchange; else the rarest among
+        a few drawn at random. Of the last ones the first: what comes behind a gap can be hashed only when all has come.
 
-        From a `slow` parent one that nobody else has, of its own share first, and any one at random: children that get
-        different pieces have something to exchange.
+        From a `slow` parent any one at random where none is of these shares.
         """
         if (piece := self.first_awaited(open_)) is not None:
             return piece
-        if not open_ & (open_ - 1):
-            return open_.bit_length() - 1
         first_of_few = self.stripes is not None and self.stripes.brings(node)  # and others wait for it
-        ending = not slow and self.missing.bit_count() <= self._last
         # Or nobody to exchange with: in order, as the sha256 goes along.
-        if first_of_few or ending or len(self.holders) == 1:
-            return (open_ & -open_).bit_length() - 1
-        if slow:
-            only_there = open_ & ~self.twice
+        if first_of_few or len(self.holders) == 1:
+            return _first(open_)
+        if only_there := open_ & ~self.twice if slow or self.share[1] > 1 else 0:
             wanted = (only_there & share for share in self._shares())
-            return random_member(next((pieces for pieces in wanted if pieces), only_there or open_), rng)
-        drawn = {random_member(open_, rng) for _ in range(_RARITY_SAMPLE)}
+            return random_member(next((pieces for pieces in wanted if pieces), only_there), rng)
+        if self.missing.bit_count() <= self._last and not slow:
+            return _first(open_)
+        return self._rare(open_, 1 if slow else _RARITY_SAMPLE, rng)
+
+    def _rare(self, open_: int, sample: int, rng: random.Random) -> int:
+        """The rarest of so many drawn at random."""
+        drawn = {random_member(open_, rng) for _ in range(sample)}
         if len(drawn) == 1:
             return drawn.pop()
         return min(drawn, key=lambda piece: sum(held >> piece & 1 for held in self.holders.values()))
@@ -248,3 +250,8 @@ class Fetch:
         self.restart_digests()
         self.progressed = now
         self.told_complete = False
+
+
+def _first(pieces: int) -> int:
+    """Of a non-empty bitmap."""
+    return (pieces & -pieces).bit_length() - 1

@@ -307,6 +307,20 @@ def test_an_empty_shard_is_complete_at_once() -> None:
     assert child.said.count(p2.TaskComplete(TASK)) == 1
 
 
+def test_children_of_one_parent_get_different_pieces_of_what_only_it_has_to_the_end() -> None:
+    """So that they have something to exchange, instead of all waiting for copies of the same piece."""
+    for index in range(4):
+        child = Child()
+        child.task(200)
+        child.parents("reader", "other", share=(index, 4))
+        child.has("other", *range(180))
+        while child.open:
+            child.answer(child.open[0], 0.01)
+        child.has("reader", *range(180, 200))
+        assert child.asked("reader")
+        assert all(piece % 4 == index for piece in child.asked("reader"))
+
+
 def test_the_last_pieces_are_fetched_in_order() -> None:
     """What comes behind a gap can be hashed only when the gap is closed, and then everybody waits for it."""
     child = Child(Phase2Config(window=0.01))

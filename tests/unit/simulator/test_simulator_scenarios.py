@@ -15,6 +15,7 @@ from modeldist.scheduler.phase1 import OriginLimits, Phase1Config
 from modeldist.simulator import NodeSpec, Scenario, simulate
 from modeldist.simulator.__main__ import main
 from modeldist.simulator.presets import MBIT, MIB, PRESETS
+from modeldist.simulator.timeline import Timeline
 
 RATE = 200 * MBIT
 
@@ -232,3 +233,16 @@ def test_parts_of_a_shard_are_not_all_of_it() -> None:
     result = simulate(Scenario("three-of-eight", (64 * MIB,), ranks, RATE))
     assert result.complete
     assert result.unique_bytes == result.origin_bytes == 24 * MIB
+
+
+def test_a_timeline_says_how_full_the_links_were(capsys: pytest.CaptureFixture[str]) -> None:
+    scenario, timeline = PRESETS["cold-8"](), Timeline(every=1.0)
+    result = simulate(scenario, timeline)
+    assert result.seconds - 1 <= timeline.samples[-1].at <= result.seconds
+    assert [sample.at for sample in timeline.samples] == [float(at) for at in range(1, len(timeline.samples) + 1)]
+    sent = sum(sample.origin for sample in timeline.samples) * scenario.origin_rate
+    assert result.origin_bytes * 0.85 <= sent <= result.origin_bytes
+    assert max(sample.down for sample in timeline.samples) >= 0.95
+    assert timeline.samples[0].down < timeline.samples[3].down
+    assert main(["cold-8", "--timeline"]) == 0
+    assert "downlinks" in capsys.readouterr().out
