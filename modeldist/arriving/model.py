@@ -110,6 +110,11 @@ class ArrivingModel:
             failed = error
         except OSError as error:
             failed = PullFailed(f"{self.reference} cannot be read where it arrives: {error}.")
+        except Exception as error:  # a bug; but whoever waits must learn of it
+            failed = PullFailed(
+                f"What arrives of {self.reference} was not understood: {type(error).__name__}: {error}.",
+                remedy="Please report it.",
+            )
         with self._arrival.changed:
             if not self._arrival.complete and self._arrival.failed is None:
                 self._arrival.failed = Cancelled(f"{self.reference} was closed.") if self._arrival.closed else failed
@@ -120,7 +125,8 @@ class ArrivingModel:
             case Opened():
                 self._open(news)
             case ShardNews():
-                self._shards[news.digest].heard(news)
+                if (shard := self._shards.get(news.digest)) is not None:  # archives are nobody's to read
+                    shard.heard(news)
             case Ended(error=None):
                 self._path, self._arrival.complete = Path(news.path), True
             case Ended(error=error) if error is not None:

@@ -48,13 +48,14 @@ class Mount:
 
 @dataclass(frozen=True)
 class Shell:
-    """Where commands run: their environment, and a directory for what they leave."""
+    """Where commands run: their environment, and a directory for what they leave. `inside` goes in front of them."""
 
     home: Path
     environment: dict[str, str]
+    inside: tuple[str, ...] = ()
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [*MODELDIST, *arguments]
+        command = [*self.inside, *MODELDIST, *arguments]
         return subprocess.run(
             command, env=self.environment, capture_output=True, text=True, check=False, timeout=2 * PATIENCE
         )
@@ -65,7 +66,7 @@ class Shell:
         directory, log = self.home / at, self.home / f"{at}.log"
         with log.open("a") as stderr:
             process = subprocess.Popen(
-                [*MODELDIST, "mount", reference, str(directory), *options],
+                [*self.inside, *MODELDIST, "mount", reference, str(directory), *options],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

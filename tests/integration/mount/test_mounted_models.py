@@ -208,12 +208,12 @@ def test_who_reads_what_cannot_be_fetched_gets_an_error_and_the_mount_says_why(h
         assert "model.safetensors: input/output error for its readers" in mount.said
         assert (mount.directory / "config.json").read_bytes() == b"{}"
         hub.heal()
-        wait_until("it to be tried again", lambda: _readable(mount.directory / "model.safetensors"))
+        wait_until("it to be tried again", lambda: readable(mount.directory / "model.safetensors"))
         assert (mount.directory / "model.safetensors").read_bytes() == body
     assert mount.process.returncode == 0
 
 
-def _readable(path: Path) -> bool:
+def readable(path: Path) -> bool:
     try:
         path.read_bytes()
     except OSError:
@@ -275,3 +275,26 @@ def test_what_was_read_first_is_fetched_first_the_next_time(hub: Hub, shell: She
         os.close(fd)
     (record,) = (shell.home / "store/access").iterdir()
     assert record.read_text().split('"reads":[')[1].startswith('["model.safetensors",16777216,')
+
+
+def test_a_model_with_archives_is_mounted_when_all_of_it_is_here(shell: Shell) -> None:
+    files = {"config.json": b"{}", "code/run.py": b"print()", "weights.bin": content("packed", MIB)}
+    for path, body in files.items():
+        (shell.home / "packed" / path).parent.mkdir(parents=True, exist_ok=True)
+        (shell.home / "packed" / path).write_bytes(body)
+    built = shell.run(
+        "build",
+        str(shell.home / "packed"),
+        "-t",
+        "docker.io/org/packed:v1",
+        "--encoding",
+        "tar",
+        "-o",
+        str(shell.home / "l"),
+    )
+    assert built.returncode == 0, built.stderr
+    for how in ("--no-direct", "--direct"):
+        with shell.mounted(f"oci-layout:{shell.home}/l:v1", how) as mount:
+            assert "it is mounted when all of it is here" in mount.said
+            assert tree(mount.directory) == files
+        assert mount.process.returncode == 0

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.mount.mounts import MIB, Shell, needs_fuse
-from tests.integration.mount.test_mounted_models import content, tree
+from tests.integration.mount.test_mounted_models import content, readable, tree
 from tests.servers.cluster import PATIENCE, Cluster, wait_until
 from tests.servers.hub import Hub
 from tests.servers.loopback_http import Fault
@@ -34,6 +34,6 @@ def test_a_mount_outlasts_the_agent_that_brings_its_model(hub: Hub, tmp_path: Pa
             gate.set()
             hub.heal()
             cluster.agents[0].start()
-            cluster.wait_joined(0)
-            wait_until("it to be opened again", lambda: "opened again" in mount.said)
+            wait_until("it to be opened again", lambda: readable(mount.directory / "model.safetensors"), seconds=90)
+            assert "opened again" in mount.said
             assert tree(mount.directory) == files
