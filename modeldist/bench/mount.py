@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(found := machine.look().sentence(), flush=True)
     with tempfile.TemporaryDirectory(dir=options.directory) as directory:
         rates = measure(Path(directory).resolve(), options.size * MIB, options.repeat, options.read_ahead)
-    text = _described(rates)
+    text = described(rates)
     print(text)
     if options.write:
         command = f"python -m modeldist.bench mount --size {options.size} --repeat {options.repeat}"
@@ -131,7 +131,8 @@ def _read(path: Path) -> float:
         os.close(fd)
 
 
-def _described(rates: Rates) -> str:
+def described(rates: Rates) -> str:
+    """Markdown: the best of each, and whether the direct mount keeps the bar."""
     best = {way: {state: max(runs) for state, runs in seen.items()} for way, seen in rates.items()}
     states = ("disk", "cached", "again")
     rows = [
