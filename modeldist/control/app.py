@@ -10,9 +10,11 @@ from fastapi import FastAPI
 
 from modeldist import __version__
 from modeldist.control.api import harbor, keeping, models, nodes, problems, pulls, references, session, status, tasks
+from modeldist.control.api.audit import Audit
 from modeldist.control.api.authentication import RequiresToken
 from modeldist.control.api.body_limit import BodyLimit
 from modeldist.control.api.description import describe
+from modeldist.control.api.failed_logins import FailedLogins
 from modeldist.control.plane import ControlPlane, running
 from modeldist.control.ports import Resolves
 from modeldist.control.settings import ServerSettings
@@ -58,7 +60,8 @@ def _app(settings: ServerSettings, lifespan: object) -> FastAPI:
     app.openapi = partial(describe, app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     problems.install(app)
     app.add_middleware(BodyLimit, limit=settings.body_limit)
-    app.add_middleware(RequiresToken)  # added last, so it comes first
+    app.add_middleware(Audit)
+    app.add_middleware(RequiresToken, failed_logins=FailedLogins(settings.failed_logins))  # added last: comes first
     for room in (references, pulls, models, keeping, nodes, tasks, status):
         app.include_router(room.router, prefix=PREFIX)
     app.include_router(harbor.router)  # at the root: Harbor has the paths built in

@@ -8,6 +8,8 @@ from typing import Literal
 
 import structlog
 
+from modeldist.control.api import audit
+
 
 def _no_refusals(record: logging.LogRecord) -> bool:
     """uvicorn calls an agent that was refused with 401 an error of the application; we log the refusal itself."""
@@ -39,10 +41,12 @@ def configure_logging(form: Literal["console", "json"], level: str) -> None:
     if form == "json":
         processors.append(structlog.processors.format_exc_info)
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[*processors, last]))
+    foreign: list[structlog.typing.Processor] = [*shared, structlog.stdlib.ExtraAdder(allow=audit.FIELDS)]
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=foreign, processors=[*processors, last]))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
+    audit.log.setLevel(logging.INFO)
     logging.getLogger("uvicorn.error").addFilter(_no_refusals)
     for chatty in ("alembic", "aiosqlite", "uvicorn.error", "httpx2", "sqlalchemy", "modeldist.control.session_socket"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -49,6 +49,7 @@ class ServerSettings(BaseSettings):
     ping_interval: float = Field(20.0, gt=0)  # an agent that answers no ping within another one is dropped
     most_running_pulls: int = Field(10_000, ge=1)
     body_limit: int = Field(1 << 20, ge=1024)
+    failed_logins: int = Field(30, ge=1)  # wrong tokens from one address at once; then one every two seconds
 
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"

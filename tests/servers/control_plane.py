@@ -55,6 +55,7 @@ async def served_control_plane(
 ) -> AsyncIterator[ServedControlPlane]:
     """Serves on an ephemeral port until the end of the block; stops as gracefully as `serve` does. `now`: what it
     takes for the time, in seconds since the epoch."""
+    settings.setdefault("failed_logins", 1_000_000)  # tests fail a lot
     settings.setdefault("webhook_hosts", ("127.0.0.1",))  # receivers of tests
     given = ServerSettings.load(state_dir=state_dir, database_url=database_url, port=0, **settings)
     async with running(given, origins=origins, now=now) as plane:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Annotated
 
 from fastapi import Depends
@@ -10,6 +11,8 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from modeldist.control.api import audit
+from modeldist.control.api.failed_logins import FailedLogins
 from modeldist.control.api.problems import problem_response
 from modeldist.control.plane import ControlPlane
 from modeldist.control.store import tokens
@@ -37,8 +40,9 @@ log = logging.getLogger(__name__)
 class RequiresToken:
     """ASGI middleware in front of every route, known or not: a request without a valid bearer token ends here."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, failed_logins: FailedLogins) -> None:
         self._app = app
+        self._failed = failed_logins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan" or (scope["type"] == "http" and scope["path"] in OPEN_PATHS):
@@ -50,24 +54,29 @@ class RequiresToken:
         if scheme.lower() == "bearer":
             token = await plane_of(connection).tokens.verify(credentials.strip())
         if token is None:
-            await _refuse(scope, receive, send)
+            await self._refuse(scope, receive, send)
             return
         scope.setdefault("state", {})["token"] = token
         await self._app(scope, receive, send)
 
-
-async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
-    error = ControlPlaneRefused(
-        "This needs a bearer token that the control plane knows.",
-        remedy="Send `Authorization: Bearer …` (`modeldist`: --token, MODELDIST_TOKEN) with a token of the control "
-        "plane's state directory.",
-    )
-    response = problem_response(error, 401)
-    if scope["type"] == "websocket":
-        log.warning("refused an agent at %s: it has no valid token", (scope.get("client") or ("?",))[0])
-        await WebSocket(scope, receive, send).send_denial_response(response)
-    else:
-        await response(scope, receive, send)
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Beyond what an address may fail, its failures are told to wait, and no longer logged one by one."""
+        wait = self._failed.note(audit.client_of(scope), time.monotonic())
+        if wait is None:
+            audit.refused(scope)
+        error = ControlPlaneRefused(
+            "This needs a bearer token that the control plane knows.",
+            remedy="Send `Authorization: Bearer …` (`modeldist`: --token, MODELDIST_TOKEN) with a token of the control "
+            "plane's state directory.",
+            retry_after=wait,
+        )
+        response = problem_response(error, 401 if wait is None else 429)
+        if scope["type"] == "websocket":
+            if wait is None:
+                log.warning("refused an agent at %s: it has no valid token", audit.client_of(scope))
+            await WebSocket(scope, receive, send).send_denial_response(response)
+        else:
+            await response(scope, receive, send)
 
 
 class Needs:

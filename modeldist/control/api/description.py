@@ -30,7 +30,8 @@ _MEANINGS = {
     422: "A parameter or the body is not as described, the idempotency key meant another request, or nothing here can "
     "read what the reference means.",
     424: "The origin does not answer, or not as it should.",
-    429: "Too much of it already runs, or the origin asks for fewer requests; see Retry-After.",
+    429: "Too much of it already runs, the origin asks for fewer requests, or wrong tokens came too often; see "
+    "Retry-After.",
 }
 _SCHEMA = {
     "title": "Problem",
@@ -85,7 +86,7 @@ def documented_methods(app: FastAPI, path: str) -> list[str]:
 def _complete(operation: dict[str, Any]) -> None:
     responses = operation["responses"]
     responses.pop("422", None)  # FastAPI's own error shape, which this API never sends
-    statuses = {401, 403} | {int(status) for status in responses if status >= "4"}
+    statuses = {401, 403, 429} | {int(status) for status in responses if status >= "4"}
     if "requestBody" in operation:
         statuses |= {400, 413, 415, 422}
     elif operation.get("parameters"):

@@ -7,9 +7,10 @@ import asyncio
 from contextlib import suppress
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Request
 from starlette.responses import PlainTextResponse
 
+from modeldist.control.api.audit import acts_on
 from modeldist.control.api.authentication import Plane, needs_admin, needs_read
 from modeldist.control.api.description import answers
 from modeldist.control.api.pulls import PullId
@@ -47,10 +48,11 @@ async def healthy() -> PlainTextResponse:
     summary="Preheat an image (Harbor)",
     responses=answers(404, 409, 429),
 )
-async def create_job(asked: JobRequest, plane: Plane) -> JobView:
+async def create_job(asked: JobRequest, plane: Plane, request: Request) -> JobView:
     """A prefetch of the model that the manifest's URL names, or of a container image as it is: onto any one node
     (`single_peer`, `single_seed_peer`), all nodes (`all_peers`) or those with the label `seed=true`
     (`all_seed_peers`)."""
+    acts_on(request, asked.reference())
     pull, _ = await plane.book.create(
         await _meant(plane, check_reference(asked.reference())),
         asked.selector(),
@@ -93,8 +95,9 @@ async def ping() -> PlainTextResponse:
         200: {"links": {"get_preheat": {"operationId": "get_preheat", "parameters": {"preheat": "$response.body#/ID"}}}}
     },
 )
-async def create_preheat(asked: PreheatRequest, plane: Plane) -> PreheatCreated:
+async def create_preheat(asked: PreheatRequest, plane: Plane, request: Request) -> PreheatCreated:
     """As a job; named by its pull."""
+    acts_on(request, asked.reference())
     reference = await _meant(plane, check_reference(asked.reference()))
     pull, _ = await plane.book.create(reference, asked.selector(), Priority.PREFETCH)
     return PreheatCreated(pull.id)

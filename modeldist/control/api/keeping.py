@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
+from modeldist.control.api.audit import acts_on
 from modeldist.control.api.authentication import Plane, needs_admin
 from modeldist.control.api.description import answers
 from modeldist.control.api.requests import KeepingRequest
@@ -17,24 +18,25 @@ router = APIRouter(tags=["keeping"])
 
 
 @router.post("/pin", dependencies=[needs_admin], summary="Keep a model on nodes", responses=answers(404))
-async def pin(asked: KeepingRequest, plane: Plane) -> KeepingView:
+async def pin(asked: KeepingRequest, plane: Plane, request: Request) -> KeepingView:
     """Their garbage collectors leave it alone, and it cannot be evicted. Nodes that do not have it are `absent`."""
-    return await _ask(plane, "pin", asked)
+    return await _ask(plane, "pin", asked, request)
 
 
 @router.post("/unpin", dependencies=[needs_admin], summary="Keep it no longer", responses=answers(404))
-async def unpin(asked: KeepingRequest, plane: Plane) -> KeepingView:
+async def unpin(asked: KeepingRequest, plane: Plane, request: Request) -> KeepingView:
     """Their garbage collectors may have it again."""
-    return await _ask(plane, "unpin", asked)
+    return await _ask(plane, "unpin", asked, request)
 
 
 @router.post("/evict", dependencies=[needs_admin], summary="Remove a model from nodes", responses=answers(404))
-async def evict(asked: KeepingRequest, plane: Plane) -> KeepingView:
+async def evict(asked: KeepingRequest, plane: Plane, request: Request) -> KeepingView:
     """Files that other models or running pulls use stay. Where it is pinned it stays: `failed`, `pinned`."""
-    return await _ask(plane, "evict", asked)
+    return await _ask(plane, "evict", asked, request)
 
 
-async def _ask(plane: ControlPlane, action: StoreAction, asked: KeepingRequest) -> KeepingView:
+async def _ask(plane: ControlPlane, action: StoreAction, asked: KeepingRequest, request: Request) -> KeepingView:
+    acts_on(request, asked.reference)
     reference = check_reference(asked.selected())
     nodes = await plane.book.meant(asked.selector())
     answered = await plane.core.store_commands.ask(nodes, action, reference)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 
+from modeldist.control.api.audit import acts_on
 from modeldist.control.api.authentication import Plane, needs_admin, needs_read
 from modeldist.control.api.description import answers
 from modeldist.control.api.examples import KEY, PULL
@@ -60,10 +61,11 @@ IdempotencyKey = Annotated[
     },
 )
 async def create_pull(
-    asked: PullRequest, plane: Plane, response: Response, idempotency_key: IdempotencyKey = None
+    asked: PullRequest, plane: Plane, request: Request, response: Response, idempotency_key: IdempotencyKey = None
 ) -> PullView:
     """Accepted at once; the nodes resolve the reference and report. Named nodes that are away pull when they are
     back. With "all", nodes that join while the pull runs take part."""
+    acts_on(request, asked.reference)
     if asked.webhook is not None:
         plane.destinations.check(asked.webhook.url)
     pull, new = await plane.book.create(
@@ -74,6 +76,7 @@ async def create_pull(
         asked.deadline.timestamp() if asked.deadline else None,
         asked.webhook.checked() if asked.webhook else None,
     )
+    acts_on(request, f"{pull.id} {pull.reference}")
     response.headers["Location"] = f"/api/v1/pulls/{pull.id}"
     if not new:
         response.headers["Idempotency-Replayed"] = "true"

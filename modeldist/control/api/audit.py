@@ -1,0 +1,83 @@
+"""Who did what: one record for each request that may change something, for each session, and for each refusal.
+
+The records go to the log `modeldist.audit`, one line an event, whatever `--log-level` says, as JSON with `--log-json`.
+They have names of tokens, never tokens, and what was asked for, never bodies.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+log = logging.getLogger("modeldist.audit")
+
+FIELDS = frozenset({"action", "asked", "client", "object", "outcome", "role", "token", "token_id"})
+"""What a record may have beside its event."""
+LOOKS = frozenset({"GET", "HEAD", "OPTIONS"})
+_LONGEST = 1000  # characters of what was acted on
+
+
+def acts_on(connection: HTTPConnection, thing: str) -> None:
+    """Name in the record what this request is about."""
+    connection.scope.setdefault("state", {})["acts_on"] = thing.partition("?")[0][:_LONGEST]  # a query may have secrets
+
+
+class Audit:
+    """ASGI middleware between the check of tokens and the routes."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" or "token" not in scope.get("state", {}):
+            await self._app(scope, receive, send)
+            return
+        outcome = 500  # of whoever answers nothing
+
+        async def noting(message: Message) -> None:
+            nonlocal outcome
+            match message["type"]:
+                case "http.response.start" | "websocket.http.response.start":
+                    outcome = message["status"]
+                case "websocket.accept":
+                    outcome = 101
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        finally:
+            if outcome in (401, 403) or scope.get("method", "") not in LOOKS:
+                _record(scope, outcome)
+
+
+def _record(scope: Scope, outcome: int) -> None:
+    state, token = scope["state"], scope["state"]["token"]
+    log.info(
+        "audit",
+        extra={
+            "token": token.name,
+            "token_id": token.id,
+            "role": token.scope,
+            "action": getattr(scope.get("endpoint"), "__name__", "nothing"),  # as the OpenAPI document has it
+            "asked": _asked(scope),
+            "object": state.get("acts_on", ""),
+            "outcome": outcome,
+            "client": client_of(scope),
+        },
+    )
+
+
+def refused(scope: Scope) -> None:
+    """Somebody without a good token was sent away."""
+    log.warning("audit", extra={"asked": _asked(scope), "outcome": 401, "client": client_of(scope)})
+
+
+def _asked(scope: Scope) -> str:
+    return f"{scope.get('method', 'WEBSOCKET')} {scope['path'][:200]}"
+
+
+def client_of(scope: Scope) -> str:
+    """Its address; "?" where there is none, as behind a unix socket."""
+    return str((scope.get("client") or ("?",))[0])

@@ -1,0 +1,87 @@
+"""Who did what, and what of those who guess."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from modeldist.control.api.failed_logins import FailedLogins
+from tests.integration.control.test_control_process import process, token
+from tests.servers.control_plane import ServedControlPlane, served_control_plane
+from tests.servers.memory_origin import MemoryOrigin
+from tests.servers.scripted_agent import scripted_agent
+
+REFERENCE = "https://models.example/model.safetensors?token=in-the-query-77"
+WRONG = {"Authorization": "Bearer md_0123456789abcdef_" + "0" * 64}
+
+
+async def test_records_of_who_did_what(tmp_path: Path) -> None:
+    async with process(tmp_path) as (running, url):
+        admin, agent = token(tmp_path, "admin"), token(tmp_path, "agent")
+        headers = {"Authorization": f"Bearer {admin}"}
+        async with httpx2.AsyncClient(base_url=f"{url}/api/v1", trust_env=False) as http:
+            made = await http.post("/pulls", json={"reference": REFERENCE, "nodes": "all"}, headers=headers)
+            pull = made.json()["id"]
+            await http.get("/pulls", headers=headers)  # looking is no deed
+            await http.delete(f"/pulls/{pull}", headers=headers)
+            await http.post("/evict", json={"reference": "org/model:v1", "nodes": "all"}, headers=headers)
+            await http.get("/pulls", headers={"Authorization": f"Bearer {agent}"})
+            await http.get("/pulls", headers=WRONG)
+        async with scripted_agent(url.replace("http", "ws") + "/session", agent, "a"):
+            pass
+        running.terminate()
+        _, said = await running.communicate()
+    records = [json.loads(line) for line in said.splitlines()]
+    audit = [record for record in records if record["logger"] == "modeldist.audit"]
+    told = [(each.get("token"), each.get("action"), each["asked"], each["outcome"]) for each in audit]
+    assert told == [
+        ("first admin", "create_pull", "POST /api/v1/pulls", 202),
+        ("first admin", "cancel_pull", f"DELETE /api/v1/pulls/{pull}", 200),
+        ("first admin", "evict", "POST /api/v1/evict", 200),
+        ("first agent", "list_pulls", "GET /api/v1/pulls", 403),
+        (None, None, "GET /api/v1/pulls", 401),
+        ("first agent", "session", "WEBSOCKET /session", 101),
+    ]
+    assert audit[0]["object"] == f"{pull} https://models.example/model.safetensors"
+    assert audit[2]["object"] == "org/model:v1"
+    assert {record["client"] for record in audit} == {"127.0.0.1"}
+    for secret in (admin, agent, "in-the-query-77", WRONG["Authorization"]):
+        assert secret.encode() not in said
+
+
+@pytest.fixture
+async def strict(tmp_path: Path) -> Any:
+    async with served_control_plane(tmp_path / "state", MemoryOrigin(), failed_logins=5) as served:
+        yield served
+
+
+async def test_who_shows_wrong_tokens_is_told_to_wait_and_keeps_nobody_out(strict: ServedControlPlane) -> None:
+    async with httpx2.AsyncClient(base_url=strict.url, trust_env=False) as http:
+        statuses = [(await http.get("/api/v1/status", headers=WRONG)).status_code for _ in range(5)]
+        assert statuses == [401] * 5
+        waiting = await http.get("/api/v1/status", headers=WRONG)
+        assert (waiting.status_code, waiting.headers["retry-after"]) == (429, "2")
+        assert waiting.json()["code"] == "control_refused"
+        good = {"Authorization": f"Bearer {strict.admin_token}"}
+        assert (await http.get("/api/v1/status", headers=good)).status_code == 200
+
+
+def test_failures_of_one_address_are_its_own_and_forgotten_in_time() -> None:
+    failed = FailedLogins(burst=3.0)
+    assert [failed.note("a", 0.0) for _ in range(4)] == [None, None, None, 2.0]
+    assert failed.note("b", 0.0) is None
+    assert failed.note("a", 1.0) == 1.0
+    assert failed.note("a", 2.0) is None
+    assert failed.note("a", 2.0) == 2.0
+
+
+def test_of_addresses_without_end_the_oldest_are_forgotten() -> None:
+    failed = FailedLogins(burst=1.0)
+    assert [failed.note("a", 0.0) for _ in range(2)] == [None, 2.0]
+    for number in range(20_000):
+        failed.note(str(number), 0.0)
+    assert failed.note("a", 0.0) is None
