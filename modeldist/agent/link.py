@@ -90,7 +90,7 @@ class WebSocketLink:
             )
         except InvalidStatus as error:
             status = error.response.status_code
-            if status in (401, 403):
+            if status in (401, 403, 429):  # the last for who is refused again and again
                 raise ControlPlaneRefused(
                     f"The control plane at {self._url} does not accept this agent's token.",
                     remedy="Give it the contents of agent.token, which `modeldist server` wrote: --token-file or "

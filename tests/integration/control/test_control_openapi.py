@@ -222,6 +222,7 @@ async def test_small_writes_are_sent_at_once(tmp_path: Path) -> None:
 LOCAL = {
     errors.InvalidPolicy,
     errors.InvalidWebhook,
+    errors.MountFailed,
     errors.ProgramNotRunnable,
     errors.ProgramNotFound,
 }  # never answered
