@@ -15,9 +15,11 @@ _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 @dataclass(frozen=True)
 class Mounted:
-    """One line. `device` is `major:minor`; `source` what the filesystem calls itself."""
+    """One line. `device` is `major:minor`; `root` the directory of the filesystem that `point` shows; `source` what the
+    filesystem calls itself."""
 
     device: str
+    root: str
     point: str
     type: str
     source: str
@@ -30,7 +32,7 @@ def parse(table: str) -> list[Mounted]:
         before, _, after = line.partition(" - ")
         fields, kind = before.split(), after.split()
         if len(fields) >= 6 and len(kind) >= 2:
-            found.append(Mounted(fields[2], _plain(fields[4]), kind[0], _plain(kind[1])))
+            found.append(Mounted(fields[2], _plain(fields[3]), _plain(fields[4]), kind[0], _plain(kind[1])))
     return found
 
 

@@ -20,14 +20,14 @@ def prepare(directory: Path, place: Place) -> bool:
     something was left of a mount that was killed, and is taken away. Raises MountFailed."""
     left = mounted_at(directory)
     ours = any(mounted.type == OURS for mounted in left)
-    if ours and (_dead(directory) or left[-1].type != OURS):
-        # Nobody has the lock: whoever served it was killed.
+    if ours and (_dead(directory) or _shows(left[-1], place)):
+        # Nobody has the lock of this store for it: whoever served it was killed.
         while left and any(mounted.type == OURS for mounted in left):
             _take_away(directory, left[-1], lazy=True)
             left = mounted_at(directory)
         place.clear()
     elif ours:
-        raise served(directory, left[-1].source)
+        raise served(directory, next(mounted.source for mounted in left if mounted.type == OURS))
     elif left and _dead(directory):
         raise MountFailed(
             f"{directory} is a dead mount ({left[-1].type}) of another program.", remedy=f"umount -l {directory}"
@@ -64,6 +64,11 @@ def unmount(directory: Path, place: Place, *, lazy: bool) -> None:
 def served(directory: Path, source: str) -> MountFailed:
     """Another process serves this directory."""
     return MountFailed(f"{directory} is a mount of {source} already.", remedy=f"`modeldist unmount {directory}` first.")
+
+
+def _shows(mounted: Mounted, place: Place) -> bool:
+    """Whether these are the files that a mount of this store shows directly, and not of another one that is alive."""
+    return mounted.type != OURS and str(place.files).endswith(mounted.root)
 
 
 def _dead(directory: Path) -> bool:

@@ -159,6 +159,9 @@ class Serving(pyfuse3.Operations):  # type: ignore[misc]
             self._failed(path, error)
         except OSError as error:
             self._failed(path, StorageError(f"It cannot be read: {error}."))
+        except Exception as error:  # a bug must not end everybody's mount
+            log.exception("a read failed unexpectedly", path=path)
+            self._failed(path, ModeldistError(f"{type(error).__name__}: {error}.", remedy="Please report it."))
         raise pyfuse3.FUSEError(errno.EIO)
 
     async def _arrived(self, file: ReadableFile, start: int, stop: int) -> None:

@@ -40,7 +40,9 @@ def test_in_the_background_it_returns_when_it_can_be_read(shell: Shell, referenc
         assert said["directory"] == str(directory)
         assert said["reference"].startswith("hf://org/small@")
         assert (link / "config.json").read_bytes() == b"{}"
-        assert f"{directory} is a mount of hf://org/small@" in refused(shell, "mount", reference, str(directory))
+        for store in ("store", "another"):
+            said_no = refused(shell, "mount", reference, str(directory), "--store", str(shell.home / store))
+            assert f"{directory} is a mount of hf://org/small@" in said_no
         assert shell.run("unmount", str(link)).returncode == 0
         assert mounted_at(directory) == []
     finally:

@@ -196,6 +196,20 @@ def test_a_killed_mount_fails_its_readers_leaves_the_store_sound_and_is_mounted_
     assert shell.run("verify").returncode == 0
 
 
+def test_a_direct_mount_outlives_who_made_it_and_is_made_anew(hub: Hub, shell: Shell) -> None:
+    hub.commit("org/outlives", {"config.json": b"{}"})
+    with shell.mounted("hf://org/outlives") as mount:
+        wait_until("the direct mount", lambda: not is_fuse(mount))
+        mount.process.kill()
+        mount.process.wait()
+        assert tree(mount.directory) == {"config.json": b"{}"}
+        with shell.mounted("hf://org/outlives") as again:
+            assert "was killed" in again.said
+            assert tree(mount.directory) == {"config.json": b"{}"}
+            assert len(again.types) <= 2
+        assert mount.types == []
+
+
 def test_who_reads_what_cannot_be_fetched_gets_an_error_and_the_mount_says_why(hub: Hub, shell: Shell) -> None:
     body = content("away", 3 * MIB)
     hub.commit("org/away", {"config.json": b"{}", "model.safetensors": body})

@@ -14,7 +14,7 @@ nonsense
 
 def test_mounts_are_read_in_their_order_with_the_names_they_have() -> None:
     assert parse(TABLE) == [
-        Mounted("254:0", "/", "ext4", "/dev/vda"),
-        Mounted("0:39", "/mnt/my model", "fuse.modeldist", "hf://org/model@1,2"),
-        Mounted("254:0", "/mnt/my model", "ext4", "/dev/vda"),
+        Mounted("254:0", "/", "/", "ext4", "/dev/vda"),
+        Mounted("0:39", "/", "/mnt/my model", "fuse.modeldist", "hf://org/model@1,2"),
+        Mounted("254:0", "/store/files", "/mnt/my model", "ext4", "/dev/vda"),
     ]
