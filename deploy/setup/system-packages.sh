@@ -10,7 +10,8 @@ declare -A needed=(
   [curl]=curl                         # what docs/platforms.md is written for
   [openssl]=openssl                   # and how it checks a webhook
   [fusermount3]=fuse3                 # what mounts and unmounts for users who are not root
-  [pkg-config]=pkg-config             # by which pyfuse3's build finds
+  [pkg-config]=pkg-config             # by which pyfuse3's build finds libfuse3
+  [gcc]=gcc
 )
 missing=()
 for command in "${!needed[@]}"; do
@@ -20,5 +21,8 @@ done
 "${PYTHON:-python3}" -c 'import ensurepip' >/dev/null 2>&1 || missing+=(python3-venv)
 # The control plane's other database. Its programs are not on the PATH, and no cluster of its own is wanted.
 compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
+# pyfuse3 is built here: against Python, and libfuse3.
+"${PYTHON:-python3}" -c 'import os, sys, sysconfig
+sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' || missing+=(python3-dev)
 compgen -G '/usr/include/fuse3/fuse_lowlevel.h' >/dev/null || missing+=(libfuse3-dev)
 exec "${0%/*}/apt-install.sh" "${missing[@]}"
