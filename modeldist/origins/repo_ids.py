@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator
+from itertools import product
 
 MAX_REPO_ID = 96  # characters; huggingface_hub refuses longer names
 _HASH = 8  # hex digits
 _REGISTRY = re.compile(r"(?P<host>[a-z0-9]+(?:[.-][a-z0-9]+)*)(?::(?P<port>\d+))?")
 _LOOKS_LIKE_PORT = re.compile(r"-\d{1,5}$")
 _LOOKS_HASHED = re.compile(rf"-[0-9a-f]{{{_HASH}}}$")
+_PORT = re.compile(r"(.+)-(\d{1,5})")
+_DEEPEST = 5  # names between a registry and the last one that are put together again
 _FOREIGN = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -34,6 +38,31 @@ def of_repository(registry: str, repository: str) -> str:
         and _valid(readable)
     )
     return readable if plain else _hashed(namespace.replace("/", "."), name, f"{registry}/{repository}")
+
+
+def repositories(repo_id: str) -> Iterator[tuple[str, str]]:
+    """The registries and repositories that have this name, as far as they can be read back. Where it has a hash, that
+    says which slashes became dots; what became something else, or was cut, is not found."""
+    namespace, _, name = repo_id.partition("/")
+    labels = namespace.split(".")
+    plain = _LOOKS_HASHED.sub("", name)
+    for end in range(len(labels), 0, -1):
+        host, rest = ".".join(labels[:end]), labels[end:]
+        port = _PORT.fullmatch(host)
+        registries = [registry for registry in (f"{port[1]}:{port[2]}" if port else "", host) if registry]
+        for last in dict.fromkeys((plain, name)):
+            for repository in _joined(rest, last):
+                for registry in registries:
+                    if of_repository(registry, repository) == repo_id:
+                        yield registry, repository
+
+
+def _joined(names: list[str], last: str) -> Iterator[str]:
+    if len(names) > _DEEPEST:
+        return
+    for marks in product("/.", repeat=max(0, len(names) - 1)):
+        organisation = "".join(name + mark for name, mark in zip(names, (*marks, ""), strict=False))
+        yield f"{organisation}/{last}" if organisation else last
 
 
 def of_place(namespace: str, name: str, identity: str) -> str:

@@ -1,7 +1,8 @@
 """Models of registries, under the names that their snapshots have in the cache.
 
 `registry.example/org/model:v1` is `registry.example.org/model` at revision `v1`; a port follows a dash, `main` is the
-tag `latest`, and a commit the first 40 digits of the manifest's digest (`modeldist.origins.repo_ids`). Only registries
+tag `latest`, and a commit the first 40 digits of the manifest's digest (`modeldist.origins.repo_ids`); a deeper
+repository's name ends in a hash. Only registries
 that the gateway mirrors have such names. Who may read is for the registry to say, to who asks us, as in the mirror: a
 token with a colon in it is a user's name and password there.
 """
@@ -11,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import OrderedDict
-from collections.abc import Iterator
 from contextlib import suppress
 
 from modeldist.agent.engine import Engine
@@ -31,7 +31,6 @@ from modelpack.reference import Reference
 
 REMEMBERED = 1024
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_PORT = re.compile(r"(.+)-(\d{1,5})")
 
 
 class RegistryModels:
@@ -49,14 +48,14 @@ class RegistryModels:
 
     def repository(self, repo: str) -> Reference | None:
         """Where a model of this name is; None: on the hub."""
-        for registry, repository in _places(repo):
+        for registry, repository in repo_ids.repositories(repo):
             with suppress(NotMirrored, InvalidReference):
                 return self._upstreams.repository(repository, registry)
         return None
 
     def not_mirrored(self, repo: str) -> str:
         """Of a name that a model of a registry would have: why it is none of ours. Empty for names of the hub."""
-        for registry, repository in _places(repo):
+        for registry, repository in repo_ids.repositories(repo):
             try:
                 self._upstreams.repository(repository, registry)
             except NotMirrored as error:
@@ -128,16 +127,6 @@ class RegistryModels:
         known = ", ".join(tags[:5])
         message = f"{ref.name} has no {revision}; revisions are its tags ({known}), and main means latest."
         return Refused(HubSays(status=404, code="RevisionNotFound", message=message))
-
-
-def _places(repo: str) -> Iterator[tuple[str, str]]:
-    """The registries and repositories whose models may have this name."""
-    namespace, _, name = repo.partition("/")
-    host, _, organisation = namespace.rpartition(".")
-    port = _PORT.fullmatch(host)
-    for registry in (f"{port[1]}:{port[2]}" if port else "", host):
-        if registry and repo_ids.of_repository(registry, f"{organisation}/{name}") == repo:
-            yield registry, f"{organisation}/{name}"
 
 
 def for_registries(authorization: str) -> Caller:

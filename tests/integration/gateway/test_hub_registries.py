@@ -18,6 +18,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from modeldist.origins.repo_ids import of_repository
 from tests.integration.gateway.gateway_nodes import files_in
 from tests.integration.gateway.oci_mirrors import Mirrors
 from tests.servers import faults
@@ -81,6 +82,18 @@ def test_a_model_of_a_registry_is_read_once(mirrors: Mirrors, tmp_path: Path) ->
     assert sorted(api.list_repo_files(repo, revision=about.sha)) == sorted(files)
     there = HfFileSystem(endpoint=mirrors.urls[0], token=False)
     assert there.read_bytes(f"{repo}@v1/config.json") == files["config.json"]
+
+
+def test_a_deeper_repository_has_the_name_of_its_snapshot(mirrors: Mirrors, tmp_path: Path) -> None:
+    reference = f"{mirrors.registry.host}/org/team/deep:v1"
+    files = published(mirrors, tmp_path, reference)
+    repo = of_repository(mirrors.registry.host, "org/team/deep")
+    got = snapshot_download(repo, revision="v1", endpoint=mirrors.urls[0], cache_dir=tmp_path / "hub", token=False)
+    assert files_in(got) == files
+    with pytest.raises(RevisionNotFoundError):
+        HfApi(mirrors.urls[0], token=False).model_info(repo)
+    with pytest.raises(HfHubHTTPError, match="502"):  # another hash: none of the registry's, and there is no hub
+        HfApi(mirrors.urls[0], token=False).model_info(f"{repo[:-8]}{'0' * 8}", revision="v1")
 
 
 def test_a_tag_that_moves_and_main(mirrors: Mirrors, tmp_path: Path) -> None:

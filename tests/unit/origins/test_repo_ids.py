@@ -7,7 +7,7 @@ from huggingface_hub.utils import validate_repo_id
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from modeldist.origins.repo_ids import MAX_REPO_ID, of_place, of_repository
+from modeldist.origins.repo_ids import MAX_REPO_ID, of_place, of_repository, repositories
 from modelpack.errors import InvalidReference
 from modelpack.reference import Reference
 
@@ -43,6 +43,31 @@ def test_ordinary_names_stay_readable(registry: str, repository: str, repo_id: s
 )
 def test_look_alikes_are_told_apart(one: tuple[str, str], other: tuple[str, str]) -> None:
     assert of_repository(*one) != of_repository(*other)
+
+
+@pytest.mark.parametrize(
+    ("registry", "repository"),
+    [
+        ("registry.example", "org/model"),
+        ("registry.example", "org/model-0123abcd"),
+        ("registry.example", "model"),
+        ("registry.example", "org/team/model"),
+        ("registry.example", "org/a.b/c/model"),
+        ("registry.example", "a.b/model"),
+        ("127.0.0.1:5000", "org/team/sub/model"),
+        ("r-5000", "org/model"),
+        ("docker.io", "ai/gemma3"),
+    ],
+)
+def test_names_are_read_back(registry: str, repository: str) -> None:
+    assert list(repositories(of_repository(registry, repository))) == [(registry, repository)]
+
+
+@pytest.mark.parametrize(
+    "repo_id", ["org/model", "gpt2", "org/model-0123abcd", "a.b/c--d", "a.b.c.d.e.f.g.h.i/m-0123abcd"]
+)
+def test_names_of_the_hub_are_no_repositories_names(repo_id: str) -> None:
+    assert list(repositories(repo_id)) == []
 
 
 @given(REGISTRY, REPOSITORY, REGISTRY, REPOSITORY)
