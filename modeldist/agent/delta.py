@@ -7,6 +7,7 @@ compared with. See `docs/delta.md`.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial as bind
@@ -19,21 +20,23 @@ from modeldist.agent.store import Store
 from modeldist.agent.store.reusing import Base, reuse
 from modeldist.artifact import Artifact, ArtifactFile, Digest, Shard
 from modeldist.origins.selected import whole_of
-from modelpack.chunk_index import MIN_BLOB, ChunkIndex, Cuts, parse_index
+from modelpack.chunk_index import MIN_BLOB, SEGMENT, ChunkIndex, Cuts, cut, parse_index
 
 INDEX_NAME = "chunk index"
 _VERSIONS = 4  # artifacts of the same name that are looked at
 _OTHERS = 4  # and of other names
 _ALIKE = 0.1  # how much a file of another model may differ in size
+_SAMPLES = 8  # segments of a file of another model
 _WORTH_READING = 0.1  # share of a shard that was not found: a base whose chunks are not known is read for more
 
 
 @dataclass(frozen=True, slots=True)
 class OldShard:
-    """A complete shard of another version, and its `path` in that."""
+    """A complete shard of another version, and its `path` in that; `kin`: a version of the same model."""
 
     digest: Digest
     path: str
+    kin: bool
 
 
 class Delta:
@@ -57,23 +60,40 @@ class Delta:
         cuts = self._cuts(fetch.shard)
         assert cuts is not None and fetch.table is not None
         stopped = bind(_ended, fetch)
-        bases = self._bases_of(fetch.path, stopped)
+        bases = self._bases_of(fetch.path, cuts, stopped)
         holes = reuse(fetch.partial, fetch.wanted, fetch.table.all(), cuts, bases, stopped)
         if not fetch.ranges:
             self._store.cuts.put(fetch.shard.digest, self._index.average, cuts)  # for the version after this one
         return holes
 
-    def _bases_of(self, path: str, stopped: Callable[[], bool]) -> Iterator[Base]:
+    def _bases_of(self, path: str, new: Cuts, stopped: Callable[[], bool]) -> Iterator[Base]:
         """The file that had the same path first."""
         for old in sorted(self._bases, key=lambda old: old.path != path):
             if (place := self._store.path(old.digest)) is not None:
-                yield Base(Path(place), bind(self._cuts_of, old, path, stopped))
+                promising = old.path == path
+                yield Base(place, bind(self._cuts_of, old, place, new, stopped, promising))
 
-    def _cuts_of(self, old: OldShard, path: str, stopped: Callable[[], bool], left: float) -> Cuts | None:
+    def _cuts_of(
+        self, old: OldShard, place: Path, new: Cuts, stopped: Callable[[], bool], promising: bool, left: float
+    ) -> Cuts | None:
+        """None where the old shard would have to be read for them, and that is not worth it."""
         known = self._store.cuts.get(old.digest, self._index.average)
-        if known is None and (old.path == path or left > _WORTH_READING):
+        if known is None and (promising or left > _WORTH_READING) and (old.kin or self._related(place, new)):
             known = self._store.cuts.find(old.digest, self._index.average, stopped)
         return known
+
+    def _related(self, place: Path, new: Cuts) -> bool:
+        """Whether some places of a file have a chunk in common with the new shard: files of models that have nothing to
+        do with each other are not read to their ends."""
+        marks = frozenset(new.marks)
+        with place.open("rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            for sample in range(_SAMPLES):
+                start = size * sample // _SAMPLES // SEGMENT * SEGMENT
+                part = os.pread(file.fileno(), SEGMENT, start)
+                if not marks.isdisjoint(cut(memoryview(part), self._index.average).marks):
+                    return True
+        return False
 
 
 class Deltas:
@@ -130,7 +150,7 @@ def old_shards(store: Store, artifact: Artifact) -> list[OldShard]:
         here = [file for file in files if file.size >= MIN_BLOB and file.digest not in own and store.has(file.digest)]
         left[same] -= bool(here)
         for file in here:
-            found.setdefault(file.digest, OldShard(file.digest, file.path))
+            found.setdefault(file.digest, OldShard(file.digest, file.path, same))
     return list(found.values())
 
 

@@ -229,6 +229,18 @@ async def test_a_fine_tune_under_another_name(cluster: EngineCluster) -> None:
     assert origin_bytes(cluster, artifact) <= 0.08 * SIZE
 
 
+async def test_a_file_of_a_model_that_only_looks_alike_is_not_read_to_its_end(cluster: EngineCluster) -> None:
+    content = new_bytes(SIZE, 9)
+    add(cluster, REFERENCE, OLD)
+    artifact = add(cluster, "memory://else/model:v1", content)
+    async with cluster.node("a") as node:
+        path, final = await pull_both(node, "memory://else/model:v1")
+        assert node.store.cuts.get(sha256(OLD), 8 * 1024) is None
+    assert (path / NAME).read_bytes() == content
+    assert_counted(final, cluster, artifact)
+    assert final.reused == 0
+
+
 async def test_a_part_of_the_new_version_takes_its_part_of_the_old(cluster: EngineCluster) -> None:
     content = in_one_place(OLD)
     add(cluster, REFERENCE, OLD)
