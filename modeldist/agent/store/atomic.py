@@ -33,17 +33,26 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
         rest = rest[os.write(fd, rest) :]
 
 
-def write_atomically(path: Path | str, data: bytes, *, tmp: Path, mode: int = 0o600, durable: bool = False) -> None:
+def sync_tree(folder: Path) -> None:
+    """As `sync_directory`, of `folder` and all folders in it, the inner ones first. None of them need be there."""
+    for place, _, _ in os.walk(folder, topdown=False):
+        sync_directory(Path(place))
+
+
+def write_atomically(
+    path: Path | str, data: bytes, *, tmp: Path, mode: int = 0o600, whole: bool = False, durable: bool = False
+) -> None:
     """Replace the file `path` by `data`. `tmp` is a folder on the same filesystem.
 
-    Readers see the old content or the new. With `durable` the same holds after a crash of the machine.
+    Readers see the old content or the new. With `whole` the same holds after a crash of the machine; with `durable` it
+    is the new content then.
     """
     scratch = f"{tmp}/{unique()}"
     fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         try:
             write_all(fd, data)
-            if durable:
+            if whole or durable:
                 os.fdatasync(fd)
         finally:
             os.close(fd)

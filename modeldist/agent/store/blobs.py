@@ -6,18 +6,20 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 
 from modeldist.agent.store.atomic import sync_directory, temporary, write_all, write_atomically
 from modeldist.agent.store.buffers import chunks
 from modeldist.agent.store.failures import naming
 from modeldist.agent.store.places import Places
+from modeldist.agent.store.sync_many import sync_all
 from modeldist.artifact import Digest, algorithm, parse_digest
 from modeldist.errors import IntegrityError
 
 SMALL = 1 << 20  # bytes; below this a name lost in a crash of the machine costs less than syncing it
 _READ_ONLY = 0o444
+_AT_ONCE = 256  # files open at once for one wait
 _REMEMBERED = 100_000  # aliases, about 30 MB
 
 
@@ -70,20 +72,19 @@ class Blobs:
         Order: data, then aliases, then the name. An alias without its blob means nothing, so a crash in between
         costs at most a look at the partial file again.
         """
-        durable = os.fstat(fd).st_size > SMALL
+        found = os.fstat(fd)
+        durable = found.st_size > SMALL or found.st_nlink > 1  # a snapshot shows it already, in part
         self._finish(fd, content, aliases, durable=durable)
         target = self._places.blob(content)
         if self._renewed(str(target)):
             source.unlink()
             return
-        try:
-            source.rename(target)
-        except FileNotFoundError:
-            target.parent.mkdir(exist_ok=True)
-            source.rename(target)
+        target.parent.mkdir(exist_ok=True)
+        if durable:
+            sync_directory(target.parent.parent)  # moved into a folder that is lost, the file would be, too
+        source.rename(target)
         if durable:
             sync_directory(target.parent)
-            sync_directory(target.parent.parent)  # the folder may have come with a small blob
 
     def adopt_nameless(self, fd: int, content: Digest, aliases: Iterable[Digest]) -> bool:
         """As `adopt`, of a small file without a name. False where it cannot be given one: without /proc, or where hard
@@ -118,6 +119,22 @@ class Blobs:
         if durable or not _write_new(path, content.encode()):
             write_atomically(path, content.encode(), tmp=self._places.tmp, durable=durable)
         self._remember(digest, content)
+
+    def keep_aliases(self, digests: Iterable[Digest]) -> None:
+        """Make what these etags stand for survive a crash of the machine. Raises OSError."""
+        aliases = sorted({self._places.alias_file(digest) for digest in digests if algorithm(digest) == "etag"})
+        for start in range(0, len(aliases), _AT_ONCE):
+            with ExitStack() as opened:
+                fds = []
+                for path in aliases[start : start + _AT_ONCE]:
+                    with suppress(FileNotFoundError):
+                        fds.append(os.open(path, os.O_RDONLY))
+                        opened.callback(os.close, fds[-1])
+                for failed in sync_all(fds):
+                    if failed is not None:
+                        raise failed
+        if aliases:
+            sync_directory(self._places.aliases / "etag")
 
     def put_bytes(self, data: bytes) -> Digest:
         """Store a small blob. Raises StorageError."""

@@ -19,7 +19,7 @@ from modeldist.agent.store.live import Live
 from modeldist.agent.store.locks import try_lock
 from modeldist.agent.store.places import Places
 from modeldist.agent.store.records import Record, Records
-from modeldist.agent.store.withdrawal import own_bytes, withdraw
+from modeldist.agent.store.withdrawal import own_bytes, remove_empty, withdraw
 from modeldist.artifact import Artifact, Digest
 
 DAY = 86_400.0  # seconds
@@ -213,9 +213,9 @@ class Collector:
         if dry_run or found.st_nlink == 1:  # otherwise a link somebody made keeps the bytes
             tally.bytes += found.st_blocks * 512
         if not dry_run:
-            path.unlink()
             self._places.piece_table(content).unlink(missing_ok=True)
             self._places.cuts(content).unlink(missing_ok=True)
+            path.unlink()
 
     def _drop_dangling_aliases(self) -> None:
         for digest, path in self._blobs.known_aliases():
@@ -251,9 +251,10 @@ class Collector:
 
     def _collect_scratch(self, tally: _Tally, dry_run: bool) -> None:
         limit = self._clock() - SCRATCH_AGE
-        known = self._places.cuts_folder.iterdir()
-        cuts = [path for path in known if not self._blobs.file(Digest(f"sha256:{path.name}"))]
-        for path in (*self._places.tmp.iterdir(), *cuts, *self._hub.glob("models--*/.building/*")):
+        known = (*self._places.cuts_folder.iterdir(), *self._places.piece_tables.iterdir())
+        of_nothing = [path for path in known if not self._blobs.file(Digest(f"sha256:{path.name}"))]
+        building = list(self._hub.glob("models--*/.building/*"))
+        for path in (*self._places.tmp.iterdir(), *of_nothing, *building):
             found = path.lstat()
             if found.st_mtime >= limit:
                 continue
@@ -261,6 +262,8 @@ class Collector:
             tally.bytes += own_bytes(path) if path.is_dir() else found.st_blocks * 512
             if not dry_run:
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        for repository in {path.parents[1] for path in building} if not dry_run else ():
+            remove_empty(repository)
 
 
 def _disk_bytes(folder: Path) -> int:

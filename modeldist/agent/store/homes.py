@@ -93,7 +93,12 @@ class Folder:
         self._journal.append(piece, blake3)
 
     def rewrite(self, header: Header, pieces: Mapping[int, bytes]) -> None:
-        self._journal.rewrite(header, pieces)
+        settled = self._folder / SETTLED
+        shown = settled.exists()
+        if shown and not pieces:  # or it would say of what comes next that it is on the disk
+            settled.unlink()
+            sync_directory(self._folder)
+        self._journal.rewrite(header, pieces, durable=shown)
 
     def reopen(self, fd: int, how: int) -> int:
         return os.open(self.path, how)
@@ -109,7 +114,9 @@ class Folder:
     def settle(self, settled: Settled) -> None:
         self._journal.sync()
         scratch = self._folder / "settled.new"
-        scratch.write_bytes(_PIECE_SIZE.pack(settled[0]) + settled[1].to_bytes())
+        with scratch.open("wb", buffering=0) as file:
+            write_all(file.fileno(), _PIECE_SIZE.pack(settled[0]) + settled[1].to_bytes())
+            os.fdatasync(file.fileno())
         scratch.rename(self._folder / SETTLED)
         sync_directory(self._folder)
         sync_directory(self._folder.parent)
@@ -188,6 +195,9 @@ def _adopt_copy(blobs: Blobs, path: Path, fd: int, content: Digest, aliases: Ite
 
 def leave(folder: Path, held: FileLock) -> None:
     """Remove a partial's folder and let go of its lock. The lock goes last: until then nobody else makes files here."""
+    with suppress(FileNotFoundError):
+        (folder / SETTLED).unlink()
+        sync_directory(folder)  # it must not speak of a file that is gone
     for name in CONTENTS:
         (folder / name).unlink(missing_ok=True)
     with suppress(OSError):  # somebody has begun anew in it

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from modeldist.agent.store import selections, trees
-from modeldist.agent.store.atomic import sync_directory, unique, write_atomically
+from modeldist.agent.store.atomic import sync_directory, sync_tree, unique, write_atomically
 from modeldist.agent.store.blobs import Blobs
 from modeldist.agent.store.claims import Claims
 from modeldist.agent.store.failures import naming
@@ -122,6 +122,10 @@ class Hub:
         except (OSError, msgspec.DecodeError):
             return None
 
+    def check_place(self, artifact: Artifact) -> None:
+        """That its snapshot can have a place. Raises UnsafeArtifact."""
+        Repository(self.root, artifact.repo_id).snapshot(artifact.revision)
+
     def materialise(self, artifact: Artifact) -> Path:
         """Make the snapshot of an artifact whose shards are complete, or as complete as its files' `ranges` want them,
         or add to what was selected of it before. Idempotent.
@@ -201,6 +205,7 @@ class Hub:
             before = self._with_holes(repository, artifact)
             holes = {**(before or {}), **{path: found.as_file() for path, found in sparse.items()}}
             self._write_selection(artifact, repository, holes)  # before there is a hole that somebody may meet
+            self._blobs.keep_aliases(file.digest for file in artifact.files)  # by which rm finds the hub's names
             with Claims(self._reserve) as claims:
                 unpacked = unpack(artifact, names, self._blobs, contents, claims.claim)
             tree = unpacked.files
@@ -225,8 +230,12 @@ class Hub:
             holes = {path: file for path, file in holes.items() if path not in whole}
             if holes and selections.MARKER not in tree:
                 (contents / selections.MARKER).write_bytes(selections.encode(artifact.digest, holes))
+            sync_tree(contents)  # a snapshot's name must not be on the disk before its files' names
+            sync_directory(repository.blobs)
+            sync_directory(repository.folder)
             if there:
                 _repair(folder, contents)
+                sync_tree(folder)
             else:
                 contents.rename(folder)
             sync_directory(repository.snapshots)
@@ -285,14 +294,14 @@ class Hub:
         if plain and all(name in there and there[name].size == file.size for name, file in tree.items()):
             return  # huggingface_hub's own, which may say more
         path.parent.mkdir(exist_ok=True)
-        write_atomically(path, trees.encode(tree), tmp=repository.building, mode=0o644)
+        write_atomically(path, trees.encode(tree), tmp=repository.building, mode=0o644, whole=True)
 
     def _write_ref(self, artifact: Artifact, repository: Repository) -> None:
         if self.is_named(artifact):
             return
         path = self._ref(artifact)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, artifact.revision.encode(), tmp=repository.building, mode=0o644)
+        write_atomically(path, artifact.revision.encode(), tmp=repository.building, mode=0o644, whole=True)
 
 
 def _is_tag(artifact: Artifact) -> bool:

@@ -102,8 +102,9 @@ class Journal:
         """Append to what the file holds."""
         self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND)
 
-    def rewrite(self, header: Header, pieces: Mapping[int, bytes]) -> None:
-        """Replace everything; a crash leaves the old journal or the new. Without pieces there is no file."""
+    def rewrite(self, header: Header, pieces: Mapping[int, bytes], *, durable: bool = False) -> None:
+        """Replace everything; a crash of the process leaves the old journal or the new, with `durable` also one of the
+        machine, which else may leave none. Without pieces there is no file."""
         self.close()
         self.header = header
         if not pieces:
@@ -114,6 +115,8 @@ class Journal:
         try:
             records = (encode_record(header, piece, blake3) for piece, blake3 in sorted(pieces.items()))
             write_all(fd, header.encode() + b"".join(records))
+            if durable:
+                os.fdatasync(fd)
             scratch.rename(self.path)
         except BaseException:
             os.close(fd)

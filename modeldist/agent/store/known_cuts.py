@@ -32,7 +32,7 @@ class KnownCuts:
         """Of a shard with a sha256 digest. Raises OSError."""
         head = _HEAD.pack(average, len(cuts.lengths))
         content = head + little_endian(cuts.lengths) + little_endian(cuts.marks)
-        write_atomically(self._places.cuts(digest), content, tmp=self._places.tmp)
+        write_atomically(self._places.cuts(digest), content, tmp=self._places.tmp, whole=True)
 
     def get(self, digest: Digest, average: int) -> Cuts | None:
         """None where they are not known by this setting."""

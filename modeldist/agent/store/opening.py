@@ -127,10 +127,14 @@ class Opener:
         if found is None:
             return opened
         try:
-            _recheck(opened, found, journal)
-            if (settled := home.settled) is not None:
+            settled = home.settled
+            _recheck(opened, found, journal, durable=settled is not None)
+            if settled is not None:
                 piece_size, pieces = settled
-                opened.protect(covered(PieceLayout(shard.size, piece_size), pieces, layout))
+                shown = covered(PieceLayout(shard.size, piece_size), pieces, layout)
+                if lost := shown - opened.have():  # damaged: what comes in their place is not on the disk yet
+                    home.settle((layout.piece_size, shown - lost))
+                opened.protect(shown)
         except BaseException:
             opened.close()
             raise
@@ -215,7 +219,7 @@ def read_journal(path: Path, shard: Shard) -> Contents | None:
     return contents if about == (shard.digest, shard.size) else None
 
 
-def _recheck(opened: Partial, found: Contents, journal: Journal) -> None:
+def _recheck(opened: Partial, found: Contents, journal: Journal, *, durable: bool) -> None:
     """Take in the journaled pieces whose data is really in the file; drop the others from the journal."""
 
     def check(piece: int, blake3: bytes) -> None:
@@ -227,4 +231,4 @@ def _recheck(opened: Partial, found: Contents, journal: Journal) -> None:
     if found.whole and len(good) == len(found.pieces):
         journal.continue_()
     else:
-        journal.rewrite(found.header, good)
+        journal.rewrite(found.header, good, durable=durable)

@@ -29,7 +29,7 @@ class PieceTables:
         """Nothing is kept for a shard of one piece: its own digest proves it."""
         if layout.count > 1 and len(digests) == layout.count:
             table = _PIECE_SIZE.pack(layout.piece_size) + b"".join(digests[piece] for piece in range(layout.count))
-            write_atomically(self._places.piece_table(digest), table, tmp=self._places.tmp)
+            write_atomically(self._places.piece_table(digest), table, tmp=self._places.tmp, whole=True)
 
     def get(self, digest: Digest) -> tuple[int, dict[int, bytes]] | None:
         """(piece size, BLAKE3 by piece), None when there is no (whole) table."""

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from modeldist.agent.store.atomic import write_atomically
+from modeldist.agent.store.atomic import sync_directory, write_atomically
 from modeldist.agent.store.failures import naming
 from modeldist.agent.store.locks import FileLock, lock
 from modeldist.agent.store.places import Places, file_name
@@ -146,7 +146,9 @@ class Records:
             for reference in self.references():
                 if reference.digest == digest:
                     self._places.reference(reference.reference).unlink(missing_ok=True)
+            sync_directory(self._places.refs)  # a reference to nothing would stay for ever
             self._places.artifact(digest).unlink(missing_ok=True)
+            sync_directory(self._places.artifacts)
 
     def use(self, digest: Digest) -> None:
         """The artifact is used now. Costs one system call; a store that cannot be written is used all the same."""
@@ -207,8 +209,10 @@ class Records:
         return next((each.digest for each in known if reference in (each.digest, each.reference)), None)
 
     def _drop(self, reference: str) -> None:
-        self._places.reference(reference).unlink(missing_ok=True)
         self._places.pin(reference).unlink(missing_ok=True)
+        sync_directory(self._places.pins)  # a pin of nothing would pin what is pulled by that name later
+        self._places.reference(reference).unlink(missing_ok=True)
+        sync_directory(self._places.refs)
 
     def listed(self) -> list[tuple[Record, tuple[str, ...], bool]]:
         """Every artifact with its references and whether it is pinned."""
@@ -232,11 +236,13 @@ class Records:
         with naming("pin", self._places.pins):
             for name in names:
                 self._places.pin(name).touch()
+            sync_directory(self._places.pins)
 
     def unpin(self, reference: str) -> None:
         with naming("unpin", self._places.pins):
             for name in {reference, *self._names(reference)}:
                 self._places.pin(name).unlink(missing_ok=True)
+            sync_directory(self._places.pins)
 
     def _names(self, reference: str) -> list[str]:
         if (digest := self._by_content(reference)) is not None:

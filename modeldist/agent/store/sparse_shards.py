@@ -72,9 +72,18 @@ def sparse_shard(places: Places, digest: Digest) -> SparseShard | None:
     if contents is None or contents.header.digest != digest or not contents.pieces:
         return None
     layout, (piece_size, pieces) = _layout(contents.header), settled
+    if not _has_size(folder / "data", layout.size):  # a crash left what spoke of it
+        return None
     proven = covered(PieceLayout(layout.size, piece_size), pieces, layout)
     digests = {piece: blake3 for piece, blake3 in contents.pieces.items() if piece in proven}
     return SparseShard(digest, folder / "data", layout, digests) if digests else None
+
+
+def _has_size(path: Path, size: int) -> bool:
+    try:
+        return path.stat().st_size == size
+    except OSError:
+        return False
 
 
 def _layout(header: Header) -> PieceLayout:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from modeldist.agent.store.atomic import temporary, unique, write_atomically
+from modeldist.agent.store.atomic import sync_directory, sync_tree, temporary, unique, write_atomically
 from modeldist.agent.store.blobs import Blobs
 from modeldist.agent.store.failures import naming
 from modeldist.agent.store.hub import Hub
@@ -115,6 +115,9 @@ class Store:
             places.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             for folder in (*places.folders(), hub):
                 folder.mkdir(parents=True, exist_ok=True)
+            if not places.version.exists():  # the folders of a new store outlive a crash, as what is published in them
+                sync_tree(places.root)
+                sync_directory(places.root.parent)
             _check_format(places)
             node_id = _once(places.node_id, unique(), places.tmp, damaged=lambda text: not _NODE_ID.fullmatch(text))
         return cls(places, hub, node_id, clock)
@@ -288,12 +291,12 @@ class Store:
 
         Its files are read-only: a hard link to the store's blob where the filesystem allows.
         """
+        self._hub.check_place(artifact)
+        at = SnapshotAt(str(self.hub), artifact.repo_id, artifact.revision)
         with self._live.gate():
-            folder = self._hub.materialise(artifact)
-            at = SnapshotAt(str(self.hub), artifact.repo_id, artifact.revision)
-            with naming("record a snapshot", self.root):
+            with naming("record a snapshot", self.root):  # before there is any of it, or rm might not know of it
                 self._records.add_snapshot(artifact, at)
-        return folder
+            return self._hub.materialise(artifact)
 
     def artifacts(self) -> list[StoredArtifact]:
         """Everything recorded, the least recently used first."""

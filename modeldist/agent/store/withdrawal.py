@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from modeldist.agent.store.atomic import unique
+from modeldist.agent.store.atomic import sync_directory, sync_tree, unique
 from modeldist.agent.store.hub import Repository
 
 
@@ -23,10 +23,14 @@ def withdraw(repository: Repository, revision: str, blob_names: Iterable[str]) -
     repository.locks.mkdir(parents=True, exist_ok=True)
     repository.building.mkdir(exist_ok=True)
     with repository.lock_snapshot(revision):
+        for left in repository.building.glob(f"{revision}.*"):
+            shutil.rmtree(left, ignore_errors=True)  # of a process that died: we hold the lock
         _remove_refs(repository.refs, revision)
+        sync_tree(repository.refs)
         aside = repository.building / f"{revision}.{unique()}"
         with suppress(FileNotFoundError):
             folder.rename(aside)
+            sync_directory(repository.snapshots)  # its holes must not outlive the list of them
         shutil.rmtree(aside, ignore_errors=True)
         repository.tree(revision).unlink(missing_ok=True)
         repository.selection(revision).unlink(missing_ok=True)
@@ -35,7 +39,10 @@ def withdraw(repository: Repository, revision: str, blob_names: Iterable[str]) -
         for name in set(blob_names) - used:
             with repository.lock(name):
                 (repository.blobs / name).unlink(missing_ok=True)
-    _remove_empty(repository)
+    remove_empty(repository.folder)
+    for changed in (repository.folder / name for name in ("trees", "selections", "blobs", "snapshots")):
+        sync_tree(changed)
+    sync_directory(repository.hub)
 
 
 def own_bytes(folder: Path) -> int:
@@ -69,7 +76,8 @@ def _symlinked(snapshots: Path) -> set[str]:
     return found
 
 
-def _remove_empty(repository: Repository) -> None:
+def remove_empty(repository: Path) -> None:
+    """The folders that nothing is left in."""
     for name in (".building", ".no_exist", "trees", "selections", "refs", "blobs", "snapshots", ""):
         with suppress(OSError):  # not empty, or not there
-            (repository.folder / name).rmdir()
+            (repository / name).rmdir()
