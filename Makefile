@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system demo test test-rdma test-ray test-clients fuzz fuzz-api explore chaos bench check lint types arrows coverage clean
+.PHONY: help setup system demo test test-rdma test-ray test-clients fuzz fuzz-api explore chaos crash bench check lint types arrows coverage clean
 
 help:  ## what can be done
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -59,6 +59,9 @@ test-clients: setup  ## releases of huggingface_hub and transformers, in environ
 
 chaos: setup  ## kill -9 of everything, at random, for MINUTES (10) minutes
 	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),10)
+
+crash: setup  ## the store after every crash of every operation of it (ten minutes); EVERY=100 for a hundredth
+	@$(BIN)/python -m tests.crash --every $(or $(EVERY),1)
 
 check: $(STAMP) lint types arrows
 
