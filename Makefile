@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system demo test test-rdma test-ray test-clients fuzz fuzz-api explore chaos crash bench check lint types arrows coverage clean
+.PHONY: help setup system demo test test-rdma test-ray test-clients fuzz fuzz-api explore chaos crash bench audit sbom check lint types arrows coverage clean
 
 help:  ## what can be done
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -62,6 +62,18 @@ chaos: setup  ## kill -9 of everything, at random, for MINUTES (10) minutes
 
 crash: setup  ## the store after every crash of every operation of it (ten minutes); EVERY=100 for a hundredth
 	@$(BIN)/python -m tests.crash --every $(or $(EVERY),1)
+
+audit: $(STAMP) sbom  ## bandit's medium and high findings (none), and known vulnerabilities of what is installed
+	@$(BIN)/bandit -q -ll -r modeldist modelpack rdma
+	@.cache/installed/bin/pip freeze -q --exclude modeldist > .cache/installed.txt
+	@$(BIN)/pip-audit --strict --progress-spinner off --no-deps --disable-pip -r .cache/installed.txt
+
+sbom: $(STAMP)  ## what an installation brings, CycloneDX, into .cache/modeldist.cdx.json
+	@$(BIN)/pip install -q -e '.[audit]'
+	@$(PYTHON) -m venv --clear .cache/installed && .cache/installed/bin/pip install -q .
+	@$(BIN)/cyclonedx-py environment .cache/installed --pyproject pyproject.toml --output-reproducible \
+		--output-format JSON --output-file .cache/modeldist.cdx.json
+	@echo "sbom: .cache/modeldist.cdx.json"
 
 check: $(STAMP) lint types arrows
 

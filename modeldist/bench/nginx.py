@@ -63,7 +63,8 @@ class Nginx:
         self._content = content
         self._registry = registry
         self.files = tuple(_served(content, path) for path in sorted(content.rglob("*")) if path.is_file())
-        self.commit = hashlib.sha1("".join(file.sha256 for file in self.files).encode()).hexdigest()  # noqa: S324
+        digests = "".join(file.sha256 for file in self.files)
+        self.commit = hashlib.sha1(digests.encode(), usedforsecurity=False).hexdigest()
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
 

@@ -45,12 +45,24 @@ def _of_this_machine() -> str | None:
     return f"http://127.0.0.1:{DEFAULT_PORT}" if _token_file().exists() else None
 
 
-def client(url: str | None, token: str | None) -> AsyncClient:
-    """A client to use as `async with`. Raises UsageError without an address, ControlPlaneRefused without a token."""
+def client(url: str | None, token: Path | None) -> AsyncClient:
+    """A client to use as `async with`; `token` is a file that holds one. Raises UsageError without an address, or when
+    the file holds none; ControlPlaneRefused without a token."""
     found = control_url(url)
     from modeldist.client import AsyncClient
 
-    return AsyncClient(found, token or os.environ.get("MODELDIST_TOKEN") or _admin_token())
+    given = _read(token) if token else os.environ.get("MODELDIST_TOKEN")
+    return AsyncClient(found, given or _admin_token())
+
+
+def _read(path: Path) -> str:
+    try:
+        held = path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"The token file {path} cannot be read: {error}.", remedy="Correct --token-file.") from error
+    if not held.isascii() or not held.isprintable() or len(held.split()) != 1:
+        raise UsageError(f"The file {path} holds no token, which is one word.", remedy="Correct --token-file.")
+    return held
 
 
 def _token_file() -> Path:
@@ -67,5 +79,5 @@ def _admin_token() -> str:
     except OSError:
         raise ControlPlaneRefused(
             f"There is no token to show to the control plane, and none in {path}.",
-            remedy="Give --token or set MODELDIST_TOKEN; `modeldist server` wrote one into its state directory.",
+            remedy="Give --token-file or set MODELDIST_TOKEN; `modeldist server` wrote one into its state directory.",
         ) from None

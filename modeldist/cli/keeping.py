@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -52,7 +53,7 @@ def chosen(nodes: str | None, everyone: bool, label: tuple[str, ...], server: st
 
 
 def keep(
-    action: Action, references: tuple[str, ...], nodes: Nodes, server: str | None, token: str | None, *, as_json: bool
+    action: Action, references: tuple[str, ...], nodes: Nodes, server: str | None, token: Path | None, *, as_json: bool
 ) -> None:
     """Have it done and say what each node did. The exit code is that of the first failure; it is one, too, when no
     node has a model."""

@@ -57,7 +57,16 @@ policy: Decorator = click.option(
     help="Which signatures a model needs; without them nothing of it is read. [env: MODELDIST_POLICY]",
 )
 server: Decorator = click.option("--server", metavar="URL", help="The control plane. [env: MODELDIST_SERVER]")
-token: Decorator = click.option("--token", metavar="TOKEN", help="Token for it. [env: MODELDIST_TOKEN]")
+
+
+# Not on the command line itself, which every user of a machine can read.
+token: Decorator = click.option(
+    "--token-file",
+    "token",
+    type=PATH,
+    metavar="FILE",
+    help="Holds a token for it. [env: MODELDIST_TOKEN, the token itself]",
+)
 file_root: Decorator = click.option(
     "--file-root",
     type=PATH,

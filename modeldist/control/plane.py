@@ -34,6 +34,7 @@ from modeldist.control.webhooks.destinations import Destinations
 if TYPE_CHECKING:
     from modeldist.origins.router import Origins
 
+DATABASE = "control.sqlite"  # in the state directory
 NOTE_NODES = 60.0  # seconds between two writes of when connected nodes were last heard
 RECENT = 300.0  # seconds; nodes seen since then are waited for after a restart: what they read has not ended long ago
 
@@ -76,7 +77,7 @@ async def running(
     destinations = Destinations(settings.webhook_hosts)
     async with AsyncExitStack() as stack:
         prepare_state_dir(settings.state_dir)
-        database = await Database.open(settings.database_url or sqlite_url(settings.state_dir / "control.sqlite"))
+        database = await Database.open(settings.database_url or sqlite_url(settings.state_dir / DATABASE))
         stack.push_async_callback(database.close)
         identity = await Meta(database).identity()
         tokens, artifacts, nodes = Tokens(database), Artifacts(database), Nodes(database)

@@ -6,8 +6,8 @@ import asyncio
 import fcntl
 import resource
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from types import FrameType
 from typing import cast
 
@@ -18,11 +18,11 @@ from fastapi import FastAPI
 from modeldist.control.app import app_of
 from modeldist.control.door import Door
 from modeldist.control.logs import configure_logging
-from modeldist.control.plane import ControlPlane, running
+from modeldist.control.plane import DATABASE, ControlPlane, running
 from modeldist.control.session_socket import SessionSocket
 from modeldist.control.settings import ServerSettings
 from modeldist.control.store.database import Database, sqlite_url
-from modeldist.control.store.tokens import Scope, Tokens
+from modeldist.control.store.tokens import Tokens
 from modeldist.control.unheard import HttpConnection, Unheard
 from modeldist.errors import UsageError
 from modeldist.session.messages import MAX_MESSAGE
@@ -49,11 +49,18 @@ def _allow_descriptors() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-async def create_token(settings: ServerSettings, name: str, scope: Scope) -> str:
-    """A new token's text, made in the store itself: for whoever may read the state directory."""
-    database = await Database.open(settings.database_url or sqlite_url(settings.state_dir / "control.sqlite"))
+@asynccontextmanager
+async def stored_tokens(settings: ServerSettings) -> AsyncIterator[Tokens]:
+    """The tokens in the store itself, for whoever may read the state directory. A control plane that runs on it goes
+    on. Raises UsageError, StorageError."""
+    if not settings.database_url and not (settings.state_dir / DATABASE).exists():
+        raise UsageError(
+            f"There is no control plane's database in {settings.state_dir}.",
+            remedy="`modeldist server` makes it; give its --state-dir or --database-url.",
+        )
+    database = await Database.open(settings.database_url or sqlite_url(settings.state_dir / DATABASE))
     try:
-        return await Tokens(database).create(name, scope)
+        yield Tokens(database)
     finally:
         await database.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -55,7 +56,7 @@ def _set(
     everyone: bool,
     label: tuple[str, ...],
     server: str | None,
-    token: str | None,
+    token: Path | None,
 ) -> None:
     if (chosen := keeping.chosen(nodes, everyone, label, server)) is not None:
         keeping.keep("pin" if pinned else "unpin", (reference,), chosen, server, token, as_json=as_json)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -46,7 +47,7 @@ def preheat(
     percentage: int | None,
     wait: bool,
     server: str | None,
-    token: str | None,
+    token: Path | None,
     as_json: bool,
 ) -> None:
     """Put a model on nodes before it is needed.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from modeldist.agent.this_node import Node
@@ -23,7 +25,7 @@ def rm(
     everyone: bool,
     label: tuple[str, ...],
     server: str | None,
-    token: str | None,
+    token: Path | None,
 ) -> None:
     """Remove models from this machine, pulled and built ones. Files that other models or running pulls use stay.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 @options.server
 @options.token
 @options.node_options("socket")
-def status(as_json: bool, server: str | None, token: str | None, here: Node) -> None:
+def status(as_json: bool, server: str | None, token: Path | None, here: Node) -> None:
     """Show this machine's agent, or a control plane.
 
     The agent, its pulls, and what programs read through its gateway; with --server the control plane's nodes and
@@ -91,7 +92,7 @@ def pull_row(pull: PullSnapshot) -> tuple[str, ...]:
     return (units.short_id(pull.pull), pull.reference, state, done, rate, units.duration(pull.seconds), came)
 
 
-def _of_control_plane(server: str, token: str | None, *, as_json: bool) -> None:
+def _of_control_plane(server: str, token: Path | None, *, as_json: bool) -> None:
     import asyncio
 
     from modeldist.cli.control_plane import client

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -29,7 +30,7 @@ MEASURE = 1.0  # seconds over which the present rate is taken
 @options.server
 @options.token
 @options.node_options("store", "socket")
-def why(pull: str, as_json: bool, server: str | None, token: str | None, here: Node) -> None:
+def why(pull: str, as_json: bool, server: str | None, token: Path | None, here: Node) -> None:
     """Explain a pull: where its bytes come from, what holds it up.
 
     PULL is its id as `modeldist status` shows it, REF the reference as it was pulled, or the name of a model that
@@ -57,7 +58,7 @@ def why(pull: str, as_json: bool, server: str | None, token: str | None, here: N
         _print(explain(now, per_second))
 
 
-def _everywhere(pull: str, server: str, token: str | None, *, as_json: bool) -> None:
+def _everywhere(pull: str, server: str, token: Path | None, *, as_json: bool) -> None:
     found = _of_control_plane(pull, server, token)
     if as_json:
         put_json({"pull": found})
@@ -100,7 +101,7 @@ def _measured(agent: LocalAgent, pull: str) -> tuple[PullSnapshot, float | None]
     return now, (now.origin + now.peers - before.origin - before.peers) / elapsed if elapsed > 0 else None
 
 
-def _of_control_plane(pull: str, server: str, token: str | None) -> PullView:
+def _of_control_plane(pull: str, server: str, token: Path | None) -> PullView:
     import asyncio
 
     from modeldist.cli.control_plane import client

@@ -66,8 +66,8 @@ class RequiresToken:
             audit.refused(scope)
         error = ControlPlaneRefused(
             "This needs a bearer token that the control plane knows.",
-            remedy="Send `Authorization: Bearer …` (`modeldist`: --token, MODELDIST_TOKEN) with a token of the control "
-            "plane's state directory.",
+            remedy="Send `Authorization: Bearer …` (`modeldist`: --token-file, MODELDIST_TOKEN) with a token of the "
+            "control plane's state directory, or of `modeldist token create`.",
             retry_after=wait,
         )
         response = problem_response(error, 401 if wait is None else 429)

@@ -29,7 +29,7 @@ class MetaRow(Base):
 
 
 class TokenRow(Base):
-    """`id` is the public half of a token; `hash` the sha256 of its secret half."""
+    """`id` is the public half of a token; `hash` the sha256 of its secret half. One without `expires_at` stays good."""
 
     __tablename__ = "tokens"
 
@@ -38,6 +38,7 @@ class TokenRow(Base):
     scope: Mapped[str] = mapped_column(String(16))
     hash: Mapped[bytes] = mapped_column(LargeBinary(32))
     created_at: Mapped[float] = mapped_column(Double)
+    expires_at: Mapped[float | None] = mapped_column(Double)
 
 
 class ArtifactRow(Base):

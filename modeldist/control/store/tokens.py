@@ -16,7 +16,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from sqlalchemy import func, select
 
@@ -35,11 +35,14 @@ _MOST_REMEMBERED = 1024
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """Who a bearer token belongs to; never its secret."""
+    """Who a bearer token belongs to; never its secret. Times in seconds since the epoch; `expires_at`: None where it
+    does not expire."""
 
     id: str
     name: str
     scope: Scope
+    created_at: float = 0.0
+    expires_at: float | None = None
 
 
 class Tokens:
@@ -57,12 +60,35 @@ class Tokens:
         self._good: dict[bytes, tuple[Token, float]] = {}  # by the hash of the text; until when
         self._looking: dict[bytes, asyncio.Task[Token | None]] = {}
 
-    async def create(self, name: str, scope: Scope) -> str:
-        """A new token's text, which is shown once and never stored."""
+    async def create(self, name: str, scope: Scope, lifetime: float | None = None) -> str:
+        """A new token's text, which is shown once and never stored. It opens nothing after `lifetime` seconds."""
         token_id, secret = secrets.token_hex(8), secrets.token_hex(32)
+        now = self._now()
+        expires_at = None if lifetime is None else now + lifetime
+        row = TokenRow(id=token_id, name=name, scope=scope, hash=_hash(secret), created_at=now, expires_at=expires_at)
         async with self._database.transaction() as session:
-            session.add(TokenRow(id=token_id, name=name, scope=scope, hash=_hash(secret), created_at=self._now()))
+            session.add(row)
         return f"md_{token_id}_{secret}"
+
+    async def all(self) -> list[Token]:
+        """Those there are, expired ones too, the oldest first."""
+        async with self._database.transaction() as session:
+            rows = (await session.execute(select(TokenRow).order_by(TokenRow.created_at, TokenRow.id))).scalars().all()
+        return [_token(row) for row in rows]
+
+    async def revoke(self, which: str) -> Token | None:
+        """Delete the token with this id, or the only one with this name: it opens nothing new after REMEMBERED_FOR
+        seconds. None when there is no such token, or several have the name."""
+        async with self._database.transaction() as session:
+            row = await session.get(TokenRow, which)
+            if row is None:
+                named = (await session.execute(select(TokenRow).where(TokenRow.name == which).limit(2))).scalars().all()
+                row = named[0] if len(named) == 1 else None
+            if row is None:
+                return None
+            await session.delete(row)
+        self._good.clear()
+        return _token(row)
 
     async def verify(self, text: str) -> Token | None:
         """Whose token this is; None when it is nobody's. Takes as long for an unknown id as for a wrong secret."""
@@ -86,15 +112,21 @@ class Tokens:
         right = hmac.compare_digest(_hash(secret), row.hash if row else _NOBODY)
         if row is None or not right or row.scope not in SCOPES:
             return None
-        token = Token(row.id, row.name, row.scope)
+        token, left = _token(row), REMEMBERED_FOR
+        if token.expires_at is not None and (left := min(left, token.expires_at - self._now())) <= 0:
+            return None
         if len(self._good) >= _MOST_REMEMBERED:
             self._good.clear()
-        self._good[key] = token, self._clock() + REMEMBERED_FOR
+        self._good[key] = token, self._clock() + left
         return token
 
     async def count(self) -> int:
         async with self._database.transaction() as session:
             return (await session.execute(select(func.count()).select_from(TokenRow))).scalar_one()
+
+
+def _token(row: TokenRow) -> Token:
+    return Token(row.id, row.name, cast(Scope, row.scope), row.created_at, row.expires_at)
 
 
 def _hash(secret: str) -> bytes:

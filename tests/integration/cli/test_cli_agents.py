@@ -213,7 +213,7 @@ def _elsewhere(cluster: Cluster, *arguments: str) -> subprocess.CompletedProcess
     return subprocess.run([*MODELDIST, *arguments], env={**os.environ, **told, **own}, capture_output=True, text=True)
 
 
-def test_the_control_plane_tells_of_its_nodes(cluster: Cluster) -> None:
+def test_the_control_plane_tells_of_its_nodes(cluster: Cluster, tmp_path: Path) -> None:
     text = ok(cluster.run(0, "status", "--server", cluster.url))
     assert "node-0" in text
     assert "2 agents" in text
@@ -221,7 +221,9 @@ def test_the_control_plane_tells_of_its_nodes(cluster: Cluster) -> None:
     assert ok(_elsewhere(cluster, "status")).splitlines()[3:] == text.splitlines()[3:]
     document = json.loads(ok(cluster.run(0, "status", "--json", "--server", cluster.url)))
     assert {node["name"] for node in document["nodes"]} == {"node-0", "node-1"}
-    assert "token" in failed(cluster.run(0, "status", "--server", cluster.url, "--token", "wrong"), 16)
+    (tmp_path / "wrong.token").write_text("wrong\n")
+    wrong = ("--token-file", str(tmp_path / "wrong.token"))
+    assert "token" in failed(cluster.run(0, "status", "--server", cluster.url, *wrong), 16)
 
 
 def test_the_status_of_an_agent_for_people(cluster: Cluster) -> None:

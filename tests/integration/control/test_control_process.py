@@ -18,7 +18,7 @@ import uvicorn
 
 from modeldist.client import AsyncClient
 from modeldist.control.app import create_app
-from modeldist.control.server import create_token, listen, serve
+from modeldist.control.server import listen, serve, stored_tokens
 from modeldist.control.settings import ServerSettings
 from modeldist.errors import ControlPlaneUnreachable, StorageError, UsageError
 from modeldist.session.messages import StartPull
@@ -98,7 +98,8 @@ async def test_a_kill_loses_no_pull(tmp_path: Path) -> None:
 async def test_more_tokens(tmp_path: Path) -> None:
     settings = ServerSettings.load(state_dir=tmp_path)
     async with process(tmp_path) as (_, url):
-        reader = await create_token(settings, "dashboard", "read")
+        async with stored_tokens(settings) as tokens:
+            reader = await tokens.create("dashboard", "read")
         async with AsyncClient(url, reader) as client:
             assert (await client.list_pulls()).pulls == []
 

@@ -120,10 +120,12 @@ def test_an_empty_store_is_not_made_by_looking(environment: dict[str, str], tmp_
         (["preheat", "org/model", "--server", "https://control:7420"], 2, "Which nodes"),
         (["preheat", "org/model", "--all", "--server", "control:7420"], 2, "no URL"),
         (["preheat", "org/model", "--all", "--server", "http://127.0.0.1:9"], 16, "no token"),
-        (["status", "--server", "http://127.0.0.1:9", "--token", "t"], 15, "127.0.0.1:9"),
-        (["status", "--server", "http://[::1", "--token", "t"], 2, "no URL"),
-        (["status", "--server", "http://127.0.0.1:99999", "--token", "t"], 2, "no URL"),
-        (["status", "--server", "http://a..b", "--token", "t"], 2, "no URL"),
+        (["status", "--server", "http://127.0.0.1:9", "--token-file", "t.token"], 15, "127.0.0.1:9"),
+        (["status", "--server", "http://[::1", "--token-file", "t.token"], 2, "no URL"),
+        (["status", "--server", "http://127.0.0.1:99999", "--token-file", "t.token"], 2, "no URL"),
+        (["status", "--server", "http://a..b", "--token-file", "t.token"], 2, "no URL"),
+        (["status", "--server", "http://127.0.0.1:9", "--token-file", __file__], 2, "holds no token"),
+        (["status", "--server", "http://127.0.0.1:9", "--token-file", "/no/such/token"], 2, "cannot be read"),
         (["agent", "--token-file", __file__, "--control", "http://[::1"], 2, "control"),
         (["agent", "--token-file", __file__, "--control", "control:99999"], 2, "control"),
         (["pull", "file://[x/y"], 2, "no local file"),
@@ -144,10 +146,12 @@ def test_an_empty_store_is_not_made_by_looking(environment: dict[str, str], tmp_
 def test_what_is_wrong_is_said_on_stderr_alone(
     environment: dict[str, str], tmp_path: Path, arguments: list[str], code: int, words: str
 ) -> None:
+    folder = _model(tmp_path)
+    (folder / "t.token").write_text("t\n")
     done = subprocess.run(
         [*MODELDIST, *arguments],
         env={**environment, "PYTHONPATH": str(Path.cwd())},
-        cwd=_model(tmp_path),
+        cwd=folder,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

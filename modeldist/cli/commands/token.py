@@ -1,0 +1,134 @@
+"""`modeldist token`"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from modeldist.cli import options, units
+from modeldist.cli.boundary import Command
+from modeldist.cli.terminal import clean, put, put_json, say
+from modeldist.errors import NotFound
+
+if TYPE_CHECKING:
+    from modeldist.control.store.tokens import Token, Tokens
+
+T = TypeVar("T")
+
+_STATE_DIR = click.option(
+    "--state-dir", type=options.PATH, metavar="DIR", help="The control plane's. [default: ~/.local/state/modeldist]"
+)
+_DATABASE_URL = click.option(
+    "--database-url",
+    metavar="URL",
+    help="Another database. [env: MODELDIST_SERVER_DATABASE_URL, which nobody else sees]",
+)
+
+
+@click.group()
+def token() -> None:
+    """Make, list and revoke tokens of a control plane.
+
+    For whoever may read its state directory, on its machine; it need not run.
+
+    \b
+    Example:
+      modeldist token create dashboard --scope read --expires 90d > dashboard.token
+    """
+
+
+@token.command(cls=Command)
+@click.argument("name")
+@click.option(
+    "--scope",
+    type=click.Choice(["admin", "agent", "read"]),
+    default="read",
+    show_default=True,
+    help="read: look. agent: join as a node. admin: all.",
+)
+@click.option("--expires", metavar="TIME", help="It opens nothing after 12h, 90d. [default: it does not expire]")
+@_STATE_DIR
+@_DATABASE_URL
+def create(name: str, scope: Any, expires: str | None, state_dir: Path | None, database_url: str | None) -> None:
+    """Make a token and print it: it is shown this once.
+
+    \b
+    Example:
+      modeldist token create ci --scope admin --expires 12h > ci.token
+    """
+    lifetime = None if expires is None else units.parse_duration(expires)
+    made = _with_tokens(state_dir, database_url, lambda tokens: tokens.create(name[:128], scope, lifetime))
+    say(f"A token for {clean(name)} with the scope {scope}, which {_until(lifetime)}.")
+    put(made)
+
+
+@token.command("ls", cls=Command)
+@_STATE_DIR
+@_DATABASE_URL
+@options.as_json
+def listing(state_dir: Path | None, database_url: str | None, as_json: bool) -> None:
+    """List tokens: names, scopes and when they expire; never the tokens themselves.
+
+    \b
+    Example:
+      modeldist token ls
+    """
+    found = _with_tokens(state_dir, database_url, lambda tokens: tokens.all())
+    if as_json:
+        put_json(
+            [
+                {"id": t.id, "name": t.name, "scope": t.scope, "created_at": t.created_at, "expires_at": t.expires_at}
+                for t in found
+            ]
+        )
+        return
+    for each in found:
+        put(f"{each.id}  {each.scope:5}  {_end(each):28}  {clean(each.name)}")
+
+
+@token.command(cls=Command)
+@click.argument("which", metavar="ID|NAME")
+@_STATE_DIR
+@_DATABASE_URL
+def revoke(which: str, state_dir: Path | None, database_url: str | None) -> None:
+    """Delete a token: within seconds it opens nothing new. Sessions of agents that are open stay until they reconnect.
+
+    \b
+    Example:
+      modeldist token revoke ci
+    """
+    gone = _with_tokens(state_dir, database_url, lambda tokens: tokens.revoke(which))
+    if gone is None:
+        raise NotFound(f"No token, or more than one, is {clean(which)}.", remedy="`modeldist token ls` has their ids.")
+    say(f"Revoked {gone.id}, {clean(gone.name)}.")
+
+
+def _with_tokens(state_dir: Path | None, database_url: str | None, do: Callable[[Tokens], Coroutine[Any, Any, T]]) -> T:
+    import asyncio
+
+    from modeldist.control.server import stored_tokens
+    from modeldist.control.settings import ServerSettings
+
+    async def run() -> T:
+        async with stored_tokens(ServerSettings.load(state_dir=state_dir, database_url=database_url)) as tokens:
+            return await do(tokens)
+
+    return asyncio.run(run())
+
+
+def _until(lifetime: float | None) -> str:
+    return "does not expire" if lifetime is None else f"expires on {_date(time.time() + lifetime)}"
+
+
+def _end(token: Token) -> str:
+    if token.expires_at is None:
+        return "does not expire"
+    return f"{'expired' if token.expires_at <= time.time() else 'until'} {_date(token.expires_at)}"
+
+
+def _date(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
