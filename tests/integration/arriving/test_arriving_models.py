@@ -174,5 +174,6 @@ def test_what_a_reader_waits_for_is_what_the_origin_is_asked_for_next(hub: Hub, 
         n for n, (path, first, end) in enumerate(spans) if path == last.path and first <= 30 * MIB <= (end or 0)
     )
     before = sum((end or 0) - first + 1 for _, first, end in spans[:place])
-    assert before <= 24 * MIB, f"of 120 MiB, read before what was waited for: {before >> 20} MiB"
+    # Eight streams had a lease of up to 4 MiB each when the wish came.
+    assert before <= 32 * MIB, f"of 120 MiB, read before what was waited for: {before >> 20} MiB"
     assert hub.body_bytes(f"{name}/resolve") == 3 * 40 * MIB, "each byte once"
