@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Annotated
 
@@ -25,9 +26,23 @@ NodeId = Annotated[str, Path(max_length=256, pattern=NO_NUL, examples=[NODE])]
 
 @router.get("/nodes", dependencies=[needs_read], summary="Nodes, connected or not")
 async def list_nodes(plane: Plane, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> NodePage:
-    """In order of id. A node appears within a second or two of its first connection."""
-    page, last = split(await plane.nodes.listing(cursor, limit + 1), limit)
-    return NodePage([_view(plane, known) for known in page], last.node if last else None)
+    """In order of id."""
+    rows = await plane.nodes.listing(cursor, limit + 1)
+    views = [_view(plane, known) for known in rows]
+    views += [_connected(plane, session, None) for session in _unwritten(plane, rows, limit, cursor)]
+    page, last = split(sorted(views, key=lambda view: view.node), limit)
+    return NodePage(list(page), last.node if last else None)
+
+
+def _unwritten(
+    plane: ControlPlane, rows: Sequence[KnownNode], limit: int, cursor: str | None
+) -> Iterator[AgentSession]:
+    """Of this page, what connected a moment ago and is not in the database yet, where `rows` are from."""
+    written = {known.node for known in rows}
+    full = len(rows) > limit
+    for node, session in plane.core.sessions.items():
+        if node not in written and node > (cursor or "") and (not full or node < rows[-1].node):
+            yield session
 
 
 @router.get("/nodes/{node}", dependencies=[needs_read], summary="One node", responses=answers(404))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import httpx2
@@ -72,6 +73,19 @@ async def test_models_and_where_they_are(control: ServedControlPlane, origin: Me
             assert (await client.get_node("b")).artifacts == [resolved.digest]
         with pytest.raises(NotFound):
             await client.where_is("sha256:" + "0" * 64)
+
+
+async def test_nodes_are_listed_from_the_moment_they_connect(control: ServedControlPlane) -> None:
+    """Before they are in the database; in pages, each once and in order."""
+    async with AsyncExitStack() as agents, control.client() as client:
+        for node in "dbeac":
+            await agents.enter_async_context(scripted_agent(control.ws, control.agent_token, node))
+        first = await client.list_nodes(limit=2)
+        second = await client.list_nodes(limit=2, cursor=first.next)
+        last = await client.list_nodes(limit=2, cursor=second.next)
+        assert [[node.node for node in page.nodes] for page in (first, second, last)] == [["a", "b"], ["c", "d"], ["e"]]
+        assert all(node.connected for page in (first, second, last) for node in page.nodes)
+        assert (first.next, second.next, last.next) == ("b", "d", None)
 
 
 async def test_a_moved_tag_is_noticed(control: ServedControlPlane, origin: MemoryOrigin) -> None:
