@@ -10,13 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.security.house import GRANTED, House
+from tests.security.house import GRANTED, NODES, WEIGHTS, House
 from tests.servers.cluster import Cluster
 from tests.servers.hub import Hub
 from tests.servers.images import image_layout, needs_skopeo, push
 from tests.servers.registry import PASSWORD, USERNAME, Registry
-
-NODES = "hf_of_the_nodes"
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +30,7 @@ def open_home() -> Iterator[Path]:
 def house(open_home: Path) -> Iterator[House]:
     needs_skopeo()
     with Hub() as hub, Registry(open_home / "registry", auth="basic") as registry:
-        hub.commit(
-            "org/private", {"config.json": b'{"secret": "of-the-hub"}', "model.safetensors": b"secret weights" * 9}
-        )
+        hub.commit("org/private", {"config.json": b'{"secret": "of-the-hub"}', WEIGHTS: b"secret weights" * 9})
         hub.restrict("org/private", [NODES, GRANTED], gated=False)
         image = image_layout(open_home / "image", "private", {"linux/amd64": 1}, size=50_000)
         push(image, registry.host, "org/private:v1", credentials=f"{USERNAME}:{PASSWORD}")

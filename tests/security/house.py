@@ -15,7 +15,8 @@ from tests.servers.hub import Hub, HubFile
 from tests.servers.images import Layout
 from tests.servers.registry import Registry
 
-GRANTED = "hf_granted"  # reads the private repository of the hub
+GRANTED = "hf_granted_5f2d"  # reads the private repository of the hub
+NODES = "hf_of_the_nodes_91c7"  # so do the nodes
 WEIGHTS = "model.safetensors"
 
 

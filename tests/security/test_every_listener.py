@@ -7,14 +7,17 @@ until it has a row of its own below and a test of who may use it. Routes, kinds 
 from __future__ import annotations
 
 import ast
+import base64
 import os
 import re
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast, get_args
 
 import httpx2
+import psutil
 import pytest
 from starlette.routing import Route
 
@@ -26,7 +29,7 @@ from modeldist.scheduler.messages import JoinTasks, TaskJoin, TaskJoined
 from modeldist.transfer import frames
 from modeldist.transfer.frame_reader import BodyData
 from tests.security.gateway_requests import hub_requests, oci_requests
-from tests.security.house import GRANTED, WEIGHTS, House, all_routes
+from tests.security.house import GRANTED, NODES, WEIGHTS, House, all_routes
 from tests.security.listening import Listening, listening, listens_itself
 from tests.security.other_user import NOBODY, ask
 from tests.security.piece_target import CHILD, Target, heard, one_of_each
@@ -94,6 +97,34 @@ def test_what_is_written_is_for_its_owner_alone(house: House) -> None:
     for path in (house.agent.path, *secrets, *(home / "control").glob("control.sqlite-*")):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
     assert stat.S_IMODE((home / "control").stat().st_mode) == 0o700
+
+
+def test_secrets_are_in_no_process_list_log_answer_database_nor_store(house: House, web: httpx2.Client) -> None:
+    """Of the nodes, of callers, of the control plane, after pulls that worked and pulls that did not."""
+    cluster, agent = house.cluster, house.agent
+    web.get(f"{house.gateway}/org/private/resolve/main/{WEIGHTS}", headers={"Authorization": f"Bearer {GRANTED}"})
+    private = f"{house.gateway}/v2/{house.registry.host.replace(':', '_')}/org/private/manifests/v1"
+    assert web.get(private, auth=(USERNAME, PASSWORD)).status_code == 200
+    said = [web.get(private, auth=(USERNAME, f"{PASSWORD}-wrong")).text]
+    for reference in ("hf://org/absent", f"{house.registry.host}/org/private:v1"):  # of the agent nobody is logged in
+        *_, last = agent.events(agent.start_pull(reference).pull)
+        assert last.state == "failed"
+        said.append(repr(last))
+    said += [repr(agent.status()), repr(agent.artifacts()), cluster.server.log, cluster.agents[0].log]
+    for process in (cluster.server.pid, cluster.agents[0].pid):
+        said.append(" ".join(psutil.Process(process).cmdline()))
+    for folder in (cluster.home / "control", cluster.store(0)):
+        for path in folder.rglob("*"):
+            with suppress(FileNotFoundError):  # gone meanwhile
+                if path.is_file() and path.suffix not in (".token", ".lock"):
+                    said.append(path.read_bytes().decode("latin-1"))
+    assert len(said) > 15
+    assert any("--token-file" in text for text in said)
+    basic = base64.b64encode(f"{USERNAME}:{PASSWORD}".encode()).decode()
+    own = [cluster.token(kind).rpartition("_")[2] for kind in ("admin", "agent")]
+    for secret in (NODES, GRANTED, basic, f"{USERNAME}:{PASSWORD}", f"{PASSWORD}-wrong", *own):
+        for text in said:
+            assert secret not in text, text[max(0, text.index(secret) - 300) : text.index(secret) + 100]
 
 
 # --- the agent's socket ---
