@@ -54,7 +54,7 @@ fuzz-api: setup  ## schemathesis against the control plane's API, for SECONDS (6
 explore: setup  ## every property test with EXAMPLES (5000) examples that nobody has seen (half an hour)
 	@HYPOTHESIS_PROFILE=explore EXAMPLES=$(or $(EXAMPLES),5000) $(BIN)/python -m pytest -q -n $(WORKERS) -m hypothesis --timeout 3000 tests/unit
 
-test-clients: setup  ## releases of huggingface_hub and transformers, in environments of their own, against four agents (four minutes)
+test-clients: setup  ## releases of huggingface_hub and transformers (TORCH=torch==2.13.0: with AutoModel), against four agents (four minutes)
 	@$(BIN)/python -m tests.hub_clients
 
 chaos: setup  ## kill -9 of everything, at random, for MINUTES (10) minutes

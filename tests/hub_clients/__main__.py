@@ -22,6 +22,8 @@ from tests.servers.loopback_http import Fault
 RELEASES = ("0.36.2", "1.31.0", "2.4.0")
 TRANSFORMERS = {"4.57.3": "0.36.2", "5.23.0": "2.4.0"}
 """Its releases, and the huggingface_hub in whose environment each is: the oldest and the newest that it works with."""
+TORCH = os.environ.get("TORCH", "")
+"""With it, as in TORCH=torch==2.13.0, transformers load models too; it is large, so nobody has to have it."""
 JOURNEY = Path(__file__).with_name("journey.py")
 WITH_TRANSFORMERS = Path(__file__).with_name("with_transformers.py")
 REAL = "sentence-transformers/all-MiniLM-L6-v2"
@@ -64,7 +66,8 @@ def ended(client: subprocess.Popen[str]) -> str:
 def packages(hub: str) -> list[str]:
     """What goes into the environment of a release of huggingface_hub."""
     users = [f"transformers=={release}" for release, its in TRANSFORMERS.items() if its == hub]
-    return [f"huggingface_hub=={hub}", *users]
+    torch = [TORCH] if users and TORCH else []
+    return [f"huggingface_hub=={hub}", *users, *torch]
 
 
 def environment_of(*packages: str) -> Path:
