@@ -60,7 +60,7 @@ test-clients: setup  ## releases of huggingface_hub and transformers (TORCH=torc
 chaos: setup  ## kill -9 of everything, at random, for MINUTES (10) minutes
 	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),10)
 
-crash: setup  ## the store after every crash of every operation of it (hours); EVERY=30 for a thirtieth of the losses of power (six minutes)
+crash: setup  ## the store after every crash of every operation of it (an hour or so); EVERY=30 for a thirtieth of the losses of power (six minutes)
 	@$(BIN)/python -m tests.crash --every $(or $(EVERY),1)
 
 audit: $(STAMP) sbom  ## bandit's medium and high findings (none), and known vulnerabilities of what is installed
