@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import resource
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, suppress
@@ -19,7 +20,8 @@ from modeldist.errors import IntegrityError
 
 SMALL = 1 << 20  # bytes; below this a name lost in a crash of the machine costs less than syncing it
 _READ_ONLY = 0o444
-_AT_ONCE = 256  # files open at once for one wait
+_AT_ONCE = 256  # files open at once for one wait, but no more than
+_OF_DESCRIPTORS = 8  # the limit of descriptors over this
 _REMEMBERED = 100_000  # aliases, about 30 MB
 
 
@@ -123,10 +125,11 @@ class Blobs:
     def keep_aliases(self, digests: Iterable[Digest]) -> None:
         """Make what these etags stand for survive a crash of the machine. Raises OSError."""
         aliases = sorted({self._places.alias_file(digest) for digest in digests if algorithm(digest) == "etag"})
-        for start in range(0, len(aliases), _AT_ONCE):
+        at_once = _open_at_once()
+        for start in range(0, len(aliases), at_once):
             with ExitStack() as opened:
                 fds = []
-                for path in aliases[start : start + _AT_ONCE]:
+                for path in aliases[start : start + at_once]:
                     with suppress(FileNotFoundError):
                         fds.append(os.open(path, os.O_RDONLY))
                         opened.callback(os.close, fds[-1])
@@ -225,6 +228,11 @@ def _write_new(path: str, line: bytes) -> bool:
         return os.write(fd, line) == len(line)
     finally:
         os.close(fd)
+
+
+def _open_at_once() -> int:
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _AT_ONCE if limit == resource.RLIM_INFINITY else max(1, min(_AT_ONCE, limit // _OF_DESCRIPTORS))
 
 
 def _give_name(fd: int, path: str) -> None:

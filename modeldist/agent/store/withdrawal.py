@@ -77,7 +77,13 @@ def _symlinked(snapshots: Path) -> set[str]:
 
 
 def remove_empty(repository: Path) -> None:
-    """The folders that nothing is left in."""
-    for name in (".building", ".no_exist", "trees", "selections", "refs", "blobs", "snapshots", ""):
+    """The folders that nothing is left in; that of snapshots, without which huggingface_hub calls a repository corrupt,
+    only with the repository. (A process that died may have left a file in another one.)"""
+    for name in (".building", ".no_exist", "trees", "selections", "refs", "blobs"):
         with suppress(OSError):  # not empty, or not there
             (repository / name).rmdir()
+    with suppress(OSError):
+        if all(left.name == "snapshots" for left in repository.iterdir()):
+            with suppress(FileNotFoundError):
+                (repository / "snapshots").rmdir()
+            repository.rmdir()

@@ -107,6 +107,21 @@ def test_snapshots_of_others_in_the_same_repository_stay(store: Store) -> None:
     assert not huggingface_hub.scan_cache_dir(store.hub).warnings
 
 
+def test_what_a_dead_process_left_does_not_make_a_repository_corrupt(store: Store, clock: Clock) -> None:
+    """A folder without snapshots but with files is corrupt to huggingface_hub."""
+    artifact = model(store, "one")
+    store.materialise(artifact)
+    repository = store.hub / "models--org--one"
+    left = repository / ".building" / "left"
+    left.write_bytes(b"x")
+    store.remove("org/one:main")
+    assert left.exists()
+    assert not huggingface_hub.scan_cache_dir(store.hub).warnings
+    clock.now = left.stat().st_mtime + 2 * DAY
+    store.gc()
+    assert not repository.exists()
+
+
 def test_blobs_shared_by_two_revisions_stay_in_the_hub(store: Store) -> None:
     model(store, "one")
     files = {"own.bin": b"new", "shared.bin": SHARED}
