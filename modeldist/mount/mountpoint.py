@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 from modeldist.errors import MountFailed
@@ -20,7 +21,7 @@ def prepare(directory: Path, place: Place) -> bool:
     something was left of a mount that was killed, and is taken away. Raises MountFailed."""
     left = mounted_at(directory)
     ours = any(mounted.type == OURS for mounted in left)
-    if ours and (_dead(directory) or _shows(left[-1], place)):
+    if ours and (_dead(directory) or _shows(directory, left[-1], place)):
         # Nobody has the lock of this store for it: whoever served it was killed.
         while left and any(mounted.type == OURS for mounted in left):
             _take_away(directory, left[-1], lazy=True)
@@ -66,9 +67,11 @@ def served(directory: Path, source: str) -> MountFailed:
     return MountFailed(f"{directory} is a mount of {source} already.", remedy=f"`modeldist unmount {directory}` first.")
 
 
-def _shows(mounted: Mounted, place: Place) -> bool:
+def _shows(directory: Path, top: Mounted, place: Place) -> bool:
     """Whether these are the files that a mount of this store shows directly, and not of another one that is alive."""
-    return mounted.type != OURS and str(place.files).endswith(mounted.root)
+    with suppress(OSError):
+        return top.type != OURS and directory.samefile(place.files)
+    return False
 
 
 def _dead(directory: Path) -> bool:

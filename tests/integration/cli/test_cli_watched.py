@@ -129,4 +129,5 @@ def test_a_push_is_drawn_too(shell: Shell, tmp_path: Path) -> None:
         assert pushed.seen.rstrip().endswith("0 B already there")
         again = Terminal(shell, "push", reference)
         assert again.finish() == (0, pinned)
-        assert "0 B sent, 2.00 MB already there" in again.seen
+        # How many chunks the content is cut into, and so how large its index is, is chance.
+        assert re.search(r"0 B sent, 2\.0\d MB already there", again.seen), again.seen
