@@ -219,6 +219,8 @@ def test_who_reads_what_cannot_be_fetched_gets_an_error_and_the_mount_says_why(h
             (mount.directory / "model.safetensors").read_bytes()
         assert caught.value.errno == errno.EIO
         assert "model.safetensors: input/output error for its readers" in mount.said
+        # It may not have come before the pull failed; then the next one brings it.
+        wait_until("what can be fetched", lambda: readable(mount.directory / "config.json"))
         assert (mount.directory / "config.json").read_bytes() == b"{}"
         hub.heal()
         wait_until("it to be tried again", lambda: readable(mount.directory / "model.safetensors"))
