@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from fastapi import FastAPI, Request, Response
@@ -12,6 +12,7 @@ from fastapi.responses import StreamingResponse
 
 from modeldist import __version__
 from modeldist.agent.engine import Engine
+from modeldist.agent.local_bodies import body
 from modeldist.agent.local_records import AgentStatus, GcRequest, PlanRequest, StartRequest, artifact_row
 from modeldist.agent.progress import FINAL, PullSnapshot
 from modeldist.agent.pull import Pull, Pulls
@@ -19,8 +20,6 @@ from modeldist.agent.reading_routes import reading_routes
 from modeldist.agent.store import GcReport
 from modeldist.errors import ModeldistError, NotFound, UsageError
 from modeldist.transfer.verbs import NodeRails
-
-T = TypeVar("T", bound=msgspec.Struct)
 
 EVENT_EVERY = 0.2  # seconds between snapshots of a running pull
 HEARTBEAT = 5.0  # seconds after which a pull that stands still is told of again; readers give up after 30
@@ -51,7 +50,7 @@ def create_local_app(engine: Engine, pulls: Pulls, rails: NodeRails | None = Non
 
     @app.post("/v1/pulls")
     async def start(request: Request) -> Response:
-        asked = await _body(request, StartRequest)
+        asked = await body(request, StartRequest)
         pull = pulls.start(asked.reference, priority=asked.priority, offline=asked.offline)
         return _json(pull.snapshot(), 201)
 
@@ -64,7 +63,7 @@ def create_local_app(engine: Engine, pulls: Pulls, rails: NodeRails | None = Non
         from modeldist.agent.parts import wanted_size
         from modeldist.origins.plans import plan_view
 
-        asked = await _body(request, PlanRequest)
+        asked = await body(request, PlanRequest)
         answer = await engine.session.resolve(asked.reference, None)
         if answer.artifact is None:
             raise NotFound(f"The control plane did not say what {asked.reference} is.")
@@ -115,7 +114,7 @@ def create_local_app(engine: Engine, pulls: Pulls, rails: NodeRails | None = Non
 
     @app.post("/v1/gc")
     async def collect(request: Request) -> Response:
-        asked = await _body(request, GcRequest)
+        asked = await body(request, GcRequest)
         report: GcReport = await asyncio.to_thread(
             engine.store.gc, target_free=asked.target_free, max_age=asked.max_age, dry_run=asked.dry_run
         )
@@ -174,13 +173,6 @@ def _known(pull: Pull | None, text: str) -> Pull:
     if pull is None:
         raise NotFound(f"This agent knows no pull {text!r}.", remedy="`modeldist status` lists its pulls.")
     return pull
-
-
-async def _body(request: Request, kind: type[T]) -> T:
-    try:
-        return msgspec.json.decode(await request.body(), type=kind)
-    except msgspec.MsgspecError as error:
-        raise UsageError(f"The request's body is not a {kind.__name__}: {error}.") from error
 
 
 def _json(value: Any, status: int = 200) -> Response:

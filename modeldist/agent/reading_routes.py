@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import aclosing, suppress
 
 import msgspec
@@ -10,12 +9,14 @@ from fastapi import APIRouter, Request, Response
 from starlette.types import Receive, Scope, Send
 
 from modeldist.agent.engine import Engine
+from modeldist.agent.local_bodies import body
 from modeldist.agent.local_records import StartRequest
 from modeldist.agent.pull import Pulls
 from modeldist.agent.reading import Reading
 from modeldist.agent.reading_news import WishRequest
+from modeldist.agent.while_heard import while_heard
 from modeldist.agent.wishes import Wish
-from modeldist.errors import NotFound, UsageError
+from modeldist.errors import NotFound
 
 
 def reading_routes(engine: Engine, pulls: Pulls) -> APIRouter:
@@ -25,18 +26,12 @@ def reading_routes(engine: Engine, pulls: Pulls) -> APIRouter:
 
     @router.post("/v1/readings")
     async def begin(request: Request) -> Response:
-        try:
-            asked = msgspec.json.decode(await request.body(), type=StartRequest)
-        except msgspec.MsgspecError as error:
-            raise UsageError(f"The request's body is not a StartRequest: {error}.") from error
+        asked = await body(request, StartRequest)
         return _Telling(Reading(engine, pulls, asked.reference, offline=asked.offline), open_)
 
     @router.put("/v1/readings/{reading}/wishes")
     async def wish(reading: str, request: Request) -> Response:
-        try:
-            asked = msgspec.json.decode(await request.body(), type=WishRequest)
-        except msgspec.MsgspecError as error:
-            raise UsageError(f"The request's body is not a WishRequest: {error}.") from error
+        asked = await body(request, WishRequest)
         if (found := open_.get(reading)) is None:
             raise NotFound(f"Nobody reads {reading!r} here (any more).", remedy="Open the model again.")
         found.want([Wish(*wanted) for wanted in asked.wishes])
@@ -55,16 +50,7 @@ class _Telling(Response):
         self._open = open_
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        telling = asyncio.create_task(self._tell(send))
-        gone = asyncio.create_task(_gone(receive))
-        try:
-            await asyncio.wait((telling, gone), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            gone.cancel()
-            telling.cancel()
-            await asyncio.gather(gone, telling, return_exceptions=True)
-        if not telling.cancelled() and (error := telling.exception()) is not None:
-            raise error
+        await while_heard(self._tell(send), receive)
 
     async def _tell(self, send: Send) -> None:
         self._open[self._reading.id] = self._reading
@@ -78,9 +64,3 @@ class _Telling(Response):
                     await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             del self._open[self._reading.id]
-
-
-async def _gone(receive: Receive) -> None:
-    """Return when the client has left."""
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -19,6 +19,7 @@ from modeldist.agent.engine import Engine
 from modeldist.agent.file_connection import FILES, FileConnection
 from modeldist.agent.shard_fetch import ShardFetch
 from modeldist.agent.store.directory import OpenedShard
+from modeldist.agent.while_heard import while_heard
 from modeldist.agent.wishes import Wish
 from modeldist.errors import Cancelled, IntegrityError, ModeldistError, StorageError
 from modeldist.gateway.flights import Flight, Flights
@@ -191,17 +192,7 @@ class ShardResponse(Response):
         self._failed = failed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        sending = asyncio.create_task(self._send(scope, receive, send))
-        gone = asyncio.create_task(_gone(receive))
-        try:
-            await asyncio.wait((sending, gone), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            gone.cancel()
-            if not sending.done():
-                sending.cancel()
-            await asyncio.gather(gone, sending, return_exceptions=True)
-        if not sending.cancelled() and (error := sending.exception()) is not None:
-            raise error
+        await while_heard(self._send(scope, receive, send), receive)
 
     async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun = late = False
@@ -230,9 +221,3 @@ class ShardResponse(Response):
             log.warning("a download through the gateway failed", path=scope["path"], error=str(error))
             if not begun:
                 await self._failed(error)(scope, receive, send)
-
-
-async def _gone(receive: Receive) -> None:
-    """Return when the client has left."""
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -62,11 +63,16 @@ def serving(raylets: Raylets) -> None:
 
 @pytest.fixture
 def model(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    """A real model's directory. Its weights say which test they are for, so that no node has them yet."""
+    """A real model's directory, its weights scaled by what this test is called, so that no node has any of them yet."""
     real, own = fetch_model(Path(".cache/demo")), tmp_path / "model"
     shutil.copytree(real, own)
     weights = own / "model.safetensors"
-    save_file(load_file(weights), weights, metadata={"format": "pt", "for": request.node.name})
+    scale = 1 + crc32(request.node.name.encode()) / 2**36
+    scaled = {
+        name: (tensor * scale).astype(tensor.dtype) if tensor.dtype.kind == "f" else tensor
+        for name, tensor in load_file(weights).items()
+    }
+    save_file(scaled, weights, metadata={"format": "pt"})
     return own
 
 

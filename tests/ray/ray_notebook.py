@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
+from tests import notebooks
 from tests.servers.registry import Registry
-
-NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "ray.ipynb"
 
 
 def test_every_cell_runs(
@@ -21,13 +19,7 @@ def test_every_cell_runs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("MODEL", published)
-    notebook = json.loads(NOTEBOOK.read_text())
-    assert notebook["nbformat"] == 4
-    names: dict[str, object] = {"__name__": "__main__"}  # so that Ray sends its classes along
-    for cell in notebook["cells"]:
-        if cell["cell_type"] == "code":
-            assert not cell["outputs"]
-            exec(compile("".join(cell["source"]), f"{NOTEBOOK.name}:{cell['id']}", "exec"), names)
+    notebooks.run("ray.ipynb")
     said = capsys.readouterr().out
     assert "MB from the registry" in said
     assert "tuesday" in said

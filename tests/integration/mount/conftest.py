@@ -9,20 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.arriving.conftest import hub, served_hub
 from tests.integration.mount.mounts import Shell
 from tests.servers.hub import Hub
 
-
-@pytest.fixture(scope="session")
-def served_hub() -> Iterator[Hub]:
-    with Hub() as served:
-        yield served
-
-
-@pytest.fixture
-def hub(served_hub: Hub) -> Iterator[Hub]:
-    yield served_hub
-    served_hub.heal()
+__all__ = ["hub", "served_hub"]
 
 
 @pytest.fixture

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from pathlib import Path
 
 import pytest
 
-NOTEBOOK = Path(__file__).parents[3] / "notebooks" / "streaming.ipynb"
+from tests import notebooks
 
 
 @pytest.mark.skipif(shutil.which("nginx", path="/usr/sbin:/usr/bin") is None, reason="nginx is not installed")
@@ -17,13 +15,7 @@ def test_every_cell_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     monkeypatch.setenv("SIZE", "24")
     monkeypatch.setenv("RATE", "80")
     monkeypatch.delenv("MODEL", raising=False)
-    notebook = json.loads(NOTEBOOK.read_text())
-    assert notebook["nbformat"] == 4
-    names: dict[str, object] = {"__name__": "__main__"}
-    for cell in notebook["cells"]:
-        if cell["cell_type"] == "code":
-            assert not cell["outputs"]
-            exec(compile("".join(cell["source"]), f"{NOTEBOOK.name}:{cell['id']}", "exec"), names)
+    names = notebooks.run("streaming.ipynb")
     said = capsys.readouterr().out
     assert "32 tensors: the first after" in said
     assert "loading alone:" in said

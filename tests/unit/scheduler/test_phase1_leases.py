@@ -213,6 +213,15 @@ def test_small_shards_use_more_streams_but_no_more_than_a_node_can_read() -> Non
     assert control.active() == 24
 
 
+def read_on(control: Control, nodes: dict[str, float], due: dict[str, float]) -> None:
+    """A moment passes, in which those whose next piece is due have read it. `nodes`: seconds per piece."""
+    control.wait(0.05)
+    for node, pace in nodes.items():
+        if control.now >= due[node] and (mine := sorted(control.leased(node))):
+            control.verified(node, mine[0])
+            due[node] = control.now + pace
+
+
 def test_a_slow_reader_gets_none_of_the_last_pieces_unless_nobody_else_reads() -> None:
     control = Control(limits(target_streams=4, node_streams=1))
     nodes = {"a": 0.1, "b": 0.1, "c": 0.1, "slow": 1.0}  # seconds per piece
@@ -221,11 +230,7 @@ def test_a_slow_reader_gets_none_of_the_last_pieces_unless_nobody_else_reads() -
         control.join(node, size=120 * PIECE)
         control.ask(node, 120)
     while max(due.values()) < 60 and (free := 120 - len(held(control))) > 1:
-        control.wait(0.05)
-        for node, pace in nodes.items():
-            if control.now >= due[node] and (mine := sorted(control.leased(node))):
-                control.verified(node, mine[0])
-                due[node] = control.now + pace
+        read_on(control, nodes, due)
         assert free <= 60 or control.leased("slow")
     granted = control.heard("slow", m.LeaseGranted)
     assert granted and max(lease.start + lease.count for lease in granted) <= 100  # type: ignore[attr-defined]
@@ -246,11 +251,7 @@ def test_a_slow_reader_is_granted_nothing_behind_what_it_still_reads_near_the_en
         control.ask(node, 400)
     ahead = 0
     while control.leased("a") or control.leased("b") or control.leased("c"):
-        control.wait(0.05)
-        for node, pace in nodes.items():
-            if control.now >= due[node] and (mine := sorted(control.leased(node))):
-                control.verified(node, mine[0])
-                due[node] = control.now + pace
+        read_on(control, nodes, due)
         ahead = max(ahead, len(control.leased("slow")))
     assert ahead >= 2
     assert not control.leased("slow")
@@ -265,11 +266,7 @@ def test_a_slow_reader_holds_up_nobody() -> None:
         control.join(node, size=900 * PIECE)
         control.ask(node, 900)
     while control.now < 10:
-        control.wait(0.05)
-        for node, pace in nodes.items():
-            if control.now >= due[node] and (mine := sorted(control.leased(node))):
-                control.verified(node, mine[0])
-                due[node] = control.now + pace
+        read_on(control, nodes, due)
         assert control.active() >= 12 or control.now < 1
 
 
@@ -282,11 +279,8 @@ def test_no_lease_takes_a_fast_reader_far_ahead_of_the_others() -> None:
         control.join(node, size=900 * PIECE)
         control.ask(node, 900)
     while control.now < 10:
-        control.wait(0.05)
-        for node, pace in nodes.items():
-            if control.now >= due[node] and (mine := sorted(control.leased(node))):
-                control.verified(node, mine[0])
-                due[node] = control.now + pace
+        read_on(control, nodes, due)
+        for node in nodes:
             for lease in control.heard(node, m.LeaseGranted):
                 assert isinstance(lease, m.LeaseGranted)
                 granted[node] += lease.count
