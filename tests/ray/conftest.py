@@ -63,7 +63,8 @@ def serving(raylets: Raylets) -> None:
 
 @pytest.fixture
 def model(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    """A real model's directory, its weights scaled by what this test is called, so that no node has any of them yet."""
+    """A real model's directory, all of its weights made another by what this test is called: a node that has one of
+    another test would take what is equal from there."""
     real, own = fetch_model(Path(".cache/demo")), tmp_path / "model"
     shutil.copytree(real, own)
     weights = own / "model.safetensors"
@@ -72,7 +73,7 @@ def model(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
         name: (tensor * scale).astype(tensor.dtype) if tensor.dtype.kind == "f" else tensor
         for name, tensor in load_file(weights).items()
     }
-    save_file(scaled, weights, metadata={"format": "pt"})
+    save_file(scaled, weights, metadata={"format": "pt", "for": request.node.name})
     return own
 
 
