@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system demo test test-rdma test-ray test-clients fuzz fuzz-api explore chaos crash bench audit sbom check lint types arrows coverage clean
+.PHONY: help setup system helm demo test test-rdma test-ray test-clients fuzz fuzz-api explore chaos crash bench audit sbom check lint types arrows coverage clean
 
 help:  ## what can be done
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,7 +22,10 @@ $(STAMP): pyproject.toml deploy/setup/environment.sh
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" deploy/setup/environment.sh
 	@touch $@
 
-setup: system $(STAMP)  ## both halves of the set-up, nothing else
+setup: system $(STAMP) helm  ## all of the set-up, nothing else
+
+helm: $(STAMP)  ## helm for the tests of the chart, into .cache
+	@VENV="$(VENV)" deploy/setup/helm.sh
 
 demo: setup  ## a real model leaves a real registry once and arrives verified on four nodes
 	@$(BIN)/python -m deploy.demo

@@ -1,0 +1,46 @@
+{{/* What the schema cannot say, or not in words that help. */}}
+{{- define "modeldist.checks" -}}
+{{- with .Values.controlPlane -}}
+{{- if .enabled -}}
+{{- if and (gt (int .replicas) 1) (ne .database.kind "postgresql") -}}
+{{- fail "controlPlane.replicas is more than 1, and SQLite has room for one control plane: set controlPlane.database.kind to postgresql, or replicas to 1." -}}
+{{- end -}}
+{{- if and (eq .database.kind "postgresql") (not .database.secretName) -}}
+{{- fail "controlPlane.database.kind is postgresql: name the Secret that holds its URL in controlPlane.database.secretName." -}}
+{{- end -}}
+{{- if and (eq (include "modeldist.tls" $) "false") (not .tls.allowPlainHttp) -}}
+{{- fail "Tokens would cross the network in the clear: set controlPlane.tls.secretName, or controlPlane.tls.certManager.issuerRef, or, where something else protects the network, controlPlane.tls.allowPlainHttp." -}}
+{{- end -}}
+{{- if and (eq (include "modeldist.tls" $) "true") .tls.allowPlainHttp -}}
+{{- fail "controlPlane.tls.allowPlainHttp is set beside a certificate: leave one of them out." -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.agent -}}
+{{- if .enabled -}}
+{{- if and (not $.Values.controlPlane.enabled) (not .controlUrl) -}}
+{{- fail "Without a control plane of this chart the agents need agent.controlUrl." -}}
+{{- end -}}
+{{- if and .gateway.enabled (not .hostNetwork) -}}
+{{- fail "agent.gateway listens on loopback alone, which only agent.hostNetwork: true makes that of the node." -}}
+{{- end -}}
+{{- if and .gateway.mirror (not .gateway.enabled) -}}
+{{- fail "agent.gateway.mirror is for the gateway: set agent.gateway.enabled." -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.trustedCA.secretName .Values.trustedCA.configMapName -}}
+{{- fail "trustedCA.secretName and trustedCA.configMapName are both set: leave one of them out." -}}
+{{- end -}}
+{{- if and .Values.networkPolicy.enabled .Values.controlPlane.enabled .Values.agent.enabled .Values.agent.hostNetwork (not .Values.networkPolicy.nodes) -}}
+{{- fail "The agents are on the nodes' network, which no selector of a NetworkPolicy matches: give the nodes' addresses in networkPolicy.nodes." -}}
+{{- end -}}
+{{- if .Values.metrics.serviceMonitor.enabled -}}
+{{- if not .Values.metrics.serviceMonitor.path -}}
+{{- fail "This version of modeldist serves no metrics: metrics.serviceMonitor.path says where another one does." -}}
+{{- end -}}
+{{- if not .Values.metrics.serviceMonitor.token.secretName -}}
+{{- fail "Every route of the control plane needs a token: name the Secret that holds one of the scope read in metrics.serviceMonitor.token.secretName." -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
