@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -11,11 +13,15 @@ import msgspec
 from sqlalchemy import func, select
 
 from modeldist.artifact import Artifact, Digest
+from modeldist.control.store.absence import is_away
 from modeldist.control.store.database import Database
 from modeldist.control.store.tables import ArtifactRow, ReferenceRow
 from modeldist.control.store.upsert import upsert
 
+PATIENCE = 5.0  # seconds for the database to say what a reference meant, or to write it down
 DECODED = 32  # artifacts kept decoded; one of 100,000 files takes about 100 MB
+
+log = logging.getLogger(__name__)
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Artifact)
@@ -35,7 +41,11 @@ class KnownArtifact:
 
 
 class Artifacts:
-    """A `control.ports.Catalogue` that survives restarts. Never trusts `known`: it answers many nodes."""
+    """A `control.ports.Catalogue` that survives restarts. Never trusts `known`: it answers many nodes.
+
+    It spares the origin a request and no more, so a database that is away keeps nobody from pulling: nothing is known
+    then, and what was resolved is not written down.
+    """
 
     def __init__(self, database: Database, now: Callable[[], float] = time.time) -> None:
         self._database = database
@@ -43,13 +53,33 @@ class Artifacts:
         self._decoded: OrderedDict[Digest, Artifact] = OrderedDict()
 
     async def candidate(self, reference: str, known: Digest | None) -> Artifact | None:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await self._last(reference)
+        except Exception as error:
+            if not is_away(error):
+                raise
+            log.warning("the database does not say what %s meant: %r", reference, error)
+            return None
+
+    async def remember(self, reference: str, artifact: Artifact) -> None:
+        self._keep(artifact)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._write(reference, artifact)
+        except Exception as error:
+            if not is_away(error):
+                raise
+            log.warning("what %s means is not written down: %r", reference, error)
+
+    async def _last(self, reference: str) -> Artifact | None:
         async with self._database.transaction() as session:
             digest = (
                 await session.execute(select(ReferenceRow.digest).where(ReferenceRow.reference == reference))
             ).scalar_one_or_none()
         return await self.get(Digest(digest)) if digest else None
 
-    async def remember(self, reference: str, artifact: Artifact) -> None:
+    async def _write(self, reference: str, artifact: Artifact) -> None:
         now = self._now()
         async with self._database.transaction() as session:
             row = {
@@ -65,7 +95,6 @@ class Artifacts:
             await upsert(
                 session, ReferenceRow, [{"reference": reference, "digest": artifact.digest, "resolved_at": now}]
             )
-        self._keep(artifact)
 
     async def get(self, digest: Digest) -> Artifact | None:
         if found := self._decoded.get(digest):
