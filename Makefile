@@ -60,8 +60,9 @@ explore: setup  ## every property test with EXAMPLES (5000) examples that nobody
 test-clients: setup  ## releases of huggingface_hub and transformers (TORCH=torch==2.13.0: with AutoModel), against four agents (four minutes)
 	@$(BIN)/python -m tests.hub_clients
 
-chaos: setup  ## kill -9 of everything, at random, for MINUTES (10) minutes
-	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),10)
+chaos: setup  ## everything broken in every way at every moment of a pull, then at random for MINUTES (10); writes docs/reliability.md (root)
+	@$(BIN)/python -m tests.chaos matrix $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m tests.chaos soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
 
 crash: setup  ## the store after every crash of every operation of it (an hour or so); EVERY=30 for a thirtieth of the losses of power (six minutes)
 	@$(BIN)/python -m tests.crash --every $(or $(EVERY),1)
