@@ -23,7 +23,9 @@
     │   └── StoreDamaged                store_damaged        20
     ├── ControlPlaneError
     │   ├── ControlPlaneUnreachable     control_unreachable  15
-    │   └── ControlPlaneRefused         control_refused      16
+    │   ├── ControlPlaneRefused         control_refused      16
+    │   └── Overloaded                  overloaded           25
+    │       └── ShareUsedUp             share_used_up        25
     ├── AgentError                      agent                17
     ├── PullFailed                      pull_failed          18
     ├── DeadlineExceeded                deadline_exceeded    22
@@ -240,6 +242,20 @@ class ControlPlaneRefused(ControlPlaneError):
 
     code = "control_refused"
     exit_code = 16
+
+
+class Overloaded(ControlPlaneError):
+    """The control plane has no room for more now, and did nothing of what was asked. `retry_after` says when to ask
+    again."""
+
+    code = "overloaded"
+    exit_code = 25
+
+
+class ShareUsedUp(Overloaded):
+    """The control plane has room, but whoever this token belongs to uses as much as one may."""
+
+    code = "share_used_up"
 
 
 class AgentError(ModeldistError):

@@ -59,3 +59,4 @@ class EngineConfig:
     measure_load: bool = True  # for phase 1, which weighs nodes by it
     alone: bool = False  # no other node takes part: nobody hears what arrives here, and small shards need no lease
     offer_held: bool = True  # tell the control plane about complete shards so that others may fetch them
+    patience: float = 600.0  # seconds for which a control plane without room is asked again

@@ -105,6 +105,7 @@ async def _run_with(
             labels=settings.labels,
             origin_streams=settings.origin_streams,
             download_rate=settings.download_rate,
+            patience=settings.patience,
         ),
     )
     engine.on_welcome = gate.learn

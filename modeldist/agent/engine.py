@@ -92,7 +92,13 @@ class Engine:
         self._report_now = asyncio.Event()
         self._loop = Loop()
         self.session = SessionKeeper(
-            link, self._hello, self._session_open, self._on_message, rng, busy=lambda: bool(self.node.fetches)
+            link,
+            self._hello,
+            self._session_open,
+            self._on_message,
+            rng,
+            busy=lambda: bool(self.node.fetches),
+            patience=self.config.patience,
         )
         self.node = Node(store, self.config, self._loop, self._apply, self.session.post, self._phase2.leases)
         self._verifier = Verifier(self.config.verify_threads)
@@ -116,6 +122,7 @@ class Engine:
         self.shards.leases = self._leases
         self.inbox = Inbox(self.node, self.shards)
         self.inbox.report_every = self._report_every
+        self.inbox.offer_again = self._offer_again
 
     async def start(self) -> None:
         self._loop.start()
@@ -252,6 +259,10 @@ class Engine:
         if self._address and (offers := tuple(self._offers.joins())):
             self.session.post(JoinTasks(offers, Priority.PREFETCH))
         self._report_soon.set()  # the first report says that this was all
+
+    def _offer_again(self, shard: Digest) -> None:
+        if (join := self._offers.join(shard)) is not None:
+            self.session.post(JoinTasks((join,), Priority.PREFETCH))
 
     def _report_every(self, seconds: float) -> None:
         self._reporter.interval = seconds

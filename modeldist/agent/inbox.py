@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections.abc import Callable
 
 from modeldist.agent.node import Node
 from modeldist.agent.shard_fetch import ShardFetch
 from modeldist.agent.shards import Shards, two_sizes
-from modeldist.errors import IntegrityError, Unsupported
+from modeldist.artifact import Digest
+from modeldist.errors import IntegrityError, Overloaded, Unsupported
 from modeldist.logger import Logger
 from modeldist.scheduler.messages import (
     LeaseFailed,
@@ -29,6 +32,7 @@ from modeldist.scheduler.phase2.messages import (
     TaskRejoined,
 )
 from modeldist.scheduler.pieces import PieceSet
+from modeldist.session.asking_again import SPREAD, AskingAgain
 from modeldist.session.messages import CancelPull, FromControl, ReportEvery, StartPull, StoreCommand
 
 log = Logger(__name__)
@@ -36,7 +40,7 @@ log = Logger(__name__)
 
 class Inbox:
     """`start_pull` and `cancel_pull` are set by whoever runs pulls, `store_command` by whoever carries it out,
-    `report_every` (seconds) by whoever reports."""
+    `report_every` (seconds) by whoever reports, `offer_again` by whoever offers complete shards."""
 
     def __init__(self, node: Node, shards: Shards) -> None:
         self._node = node
@@ -45,6 +49,7 @@ class Inbox:
         self.cancel_pull: Callable[[CancelPull], None] = lambda _: None
         self.store_command: Callable[[StoreCommand], None] = lambda _: None
         self.report_every: Callable[[float], None] = lambda _: None
+        self.offer_again: Callable[[Digest], None] = lambda _: None
 
     def receive(self, message: FromControl) -> None:  # noqa: PLR0912 - one arm per message
         node = self._node
@@ -62,6 +67,8 @@ class Inbox:
                     self._joined(fetch, message)
                 else:  # a complete shard that this node offers: serve it in the swarm's pieces
                     node.store.directory().cut(message.task, message.piece_size)
+            case TaskRefused(task, _, wait) if wait is not None:
+                node.loop.spawn(self._join_later(task, wait), f"join {task} later")
             case TaskRefused():
                 if (fetch := node.fetches.get(message.task)) and not fetch.ended:
                     error = two_sizes(f"{fetch.path} of {fetch.artifact.name}", fetch.shard, message.size)
@@ -84,7 +91,30 @@ class Inbox:
             case _:
                 log.warning("unexpected message", message=type(message).__name__)
 
+    def _under_way(self, task: Digest) -> ShardFetch | None:
+        fetch = self._node.fetches.get(task)
+        return fetch if fetch and not fetch.ended else None
+
+    async def _join_later(self, task: Digest, wait: float) -> None:
+        """The control plane has no room for this task now."""
+        node, now = self._node, asyncio.get_running_loop().time()
+        if (fetch := self._under_way(task)) is not None:
+            fetch.turned_away = fetch.turned_away or AskingAgain(node.config.patience, now)
+            full = no_room(f"{fetch.path} of {fetch.artifact.name}", wait)
+            pause = fetch.turned_away.pause(full, now, random.random())
+            if pause is None:
+                await self._shards.end(fetch, full)
+                return
+        else:
+            pause = wait * (1.0 + SPREAD * random.random())
+        await asyncio.sleep(pause)
+        if (fetch := self._under_way(task)) is not None:
+            self._shards.join([fetch])
+        elif task not in node.fetches:
+            self.offer_again(task)
+
     def _joined(self, fetch: ShardFetch, message: TaskJoined) -> None:
+        fetch.turned_away = None
         fetch.capability = message.capability
         if fetch.ended:
             return
@@ -129,6 +159,14 @@ class Inbox:
             fetch.published.add(digest.piece)
         known = PieceSet.of(digest.piece for digest in digests)
         self._node.apply(DigestsKnown(fetch.shard.digest, known))
+
+
+def no_room(thing: str, wait: float) -> Overloaded:
+    return Overloaded(
+        f"The control plane has no room for {thing} now.",
+        remedy="Pull again later: what is here stays.",
+        retry_after=wait,
+    )
 
 
 def cut_otherwise(fetch: ShardFetch) -> Unsupported:

@@ -11,8 +11,9 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
+from websockets.http11 import Response
 
-from modeldist.errors import ControlPlaneRefused, ControlPlaneUnreachable
+from modeldist.errors import ControlPlaneRefused, ControlPlaneUnreachable, ErrorInfo, Overloaded
 from modeldist.logger import Logger
 from modeldist.session.messages import (
     MAX_MESSAGE,
@@ -89,6 +90,8 @@ class WebSocketLink:
                 compression=None,
             )
         except InvalidStatus as error:
+            if (full := _without_room(error.response)) is not None:
+                raise full from error
             status = error.response.status_code
             if status in (401, 403, 429):  # the last for who is refused again and again
                 raise ControlPlaneRefused(
@@ -115,6 +118,25 @@ class WebSocketLink:
                 remedy="Run the same modeldist version on the control plane and the agents.",
             )
         return WebSocketSession(socket, answer, self._url)
+
+
+class _Problem(msgspec.Struct):
+    """Of the control plane's, what an agent needs."""
+
+    code: str
+    detail: str
+    remedy: str = ""
+    retry_after: float | None = None
+
+
+def _without_room(response: Response) -> Overloaded | None:
+    """What a control plane that takes no more agents now says; None where it says something else."""
+    try:
+        said = msgspec.json.decode(response.body or b"", type=_Problem)
+    except msgspec.MsgspecError:
+        return None
+    error = ErrorInfo(said.code, said.detail, said.remedy, said.retry_after).as_error()
+    return error if isinstance(error, Overloaded) else None
 
 
 def session_url(url: str) -> str:

@@ -38,6 +38,11 @@ class Offers:
         """How each shard introduces itself to phase 1. Empty shards are nothing to offer."""
         return (self._join(shard) for shard in self._held.values() if shard.size)
 
+    def join(self, shard: Digest) -> TaskJoin | None:
+        """How this one introduces itself; None where it is not offered."""
+        held = self._held.get(shard)
+        return self._join(held) if held is not None and held.size else None
+
     def _holds(self, shard: Digest) -> bool:
         return self._store.has(shard) or self._store.sparse(shard) is not None
 

@@ -32,6 +32,7 @@ from modeldist.errors import (
     ErrorInfo,
     ModeldistError,
     OriginUnavailable,
+    Overloaded,
     PullFailed,
     RateLimited,
     StorageError,
@@ -152,9 +153,12 @@ class Pull:
         try:
             async with asyncio.timeout(PATIENCE_WHEN_HERE if here else None):
                 answer = await self._engine.session.resolve(
-                    self.reference, known.digest if known and not table_missed.missed(known) else None, persist=not here
+                    self.reference,
+                    known.digest if known and not table_missed.missed(known) else None,
+                    persist=not here,
+                    priority=self.priority,
                 )
-        except (OriginUnavailable, RateLimited, ControlPlaneUnreachable, TimeoutError) as error:
+        except (OriginUnavailable, RateLimited, ControlPlaneUnreachable, Overloaded, TimeoutError) as error:
             if known is None or not here:
                 raise
             self.stale = using_the_copy(self.reference, error)

@@ -9,8 +9,10 @@ from contextlib import suppress
 from itertools import count
 
 from modeldist.artifact import Digest
-from modeldist.errors import ControlPlaneError, ControlPlaneUnreachable, ModeldistError
+from modeldist.errors import ControlPlaneError, ControlPlaneUnreachable, ModeldistError, Overloaded
 from modeldist.logger import Logger
+from modeldist.scheduler.messages import Priority
+from modeldist.session.asking_again import SPREAD, AskingAgain
 from modeldist.session.link import ControlLink, Session
 from modeldist.session.messages import FromAgent, FromControl, Hello, Resolve, Resolved, ResolveFailed, Welcome
 
@@ -21,12 +23,14 @@ FIRST_RETRY = (
 )
 LAST_RETRY = 15.0
 RESTARTING = 10.0  # seconds after a session broke for which the control plane may be expected to come back
+LONGEST_ASKED = 60.0  # seconds that a control plane without room may have an agent wait before it tries again
 BUSY_RETRY = 2.0  # the longest pause while shards are being fetched: nobody else is told what this node reads and holds
 
 
 class SessionKeeper:
     """`run()` until cancelled. Messages posted while there is no session are dropped: whoever needs them re-states
-    everything in `on_open`. `busy()`: the session is urgently missed."""
+    everything in `on_open`. `busy()`: the session is urgently missed. `patience`: seconds for which a
+    control plane without room is asked again."""
 
     def __init__(
         self,
@@ -36,6 +40,7 @@ class SessionKeeper:
         on_message: Callable[[FromControl], None],
         rng: random.Random,
         busy: Callable[[], bool],
+        patience: float,
     ) -> None:
         self._link = link
         self._hello = hello
@@ -43,6 +48,7 @@ class SessionKeeper:
         self._on_message = on_message
         self._rng = rng
         self._busy = busy
+        self._patience = patience
         self._outbox: asyncio.Queue[FromAgent] | None = None
         self._open = asyncio.Event()
         self._failed = asyncio.Event()
@@ -65,27 +71,42 @@ class SessionKeeper:
             self._outbox.put_nowait(message)
 
     async def resolve(
-        self, reference: str, known: Digest | None, *, patience: float = 10.0, persist: bool = True
+        self,
+        reference: str,
+        known: Digest | None,
+        *,
+        patience: float = 10.0,
+        persist: bool = True,
+        priority: Priority = Priority.PULL,
+        insist: float | None = None,
     ) -> Resolved:
         """Ask the control plane. Without a session this makes one attempt at once instead of waiting for the back-off,
         and raises what that attempt met (or after `patience` seconds). With `persist`, a control plane that was there a
-        moment ago is taken to be restarting: it is tried, and asked, again for some seconds."""
+        moment ago is taken to be restarting: it is tried, and asked, again for some seconds. One without room is asked
+        again for `insist` seconds (None: as long as this node has patience)."""
         loop = asyncio.get_running_loop()
+        again = AskingAgain(self._patience if insist is None else insist, loop.time())
         while True:
             try:
                 await self._wait_open(patience)
-                return await self._ask(reference, known)
+                return await self._ask(reference, known, priority)
+            except Overloaded as error:
+                pause = again.pause(error, loop.time(), self._rng.random())
+                if pause is None:
+                    raise
+                await asyncio.sleep(pause)
+                continue
             except ControlPlaneUnreachable:
                 broke_at = self._broke_at
                 if not persist or broke_at is None or loop.time() - broke_at > RESTARTING:
                     raise
             await asyncio.sleep(FIRST_RETRY)
 
-    async def _ask(self, reference: str, known: Digest | None) -> Resolved:
+    async def _ask(self, reference: str, known: Digest | None, priority: Priority) -> Resolved:
         request = next(self._requests)
         answer: asyncio.Future[Resolved] = asyncio.get_running_loop().create_future()
         self._answers[request] = answer
-        self.post(Resolve(request, reference, known))
+        self.post(Resolve(request, reference, known, priority))
         try:
             return await answer
         finally:
@@ -119,7 +140,8 @@ class SessionKeeper:
             self._closed(error)
             delay = min(delay, BUSY_RETRY if self._busy() else LAST_RETRY)
             log.warning("no session", error=str(error), retry_in=round(delay, 2))
-            await self._pause(self._rng.uniform(delay / 2, delay))
+            own = self._rng.uniform(delay / 2, delay)
+            await self._pause(max(own, _asked_for(error) * self._rng.uniform(1.0, 1.0 + SPREAD)))
             delay *= 2
 
     async def _pause(self, seconds: float) -> None:
@@ -168,6 +190,11 @@ class SessionKeeper:
         for future in self._answers.values():
             if not future.done():
                 future.set_exception(error)
+
+
+def _asked_for(error: ControlPlaneError) -> float:
+    """Seconds after which a control plane without room wants to be asked again."""
+    return min(error.retry_after or 0.0, LONGEST_ASKED) if isinstance(error, Overloaded) else 0.0
 
 
 async def _send_all(session: Session, outbox: asyncio.Queue[FromAgent]) -> None:

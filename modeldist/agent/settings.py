@@ -43,6 +43,9 @@ class AgentSettings(BaseSettings):
     plain_http: LISTED = ()  # registries spoken to without TLS
     hf_endpoint: str = ""
     file_roots: LISTED_PATHS = ()  # directories that file:// and oci-layout: references may name
+    patience: float = Field(
+        default=600.0, ge=0, description="seconds; a control plane without room is asked again so long"
+    )
     policy: Path | None = None  # file that says which signatures a model needs
     log_level: str = "info"
     log_json: bool = False

@@ -13,6 +13,7 @@ from modeldist.artifact import Artifact, Shard, ShardChunks, algorithm, united
 from modeldist.scheduler.messages import ParentReport, PieceDigest, Priority
 from modeldist.scheduler.parent_tally import ParentTally
 from modeldist.scheduler.pieces import PieceLayout, PieceSet
+from modeldist.session.asking_again import AskingAgain
 
 if TYPE_CHECKING:
     from modeldist.agent.origin_reads import LeaseRead
@@ -66,6 +67,7 @@ class ShardFetch:
     rejections: int = 0
     from_peers: bool = False  # a peer was asked for a piece of it
     notes: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_NOTES))
+    turned_away: AskingAgain | None = None  # while the control plane has no room for it
     # since the last report
     verified: list[PieceDigest] = field(default_factory=list)
     have_changed: bool = False

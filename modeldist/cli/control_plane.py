@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,14 +46,28 @@ def _of_this_machine() -> str | None:
     return f"http://127.0.0.1:{DEFAULT_PORT}" if _token_file().exists() else None
 
 
-def client(url: str | None, token: Path | None) -> AsyncClient:
-    """A client to use as `async with`; `token` is a file that holds one. Raises UsageError without an address, or when
-    the file holds none; ControlPlaneRefused without a token."""
+def client(url: str | None, token: Path | None, patience: float | None = None) -> AsyncClient:
+    """A client to use as `async with`; `token` is a file that holds one. `patience`: seconds for which a control plane
+    without room is asked again, else MODELDIST_PATIENCE. Raises UsageError without an address, or when the file holds
+    none; ControlPlaneRefused without a token."""
     found = control_url(url)
     from modeldist.client import AsyncClient
 
     given = _read(token) if token else os.environ.get("MODELDIST_TOKEN")
-    return AsyncClient(found, given or _admin_token())
+    return AsyncClient(found, given or _admin_token(), patience=_patience() if patience is None else patience)
+
+
+def _patience() -> float:
+    from modeldist.session.asking_again import PATIENCE
+
+    given = os.environ.get("MODELDIST_PATIENCE") or str(PATIENCE)
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < math.inf:
+        raise UsageError(f"MODELDIST_PATIENCE is {given!r}.", remedy="Set it to a number of seconds, like 60.")
+    return seconds
 
 
 def _read(path: Path) -> str:

@@ -12,12 +12,19 @@ from modeldist.cli import units
 from modeldist.cli.pulling import error_of
 from modeldist.cli.stopping import stopping
 from modeldist.cli.terminal import clean, say
-from modeldist.errors import AgentError, ControlPlaneUnreachable, ModeldistError, OriginUnavailable, RateLimited
+from modeldist.errors import (
+    AgentError,
+    ControlPlaneUnreachable,
+    ModeldistError,
+    OriginUnavailable,
+    Overloaded,
+    RateLimited,
+)
 
 LIMIT = 600.0  # seconds, unless told otherwise
 FIRST, LONGEST = 0.5, 5.0  # seconds between two tries, doubled from the one to the other
 
-PASSING = (AgentError, ControlPlaneUnreachable, OriginUnavailable, RateLimited)
+PASSING = (AgentError, ControlPlaneUnreachable, OriginUnavailable, Overloaded, RateLimited)
 """What may be over soon. Anything else would be the same in ten minutes: a name that does not exist, a wrong token."""
 
 

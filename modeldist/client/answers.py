@@ -10,7 +10,8 @@ import msgspec
 
 from modeldist.client.calls import Call
 from modeldist.control.views import Problem
-from modeldist.errors import ControlPlaneUnreachable, ErrorInfo, ModeldistError
+from modeldist.errors import ControlPlaneUnreachable, ErrorInfo, ModeldistError, Overloaded
+from modelpack.oci.retry import retry_after_seconds
 
 T = TypeVar("T")
 
@@ -31,7 +32,7 @@ def error_of(response: httpx2.Response, url: str) -> ModeldistError:
     try:
         problem = msgspec.json.decode(response.content, type=Problem)
     except msgspec.MsgspecError:
-        return _stranger(response, url)
+        return _without_room(response, url) or _stranger(response, url)
     return ErrorInfo(problem.code, problem.detail, problem.remedy, problem.retry_after).as_error()
 
 
@@ -40,6 +41,14 @@ def trust(url: str, given: ssl.SSLContext | None) -> ssl.SSLContext | bool:
     if given is None and url.startswith("https:"):
         return ssl.create_default_context()
     return given or True
+
+
+def _without_room(response: httpx2.Response, url: str) -> Overloaded | None:
+    """What stands before a control plane says so without a problem."""
+    wait = retry_after_seconds(response.headers.get("Retry-After"))
+    if wait is None or response.status_code not in (429, 503):
+        return None
+    return Overloaded(f"{url} has no room now ({response.status_code}).", remedy="Ask again later.", retry_after=wait)
 
 
 def _stranger(response: httpx2.Response, url: str) -> ControlPlaneUnreachable:

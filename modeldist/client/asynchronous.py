@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import ssl
+import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from datetime import datetime
@@ -40,7 +43,8 @@ from modeldist.control.views import (
     TaskView,
     WebhookView,
 )
-from modeldist.errors import ControlPlaneUnreachable
+from modeldist.errors import ControlPlaneUnreachable, ModeldistError, Overloaded
+from modeldist.session.asking_again import PATIENCE, AskingAgain
 from modeldist.session.unreachable import unreachable
 
 PAGE = 500  # rows asked for at a time
@@ -50,9 +54,23 @@ T = TypeVar("T")
 
 class AsyncClient:
     """`url` is the control plane's base (https://host:7420). Use as `async with`; `timeout` in seconds for one answer:
-    resolving waits for an origin. Raises what problems stand for, classes of `modeldist.errors` with their `code`s."""
+    resolving waits for an origin. Raises what problems stand for, classes of `modeldist.errors` with their `code`s.
 
-    def __init__(self, url: str, token: str, *, timeout: float = 330.0, verify: ssl.SSLContext | None = None) -> None:
+    Where the control plane has no room (429, 503 with Retry-After), what may be asked twice is asked again for
+    `patience` seconds: not `create_pull` without an idempotency key. `asked_again` counts that by the code of the
+    refusal."""
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        timeout: float = 330.0,
+        patience: float = PATIENCE,
+        verify: ssl.SSLContext | None = None,
+    ) -> None:
+        self.asked_again: Counter[str] = Counter()
+        self._patience = patience
         self._url = url.rstrip("/")
         self._http = httpx2.AsyncClient(
             base_url=f"{self._url}/api/v1/",
@@ -157,15 +175,21 @@ class AsyncClient:
         raise stopped_early(self._url, pull)
 
     async def follow(self, pull: str) -> AsyncGenerator[PullEvent, None]:
-        """As `stream_events`, up to the end: a stream that breaks is asked for again, and begins with a snapshot."""
+        """As `stream_events`, up to the end: a stream that breaks, or for which there is no room, is asked for again,
+        and begins with a snapshot."""
         lost = 0  # times in a row
+        again = AskingAgain(self._patience, time.monotonic())
         while True:
             try:
                 async with aclosing(self.stream_events(pull)) as events:
                     async for event in events:
-                        lost = 0
+                        lost, again = 0, AskingAgain(self._patience, time.monotonic())
                         yield event
                 return
+            except Overloaded as error:
+                if not await self._paused(again, error):
+                    raise
+                continue
             except ControlPlaneUnreachable:
                 lost += 1
                 if lost > RECONNECTS:
@@ -262,6 +286,24 @@ class AsyncClient:
     # --- the wire ---------------------------------------------------------------------------------------------------
 
     async def _ask(self, call: Call[T]) -> T:
+        again = AskingAgain(self._patience if call.repeatable else 0.0, time.monotonic())
+        while True:
+            try:
+                return await self._once(call)
+            except ModeldistError as error:
+                if not await self._paused(again, error):
+                    raise
+
+    async def _paused(self, again: AskingAgain, error: ModeldistError) -> bool:
+        """Whether it is to be asked again, now."""
+        pause = again.pause(error, time.monotonic(), random.random())
+        if pause is None:
+            return False
+        self.asked_again[error.code] += 1
+        await asyncio.sleep(pause)
+        return True
+
+    async def _once(self, call: Call[T]) -> T:
         try:
             response = await self._http.request(
                 call.method, call.path, params=dict(call.parameters), json=call.body, headers=dict(call.headers)

@@ -25,6 +25,8 @@ from modeldist.control.views import (
 
 T = TypeVar("T")
 
+_IDEMPOTENT = frozenset({"resolve", "pin", "unpin", "evict"})
+
 PriorityName = Literal["serving", "pull", "prefetch"]
 
 
@@ -50,6 +52,11 @@ class Call(Generic[T]):
     parameters: Mapping[str, str | int] = field(default_factory=dict)
     body: Mapping[str, Any] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether asking it twice does no more than asking it once."""
+        return self.method != "POST" or self.path in _IDEMPOTENT or "Idempotency-Key" in self.headers
 
 
 def resolve(reference: str) -> Call[ArtifactView]:

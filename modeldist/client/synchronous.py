@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import ssl
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Self, TypeVar
@@ -39,7 +41,8 @@ from modeldist.control.views import (
     TaskView,
     WebhookView,
 )
-from modeldist.errors import ControlPlaneUnreachable
+from modeldist.errors import ControlPlaneUnreachable, ModeldistError, Overloaded
+from modeldist.session.asking_again import PATIENCE, AskingAgain
 from modeldist.session.unreachable import unreachable
 
 PAGE = 500  # rows asked for at a time
@@ -50,9 +53,23 @@ T = TypeVar("T")
 
 class Client:
     """`url` is the control plane's base (https://host:7420). Use as `with`; `timeout` in seconds for one answer:
-    resolving waits for an origin. Raises what problems stand for, classes of `modeldist.errors` with their `code`s."""
+    resolving waits for an origin. Raises what problems stand for, classes of `modeldist.errors` with their `code`s.
 
-    def __init__(self, url: str, token: str, *, timeout: float = 330.0, verify: ssl.SSLContext | None = None) -> None:
+    Where the control plane has no room (429, 503 with Retry-After), what may be asked twice is asked again for
+    `patience` seconds: not `create_pull` without an idempotency key. `asked_again` counts that by the code of the
+    refusal."""
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        timeout: float = 330.0,
+        patience: float = PATIENCE,
+        verify: ssl.SSLContext | None = None,
+    ) -> None:
+        self.asked_again: Counter[str] = Counter()
+        self._patience = patience
         self._url = url.rstrip("/")
         self._http = httpx2.Client(
             base_url=f"{self._url}/api/v1/",
@@ -156,14 +173,20 @@ class Client:
         raise stopped_early(self._url, pull)
 
     def follow(self, pull: str) -> Iterator[PullEvent]:
-        """As `stream_events`, up to the end: a stream that breaks is asked for again, and begins with a snapshot."""
+        """As `stream_events`, up to the end: a stream that breaks, or for which there is no room, is asked for again,
+        and begins with a snapshot."""
         lost = 0  # times in a row
+        again = AskingAgain(self._patience, time.monotonic())
         while True:
             try:
                 for event in self.stream_events(pull):
-                    lost = 0
+                    lost, again = 0, AskingAgain(self._patience, time.monotonic())
                     yield event
                 return
+            except Overloaded as error:
+                if not self._paused(again, error):
+                    raise
+                continue
             except ControlPlaneUnreachable:
                 lost += 1
                 if lost > RECONNECTS:
@@ -253,6 +276,24 @@ class Client:
     # --- the wire ---------------------------------------------------------------------------------------------------
 
     def _ask(self, call: Call[T]) -> T:
+        again = AskingAgain(self._patience if call.repeatable else 0.0, time.monotonic())
+        while True:
+            try:
+                return self._once(call)
+            except ModeldistError as error:
+                if not self._paused(again, error):
+                    raise
+
+    def _paused(self, again: AskingAgain, error: ModeldistError) -> bool:
+        """Whether it is to be asked again, now."""
+        pause = again.pause(error, time.monotonic(), random.random())
+        if pause is None:
+            return False
+        self.asked_again[error.code] += 1
+        time.sleep(pause)
+        return True
+
+    def _once(self, call: Call[T]) -> T:
         try:
             response = self._http.request(
                 call.method, call.path, params=dict(call.parameters), json=call.body, headers=dict(call.headers)

@@ -173,10 +173,12 @@ class TaskJoined(Message, frozen=True, tag="joined"):
 
 
 class TaskRefused(Message, frozen=True, tag="join_refused"):
-    """The node is not let into the task: the others fetch the shard as one of `size` bytes."""
+    """The node is not let into the task: the others fetch the shard as one of `size` bytes. Or, with `retry_after`, not
+    yet: there is no room for it, and it is to join again in so many seconds."""
 
     task: Digest
     size: int
+    retry_after: float | None = None
 
 
 class Parent(msgspec.Struct, frozen=True, omit_defaults=True):

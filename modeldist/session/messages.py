@@ -75,11 +75,13 @@ class Refused(Message, frozen=True, tag="refused"):
 
 
 class Resolve(Message, frozen=True, tag="resolve"):
-    """Resolve a reference. `known` is the digest the node already has for it: the answer is then cheap (one HEAD)."""
+    """Resolve a reference. `known` is the digest the node already has for it: the answer is then cheap (one HEAD).
+    `priority`: of the pull that needs it; where there is no room for all, the last are refused first."""
 
     request: int
     reference: str
     known: Digest | None = None
+    priority: Priority = Priority.PULL
 
 
 class Resolved(Message, frozen=True, tag="resolved"):

@@ -58,6 +58,12 @@ if TYPE_CHECKING:
 @options.hf_endpoint
 @options.file_root
 @click.option("--policy", type=options.PATH, metavar="FILE", help="Which signatures a model needs.")
+@click.option(
+    "--patience",
+    type=float,
+    metavar="SECONDS",
+    help="Ask a control plane without room again for so long. [default: 600]",
+)
 @options.log_json
 @options.log_level
 def agent(

@@ -35,6 +35,12 @@ if TYPE_CHECKING:
     help="P of each hundred nodes, rounded up; with --label of those that carry it.",
 )
 @click.option("--wait", is_flag=True, help="Follow it; the exit code tells how it ended.")
+@click.option(
+    "--patience",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Ask a control plane without room again for so long. [env: MODELDIST_PATIENCE; 60]",
+)
 @options.server
 @options.token
 @options.as_json
@@ -46,6 +52,7 @@ def preheat(
     count: int | None,
     percentage: int | None,
     wait: bool,
+    patience: float | None,
     server: str | None,
     token: Path | None,
     as_json: bool,
@@ -59,14 +66,16 @@ def preheat(
       modeldist preheat org/model:tag --label gpu=h100 --percentage 25 --wait --server https://control:7420
     """
     import asyncio
+    import uuid
 
     from modeldist.cli.control_plane import client
 
     chosen = choose(nodes, everyone, label, count, percentage)
 
     async def ask() -> PullView:
-        async with client(server, token) as plane:
-            pull = await plane.create_pull(reference, chosen)
+        async with client(server, token, patience) as plane:
+            # The key makes it one pull, however often it is asked for.
+            pull = await plane.create_pull(reference, chosen, idempotency_key=uuid.uuid4().hex)
             if wait:
                 names.update(await names_of_nodes(plane))
                 return await follow(plane, pull, names, quiet=as_json)

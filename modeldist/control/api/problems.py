@@ -28,7 +28,9 @@ from modeldist.errors import (
     NotEnoughNodes,
     NotFound,
     OriginError,
+    Overloaded,
     RateLimited,
+    ShareUsedUp,
     StorageError,
     Unsupported,
     Untrusted,
@@ -55,6 +57,8 @@ _STATUS: tuple[tuple[type[ModeldistError], int], ...] = (
     (Untrusted, 403),
     (Unsupported, 422),
     (StorageError, 503),
+    (ShareUsedUp, 429),
+    (Overloaded, 503),
     (ControlPlaneRefused, 403),
 )
 

@@ -7,11 +7,14 @@ from collections import OrderedDict
 
 from modeldist.agent.engine import Engine
 from modeldist.artifact import Artifact, ArtifactFile
-from modeldist.errors import ControlPlaneUnreachable, NotFound, OriginUnavailable, RateLimited
+from modeldist.errors import ControlPlaneUnreachable, NotFound, OriginUnavailable, Overloaded, RateLimited
 from modeldist.origins.router import Origins
 from modeldist.origins.selected import EVERYTHING
 
 REMEMBERED = 256
+INSIST = (
+    5.0  # seconds for which a control plane without room is asked again; after that the client may, which waits too
+)
 
 
 class HubModel:
@@ -50,8 +53,10 @@ class HubModels:
     async def _resolve(self, reference: str, key: str) -> Artifact:
         here = await asyncio.to_thread(self._engine.store.lookup, key)
         try:
-            answer = await self._engine.session.resolve(reference, here.digest if here else None, persist=here is None)
-        except (OriginUnavailable, RateLimited, ControlPlaneUnreachable):
+            answer = await self._engine.session.resolve(
+                reference, here.digest if here else None, persist=here is None, insist=0.0 if here else INSIST
+            )
+        except (OriginUnavailable, RateLimited, ControlPlaneUnreachable, Overloaded):
             if here is None:
                 raise
             return here  # it does not change
