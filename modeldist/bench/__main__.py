@@ -12,6 +12,7 @@ NAMES = (
     "peers",
     "transports",
     "control",
+    "overload",
     "simulator",
     "build",
     "delta",

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections import Counter, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -29,6 +29,13 @@ class ServerProcess:
         self.pid = process.pid
         self._process = psutil.Process(process.pid)
 
+    def peak(self) -> int:
+        """The most resident bytes that it had so far."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+        return self.rss()
+
     def rss(self) -> int:
         """Resident bytes."""
         return int(self._process.memory_info().rss)
@@ -45,9 +52,12 @@ class ServerProcess:
 
 
 @asynccontextmanager
-async def server_process(state_dir: Path, core: int | None) -> AsyncIterator[ServerProcess]:
-    """Started on `core`, told to stop at the end. Raises ControlPlaneUnreachable when it does not start."""
-    process = await _start(state_dir, core)
+async def server_process(
+    state_dir: Path, core: int | None, settings: Mapping[str, str] | None = None
+) -> AsyncIterator[ServerProcess]:
+    """Started on `core`, told to stop at the end. `settings` by name, as the environment has them. Raises
+    ControlPlaneUnreachable when it does not start."""
+    process = await _start(state_dir, core, settings or {})
     assert process.stderr is not None
     reading = None
     try:
@@ -70,7 +80,7 @@ async def server_process(state_dir: Path, core: int | None) -> AsyncIterator[Ser
             await reading
 
 
-async def _start(state_dir: Path, core: int | None) -> asyncio.subprocess.Process:
+async def _start(state_dir: Path, core: int | None, settings: Mapping[str, str]) -> asyncio.subprocess.Process:
     before = os.sched_getaffinity(0)
     if core is not None:
         os.sched_setaffinity(0, {core})  # inherited, by its threads too
@@ -82,6 +92,7 @@ async def _start(state_dir: Path, core: int | None) -> asyncio.subprocess.Proces
             stderr=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
             limit=1 << 20,  # a traceback is one line of JSON
+            env=os.environ | {f"MODELDIST_SERVER_{name.upper()}": text for name, text in settings.items()},
         )
     finally:
         os.sched_setaffinity(0, before)
