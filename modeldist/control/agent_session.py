@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import dataclass, field
 
 from modeldist.artifact import Digest
+from modeldist.control.admission.rooms import NOBODY
+from modeldist.control.admission.tasks import Joined
 from modeldist.control.outbox import Outbox
 from modeldist.session.messages import Hello, Welcome
 
@@ -13,7 +15,9 @@ from modeldist.session.messages import Hello, Welcome
 @dataclass(eq=False, slots=True)
 class AgentSession:
     """`artifacts` are those the node holds complete. `resolving` are requests not answered yet. `interval`: seconds
-    between reports, as it was told last. `took_over`: other instances that were this node until this one came."""
+    between reports, as it was told last. `took_over`: other instances that were this node until this one came.
+    `joined`: its tasks, and whose token it showed. `holding`: bytes of large answers that it has not taken, by
+    request."""
 
     hello: Hello
     welcome: Welcome
@@ -24,6 +28,8 @@ class AgentSession:
     took_over: tuple[str, ...] = ()
     interval: float = field(init=False)
     resolving: set[asyncio.Task[None]] = field(default_factory=set)
+    joined: Joined = field(default_factory=lambda: Joined(NOBODY))
+    holding: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.interval = self.welcome.report_interval

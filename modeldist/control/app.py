@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from modeldist import __version__
 from modeldist.control.api import harbor, keeping, models, nodes, problems, pulls, references, session, status, tasks
+from modeldist.control.api.admitting import Admits
 from modeldist.control.api.audit import Audit
 from modeldist.control.api.authentication import RequiresToken
 from modeldist.control.api.body_limit import BodyLimit
@@ -60,6 +61,7 @@ def _app(settings: ServerSettings, lifespan: object) -> FastAPI:
     app.openapi = partial(describe, app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     problems.install(app)
     app.add_middleware(BodyLimit, limit=settings.body_limit)
+    app.add_middleware(Admits, body_limit=settings.body_limit)
     app.add_middleware(Audit)
     app.add_middleware(RequiresToken, failed_logins=FailedLogins(settings.failed_logins))  # added last: comes first
     for room in (references, pulls, models, keeping, nodes, tasks, status):

@@ -4,20 +4,24 @@ reason. Callbacks only, so that thousands of sessions need no task each."""
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
 
+from modeldist.control.admission.rooms import NOBODY
 from modeldist.control.agent_session import AgentSession
+from modeldist.control.artifact_size import LARGE, size_of
 from modeldist.control.core import ControlCore
 from modeldist.control.delivery import Delivery
 from modeldist.control.ports import Clock
 from modeldist.errors import ControlPlaneRefused
-from modeldist.session.messages import FromAgent, Hello, Refused, decode_from_agent, encode
+from modeldist.session.messages import FromAgent, FromControl, Hello, Refused, Resolved, decode_from_agent, encode
 
 log = logging.getLogger(__name__)
 
 HELLO_WITHIN = 10.0  # seconds from the handshake to Hello
+TAKEN_WITHIN = 120.0  # seconds that a large answer may take on its way: 64 MiB at 0.5 MB/s
 
 GOODBYE = (1000, 1001)  # how an agent closes when it stops; a connection that breaks has other codes
 GOING_AWAY = 1001
@@ -25,6 +29,10 @@ NOT_BINARY = 1003
 MALFORMED = 1007
 VIOLATION = 1008
 BROKEN = 1011
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 class Frames(Protocol):
@@ -42,15 +50,44 @@ class Frames(Protocol):
 class Conversation:
     """Whatever carries the frames calls `received`, `writable`, `lost` and, now and then, `check`."""
 
-    __slots__ = ("_core", "_delivery", "_frames", "_opened_at", "_over", "_session", "_token", "queued")
+    __slots__ = (
+        "_clock",
+        "_core",
+        "_delivery",
+        "_frames",
+        "_holder",
+        "_leave_room",
+        "_opened_at",
+        "_over",
+        "_sent_at",
+        "_session",
+        "_token",
+        "_unsent",
+        "queued",
+    )
 
-    def __init__(self, frames: Frames, core: ControlCore, delivery: Delivery, clock: Clock, token: str) -> None:
-        """`token`: its name, for the log."""
+    def __init__(
+        self,
+        frames: Frames,
+        core: ControlCore,
+        delivery: Delivery,
+        clock: Clock,
+        token: str,
+        *,
+        holder: str = NOBODY,
+        leave: Callable[[], None] = _nothing,
+    ) -> None:
+        """`token`: its name, for the log; `holder`: its id. `leave` is called once, when it is over."""
         self._frames = frames
         self._core = core
         self._delivery = delivery
         self._token = token
+        self._holder = holder
+        self._leave_room = leave
+        self._clock = clock
         self._opened_at = clock()
+        self._unsent = 0  # bytes of a large answer on its way, which began then:
+        self._sent_at = 0.0
         self._session: AgentSession | None = None
         self._over = False
         self.queued = False
@@ -85,6 +122,7 @@ class Conversation:
 
     def writable(self) -> None:
         """The agent took what had clogged the connection."""
+        self._taken()
         self._delivery.ready(self)
 
     def lost(self, code: int) -> None:
@@ -98,6 +136,8 @@ class Conversation:
         """Time passed."""
         if self._session is None and not self._over and now - self._opened_at > HELLO_WITHIN:
             self._end(VIOLATION, f"no greeting within {HELLO_WITHIN:.0f} seconds")
+        elif self._unsent and now - self._sent_at > TAKEN_WITHIN:
+            self._end(VIOLATION, f"an answer was not taken within {TAKEN_WITHIN:.0f} seconds")
 
     # --- what follows -----------------------------------------------------------------------------------------------
 
@@ -106,7 +146,7 @@ class Conversation:
             self._end(VIOLATION, "the first message must be a greeting")
             return
         try:
-            session = self._core.connect(hello)
+            session = self._core.connect(hello, self._holder)
         except ControlPlaneRefused as refused:
             log.warning("refused an agent: %s", refused)
             self._frames.send(encode(Refused(refused.info())))
@@ -144,9 +184,27 @@ class Conversation:
         if outbox.closed is not None:
             self._end(GOING_AWAY, outbox.closed)
             return
-        while not frames.clogged and (message := outbox.take()) is not None:
-            frames.send(self._delivery.encode(message))
+        while not frames.clogged and (message := outbox.peek()) is not None:
+            large = _is_large(message)
+            if large and not self._delivery.has_room(self):
+                break
+            outbox.take()
+            frame = self._delivery.encode(message)
+            frames.send(frame)
+            if large:
+                self._on_its_way(len(frame))
         frames.flush()
+
+    def _on_its_way(self, size: int) -> None:
+        self._frames.flush()
+        if self._frames.clogged:
+            self._unsent, self._sent_at = size, self._clock()
+            self._delivery.unsent(size)
+
+    def _taken(self) -> None:
+        size, self._unsent = self._unsent, 0
+        if size:
+            self._delivery.unsent(-size)
 
     def _end(self, code: int, reason: str) -> None:
         self._leave(reason, lost=True)
@@ -156,9 +214,15 @@ class Conversation:
         if self._over:
             return
         self._over = True
+        self._taken()
+        self._leave_room()
         if (session := self._session) is not None:
             self._core.disconnect(session, reason, lost=lost)
             log.info("agent %s disconnected: %s", session.node, session.outbox.closed)
+
+
+def _is_large(message: FromControl) -> bool:
+    return isinstance(message, Resolved) and message.artifact is not None and size_of(message.artifact) >= LARGE
 
 
 def _short(reason: str) -> str:

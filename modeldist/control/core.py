@@ -14,7 +14,10 @@ from collections.abc import Sequence
 import msgspec
 
 from modeldist.artifact import Artifact, Digest
+from modeldist.control.admission.rooms import NOBODY, Rooms
+from modeldist.control.admission.tasks import Joined, Tasks
 from modeldist.control.agent_session import AgentSession
+from modeldist.control.artifact_size import LARGE, size_of
 from modeldist.control.event_bounds import check_event
 from modeldist.control.greeting import ReportIntervals, check_hello
 from modeldist.control.outbox import LIMIT, STUCK_AFTER, Outbox
@@ -22,8 +25,16 @@ from modeldist.control.ports import Addressed, Clock, IssuesCapabilities, Schedu
 from modeldist.control.resolver import Resolver
 from modeldist.control.store_commands import StoreCommands
 from modeldist.control.twins import taken_over
-from modeldist.errors import ControlPlaneRefused, ErrorInfo, ModeldistError, OriginUnavailable, RateLimited
-from modeldist.scheduler.messages import TaskJoined
+from modeldist.errors import (
+    ControlPlaneRefused,
+    ErrorInfo,
+    ModeldistError,
+    OriginUnavailable,
+    Overloaded,
+    RateLimited,
+    ShareUsedUp,
+)
+from modeldist.scheduler.messages import Event, JoinTasks, LeaveTasks, Priority, Report, TaskJoined, TaskRefused
 from modeldist.session.messages import (
     PROTOCOL,
     FromAgent,
@@ -45,7 +56,7 @@ TICK = 0.1  # seconds between two ticks of phase 1
 CAPABILITY_LIFETIME = 24 * 3600.0  # seconds; longer than any transfer, and a new session brings a new one
 LOOKED_AT = 250  # sessions per tick: of five thousand, each one every two seconds
 PACE_SLACK = 1.25  # an interval that is wrong by less than this factor stays
-RESOLVING_LIMIT = 64  # requests of one agent not answered yet
+RESOLVING_LIMIT = 64  # requests of one agent not answered yet, or whose answer it has not taken
 
 
 class ControlCore:
@@ -62,7 +73,9 @@ class ControlCore:
         watchers: Sequence[Watches] = (),
         intervals: ReportIntervals | None = None,
         outbox_limit: int = LIMIT,
+        rooms: Rooms | None = None,
     ) -> None:
+        """`rooms`: what is let in; None: everything."""
         self._scheduler = scheduler
         self._resolver = resolver
         self._clock = clock
@@ -71,6 +84,8 @@ class ControlCore:
         self._watchers = watchers
         self._intervals = intervals or ReportIntervals()
         self._outbox_limit = outbox_limit
+        self._rooms = rooms
+        self._tasks = Tasks(rooms) if rooms is not None else None
         self._sessions: dict[str, AgentSession] = {}
         self.store_commands = StoreCommands(self.send)
         self._looked_at = 0
@@ -85,9 +100,9 @@ class ControlCore:
 
     # --- sessions ---------------------------------------------------------------------------------------------------
 
-    def connect(self, hello: Hello) -> AgentSession:
+    def connect(self, hello: Hello, holder: str = NOBODY) -> AgentSession:
         """Open a session; the shell sends its `welcome` before anything of its outbox. An older session of the same
-        node is closed. Raises ControlPlaneRefused."""
+        node is closed. `holder`: whose token it showed. Raises ControlPlaneRefused."""
         check_hello(hello)
         now = self._clock()
         took_over: tuple[str, ...] = ()
@@ -107,7 +122,9 @@ class ControlCore:
             heard_at=now,
             artifacts=frozenset(hello.artifacts),
             took_over=took_over,
+            joined=Joined(holder),
         )
+        session.outbox.on_taken = lambda answer: self._delivered(session, answer)
         self._sessions[hello.node] = session
         try:
             self._tell(self._scheduler.node_joined(hello.node, hello.address, hello.location, now))
@@ -123,6 +140,7 @@ class ControlCore:
         session.outbox.close(reason)
         for task in session.resolving:
             task.cancel()
+        self._forget(session)
         if self._sessions.get(session.node) is not session:
             return
         del self._sessions[session.node]
@@ -153,7 +171,7 @@ class ControlCore:
                 session.artifacts = frozenset(message.artifacts)
             case _:
                 check_event(message)
-                self._tell(self._scheduler.handle(session.node, message, now))
+                self._tell(self._scheduler.handle(session.node, self._admitted(session, message), now))
 
     def send(self, node: str, message: FromControl) -> bool:
         """Queue a message for a node; False when it has no session."""
@@ -210,29 +228,60 @@ class ControlCore:
             session = self._sessions.get(node)
             if session is None:
                 continue
+            if isinstance(instruction, TaskRefused) and self._tasks is not None:
+                self._tasks.leave(session.joined, (instruction.task,))
             if isinstance(instruction, TaskJoined) and self._capabilities is not None:
                 capability = self._capabilities.issue(instruction.task, node, CAPABILITY_LIFETIME)
                 session.outbox.put(msgspec.structs.replace(instruction, capability=capability))
             else:
                 session.outbox.put(instruction)
 
+    def _admitted(self, session: AgentSession, event: Event) -> Event:
+        """Of an event what there is room for; whoever has to wait is told so."""
+        tasks = self._tasks
+        if tasks is None:
+            return event
+        match event:
+            case JoinTasks():
+                event, later = tasks.admit(session.joined, event)
+                for join, wait in later:
+                    session.outbox.put(TaskRefused(join.task, join.size, wait))
+            case LeaveTasks():
+                tasks.leave(session.joined, event.tasks)
+            case Report():
+                session.joined.announcing = False
+        return event
+
     def _resolve(self, session: AgentSession, request: Resolve) -> None:
-        if len(session.resolving) >= RESOLVING_LIMIT:
-            error = RateLimited(
-                f"{request.reference}: this node waits for {RESOLVING_LIMIT} other references already.",
-                remedy="Wait for them, then pull again.",
-                retry_after=1.0,
-            )
+        try:
+            self._let_in(session, request)
+        except Overloaded as error:
             session.outbox.put(ResolveFailed(request.request, error.info()))
             return
         task = asyncio.create_task(self._answer(session, request), name=f"answer {session.node} {request.request}")
         session.resolving.add(task)
-        task.add_done_callback(session.resolving.discard)
+        task.add_done_callback(lambda task: self._answered(session, task))
+
+    def _let_in(self, session: AgentSession, request: Resolve) -> None:
+        """Raises Overloaded."""
+        if len(session.resolving) + session.outbox.answers >= RESOLVING_LIMIT:
+            raise ShareUsedUp(
+                f"{request.reference}: this node waits for {RESOLVING_LIMIT} other references already.",
+                remedy="Wait for them, then pull again.",
+                retry_after=1.0,
+            )
+        if self._rooms is not None:
+            self._rooms.take(self._rooms.questions, session.joined.holder, request.priority)
+
+    def _answered(self, session: AgentSession, task: asyncio.Task[None]) -> None:
+        session.resolving.discard(task)
+        if self._rooms is not None:
+            self._rooms.free(self._rooms.questions, session.joined.holder)
 
     async def _answer(self, session: AgentSession, request: Resolve) -> None:
         answer: Resolved | ResolveFailed
         try:
-            artifact, away = await self._meaning(request)
+            artifact, away = await self._meaning(session, request)
         except ModeldistError as error:
             answer = ResolveFailed(request.request, error.info())
         except Exception:
@@ -247,23 +296,52 @@ class ControlCore:
             )
         else:
             unchanged = artifact.digest == request.known
-            answer = Resolved(request.request, None if unchanged else artifact, away)
+            answer = self._held(session, request, Resolved(request.request, None if unchanged else artifact, away))
         session.outbox.put(answer)
 
-    async def _meaning(self, request: Resolve) -> tuple[Artifact, ErrorInfo | None]:
+    def _held(self, session: AgentSession, request: Resolve, answer: Resolved) -> Resolved | ResolveFailed:
+        """A large artifact is held until the agent has taken it; where there is no room for that, it asks again."""
+        size = size_of(answer.artifact) if answer.artifact is not None else 0
+        if self._rooms is None or size < LARGE or session.outbox.closed is not None:
+            return answer
+        try:
+            self._rooms.take(self._rooms.held, session.joined.holder, request.priority, size)
+        except Overloaded as error:
+            return ResolveFailed(request.request, error.info())
+        session.holding[request.request] = size
+        return answer
+
+    def _delivered(self, session: AgentSession, answer: Resolved | ResolveFailed) -> None:
+        size = session.holding.pop(answer.request, 0)
+        if size and self._rooms is not None:
+            self._rooms.free(self._rooms.held, session.joined.holder, size)
+
+    def _forget(self, session: AgentSession) -> None:
+        """A session that is over holds nothing."""
+        if self._rooms is not None and self._tasks is not None:
+            self._tasks.leave(session.joined, list(session.joined.members))
+            for size in session.holding.values():
+                self._rooms.free(self._rooms.held, session.joined.holder, size)
+            session.holding.clear()
+
+    async def _meaning(self, session: AgentSession, request: Resolve) -> tuple[Artifact, ErrorInfo | None]:
         """What a reference means; where its origin is away, what it meant last, if a node can give all of that, and why
         nobody could be asked."""
         try:
-            return await self.resolve(request.reference, request.known), None
+            return await self.resolve(
+                request.reference, request.known, holder=session.joined.holder, priority=request.priority
+            ), None
         except (OriginUnavailable, RateLimited) as error:
             last = await self._resolver.last_known(request.reference)
             if last is None or not any(last.digest in session.artifacts for session in self._sessions.values()):
                 raise
             return last, error.info()
 
-    async def resolve(self, reference: str, known: Digest | None = None) -> Artifact:
+    async def resolve(
+        self, reference: str, known: Digest | None = None, *, holder: str = NOBODY, priority: Priority = Priority.PULL
+    ) -> Artifact:
         """What a reference means now. Raises what `Resolver.resolve` raises."""
-        artifact = await self._resolver.resolve(reference, known)
+        artifact = await self._resolver.resolve(reference, known, holder=holder, priority=priority)
         for chunks in artifact.chunks:
             self._scheduler.trust(chunks)
         return artifact

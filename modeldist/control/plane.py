@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modeldist.control.admission.memory import Memory
+from modeldist.control.admission.rooms import Rooms
 from modeldist.control.api.pull_views import notice
 from modeldist.control.bootstrap import first_tokens, prepare_state_dir
 from modeldist.control.core import ControlCore
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from modeldist.origins.router import Origins
 
 DATABASE = "control.sqlite"  # in the state directory
+CATALOGUE = 0.1  # of the memory, for artifacts kept decoded
 NOTE_NODES = 60.0  # seconds between two writes of when connected nodes were last heard
 RECENT = 300.0  # seconds; nodes seen since then are waited for after a restart: what they read has not ended long ago
 
@@ -46,6 +49,7 @@ class ControlPlane:
     settings: ServerSettings
     cluster: str
     database: Database
+    rooms: Rooms
     core: ControlCore
     delivery: Delivery
     scheduler: SchedulerWithViews
@@ -80,22 +84,28 @@ async def running(
         database = await Database.open(settings.database_url or sqlite_url(settings.state_dir / DATABASE))
         stack.push_async_callback(database.close)
         identity = await Meta(database).identity()
-        tokens, artifacts, nodes = Tokens(database), Artifacts(database), Nodes(database)
+        tokens, artifacts, nodes = (
+            Tokens(database),
+            Artifacts(database, most=settings.most_memory * CATALOGUE),
+            Nodes(database),
+        )
         new_tokens = await first_tokens(tokens, settings.state_dir)
 
-        book = PullBook(Pulls(database), nodes, now, most_running=settings.most_running_pulls)
+        rooms = Rooms(settings.ceilings(), time.monotonic, Memory(settings.most_memory).share)
+        book = PullBook(Pulls(database), nodes, now, rooms=rooms)
         stack.push_async_callback(book.close)
         await book.load()
         registry = Registry(nodes, time.monotonic, now)
         stack.push_async_callback(registry.close)
 
-        resolver = await _resolver(settings, stack, artifacts, origins)
+        resolver = await _resolver(settings, stack, artifacts, origins, rooms)
         scheduler = scheduler or _phase1(settings)
         scheduler.expect(await nodes.seen_since(now() - RECENT), time.monotonic())
         core = ControlCore(
             scheduler=scheduler,
             resolver=resolver,
             clock=time.monotonic,
+            rooms=rooms,
             cluster=identity.cluster,
             capabilities=_capabilities(identity.capability_key),
             watchers=(registry, book),
@@ -114,6 +124,7 @@ async def running(
             settings=settings,
             cluster=identity.cluster,
             database=database,
+            rooms=rooms,
             core=core,
             delivery=Delivery(),
             scheduler=scheduler,
@@ -142,12 +153,12 @@ async def _stop(task: asyncio.Task[None]) -> None:
 
 
 async def _resolver(
-    settings: ServerSettings, stack: AsyncExitStack, artifacts: Artifacts, given: Resolves | None
+    settings: ServerSettings, stack: AsyncExitStack, artifacts: Artifacts, given: Resolves | None, rooms: Rooms
 ) -> Resolver:
     if given is not None:
-        return Resolver(given, artifacts, time.monotonic)
+        return Resolver(given, artifacts, time.monotonic, rooms=rooms)
     origins = await _origins(settings, stack)
-    return Resolver(origins, artifacts, time.monotonic, origins.accepts)
+    return Resolver(origins, artifacts, time.monotonic, origins.accepts, rooms)
 
 
 async def _origins(settings: ServerSettings, stack: AsyncExitStack) -> Origins:

@@ -13,8 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from modeldist.artifact import Artifact, Digest
+from modeldist.control.admission.rooms import NOBODY, Rooms
 from modeldist.control.ports import Catalogue, Clock, Resolves
 from modeldist.errors import InvalidReference, ModeldistError, OriginUnavailable
+from modeldist.scheduler.messages import Priority
 
 ERROR_LIFETIME = 10.0  # seconds
 LONGEST_ERROR_LIFETIME = 60.0  # seconds, however long an origin's Retry-After is
@@ -73,7 +75,8 @@ class _Failure:
 
 
 class Resolver:
-    """Single-flight resolution in front of the origins. `accepts`: whether what was resolved may still be had."""
+    """Single-flight resolution in front of the origins. `accepts`: whether what was resolved may still be had.
+    `rooms`: how many flights there may be."""
 
     def __init__(
         self,
@@ -81,7 +84,9 @@ class Resolver:
         catalogue: Catalogue,
         clock: Clock,
         accepts: Callable[[Artifact], bool] = lambda artifact: True,
+        rooms: Rooms | None = None,
     ) -> None:
+        self._rooms = rooms or Rooms()
         self._accepts = accepts
         self._origins = origins
         self._catalogue = catalogue
@@ -89,10 +94,14 @@ class Resolver:
         self._flights: dict[str, asyncio.Task[Artifact]] = {}
         self._failures: OrderedDict[str, _Failure] = OrderedDict()
 
-    async def resolve(self, reference: str, known: Digest | None = None) -> Artifact:
-        """What `reference` means now. `known`: an artifact the asker has for it, worth re-checking first.
+    async def resolve(
+        self, reference: str, known: Digest | None = None, *, holder: str = NOBODY, priority: Priority = Priority.PULL
+    ) -> Artifact:
+        """What `reference` means now. `known`: an artifact the asker has for it, worth re-checking first. `holder`:
+        whose token asks.
 
-        Raises InvalidReference, OriginError, IntegrityError, Unsupported.
+        Raises InvalidReference, OriginError, IntegrityError, Unsupported; Overloaded where nobody asks for it already
+        and there is no room for one more.
         """
         check_reference(reference)
         if failure := self._failures.get(reference):
@@ -101,9 +110,10 @@ class Resolver:
             del self._failures[reference]
         flight = self._flights.get(reference)
         if flight is None:
+            self._rooms.take(self._rooms.resolves, holder, priority)
             flight = asyncio.create_task(self._fly(reference, known), name=f"resolve {reference}")
             self._flights[reference] = flight
-            flight.add_done_callback(lambda done: self._landed(reference, done))
+            flight.add_done_callback(lambda done: self._landed(reference, done, holder))
         # An asker that goes away must not take the others' answer with it.
         return await asyncio.shield(flight)
 
@@ -131,8 +141,9 @@ class Resolver:
         await self._catalogue.remember(reference, artifact)
         return artifact
 
-    def _landed(self, reference: str, flight: asyncio.Task[Artifact]) -> None:
+    def _landed(self, reference: str, flight: asyncio.Task[Artifact], holder: str) -> None:
         self._flights.pop(reference, None)
+        self._rooms.free(self._rooms.resolves, holder)
         if flight.cancelled():
             return
         error = flight.exception()  # also marks it as retrieved when every asker is gone

@@ -17,6 +17,7 @@ from fastapi import FastAPI
 
 from modeldist.control.app import app_of
 from modeldist.control.door import Door
+from modeldist.control.full import Full
 from modeldist.control.logs import configure_logging
 from modeldist.control.plane import DATABASE, ControlPlane, running
 from modeldist.control.session_socket import SessionSocket
@@ -178,6 +179,9 @@ class ControlServer(uvicorn.Server):
             self._doors.append(Door(listening, self._protocol, self.config.ssl))
 
     def _protocol(self) -> asyncio.Protocol:
+        agents = self._plane.rooms.sessions.used
+        if len(self.server_state.connections) - agents >= self._plane.settings.most_connections:
+            return Full()
         make: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
         return make(config=self.config, server_state=self.server_state, app_state={})
 

@@ -10,10 +10,13 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from modeldist.control.admission.memory import default_ceiling
+from modeldist.control.admission.rooms import Ceilings
 from modeldist.errors import UsageError
 from modeldist.origins.listed import LISTED, LISTED_PATHS
 
 DEFAULT_PORT = 7420
+HELD = 0.5  # of the memory: what is estimated may come to; the rest is for what estimates do not see
 
 
 def default_state_dir() -> Path:
@@ -47,7 +50,16 @@ class ServerSettings(BaseSettings):
     report_interval_longest: float = Field(2.0, gt=0)
     report_interval_longest_at: int = Field(5000, ge=1)  # agents
     ping_interval: float = Field(20.0, gt=0)  # an agent that answers no ping within another one is dropped
+    # At once; docs/reliability.md says what one of each costs, and who is refused first.
+    memory: int | None = Field(None, ge=64 << 20)  # None: see control/admission/memory.py
+    most_held: int | None = Field(None, ge=1 << 20)  # bytes, estimated; None: half of the memory
     most_running_pulls: int = Field(10_000, ge=1)
+    most_agents: int = Field(20_000, ge=1)
+    most_requests: int = Field(1000, ge=1)
+    most_connections: int = Field(10_000, ge=1)  # beside those of agents
+    most_event_streams: int = Field(4000, ge=1)
+    most_resolving: int = Field(64, ge=1)  # different references; who waits for the same costs nothing more
+    most_waiting: int = Field(40_000, ge=1)  # for references, all agents together
     body_limit: int = Field(1 << 20, ge=1024)
     failed_logins: int = Field(30, ge=1)  # wrong tokens from one address at once; then one every two seconds
 
@@ -67,6 +79,22 @@ class ServerSettings(BaseSettings):
                 remedy=f"Correct it on the command line or in MODELDIST_SERVER_{name.upper()}.",
             ) from None
         return settings
+
+    def ceilings(self) -> Ceilings:
+        return Ceilings(
+            requests=self.most_requests,
+            questions=self.most_waiting,
+            resolves=self.most_resolving,
+            pulls=self.most_running_pulls,
+            streams=self.most_event_streams,
+            sessions=self.most_agents,
+            held=self.most_held or self.most_memory * HELD,
+        )
+
+    @property
+    def most_memory(self) -> int:
+        """Bytes that this process may have."""
+        return self.memory or default_ceiling()
 
     @property
     def tls(self) -> bool:

@@ -34,6 +34,15 @@ async def _plane(connection: HTTPConnection) -> ControlPlane:
 Plane = Annotated[ControlPlane, Depends(_plane)]
 
 
+async def _holder(connection: HTTPConnection) -> str:
+    token: Token = connection.scope["state"]["token"]
+    return token.id
+
+
+Holder = Annotated[str, Depends(_holder)]
+"""Whose share of the rooms is used: a token's id."""
+
+
 log = logging.getLogger(__name__)
 
 

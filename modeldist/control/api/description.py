@@ -1,8 +1,8 @@
 """The API's OpenAPI document: what every route has in common, said once, and an example of everything.
 
 A route declares the problems that are its own (`responses=answers(404, 409)`); those that any route of its kind can
-have are added here: 401 and 403 everywhere, 422 where there is something to get wrong, 400, 413 and 415 for bodies.
-"""
+have are added here: 401, 403, 429 and 503 everywhere, 422 where there is something to get wrong, 400, 413 and 415 for
+bodies."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ _MEANINGS = {
     422: "A parameter or the body is not as described, the idempotency key meant another request, or nothing here can "
     "read what the reference means.",
     424: "The origin does not answer, or not as it should.",
-    429: "Too much of it already runs, the origin asks for fewer requests, or wrong tokens came too often; see "
-    "Retry-After.",
+    429: "This token has its share of what there is room for, the origin asks for fewer requests, or wrong tokens came "
+    "too often; see Retry-After.",
+    503: "There is no room for more now, or a store failed; see Retry-After.",
 }
 _SCHEMA = {
     "title": "Problem",
@@ -86,7 +87,7 @@ def documented_methods(app: FastAPI, path: str) -> list[str]:
 def _complete(operation: dict[str, Any]) -> None:
     responses = operation["responses"]
     responses.pop("422", None)  # FastAPI's own error shape, which this API never sends
-    statuses = {401, 403, 429} | {int(status) for status in responses if status >= "4"}
+    statuses = {401, 403, 429, 503} | {int(status) for status in responses if status >= "4"}
     if "requestBody" in operation:
         statuses |= {400, 413, 415, 422}
     elif operation.get("parameters"):
@@ -110,7 +111,7 @@ def _illustrate(response: dict[str, Any]) -> None:
 
 def _problem(status: int) -> dict[str, Any]:
     headers = {}
-    if status == HTTPStatus.TOO_MANY_REQUESTS:
+    if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
         headers = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds.", "example": 10}}
     if status == HTTPStatus.UNAUTHORIZED:
         headers = {"WWW-Authenticate": {"schema": {"type": "string"}, "example": 'Bearer realm="modeldist"'}}

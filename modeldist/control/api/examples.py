@@ -193,9 +193,17 @@ PROBLEMS: dict[int, Problem] = {
         Problem(
             "Too Many Requests",
             429,
-            "10000 pulls run already.",
-            "control_refused",
-            remedy="Wait for some to end.",
+            "8000 pulls run for this token already, which is its share.",
+            "share_used_up",
+            remedy="Ask again when some of them have ended.",
+            retry_after=10.0,
+        ),
+        Problem(
+            "Service Unavailable",
+            503,
+            "6000 pulls run already. What is free is kept for more than a prefetch.",
+            "overloaded",
+            remedy="Ask again when some of them have ended.",
             retry_after=10.0,
         ),
         Problem(

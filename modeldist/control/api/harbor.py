@@ -11,7 +11,7 @@ from fastapi import APIRouter, Path, Request
 from starlette.responses import PlainTextResponse
 
 from modeldist.control.api.audit import acts_on
-from modeldist.control.api.authentication import Plane, needs_admin, needs_read
+from modeldist.control.api.authentication import Holder, Plane, needs_admin, needs_read
 from modeldist.control.api.description import answers
 from modeldist.control.api.pulls import PullId
 from modeldist.control.harbor.job import JobView, job_view
@@ -20,7 +20,7 @@ from modeldist.control.harbor.request import JobRequest
 from modeldist.control.plane import ControlPlane
 from modeldist.control.pulls.pull import Pull
 from modeldist.control.resolver import check_reference
-from modeldist.errors import ModeldistError, Unsupported
+from modeldist.errors import ModeldistError, Overloaded, Unsupported
 from modeldist.scheduler.messages import Priority
 
 router = APIRouter(tags=["harbor"])
@@ -48,16 +48,17 @@ async def healthy() -> PlainTextResponse:
     summary="Preheat an image (Harbor)",
     responses=answers(404, 409, 429),
 )
-async def create_job(asked: JobRequest, plane: Plane, request: Request) -> JobView:
+async def create_job(asked: JobRequest, plane: Plane, holder: Holder, request: Request) -> JobView:
     """A prefetch of the model that the manifest's URL names, or of a container image as it is: onto any one node
     (`single_peer`, `single_seed_peer`), all nodes (`all_peers`) or those with the label `seed=true`
     (`all_seed_peers`)."""
     acts_on(request, asked.reference())
     pull, _ = await plane.book.create(
-        await _meant(plane, check_reference(asked.reference())),
+        await _meant(plane, check_reference(asked.reference()), holder),
         asked.selector(),
         Priority.PREFETCH,
         deadline=asked.deadline(plane.book.now()),
+        holder=holder,
     )
     number = await plane.jobs.add(pull.id, asked.args.url)
     return _view(plane, number, asked.args.url, pull)
@@ -95,11 +96,11 @@ async def ping() -> PlainTextResponse:
         200: {"links": {"get_preheat": {"operationId": "get_preheat", "parameters": {"preheat": "$response.body#/ID"}}}}
     },
 )
-async def create_preheat(asked: PreheatRequest, plane: Plane, request: Request) -> PreheatCreated:
+async def create_preheat(asked: PreheatRequest, plane: Plane, holder: Holder, request: Request) -> PreheatCreated:
     """As a job; named by its pull."""
     acts_on(request, asked.reference())
-    reference = await _meant(plane, check_reference(asked.reference()))
-    pull, _ = await plane.book.create(reference, asked.selector(), Priority.PREFETCH)
+    reference = await _meant(plane, check_reference(asked.reference()), holder)
+    pull, _ = await plane.book.create(reference, asked.selector(), Priority.PREFETCH, holder=holder)
     return PreheatCreated(pull.id)
 
 
@@ -114,14 +115,16 @@ async def get_preheat(preheat: PullId, plane: Plane) -> PreheatView:
     return preheat_view(await plane.book.get(preheat), names)
 
 
-async def _meant(plane: ControlPlane, reference: str) -> str:
+async def _meant(plane: ControlPlane, reference: str, holder: str) -> str:
     """Harbor preheats any image. A container image is put on nodes as it is, for their mirrors, where runtimes get it:
     also one that carries a model below /models, since that is run like others. Where the registry does not say what
     it is, the pull will tell why."""
     with suppress(ModeldistError, TimeoutError):
         try:
             async with asyncio.timeout(PATIENCE):
-                artifact = await plane.core.resolve(reference)
+                artifact = await plane.core.resolve(reference, holder=holder, priority=Priority.PREFETCH)
+        except Overloaded:
+            raise
         except Unsupported:
             return check_reference(AS_IT_IS + reference)
         if artifact.files and all(file.subtree for file in artifact.files):

@@ -6,7 +6,7 @@ again, so `Last-Event-ID` may be sent and changes nothing. A stream that stops w
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager
 
 import msgspec
@@ -14,10 +14,9 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from modeldist.control.api.examples import EXAMPLES
-from modeldist.control.api.pull_views import node_view, view
+from modeldist.control.api.pull_views import document, node_view
 from modeldist.control.pulls.pull import Pull
 from modeldist.control.pulls.watch import Watch
-from modeldist.control.views import PullNodeView, PullView
 
 EVENT: dict[str, object] = {
     "title": "PullEvent",
@@ -39,6 +38,7 @@ EVENT: dict[str, object] = {
 }
 EVENT_EXAMPLE = {"event": "snapshot", "id": "1", "data": msgspec.json.encode(EXAMPLES["PullView"]).decode()}
 
+END = b"\n\n"
 KEEP_ALIVE = 15.0  # seconds of silence before a comment shows that the stream lives
 
 
@@ -63,19 +63,28 @@ class PullEvents(StreamingResponse):
 async def _events(pull: Pull, watch: Watch) -> AsyncIterator[bytes]:
     number = 0
 
-    def event(kind: str, data: PullView | PullNodeView) -> bytes:
+    def begin(kind: str) -> bytes:
         nonlocal number
         number += 1
-        return b"event: %s\nid: %d\ndata: %s\n\n" % (kind.encode(), number, msgspec.json.encode(data))
+        return b"event: %s\nid: %d\ndata: " % (kind.encode(), number)
 
-    yield event("snapshot", view(pull))
+    for part in _all_of(begin("snapshot"), pull):
+        yield part
     while pull.running:
         nodes, over = await watch.changes(KEEP_ALIVE)
         for node in sorted(nodes):
-            yield event("node", node_view(pull.nodes[node]))
+            yield begin("node") + msgspec.json.encode(node_view(pull.nodes[node])) + END
         if over:
             break
         if not nodes:
             yield b": nothing new\n\n"
     if not pull.running:
-        yield event("end", view(pull))
+        for part in _all_of(begin("end"), pull):
+            yield part
+
+
+def _all_of(beginning: bytes, pull: Pull) -> Iterator[bytes]:
+    for part in document(pull):
+        yield beginning + part
+        beginning = b""
+    yield END

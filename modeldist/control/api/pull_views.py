@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Iterator
 
+import msgspec
+
+from modeldist.control.pulls.brief import Brief, brief_of
 from modeldist.control.pulls.pull import Pull, PullNode
 from modeldist.control.views import BytesView, ErrorView, PullNodeView, PullNotice, PullSummary, PullView, SelectorView
+
+TOGETHER = 100  # nodes in one part of a document
 
 
 def node_view(node: PullNode) -> PullNodeView:
@@ -19,8 +24,8 @@ def node_view(node: PullNode) -> PullNodeView:
     )
 
 
-def summary(pull: Pull) -> PullSummary:
-    nodes = pull.nodes.values()
+def summary(brief: Brief) -> PullSummary:
+    pull = brief.pull
     return PullSummary(
         id=pull.id,
         reference=pull.reference,
@@ -35,13 +40,8 @@ def summary(pull: Pull) -> PullSummary:
         ),
         created_at=pull.created_at,
         finished_at=pull.finished_at,
-        states=dict(sorted(Counter(node.state for node in nodes).items())),
-        bytes=BytesView(
-            sum(node.bytes_total for node in nodes),
-            sum(node.bytes_origin for node in nodes),
-            sum(node.bytes_peers for node in nodes),
-            sum(node.bytes_local for node in nodes),
-        ),
+        states=dict(sorted(brief.states.items())),
+        bytes=BytesView(brief.total, brief.origin, brief.peers, brief.local),
         deadline=pull.deadline,
     )
 
@@ -52,5 +52,19 @@ def notice(pull: Pull) -> PullNotice:
 
 
 def view(pull: Pull) -> PullView:
-    brief = summary(pull)
+    brief = summary(brief_of(pull))
     return PullView(**vars(brief), nodes=[node_view(node) for _, node in sorted(pull.nodes.items())])
+
+
+def document(pull: Pull) -> Iterator[bytes]:
+    """A PullView as JSON, in parts, each made when the one before was taken: a reader who takes his time, or ten
+    thousand nodes, cost one part. A node that changes meanwhile is shown as it is then."""
+    names = sorted(pull.nodes)
+    part = msgspec.json.encode(summary(brief_of(pull))).removesuffix(b"}") + b',"nodes":['
+    for start in range(0, len(names), TOGETHER):
+        some = (msgspec.json.encode(node_view(pull.nodes[name])) for name in names[start : start + TOGETHER])
+        part += b",".join(some)
+        if start + TOGETHER < len(names):
+            yield part + b","
+            part = b""
+    yield part + b"]}"

@@ -7,12 +7,13 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from modeldist.control.api.audit import acts_on
-from modeldist.control.api.authentication import Plane, needs_admin, needs_read
+from modeldist.control.api.authentication import Holder, Plane, needs_admin, needs_read
 from modeldist.control.api.description import answers
 from modeldist.control.api.examples import KEY, PULL
-from modeldist.control.api.pages import DEFAULT_LIMIT, NO_NUL, Cursor, Limit, split
+from modeldist.control.api.pages import DEFAULT_LIMIT, NO_NUL, Cursor, Limit
+from modeldist.control.api.pull_answer import pull_answer
 from modeldist.control.api.pull_events import EVENT, EVENT_EXAMPLE, PullEvents
-from modeldist.control.api.pull_views import summary, view
+from modeldist.control.api.pull_views import summary
 from modeldist.control.api.requests import PRIORITIES, PullRequest
 from modeldist.control.pulls.pull import PullState
 from modeldist.control.resolver import check_reference
@@ -36,6 +37,7 @@ IdempotencyKey = Annotated[
 @router.post(
     "/pulls",
     status_code=202,
+    response_model=PullView,
     dependencies=[needs_admin],
     summary="Put a model on nodes",
     responses=answers(404, 409, 429)
@@ -61,8 +63,12 @@ IdempotencyKey = Annotated[
     },
 )
 async def create_pull(
-    asked: PullRequest, plane: Plane, request: Request, response: Response, idempotency_key: IdempotencyKey = None
-) -> PullView:
+    asked: PullRequest,
+    plane: Plane,
+    holder: Holder,
+    request: Request,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
     """Accepted at once; the nodes resolve the reference and report. Named nodes that are away pull when they are
     back. With "all", nodes that join while the pull runs take part."""
     acts_on(request, asked.reference)
@@ -75,12 +81,13 @@ async def create_pull(
         idempotency_key,
         asked.deadline.timestamp() if asked.deadline else None,
         asked.webhook.checked() if asked.webhook else None,
+        holder=holder,
     )
     acts_on(request, f"{pull.id} {pull.reference}")
-    response.headers["Location"] = f"/api/v1/pulls/{pull.id}"
+    headers = {"Location": f"/api/v1/pulls/{pull.id}"}
     if not new:
-        response.headers["Idempotency-Replayed"] = "true"
-    return view(pull)
+        headers["Idempotency-Replayed"] = "true"
+    return pull_answer(request, pull, 202, headers)
 
 
 @router.get("/pulls", dependencies=[needs_read], summary="Pulls, newest first")
@@ -90,13 +97,20 @@ async def list_pulls(
     cursor: Cursor = None,
     state: Annotated[PullState | None, Query(description="Only these.", examples=["running"])] = None,
 ) -> PullPage:
-    page, last = split(await plane.book.listing(cursor, limit + 1, state), limit)
-    return PullPage([summary(pull) for pull in page], last.id if last else None)
+    """Fewer than `limit` where they name very many nodes."""
+    page, more = await plane.book.listing(cursor, limit, state)
+    return PullPage([summary(brief) for brief in page], page[-1].id if more else None)
 
 
-@router.get("/pulls/{pull_id}", dependencies=[needs_read], summary="One pull, node by node", responses=answers(404))
-async def get_pull(pull_id: PullId, plane: Plane) -> PullView:
-    return view(await plane.book.get(pull_id))
+@router.get(
+    "/pulls/{pull_id}",
+    dependencies=[needs_read],
+    summary="One pull, node by node",
+    response_model=PullView,
+    responses=answers(404),
+)
+async def get_pull(pull_id: PullId, plane: Plane, request: Request) -> Response:
+    return pull_answer(request, await plane.book.get(pull_id))
 
 
 @router.get(
@@ -113,10 +127,16 @@ async def get_webhook(pull_id: PullId, plane: Plane) -> WebhookView:
     return WebhookView(url, known.state, known.attempts, due, known.error)
 
 
-@router.delete("/pulls/{pull_id}", dependencies=[needs_admin], summary="Cancel a pull", responses=answers(404))
-async def cancel_pull(pull_id: PullId, plane: Plane) -> PullView:
+@router.delete(
+    "/pulls/{pull_id}",
+    dependencies=[needs_admin],
+    summary="Cancel a pull",
+    response_model=PullView,
+    responses=answers(404),
+)
+async def cancel_pull(pull_id: PullId, plane: Plane, request: Request) -> Response:
     """Nodes keep what they have; a later pull goes on from there. Harmless when it ended already."""
-    return view(await plane.book.cancel(pull_id))
+    return pull_answer(request, await plane.book.cancel(pull_id))
 
 
 @router.get(
@@ -128,8 +148,8 @@ async def cancel_pull(pull_id: PullId, plane: Plane) -> PullView:
     responses=answers(404, 429)
     | {200: {"content": {"text/event-stream": {"schema": EVENT, "example": EVENT_EXAMPLE}}}},
 )
-async def pull_events(pull_id: PullId, plane: Plane) -> PullEvents:
+async def pull_events(pull_id: PullId, plane: Plane, holder: Holder) -> PullEvents:
     """`snapshot` (a pull), then `node` (a node of it) for each change, then `end` (the pull)."""
     pull = await plane.book.get(pull_id)
-    watching = plane.book.watch(pull_id)
+    watching = plane.book.watch(pull_id, holder)
     return PullEvents(pull, watching.__enter__(), watching)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 
 from modeldist.control.api.audit import acts_on
-from modeldist.control.api.authentication import Plane, needs_agent
+from modeldist.control.api.authentication import Holder, Plane, needs_agent
 from modeldist.control.api.description import answers
 from modeldist.control.api.requests import ResolveRequest
 from modeldist.control.views import ArtifactView, FileView
@@ -19,10 +19,10 @@ router = APIRouter(tags=["references"])
     summary="What a reference means now",
     responses=answers(404, 424, 429),
 )
-async def resolve(asked: ResolveRequest, plane: Plane, request: Request) -> ArtifactView:
+async def resolve(asked: ResolveRequest, plane: Plane, holder: Holder, request: Request) -> ArtifactView:
     """Asks the origin (one HEAD when the reference was resolved before). Concurrent askers share one request."""
     acts_on(request, asked.reference)
-    artifact = await plane.core.resolve(asked.reference)
+    artifact = await plane.core.resolve(asked.reference, holder=holder)
     return ArtifactView(
         digest=artifact.digest,
         reference=artifact.reference,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
@@ -13,6 +14,7 @@ from modeldist.control.asgi_frames import AsgiFrames
 from modeldist.control.conversation import Conversation
 from modeldist.control.session_socket import EXTENSION, SessionSocket
 from modeldist.control.store.tokens import Token
+from modeldist.scheduler.messages import Priority
 from modeldist.session.messages import PATH
 
 router = APIRouter()
@@ -23,14 +25,25 @@ async def session(
     websocket: WebSocket, plane: Plane, token: Annotated[Token, Depends(Needs("admin", "agent"))]
 ) -> None:
     """Speak `modeldist.session.messages` with an agent until one side ends."""
+    rooms = plane.rooms
+    rooms.take(rooms.sessions, token.id, Priority.SERVING)
+    leave = partial(rooms.free, rooms.sessions, token.id)
     try:
         await websocket.accept()
     except WebSocketDisconnect:
+        leave()
         return
+    except BaseException:
+        leave()
+        raise
     clock = asyncio.get_running_loop().time
     socket: SessionSocket | None = websocket.scope.get("extensions", {}).get(EXTENSION)
     if socket is not None:
-        socket.hand_over(Conversation(socket, plane.core, plane.delivery, clock, token.name))
+        socket.hand_over(
+            Conversation(socket, plane.core, plane.delivery, clock, token.name, holder=token.id, leave=leave)
+        )
         return
     frames = AsgiFrames(websocket)
-    await frames.carry(Conversation(frames, plane.core, plane.delivery, clock, token.name))
+    await frames.carry(
+        Conversation(frames, plane.core, plane.delivery, clock, token.name, holder=token.id, leave=leave)
+    )

@@ -14,19 +14,21 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from modeldist.control.admission.rooms import NOBODY, Rooms
 from modeldist.control.agent_session import AgentSession
+from modeldist.control.pulls.brief import Brief, brief_of
+from modeldist.control.pulls.places import Places
 from modeldist.control.pulls.pull import ENDED, Pull, PullState
 from modeldist.control.pulls.selection import Selector, select
 from modeldist.control.pulls.watch import Watch, Watchers
 from modeldist.control.webhooks.signing import Webhook
 from modeldist.control.write_behind import DELAY, WriteBehind
-from modeldist.errors import ControlPlaneRefused, IdempotencyKeyReused, NotFound, UsageError
+from modeldist.errors import IdempotencyKeyReused, NotFound, UsageError
 from modeldist.scheduler.messages import Priority
 from modeldist.session.messages import CancelPull, PullProgress, StartPull
 
 log = logging.getLogger(__name__)
 
-MOST_RUNNING = 10_000
 LOOKED_FOR_DEADLINES = 0.5  # seconds between two looks
 
 
@@ -38,7 +40,9 @@ class PullStore(Protocol):
     async def get(self, pull_id: str) -> Pull | None: ...
     async def by_key(self, key: str) -> Pull | None: ...
     async def running(self) -> Sequence[Pull]: ...
-    async def listing(self, before: str | None, limit: int, state: PullState | None) -> Sequence[Pull]: ...
+    async def listing(
+        self, before: str | None, limit: int, state: PullState | None
+    ) -> tuple[Sequence[Brief], bool]: ...
 
 
 class KnownNodes(Protocol):
@@ -55,22 +59,25 @@ class PullBook:
         now: Callable[[], float],
         *,
         write_delay: float = DELAY,
-        most_running: int = MOST_RUNNING,
+        rooms: Rooms | None = None,
     ) -> None:
         self._store = store
         self._nodes = nodes
         self._now = now
-        self._most_running = most_running
+        self._rooms = rooms or Rooms()
+        self._places = Places(self._rooms)
         self._running: dict[str, Pull] = {}
         self._connected: dict[str, AgentSession] = {}
         self._dirty: dict[str, tuple[Pull, set[str]]] = {}
         self._writing: dict[str, tuple[Pull, set[str]]] = {}
-        self._watchers = Watchers()
+        self._watchers = Watchers(self._rooms)
         self._writer = WriteBehind(self._write, write_delay)
 
     async def load(self) -> None:
         """Take up the running pulls of the store. Before the first agent connects."""
         self._running = {pull.id: pull for pull in await self._store.running()}
+        for pull in self._running.values():
+            self._places.found(pull)
 
     def now(self) -> float:
         """What deadlines are compared with, in seconds since the epoch."""
@@ -90,27 +97,28 @@ class PullBook:
         idempotency_key: str | None = None,
         deadline: float | None = None,
         webhook: Webhook | None = None,
+        *,
+        holder: str = NOBODY,
     ) -> tuple[Pull, bool]:
-        """(the pull, whether it is new). `deadline`: seconds since the epoch. Raises NotFound, UsageError (see
-        `select`; a deadline that passed), IdempotencyKeyReused, ControlPlaneRefused (too many run)."""
+        """(the pull, whether it is new). `deadline`: seconds since the epoch; `holder`: whose token asks. Raises
+        NotFound, UsageError (see `select`; a deadline that passed), IdempotencyKeyReused, Overloaded."""
         if idempotency_key and (older := await self._store.by_key(idempotency_key)):
             return await self._same(older, reference, selector, priority, deadline, webhook), False
         if deadline is not None and deadline <= self._now():
             raise UsageError("The deadline has passed.", remedy="Give one that is still to come, or none.")
-        if len(self._running) >= self._most_running:
-            raise ControlPlaneRefused(
-                f"{len(self._running)} pulls run already.", remedy="Wait for some to end.", retry_after=10.0
+        with self._places.taken(holder, priority) as place:
+            nodes = await self.meant(selector)
+            now = self._now()
+            pull = Pull(
+                _new_id(now), reference, selector, priority, now, idempotency_key, deadline=deadline, webhook=webhook
             )
-        nodes = await self.meant(selector)
-        now = self._now()
-        pull = Pull(
-            _new_id(now), reference, selector, priority, now, idempotency_key, deadline=deadline, webhook=webhook
-        )
-        for node in nodes:
-            pull.add(node, now)
-        stored = await self._store.add(pull)
-        if stored is not pull:
-            return await self._same(stored, reference, selector, priority, deadline, webhook), False
+            for node in nodes:
+                pull.add(node, now)
+            place.hold(pull.held, priority)
+            stored = await self._store.add(pull)
+            if stored is not pull:
+                return await self._same(stored, reference, selector, priority, deadline, webhook), False
+            self._places.keep(pull, place)
         self._running[pull.id] = pull
         for session in list(self._connected.values()):
             self._ask(pull, session)
@@ -120,7 +128,8 @@ class PullBook:
         """The ids of the nodes that `selector` means now. Raises what `select` does."""
         known = await self._nodes.known(selector.nodes) if selector.nodes else set()
         greetings = {node: session.hello for node, session in self._connected.items()}
-        return select(selector, greetings, known, self._busy())
+        busy = self._busy() if selector.count or selector.percentage else {}
+        return select(selector, greetings, known, busy)
 
     async def get(self, pull_id: str) -> Pull:
         """Raises NotFound."""
@@ -129,10 +138,10 @@ class PullBook:
             raise NotFound(f"There is no pull {pull_id!r}.", remedy="See the list of pulls.")
         return pull
 
-    async def listing(self, before: str | None, limit: int, state: PullState | None) -> list[Pull]:
-        """Newest first."""
-        stored = await self._store.listing(before, limit, state)
-        return [await self._current(pull) for pull in stored]
+    async def listing(self, before: str | None, limit: int, state: PullState | None) -> tuple[list[Brief], bool]:
+        """(up to `limit`, newest first, whether there are more)."""
+        stored, more = await self._store.listing(before, limit, state)
+        return [await self._currently(brief) for brief in stored], more
 
     async def cancel(self, pull_id: str) -> Pull:
         """Stop it on every node; harmless when it ended already. Raises NotFound."""
@@ -157,9 +166,9 @@ class PullBook:
             except Exception:
                 log.exception("looking for deadlines failed")  # one bad pull must not let all others run for ever
 
-    def watch(self, pull_id: str) -> AbstractContextManager[Watch]:
-        """Raises ControlPlaneRefused when too many watch."""
-        return self._watchers.watch(pull_id)
+    def watch(self, pull_id: str, holder: str = NOBODY) -> AbstractContextManager[Watch]:
+        """`holder`: whose token asks. Raises Overloaded."""
+        return self._watchers.watch(pull_id, holder)
 
     # --- what agents say --------------------------------------------------------------------------------------------
 
@@ -174,7 +183,9 @@ class PullBook:
 
     def progressed(self, session: AgentSession, progress: PullProgress) -> None:
         pull = self._running.get(progress.pull)
+        before = pull.nodes[session.node].held if pull is not None and session.node in pull.nodes else 0
         if pull is not None and pull.apply(session.node, progress, self._now()):
+            self._places.grew(pull, pull.nodes[session.node].held - before)
             self._changed(pull, session.node)
         elif progress.state not in ENDED and (pull is None or session.node not in pull.nodes):
             # It missed the cancellation, or was never meant.
@@ -196,6 +207,7 @@ class PullBook:
             return
         if session.node not in pull.nodes:
             pull.add(session.node, self._now())
+            self._places.grew(pull, pull.nodes[session.node].held)
             self._changed(pull, session.node)
         session.outbox.put(StartPull(pull.id, pull.reference, pull.priority))
 
@@ -213,6 +225,7 @@ class PullBook:
             nodes.add(node)
         if not pull.running:
             self._running.pop(pull.id, None)
+            self._places.ended(pull)
         ended = node is not None and pull.nodes[node].ended
         self._writer.mark(urgent=ended or not pull.running)
         self._watchers.tell(pull.id, node, not pull.running)
@@ -247,6 +260,12 @@ class PullBook:
         if live := self._live(read.id):
             return live
         return (await self._store.get(read.id) or read) if read.running else read
+
+    async def _currently(self, read: Brief) -> Brief:
+        """As `_current`; nodes of a pull that ended long ago are left where they are."""
+        if not read.pull.running and self._live(read.id) is None:
+            return read
+        return brief_of(await self._current(read.pull))
 
     async def _same(
         self,

@@ -20,6 +20,8 @@ WAITING = "waiting"  # its agent has not answered yet, or is not connected
 _MOST_BYTES = (1 << 63) - 1
 _LONGEST_TEXT = 4096
 
+PULL_BYTES, NODE_BYTES = 6000, 900  # what a running pull, and each of its nodes, take in memory and until written
+
 
 @dataclass(frozen=True, slots=True)
 class PullNode:
@@ -38,6 +40,12 @@ class PullNode:
     @property
     def ended(self) -> bool:
         return self.state in ENDED
+
+    @property
+    def held(self) -> int:
+        """Bytes of memory, about."""
+        said = self.error
+        return NODE_BYTES + len(self.path) + (len(said.message) + len(said.remedy) + len(said.code) if said else 0)
 
     def after(self, progress: PullProgress, now: float) -> PullNode:
         """What an agent said, bounded: it ends up in a database. A state this version does not know changes nothing."""
@@ -74,6 +82,11 @@ class Pull:
     @property
     def running(self) -> bool:
         return self.state == "running"
+
+    @property
+    def held(self) -> int:
+        """Bytes of memory, about."""
+        return PULL_BYTES + sum(node.held for node in self.nodes.values())
 
     def wants(self, node: str) -> bool:
         """Whether `node` has still to be asked for it (again)."""

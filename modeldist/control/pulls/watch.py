@@ -6,9 +6,8 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from modeldist.errors import ControlPlaneRefused
-
-MOST_WATCHERS = 1000  # of all pulls together; each holds a connection
+from modeldist.control.admission.rooms import NOBODY, Rooms
+from modeldist.scheduler.messages import Priority
 
 
 class Watch:
@@ -40,28 +39,22 @@ class Watch:
 class Watchers:
     """Who watches which pull."""
 
-    def __init__(self, limit: int = MOST_WATCHERS) -> None:
-        self._limit = limit
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
         self._watches: dict[str, set[Watch]] = {}
-        self._count = 0
 
     @contextmanager
-    def watch(self, pull: str) -> Iterator[Watch]:
-        """Raises ControlPlaneRefused when too many watch already."""
-        if self._count >= self._limit:
-            raise ControlPlaneRefused(
-                f"{self._count} clients follow pulls already.", remedy="Ask again later.", retry_after=5.0
-            )
-        watch = Watch()
-        self._watches.setdefault(pull, set()).add(watch)
-        self._count += 1
-        try:
-            yield watch
-        finally:
-            self._count -= 1
-            self._watches[pull].discard(watch)
-            if not self._watches[pull]:
-                del self._watches[pull]
+    def watch(self, pull: str, holder: str = NOBODY) -> Iterator[Watch]:
+        """`holder`: whose token asks. Raises Overloaded when too many watch already."""
+        with self._rooms.place(self._rooms.streams, holder, Priority.SERVING):
+            watch = Watch()
+            self._watches.setdefault(pull, set()).add(watch)
+            try:
+                yield watch
+            finally:
+                self._watches[pull].discard(watch)
+                if not self._watches[pull]:
+                    del self._watches[pull]
 
     def tell(self, pull: str, node: str | None, ended: bool) -> None:
         for watch in self._watches.get(pull, ()):

@@ -19,7 +19,9 @@ from modeldist.control.store.tables import ArtifactRow, ReferenceRow
 from modeldist.control.store.upsert import upsert
 
 PATIENCE = 5.0  # seconds for the database to say what a reference meant, or to write it down
-DECODED = 32  # artifacts kept decoded; one of 100,000 files takes about 100 MB
+DECODED = 32  # artifacts kept decoded
+MOST_DECODED = 256e6  # bytes of them; one of 100,000 files takes about 100 MB
+DECODED_SIZE = 5  # bytes of an artifact in memory for each of its document
 
 log = logging.getLogger(__name__)
 
@@ -44,13 +46,16 @@ class Artifacts:
     """A `control.ports.Catalogue` that survives restarts. Never trusts `known`: it answers many nodes.
 
     It spares the origin a request and no more, so a database that is away keeps nobody from pulling: nothing is known
-    then, and what was resolved is not written down.
+    then, and what was resolved is not written down. `most`: bytes of artifacts that are kept decoded, about; a larger
+    one is decoded each time.
     """
 
-    def __init__(self, database: Database, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, database: Database, now: Callable[[], float] = time.time, *, most: float = MOST_DECODED) -> None:
         self._database = database
         self._now = now
-        self._decoded: OrderedDict[Digest, Artifact] = OrderedDict()
+        self._most = most
+        self._decoded: OrderedDict[Digest, tuple[Artifact, int]] = OrderedDict()  # with the bytes it takes
+        self._decoded_bytes = 0
 
     async def candidate(self, reference: str, known: Digest | None) -> Artifact | None:
         try:
@@ -63,10 +68,11 @@ class Artifacts:
             return None
 
     async def remember(self, reference: str, artifact: Artifact) -> None:
-        self._keep(artifact)
+        document = _encoder.encode(artifact)
+        self._keep(artifact, len(document))
         try:
             async with asyncio.timeout(PATIENCE):
-                await self._write(reference, artifact)
+                await self._write(reference, artifact, document)
         except Exception as error:
             if not is_away(error):
                 raise
@@ -79,7 +85,7 @@ class Artifacts:
             ).scalar_one_or_none()
         return await self.get(Digest(digest)) if digest else None
 
-    async def _write(self, reference: str, artifact: Artifact) -> None:
+    async def _write(self, reference: str, artifact: Artifact, document: bytes) -> None:
         now = self._now()
         async with self._database.transaction() as session:
             row = {
@@ -88,7 +94,7 @@ class Artifacts:
                 "origin": artifact.origin,
                 "size": artifact.needed,
                 "files": len(artifact.files),
-                "document": _encoder.encode(artifact),
+                "document": document,
                 "resolved_at": now,
             }
             await upsert(session, ArtifactRow, [row])
@@ -99,7 +105,7 @@ class Artifacts:
     async def get(self, digest: Digest) -> Artifact | None:
         if found := self._decoded.get(digest):
             self._decoded.move_to_end(digest)
-            return found
+            return found[0]
         async with self._database.transaction() as session:
             document = (
                 await session.execute(select(ArtifactRow.document).where(ArtifactRow.digest == digest))
@@ -110,7 +116,7 @@ class Artifacts:
             artifact = _decoder.decode(document)
         except msgspec.DecodeError:
             return None  # written by a version whose Artifact was another; resolving again replaces it
-        self._keep(artifact)
+        self._keep(artifact, len(document))
         return artifact
 
     async def listing(self, after: str | None, limit: int) -> Sequence[KnownArtifact]:
@@ -153,8 +159,11 @@ class Artifacts:
         async with self._database.transaction() as session:
             return (await session.execute(select(func.count()).select_from(ArtifactRow))).scalar_one()
 
-    def _keep(self, artifact: Artifact) -> None:
-        self._decoded[artifact.digest] = artifact
-        self._decoded.move_to_end(artifact.digest)
-        while len(self._decoded) > DECODED:
-            self._decoded.popitem(last=False)
+    def _keep(self, artifact: Artifact, document: int) -> None:
+        """`document`: bytes of its encoding."""
+        _, before = self._decoded.pop(artifact.digest, (artifact, 0))
+        size = document * DECODED_SIZE
+        self._decoded[artifact.digest] = artifact, size
+        self._decoded_bytes += size - before
+        while self._decoded and (len(self._decoded) > DECODED or self._decoded_bytes > self._most):
+            self._decoded_bytes -= self._decoded.popitem(last=False)[1][1]

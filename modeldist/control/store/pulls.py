@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
-from sqlalchemy import select, update
+from sqlalchemy import Text, cast, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from modeldist.control.pulls.brief import Brief
 from modeldist.control.pulls.pull import Pull, PullNode, PullState
 from modeldist.control.pulls.selection import Selector
 from modeldist.control.store.database import Database
@@ -17,6 +19,8 @@ from modeldist.control.store.upsert import upsert
 from modeldist.control.webhooks.signing import Webhook
 from modeldist.errors import ErrorInfo
 from modeldist.scheduler.messages import Priority
+
+PAGE_BYTES = 4 << 20  # of the nodes that the pulls of one page name, as JSON
 
 
 class Pulls:
@@ -77,15 +81,24 @@ class Pulls:
             found = await session.execute(select(PullRow).where(PullRow.state == "running").order_by(PullRow.id))
             return await self._with_nodes(session, found.scalars().all())
 
-    async def listing(self, before: str | None, limit: int, state: PullState | None) -> Sequence[Pull]:
-        """Up to `limit` pulls, newest first, older than `before`."""
-        query = select(PullRow).order_by(PullRow.id.desc()).limit(limit)
+    async def listing(self, before: str | None, limit: int, state: PullState | None) -> tuple[Sequence[Brief], bool]:
+        """Up to `limit` pulls, newest first, older than `before`, and whether there are more. Fewer where they name
+        very many nodes. What their nodes come to is counted by the database."""
+        query = select(PullRow.id, func.length(cast(PullRow.selector, Text))).order_by(PullRow.id.desc())
         if before is not None:
             query = query.where(PullRow.id < before)
         if state is not None:
             query = query.where(PullRow.state == state)
         async with self._database.transaction() as session:
-            return await self._with_nodes(session, (await session.execute(query)).scalars().all())
+            found = (await session.execute(query.limit(limit + 1))).all()
+            page = [pull for pull, _ in found[: _fitting([size for _, size in found], limit)]]
+            rows = await session.execute(select(PullRow).where(PullRow.id.in_(page)).order_by(PullRow.id.desc()))
+            counted = await session.execute(
+                select(PullNodeRow.pull, PullNodeRow.state, func.count(), *_SUMS)
+                .where(PullNodeRow.pull.in_(page))
+                .group_by(PullNodeRow.pull, PullNodeRow.state)
+            )
+            return _briefs(rows.scalars().all(), counted.all()), len(page) < len(found)
 
     async def _with_nodes(self, session: AsyncSession, rows: Sequence[PullRow]) -> list[Pull]:
         pulls = {row.id: _pull(row) for row in rows}
@@ -95,6 +108,32 @@ class Pulls:
         for row in found.scalars():
             pulls[row.pull].nodes[row.node] = _node(row)
         return list(pulls.values())
+
+
+_HALF = 1 << 32
+_BYTES = (PullNodeRow.bytes_total, PullNodeRow.bytes_origin, PullNodeRow.bytes_peers, PullNodeRow.bytes_local)
+_SUMS = [func.sum(half) for column in _BYTES for half in (column // _HALF, column % _HALF)]
+"""Of nodes that may say anything up to 2**63: no sum of halves is beyond what a database adds up."""
+
+
+def _fitting(sizes: Sequence[int], limit: int) -> int:
+    """How many of the first go into one page."""
+    total = 0
+    for number, size in enumerate(sizes[:limit]):
+        total += size
+        if total > PAGE_BYTES and number:
+            return number
+    return min(len(sizes), limit)
+
+
+def _briefs(rows: Sequence[PullRow], counted: Iterable[Sequence[Any]]) -> list[Brief]:
+    states: dict[str, dict[str, int]] = {row.id: {} for row in rows}
+    sums = {row.id: [0] * len(_BYTES) for row in rows}
+    for pull, state, number, *halves in counted:
+        states[pull][state] = number
+        for which in range(len(_BYTES)):
+            sums[pull][which] += int(halves[2 * which]) * _HALF + int(halves[2 * which + 1])
+    return [Brief(_pull(row), states[row.id], *sums[row.id]) for row in rows]
 
 
 def _pull(row: PullRow) -> Pull:

@@ -244,7 +244,7 @@ async def test_requests_of_one_agent_are_bounded(world: World) -> None:
         world.core.receive(session, Resolve(request, f"memory://org/m:{request}"))
     (failed,) = await told(session, ResolveFailed)
     assert isinstance(failed, ResolveFailed)
-    assert (failed.request, failed.error.code) == (RESOLVING_LIMIT, "rate_limited")
+    assert (failed.request, failed.error.code) == (RESOLVING_LIMIT, "share_used_up")
     world.origin.answering.set()
 
 

@@ -8,15 +8,17 @@ import copy
 import pytest
 
 from modeldist.artifact import Digest
+from modeldist.control.admission.rooms import Ceilings, Rooms
 from modeldist.control.agent_session import AgentSession
 from modeldist.control.outbox import Outbox
 from modeldist.control.pulls.book import PullBook
+from modeldist.control.pulls.brief import Brief, brief_of
 from modeldist.control.pulls.pull import Pull, PullState
 from modeldist.control.pulls.selection import Selector
 from modeldist.control.pulls.watch import Watchers
 from modeldist.control.registry import Registry
 from modeldist.control.write_behind import WriteBehind
-from modeldist.errors import ControlPlaneRefused
+from modeldist.errors import Overloaded
 from modeldist.scheduler.messages import Priority
 from modeldist.session.messages import PROTOCOL, Hello, PullProgress, Welcome
 
@@ -66,8 +68,8 @@ class FailingStore:
     async def running(self) -> list[Pull]:
         return []
 
-    async def listing(self, before: str | None, limit: int, state: PullState | None) -> list[Pull]:
-        return []
+    async def listing(self, before: str | None, limit: int, state: PullState | None) -> tuple[list[Brief], bool]:
+        return [], False
 
     async def known(self, nodes: list[str]) -> set[str]:
         return set(nodes)
@@ -113,8 +115,8 @@ class LateStore(FailingStore):
         found = next((pull for pull in self.pulls.values() if pull.idempotency_key == key), None)
         return await self._late(found) if found else None
 
-    async def listing(self, before: str | None, limit: int, state: PullState | None) -> list[Pull]:
-        return [await self._late(pull) for pull in self.pulls.values()]
+    async def listing(self, before: str | None, limit: int, state: PullState | None) -> tuple[list[Brief], bool]:
+        return [brief_of(await self._late(pull)) for pull in self.pulls.values()], False
 
     async def _late(self, read: Pull) -> Pull:
         self.reading.set()
@@ -133,7 +135,7 @@ async def test_a_pull_that_ends_while_it_is_read_is_not_shown_running(ask: str) 
         return (await book.create("org/model:v1", Selector(nodes=("a",)), Priority.PULL, "key"))[0]
 
     async def first_of_all() -> Pull:
-        return (await book.listing(None, 10, None))[0]
+        return (await book.listing(None, 10, None))[0][0].pull
 
     pull = await create()
     reading = asyncio.create_task(create() if ask == "the same key" else first_of_all())
@@ -149,9 +151,9 @@ async def test_a_pull_that_ends_while_it_is_read_is_not_shown_running(ask: str) 
 
 
 async def test_watchers_are_bounded_and_leave() -> None:
-    watchers = Watchers(limit=1)
+    watchers = Watchers(Rooms(Ceilings(streams=1)))
     with watchers.watch("p") as watch:
-        with pytest.raises(ControlPlaneRefused) as refused, watchers.watch("q"):
+        with pytest.raises(Overloaded) as refused, watchers.watch("q"):
             pass
         assert refused.value.retry_after
         watchers.tell("p", "a", ended=False)
