@@ -49,7 +49,9 @@ class Parents:
             self._post(lambda: self._lost(link, reason))
 
         try:
-            connection = await self._transport.connect(address, child=self._child, on_have=on_have, on_closed=on_closed)
+            connection = await self._transport.connect(
+                address, child=self._child, on_have=on_have, on_closed=on_closed, parent=link.node
+            )
         except OSError as error:
             self._lost(link, str(error) or type(error).__name__)
             return

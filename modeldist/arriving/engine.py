@@ -47,5 +47,7 @@ def _config() -> EngineConfig:
 class _NoPeers:
     """The transport of a node that nobody names a parent to."""
 
-    async def connect(self, address: str, *, child: str, on_have: OnHave, on_closed: OnClosed) -> PeerConnection:
+    async def connect(
+        self, address: str, *, child: str, on_have: OnHave, on_closed: OnClosed, parent: str = ""
+    ) -> PeerConnection:
         raise OSError(f"{address} is no peer of this process")

@@ -168,5 +168,8 @@ class PeerConnection(Protocol):
 class Transport(Protocol):
     """Connects to parents."""
 
-    async def connect(self, address: str, *, child: str, on_have: OnHave, on_closed: OnClosed) -> PeerConnection:
-        """Raises OSError with a sentence when the parent cannot be reached or speaks another protocol version."""
+    async def connect(
+        self, address: str, *, child: str, on_have: OnHave, on_closed: OnClosed, parent: str = ""
+    ) -> PeerConnection:
+        """`parent`: the node that is expected there, which it has to prove where the connection is behind TLS. Raises
+        OSError with a sentence when the parent cannot be reached, is another, or speaks another protocol version."""

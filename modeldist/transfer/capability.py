@@ -1,8 +1,9 @@
 """Capabilities: the control plane's short-lived, signed word that one child may read one shard.
 
 A token is a msgpack array [shard, child, not_after, key id] followed by the 64 bytes of its Ed25519 signature. Any
-parent checks it with the control plane's public key alone. What it does not do: the child's name is not proven by
-anything but the hello, so whoever copies a token and claims that name can use it until it expires.
+parent checks it with the control plane's public key alone. What it does not do: prove the child's name. Behind TLS the
+child's certificate does (`transfer.tls`); in the clear nothing but the hello says it, so whoever copies a token and
+claims that name can use it until it expires.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ class MemoryTransport:
         self._network = network
 
     async def connect(
-        self, address: str, *, child: str, on_have: base.OnHave, on_closed: base.OnClosed
+        self, address: str, *, child: str, on_have: base.OnHave, on_closed: base.OnClosed, parent: str = ""
     ) -> MemoryConnection:
         """Raises OSError with a sentence when nobody listens at `address` or it takes no more connections."""
         await asyncio.sleep(0)

@@ -21,6 +21,9 @@ from modeldist.transfer.frame_reader import Event
 from modeldist.transfer.tcp.child import ChildConnection, Serving
 from modeldist.transfer.tcp.introduction import Introduction, refusal
 from modeldist.transfer.tcp.socket_tuning import tune, tune_sender
+from modeldist.transfer.tcp.tls_child import TlsChildConnection
+from modeldist.transfer.tcp.tls_socket import TlsChannel, TlsSocket
+from modeldist.transfer.tls.security import PieceSecurity
 
 _READ = 64 * 1024
 _TICK = 0.25  # seconds between two looks at the guests
@@ -28,29 +31,39 @@ _FAREWELL = 0.5  # seconds for all children together to be told goodbye when the
 _MORE_GUESTS = 64  # than children are served; beyond it the oldest goes for every new one
 _MOST_READ_OF_A_LEAVING_GUEST = 1 << 20
 _CLOSING = "This parent is shutting down."
+_TLS = b"\x16"  # how it begins; the piece protocol begins with a letter
+_NOT_IN_THE_CLEAR = (
+    "This cluster requires TLS between nodes, and the child speaks none. Enrol it with a join token, and run the same "
+    "release of modeldist on both nodes."
+)
 
 log = logging.getLogger(__name__)
 
 
 class Guest:
-    """`leaving`: it was told to go, and is read to its end."""
+    """`unheard`: it may begin with TLS. `leaving`: it was told to go, and is read to its end."""
 
-    def __init__(self, sock: socket.socket, introduction: Introduction, until: float) -> None:
+    def __init__(self, sock: socket.socket, introduction: Introduction, until: float, *, unheard: bool) -> None:
         self.sock = sock
         self.introduction = introduction
         self.until = until
+        self.unheard = unheard
         self.leaving = False
         self.discarded = 0
 
 
 class Desk(threading.Thread):
-    """`close` is called from another thread, `_left` from the children's; the rest runs in this one."""
+    """`close` and `security_changed` are called from other threads, `_left` from the children's; the rest runs in this
+    one."""
 
-    def __init__(self, listener: socket.socket, serving: Serving, limits: ServerLimits) -> None:
+    def __init__(
+        self, listener: socket.socket, serving: Serving, limits: ServerLimits, security: PieceSecurity
+    ) -> None:
         super().__init__(name="piece server", daemon=True)
         self._listener = listener
         self._serving = serving
         self._limits = limits
+        self._security = security
         self._selector = selectors.DefaultSelector()
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._selector.register(self._wake_fd, selectors.EVENT_READ)
@@ -60,6 +73,7 @@ class Desk(threading.Thread):
         self._children: dict[socket.socket, ChildConnection] = {}
         self._gone: deque[socket.socket] = deque()
         self._closing = threading.Event()
+        self._security_changed = threading.Event()
 
     def close(self) -> None:
         """End everything; returns when the thread and all others of this server are gone. Call it once."""
@@ -67,6 +81,12 @@ class Desk(threading.Thread):
         self._wake()
         self.join()
         os.close(self._wake_fd)  # not by the thread, which may be gone before the lines above
+
+    def security_changed(self) -> None:
+        """Children that are served in the clear go, where that is no longer allowed. Not after `close`."""
+        if self._security.required:
+            self._security_changed.set()
+            self._wake()
 
     def _wake(self) -> None:
         os.eventfd_write(self._wake_fd, 1)
@@ -87,6 +107,9 @@ class Desk(threading.Thread):
                 self._accept()
             else:
                 os.eventfd_read(self._wake_fd)
+        if self._security_changed.is_set():
+            self._security_changed.clear()
+            self._end_what_is_in_the_clear()
         while self._gone:
             self._clean_up(self._gone.popleft())
         if restless:
@@ -113,20 +136,52 @@ class Desk(threading.Thread):
             self._show_out(next(iter(self._guests)), "Others wait here too, and no subscription was accepted yet.")
         lanes = frames.LANES_VERSION if self._serving.rails is not None else 0
         introduction = Introduction(self._serving.node, self._serving.check, lanes=lanes)
-        guest = Guest(sock, introduction, self._serving.clock() + self._serving.timeouts.hello)
+        until = self._serving.clock() + self._serving.timeouts.hello
+        guest = Guest(sock, introduction, until, unheard=self._security.mode != "off")
         self._guests[guest] = None
         self._selector.register(sock, selectors.EVENT_READ, guest)
+        if not guest.unheard:
+            self._turn_away(guest)
+
+    def _turn_away(self, guest: Guest) -> bool:
+        """If there is no room."""
         if self._full and self._idle_child() is None:
             self._last_words(guest, refusal(self._no_more))
+            return True
+        return False
+
+    def _begin(self, guest: Guest) -> None:
+        """Its first byte says whether TLS is what it speaks. Bytes that come over RDMA would be in the clear."""
+        try:
+            first = guest.sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            first = b""
+        guest.unheard = False
+        contexts = self._security.contexts
+        if first == _TLS and contexts is not None:
+            guest.sock = TlsSocket(guest.sock, TlsChannel(contexts.parent, as_parent=True))
+            guest.introduction = Introduction(self._serving.node, self._serving.check)
+        elif first and self._security.required:
+            self._last_words(guest, refusal(_NOT_IN_THE_CLEAR))
+        else:
+            self._turn_away(guest)
 
     def _read(self, guest: Guest) -> None:
         if guest not in self._guests:  # shown out a moment ago
             return
+        if guest.unheard:
+            self._begin(guest)
+            if guest.unheard:
+                return
         try:
             data = guest.sock.recv(_READ, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return
-        except OSError:
+        except OSError as error:
+            if isinstance(guest.sock, TlsSocket) and not guest.leaving:
+                log.info("a connection from another node came to nothing: %s", error)
             data = b""
         if not data:
             self._show_out(guest)
@@ -138,6 +193,10 @@ class Desk(threading.Thread):
             self._answer(guest, data)
 
     def _answer(self, guest: Guest, data: bytes) -> None:
+        if isinstance(guest.sock, TlsSocket) and not guest.introduction.certified:
+            guest.introduction.certified = guest.sock.channel.peer
+            if self._turn_away(guest):
+                return
         greeted = bool(guest.introduction.child)
         answer = guest.introduction.hear(data)
         if answer.over:
@@ -156,10 +215,9 @@ class Desk(threading.Thread):
         if not self._make_room():
             self._last_words(guest, introduction.farewell(self._no_more))
             return
+        kind = TlsChildConnection if isinstance(sock, TlsSocket) else ChildConnection
         try:
-            child = ChildConnection(
-                sock, introduction.child, introduction.reader, self._serving, lambda: self._left(sock)
-            )
+            child = kind(sock, introduction.child, introduction.reader, self._serving, lambda: self._left(sock))
         except OSError:
             self._last_words(guest, introduction.farewell("This parent has no descriptor left to serve with."))
             return
@@ -229,6 +287,14 @@ class Desk(threading.Thread):
             self._accepting = True
         for guest in [guest for guest in self._guests if guest.until <= now]:
             self._show_out(guest, "No subscription with a capability that holds came in time.")
+
+    def _end_what_is_in_the_clear(self) -> None:
+        for guest in [guest for guest in self._guests if not isinstance(guest.sock, TlsSocket)]:
+            if not guest.unheard and not guest.leaving:
+                self._last_words(guest, guest.introduction.farewell(_NOT_IN_THE_CLEAR))
+        for sock, child in self._children.items():
+            if not isinstance(sock, TlsSocket):
+                child.stop(_NOT_IN_THE_CLEAR)
 
     # --- children ---
 

@@ -35,6 +35,8 @@ class Introduction:
         self.reader = FrameReader()
         self.child = ""
         """The id of the other side, once it has said hello."""
+        self.certified = ""
+        """The node that its certificate names; empty where the connection is in the clear."""
         self._node = node
         self._check = check
         self._lanes = lanes
@@ -93,6 +95,10 @@ class Introduction:
                     f"This parent speaks piece protocol {frames.VERSION}, the child {hello.version}. "
                     "Run the same release of modeldist on both nodes."
                 )
+            )
+        if self.certified and hello.node != self.certified:
+            raise _Parted(
+                refusal(f"The certificate is node {self.certified}'s, and the hello says that it is node {hello.node}.")
             )
         self.child = hello.node
         return frames.MAGIC + frames.encode(frames.HelloOk(frames.VERSION, self._node, self._lanes))

@@ -19,6 +19,8 @@ from modeldist.transfer import base, frames
 from modeldist.transfer.frame_reader import Event, FrameReader
 from modeldist.transfer.tcp.incoming import Incoming, Range
 from modeldist.transfer.tcp.news_limit import NewsLimit
+from modeldist.transfer.tcp.tls_incoming import TlsIncoming
+from modeldist.transfer.tcp.tls_socket import TlsSocket
 from modeldist.transfer.verbs.child_lanes import ChildLanes
 from modeldist.transfer.verbs.detours import Detours
 from modeldist.transfer.verbs.lane_fetch import LaneFetch
@@ -76,7 +78,8 @@ class TcpPeerConnection:
         self._on_closed = on_closed
         self._stall = stall
         self._clock = clock
-        self._incoming = Incoming(
+        incoming = TlsIncoming if isinstance(sock, TlsSocket) else Incoming
+        self._incoming = incoming(
             sock, tick=stall / 8, hash_below=hash_below, clock=clock, on_silence=self._nothing_came
         )
         self._pinged_at = 0.0
@@ -189,6 +192,12 @@ class TcpPeerConnection:
             if self._ended is None and not self._closed_here:
                 self._closed_here = True
                 self._post(frames.Goodbye("The child is done."))
+                self._hang_up()
+
+    def hang_up(self) -> None:
+        """End it from this side as if the parent had."""
+        with self._lock:
+            if self._ended is None:
                 self._hang_up()
 
     def _next_number(self) -> int:

@@ -15,6 +15,7 @@ from modeldist.transfer.tcp.child import Serving
 from modeldist.transfer.tcp.desk import Desk
 from modeldist.transfer.tcp.herald import Herald
 from modeldist.transfer.tcp.server_timeouts import ServerTimeouts
+from modeldist.transfer.tls.security import PieceSecurity
 from modeldist.transfer.verbs.rails import NodeRails
 
 
@@ -22,8 +23,8 @@ class TcpPieceServer:
     """Serves the pieces of `directory` from the moment it is made until `close`.
 
     `host` an IP address or name to listen on, `port` 0 for any free one; `node` this node's id; `check` decides which
-    child may read which shard; `rails`: children that have RDMA may read by it; `clock` in seconds, monotonic. Raises
-    OSError when it cannot listen.
+    child may read which shard; `rails`: children that have RDMA may read by it; `security`: whether they have to speak
+    TLS; `clock` in seconds, monotonic. Raises OSError when it cannot listen.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class TcpPieceServer:
         node: str,
         timeouts: ServerTimeouts = ServerTimeouts(),  # noqa: B008 - frozen
         rails: NodeRails | None = None,
+        security: PieceSecurity | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._account = ServedAccount(limits.requests_in_service, clock)
@@ -45,7 +47,7 @@ class TcpPieceServer:
         self._herald = Herald(directory)
         serving = Serving(node, check, self._account, rate, timeouts, self._herald, rails, clock)
         self._address = join_address(*listener.getsockname()[:2])
-        self._desk = Desk(listener, serving, limits)
+        self._desk = Desk(listener, serving, limits, security or PieceSecurity())
         self._desk.start()
         self._closing = threading.Lock()
         self._closed = False
@@ -57,6 +59,12 @@ class TcpPieceServer:
 
     def load(self) -> ServedLoad:
         return self._account.load()
+
+    def security_changed(self) -> None:
+        """Children that are served in the clear go, where that is no longer allowed."""
+        with self._closing:
+            if not self._closed:
+                self._desk.security_changed()
 
     def close(self) -> None:
         """End all connections; returns when no thread and no descriptor is left. Twice is no harm."""

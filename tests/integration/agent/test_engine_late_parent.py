@@ -51,7 +51,9 @@ class OneIsLate:
         self._inner = TcpTransport()
         self.stopped = 0
 
-    async def connect(self, address: str, *, child: str, on_have: OnHave, on_closed: OnClosed) -> PeerConnection:
+    async def connect(
+        self, address: str, *, child: str, on_have: OnHave, on_closed: OnClosed, parent: str = ""
+    ) -> PeerConnection:
         connection = await self._inner.connect(address, child=child, on_have=on_have, on_closed=on_closed)
         if address != self._late:
             return connection

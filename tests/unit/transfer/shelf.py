@@ -112,9 +112,13 @@ class Child:
         self.order: list[int] = []
         self.connection: PeerConnection
 
-    async def connect(self, transport: Transport, address: str, name: str = "child") -> Child:
+    async def connect(self, transport: Transport, address: str, name: str = "child", parent: str = "parent") -> Child:
         self.connection = await transport.connect(
-            address, child=name, on_have=lambda s, p: self.haves.append((s, p)), on_closed=self.closed.append
+            address,
+            child=name,
+            on_have=lambda s, p: self.haves.append((s, p)),
+            on_closed=self.closed.append,
+            parent=parent,
         )
         return self
 
