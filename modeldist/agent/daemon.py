@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
@@ -15,8 +16,11 @@ from urllib.parse import urlsplit
 
 from starlette.types import Receive, Scope, Send
 
+from modeldist.agent.certificate_keeper import CertificateKeeper
 from modeldist.agent.config import EngineConfig, few_cores
 from modeldist.agent.engine import Engine
+from modeldist.agent.enrolling import enrol, renew
+from modeldist.agent.identity import NodeIdentity
 from modeldist.agent.link import WebSocketLink
 from modeldist.agent.local_api import create_local_app
 from modeldist.agent.local_client import LocalAgent
@@ -27,7 +31,7 @@ from modeldist.agent.store import Store
 from modeldist.agent.store.locks import try_lock
 from modeldist.agent.store_commands import StoreCommands
 from modeldist.artifact import Digest
-from modeldist.errors import AgentError
+from modeldist.errors import AgentError, UsageError
 from modeldist.logger import Logger
 from modeldist.origins.router import Origins
 from modeldist.origins.settings import OriginSettings
@@ -37,6 +41,7 @@ from modeldist.session.messages import Welcome
 from modeldist.transfer.base import ServerLimits
 from modeldist.transfer.capability import CapabilityChecker
 from modeldist.transfer.tcp import TcpPieceServer, TcpTransport
+from modeldist.transfer.tls.security import PieceSecurity
 from modeldist.transfer.verbs import NodeRails, in_memory
 from modelpack.oci.addresses import is_loopback
 from rdma.devices import SYSFS
@@ -71,32 +76,61 @@ async def run_agent(settings: AgentSettings, gateway: MakeDropIn | None = None) 
 async def _run(
     settings: AgentSettings, store: Store, gateway: MakeDropIn | None, listener: socket.socket | None
 ) -> None:
-    gate = Gate()
+    own = await enrolled(settings, store)
+    security = PieceSecurity()
     rails = await asyncio.to_thread(node_rails, settings)
+    keeping: asyncio.Task[None] | None = None
+    if own is not None:
+        security.show(own.contexts())
+        keeper = CertificateKeeper(own, security, partial(renew, settings.control, own))
+        keeping = asyncio.create_task(keeper.run(), name="certificate")
     try:
-        await _run_with(rails, settings, store, gate, gateway, listener)
+        await _run_with(rails, settings, store, own, security, gateway, listener)
     finally:
+        if keeping is not None:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
         if rails is not None:
             await asyncio.to_thread(rails.close)
+
+
+async def enrolled(settings: AgentSettings, store: Store) -> NodeIdentity | None:
+    """What the node was given when it was enrolled, which it is now if it has a join token and was not before. None for
+    one that has the agents' token. Raises UsageError, ControlPlaneError, StorageError."""
+    own = NodeIdentity(store.root)
+    if own.enrolled:
+        return own
+    if not settings.joins:
+        return None
+    try:
+        token = settings.join_secret()
+    except OSError as error:
+        raise UsageError(f"The join token cannot be read: {error}.", remedy="Correct --join-token-file.") from error
+    await enrol(settings.control, token, store.node_id, own)
+    log.info("this node is enrolled", node=store.node_id, kept_in=str(own.folder))
+    return own
 
 
 async def _run_with(
     rails: NodeRails | None,
     settings: AgentSettings,
     store: Store,
-    gate: Gate,
+    own: NodeIdentity | None,
+    security: PieceSecurity,
     gateway: MakeDropIn | None,
     listener: socket.socket | None,
 ) -> None:
-    server = piece_server(settings, store, gate, rails)
+    gate = Gate()
+    server = piece_server(settings, store, gate, rails, security)
     if alone := serves_nobody(settings, server.address):
         log.warning("no other node can fetch from this one", why=alone)
     origins = Origins(origin_settings(settings))
+    transport = _transport(rails, security)
     engine = Engine(
         store,
-        WebSocketLink(settings.control, settings.secret()),
+        WebSocketLink(settings.control, own.token if own is not None else settings.secret()),
         origins,
-        _transport(rails),
+        transport,
         server=server,
         address=settings.advertise or server.address,
         config=EngineConfig(
@@ -108,7 +142,16 @@ async def _run_with(
             patience=settings.patience,
         ),
     )
-    engine.on_welcome = gate.learn
+
+    def welcomed(welcome: Welcome) -> None:
+        if welcome.piece_tls != security.mode:
+            security.change(welcome.piece_tls)
+            server.security_changed()
+            transport.security_changed()
+            log.info("TLS between nodes", piece_tls=welcome.piece_tls, enrolled=own is not None)
+        gate.learn(welcome)
+
+    engine.on_welcome = welcomed
     pulls = Pulls(engine, origins.canonical, approving=origins if settings.policy else None)
     commands = StoreCommands(engine, origins.canonical)
     preparing = asyncio.create_task(_prepare(origins))
@@ -147,9 +190,11 @@ def node_rails(settings: AgentSettings) -> NodeRails | None:
     return rails
 
 
-def _transport(rails: NodeRails | None) -> TcpTransport:
+def _transport(rails: NodeRails | None, security: PieceSecurity) -> TcpTransport:
     """On a few cores all is hashed by who receives it: for the sum of all CPU it is the least, and no core is idle."""
-    return TcpTransport(hash_below=math.inf, rails=rails) if few_cores() else TcpTransport(rails=rails)
+    if few_cores():
+        return TcpTransport(hash_below=math.inf, rails=rails, security=security)
+    return TcpTransport(rails=rails, security=security)
 
 
 async def _prepare(origins: Origins) -> None:
@@ -196,7 +241,13 @@ def only_agent(store: Path) -> Iterator[None]:
         yield
 
 
-def piece_server(settings: AgentSettings, store: Store, gate: Gate, rails: NodeRails | None = None) -> TcpPieceServer:
+def piece_server(
+    settings: AgentSettings,
+    store: Store,
+    gate: Gate,
+    rails: NodeRails | None = None,
+    security: PieceSecurity | None = None,
+) -> TcpPieceServer:
     """Listens at once. Raises AgentError when it cannot."""
     host, port = split_address(settings.listen)
     try:
@@ -208,6 +259,7 @@ def piece_server(settings: AgentSettings, store: Store, gate: Gate, rails: NodeR
             limits=ServerLimits(upload_rate=settings.upload_rate),
             node=store.node_id,
             rails=rails,
+            security=security,
         )
     except OSError as error:
         raise AgentError(

@@ -14,14 +14,17 @@ from modeldist.transfer.verbs.rails import MEMORY, SLOT
 
 
 class AgentSettings(BaseSettings):
-    """`control` is the control plane's URL and `token` the join token that `modeldist server` wrote. `listen` is where
-    pieces are served: loopback unless told otherwise; `advertise` is what other nodes connect to when that differs."""
+    """`control` is the control plane's URL and `token` the agents' token that `modeldist server` wrote; or `join_token`
+    one that `modeldist token join` printed, which is looked at until the node is enrolled. `listen` is where pieces are
+    served: loopback unless told otherwise; `advertise` is what other nodes connect to when that differs."""
 
     model_config = SettingsConfigDict(env_prefix="MODELDIST_AGENT_", extra="ignore")
 
     control: str = "http://127.0.0.1:7420"
     token: SecretStr = SecretStr("")
     token_file: Path | None = None
+    join_token: SecretStr = SecretStr("")
+    join_token_file: Path | None = None
     name: str = ""
     rack: str = ""
     zone: str = ""
@@ -49,6 +52,17 @@ class AgentSettings(BaseSettings):
     policy: Path | None = None  # file that says which signatures a model needs
     log_level: str = "info"
     log_json: bool = False
+
+    @property
+    def joins(self) -> bool:
+        """Whether a join token is given."""
+        return bool(self.join_token.get_secret_value()) or self.join_token_file is not None
+
+    def join_secret(self) -> str:
+        """The join token, from `join_token` or the file that holds it. Raises OSError."""
+        if self.join_token.get_secret_value() or self.join_token_file is None:
+            return self.join_token.get_secret_value()
+        return self.join_token_file.read_text().strip()
 
     def secret(self) -> str:
         """The token, from `token` or the file that holds it."""

@@ -9,7 +9,19 @@ from functools import partial
 from fastapi import FastAPI
 
 from modeldist import __version__
-from modeldist.control.api import harbor, keeping, models, nodes, problems, pulls, references, session, status, tasks
+from modeldist.control.api import (
+    enrolment,
+    harbor,
+    keeping,
+    models,
+    nodes,
+    problems,
+    pulls,
+    references,
+    session,
+    status,
+    tasks,
+)
 from modeldist.control.api.admitting import Admits
 from modeldist.control.api.audit import Audit
 from modeldist.control.api.authentication import RequiresToken
@@ -64,7 +76,7 @@ def _app(settings: ServerSettings, lifespan: object) -> FastAPI:
     app.add_middleware(Admits, body_limit=settings.body_limit)
     app.add_middleware(Audit)
     app.add_middleware(RequiresToken, failed_logins=FailedLogins(settings.failed_logins))  # added last: comes first
-    for room in (references, pulls, models, keeping, nodes, tasks, status):
+    for room in (references, pulls, models, keeping, nodes, tasks, enrolment, status):
         app.include_router(room.router, prefix=PREFIX)
     app.include_router(harbor.router)  # at the root: Harbor has the paths built in
     app.include_router(session.router)

@@ -51,6 +51,7 @@ class Conversation:
     """Whatever carries the frames calls `received`, `writable`, `lost` and, now and then, `check`."""
 
     __slots__ = (
+        "_admits",
         "_clock",
         "_core",
         "_delivery",
@@ -76,14 +77,17 @@ class Conversation:
         *,
         holder: str = NOBODY,
         leave: Callable[[], None] = _nothing,
+        admits: Callable[[Hello], None] = lambda _: None,
     ) -> None:
-        """`token`: its name, for the log; `holder`: its id. `leave` is called once, when it is over."""
+        """`token`: its name, for the log; `holder`: its id. `leave` is called once, when it is over. `admits` raises
+        ControlPlaneRefused for whom it opens no session."""
         self._frames = frames
         self._core = core
         self._delivery = delivery
         self._token = token
         self._holder = holder
         self._leave_room = leave
+        self._admits = admits
         self._clock = clock
         self._opened_at = clock()
         self._unsent = 0  # bytes of a large answer on its way, which began then:
@@ -146,6 +150,7 @@ class Conversation:
             self._end(VIOLATION, "the first message must be a greeting")
             return
         try:
+            self._admits(hello)
             session = self._core.connect(hello, self._holder)
         except ControlPlaneRefused as refused:
             log.warning("refused an agent: %s", refused)

@@ -49,6 +49,7 @@ from modeldist.session.messages import (
     StoreAnswer,
     Welcome,
 )
+from modeldist.transfer.tls.mode import PieceTls
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ class ControlCore:
         clock: Clock,
         cluster: str = "local",
         capabilities: IssuesCapabilities | None = None,
+        piece_tls: PieceTls = "off",
         watchers: Sequence[Watches] = (),
         intervals: ReportIntervals | None = None,
         outbox_limit: int = LIMIT,
@@ -81,6 +83,7 @@ class ControlCore:
         self._clock = clock
         self._cluster = cluster
         self._capabilities = capabilities
+        self._piece_tls: PieceTls = piece_tls
         self._watchers = watchers
         self._intervals = intervals or ReportIntervals()
         self._outbox_limit = outbox_limit
@@ -116,6 +119,7 @@ class ControlCore:
                 cluster=self._cluster,
                 report_interval=self._intervals.of(len(self._sessions) + 1),
                 capability_key=self._capabilities.public_key if self._capabilities else b"",
+                piece_tls=self._piece_tls,
             ),
             outbox=Outbox(self._clock, self._outbox_limit),
             connected_at=now,

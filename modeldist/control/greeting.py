@@ -24,6 +24,21 @@ class ReportIntervals:
         return min(max(self.longest * agents / self.full_at, self.shortest), self.longest)
 
 
+def check_enrolled(hello: Hello, *, node: str, required: bool) -> None:
+    """`node`: whose own token opened the session, empty where that is anybody's. Raises ControlPlaneRefused."""
+    if node and hello.node != node:
+        raise ControlPlaneRefused(
+            f"Agent {hello.name[:MAX_NAME]!r} says that it is node {hello.node[:MAX_NAME]!r}, "
+            f"with the token of node {node}.",
+            remedy="Give each node a store of its own, and enrol it with a join token of its own.",
+        )
+    if required and not node:
+        raise ControlPlaneRefused(
+            f"Agent {hello.name[:MAX_NAME]!r} is not enrolled, and this cluster requires TLS between its nodes.",
+            remedy="Make a join token (`modeldist token join`) and give it to the agent: --join-token-file.",
+        )
+
+
 def check_hello(hello: Hello) -> None:
     """Raises ControlPlaneRefused: another protocol version, or values out of bounds."""
     if hello.protocol != PROTOCOL:

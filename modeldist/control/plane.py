@@ -16,6 +16,7 @@ from modeldist.control.api.pull_views import notice
 from modeldist.control.bootstrap import first_tokens, prepare_state_dir
 from modeldist.control.core import ControlCore
 from modeldist.control.delivery import Delivery
+from modeldist.control.enrolment import Enrolment
 from modeldist.control.greeting import ReportIntervals
 from modeldist.control.ports import IssuesCapabilities, Resolves, SchedulerWithViews
 from modeldist.control.pulls.book import PullBook
@@ -32,6 +33,7 @@ from modeldist.control.store.pulls import Pulls
 from modeldist.control.store.tokens import Tokens
 from modeldist.control.webhooks.deliveries import Webhooks
 from modeldist.control.webhooks.destinations import Destinations
+from modeldist.transfer.tls.authority import Authority
 
 if TYPE_CHECKING:
     from modeldist.origins.router import Origins
@@ -56,6 +58,7 @@ class ControlPlane:
     book: PullBook
     registry: Registry
     tokens: Tokens
+    enrolment: Enrolment
     artifacts: Artifacts
     nodes: Nodes
     jobs: Jobs
@@ -108,6 +111,7 @@ async def running(
             rooms=rooms,
             cluster=identity.cluster,
             capabilities=_capabilities(identity.capability_key),
+            piece_tls=settings.piece_tls,
             watchers=(registry, book),
             intervals=ReportIntervals(
                 settings.report_interval_shortest,
@@ -131,6 +135,7 @@ async def running(
             book=book,
             registry=registry,
             tokens=tokens,
+            enrolment=Enrolment(tokens, Authority(identity.authority, now), settings.certificate_lifetime),
             artifacts=artifacts,
             nodes=nodes,
             jobs=Jobs(database),

@@ -14,6 +14,7 @@ from modeldist.control.admission.memory import default_ceiling
 from modeldist.control.admission.rooms import Ceilings
 from modeldist.errors import UsageError
 from modeldist.origins.listed import LISTED, LISTED_PATHS
+from modeldist.transfer.tls.mode import PieceTls
 
 DEFAULT_PORT = 7420
 HELD = 0.5  # of the memory: what is estimated may come to; the rest is for what estimates do not see
@@ -37,6 +38,9 @@ class ServerSettings(BaseSettings):
 
     state_dir: Path = Field(default_factory=default_state_dir)
     database_url: str = ""  # empty: SQLite in the state directory
+
+    piece_tls: PieceTls = "off"  # between nodes
+    certificate_lifetime: float = Field(24 * 3600.0, ge=2)  # of nodes, which get a new one at half of it
 
     default_registry: str = "docker.io"
     plain_http_registries: LISTED = ()

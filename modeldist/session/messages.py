@@ -32,6 +32,7 @@ from modeldist.scheduler.messages import (
     TaskRefused,
     TaskReset,
 )
+from modeldist.transfer.tls.mode import PieceTls
 
 PROTOCOL = 1
 PATH = "/session"
@@ -54,12 +55,14 @@ class Hello(Message, frozen=True, tag="hello"):
 
 
 class Welcome(Message, frozen=True, tag="welcome"):
-    """The session is open. `report_interval` in seconds; `capability_key` verifies capabilities (Ed25519, raw)."""
+    """The session is open. `report_interval` in seconds; `capability_key` verifies capabilities (Ed25519, raw);
+    `piece_tls`: whether this cluster's nodes speak TLS with each other."""
 
     protocol: int
     cluster: str
     report_interval: float
     capability_key: bytes
+    piece_tls: PieceTls = "off"
 
 
 class ReportEvery(Message, frozen=True, tag="report_every"):

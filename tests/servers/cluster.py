@@ -104,15 +104,25 @@ class Process:
 
 
 class Cluster:
-    """Context manager; everything it started is gone when it ends. `environment` is added to every process."""
+    """Context manager; everything it started is gone when it ends. `environment` is added to every process, that of
+    `nodes` to agents, by their index. With `piece_tls`, as the server has it, agents are enrolled by join tokens."""
 
     def __init__(
-        self, home: Path, agents: int, *, file_roots: tuple[Path, ...] = (), environment: dict[str, str] | None = None
+        self,
+        home: Path,
+        agents: int,
+        *,
+        file_roots: tuple[Path, ...] = (),
+        environment: dict[str, str] | None = None,
+        nodes: dict[int, dict[str, str]] | None = None,
+        piece_tls: str = "",
     ) -> None:
         self.home = home
         self.url = ""
         self._roots = ",".join(map(str, file_roots))
         self._common = {**os.environ, **(environment or {})}
+        self._nodes = nodes or {}
+        self._piece_tls = piece_tls
         self.server = self._server_process()
         self._count = agents
         self.agents: list[Process] = []
@@ -204,12 +214,26 @@ class Cluster:
 
     def _server_process(self) -> Process:
         arguments = ["server", "--port", "0", "--state-dir", str(self.home / "control")]
+        if self._piece_tls:
+            arguments += ["--piece-tls", self._piece_tls]
         return Process("server", arguments, {**self._common, "MODELDIST_SERVER_FILE_ROOTS": self._roots}, self.home)
 
+    def join_token(self, index: int, *flags: str) -> Path:
+        """A file with a fresh one."""
+        made = self.run(index, "token", "join", "--state-dir", str(self.home / "control"), *flags)
+        assert made.returncode == 0, made.stderr
+        path = self.home / f"node-{index}.join"
+        path.write_text(made.stdout)
+        return path
+
     def _agent_process(self, index: int) -> Process:
-        token = self.home / "control" / "agent.token"
-        arguments = ["agent", "--control", self.url, "--token-file", str(token), "--name", f"node-{index}"]
+        if self._piece_tls:
+            credentials = ["--join-token-file", str(self.join_token(index))]
+        else:
+            credentials = ["--token-file", str(self.home / "control" / "agent.token")]
+        arguments = ["agent", "--control", self.url, *credentials, "--name", f"node-{index}"]
         environment = {**self.environment(index), "MODELDIST_AGENT_FILE_ROOTS": self._roots}
+        environment |= self._nodes.get(index, {})
         return Process(f"agent-{index}", arguments, environment, self.home)
 
 

@@ -26,6 +26,12 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Holds the agent token. [default: what `modeldist server` wrote here]",
 )
+@click.option(
+    "--join-token-file",
+    type=options.PATH,
+    metavar="FILE",
+    help="Holds a join token: the node is enrolled, once, and has a token and a certificate of its own.",
+)
 @click.option("--name", help="What people call this node. [default: the host's name]")
 @click.option("--rack", help="Nodes of one rack fetch from each other first.")
 @click.option("--zone", help="Then nodes of one zone.")
@@ -82,7 +88,8 @@ def agent(
 
     It pulls for this machine and serves pieces to other nodes.
 
-    Every option can also be an environment variable MODELDIST_AGENT_<NAME>; the token also MODELDIST_AGENT_TOKEN.
+    Every option can also be an environment variable MODELDIST_AGENT_<NAME>; the tokens also MODELDIST_AGENT_TOKEN and
+    MODELDIST_AGENT_JOIN_TOKEN.
 
     \b
     Example:
@@ -121,6 +128,7 @@ def agent_settings(**given: Any) -> AgentSettings:
     from pydantic import ValidationError
     from pydantic_settings import SettingsError
 
+    from modeldist.agent.identity import is_enrolled
     from modeldist.agent.settings import AgentSettings
 
     try:
@@ -141,7 +149,7 @@ def agent_settings(**given: Any) -> AgentSettings:
         raise _wrong("log_level", f"{settings.log_level!r} is none of debug, info, warning, error")
     if settings.mirror and not settings.gateway:
         raise UsageError("--mirror is for the gateway; this agent has none.", remedy="Add --gateway 127.0.0.1:7430.")
-    if not settings.secret():
+    if not settings.joins and not settings.secret() and not is_enrolled(settings.store):
         settings.token_file = token_of_this_machine(settings.control)
     return settings
 
@@ -157,7 +165,7 @@ def token_of_this_machine(control: str) -> Path:
     raise UsageError(
         "This agent has no token for the control plane.",
         remedy="`modeldist server` wrote one into agent.token in its state directory: give --token-file, or set "
-        "MODELDIST_AGENT_TOKEN.",
+        "MODELDIST_AGENT_TOKEN. Or enrol the node: --join-token-file, with what `modeldist token join` prints.",
     )
 
 

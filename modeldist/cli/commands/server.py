@@ -21,6 +21,11 @@ from modeldist.cli.boundary import Command
 @click.option("--tls-cert", type=options.PATH, metavar="FILE", help="Certificate chain (PEM).")
 @click.option("--tls-key", type=options.PATH, metavar="FILE", help="Its private key (PEM).")
 @click.option("--allow-plain-http", is_flag=True, default=None, help="Listen beyond this machine without TLS.")
+@click.option(
+    "--piece-tls",
+    type=click.Choice(["off", "prefer", "require"]),
+    help="TLS between nodes. prefer: with those that are enrolled; require: all must be. [default: off]",
+)
 @options.registry
 @options.plain_http
 @options.file_root

@@ -66,6 +66,27 @@ def create(name: str, scope: Any, expires: str | None, state_dir: Path | None, d
     put(made)
 
 
+@token.command(cls=Command)
+@click.option("--name", default="join", show_default=True, help="What the list and the audit log call it.")
+@click.option("--expires", metavar="TIME", default="10m", show_default=True, help="It enrols nobody after that.")
+@_STATE_DIR
+@_DATABASE_URL
+def join(name: str, expires: str, state_dir: Path | None, database_url: str | None) -> None:
+    """Make a join token and print it: it enrols one agent, once.
+
+    The agent has a token and a certificate of its own from then on. To take them away: modeldist token revoke NODE.
+
+    \b
+    Example:
+      modeldist token join --expires 10m > join.token
+      modeldist agent --control https://control:7420 --join-token-file join.token
+    """
+    lifetime = units.parse_duration(expires)
+    made = _with_tokens(state_dir, database_url, lambda tokens: tokens.create(name[:128], "join", lifetime))
+    say(f"A join token, which enrols one agent and {_until(lifetime)}.")
+    put(made)
+
+
 @token.command("ls", cls=Command)
 @_STATE_DIR
 @_DATABASE_URL

@@ -106,5 +106,5 @@ class Needs:
 
 needs_admin = Depends(Needs("admin"))
 needs_read = Depends(Needs("admin", "read"))
-needs_agent = Depends(Needs("admin", "agent"))
-needs_any = Depends(Needs("admin", "agent", "read"))
+needs_agent = Depends(Needs("admin", "agent", "node"))
+needs_any = Depends(Needs("admin", "agent", "node", "read"))

@@ -7,6 +7,8 @@ from modeldist.control.harbor.older import PreheatCreated, PreheatView
 from modeldist.control.views import (
     ArtifactView,
     BytesView,
+    CertificateView,
+    EnrolmentView,
     FileView,
     HoldersView,
     KeepingNodeView,
@@ -85,7 +87,11 @@ _TASK = TaskSummary(
 )
 _MANIFEST_URL = "https://harbor.example/v2/library/model/manifests/v1"
 
+_PEM = "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n"
+
 EXAMPLES: dict[str, object] = {
+    "CertificateView": CertificateView(_PEM, _PEM),
+    "EnrolmentView": EnrolmentView(NODE, "md_0123456789abcdef_…", _PEM, _PEM),
     "ArtifactView": ArtifactView(
         digest=MANIFEST,
         reference=_PINNED,

@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from modeldist.control.api.examples import NODE
 from modeldist.control.greeting import MAX_LABELS, MAX_NAME
 from modeldist.control.pulls.selection import Selector
 from modeldist.control.resolver import MAX_REFERENCE
@@ -28,6 +29,7 @@ from modeldist.control.whole_numbers import Whole
 from modeldist.errors import UsageError
 from modeldist.origins.selected import join, split
 from modeldist.scheduler.messages import Priority
+from modeldist.transfer.tls.authority import MAX_CSR
 from modelpack.errors import InvalidSelection
 from modelpack.globs import MAX_PATTERN
 from modelpack.mediatypes import LayerKind
@@ -67,6 +69,27 @@ class ResolveRequest(_Body):
     model_config = ConfigDict(json_schema_extra={"examples": [{"reference": "registry.example/org/model:v1"}]})
 
     reference: Reference
+
+
+CSR = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=MAX_CSR),
+    Field(description="PKCS#10, PEM, of a P-256 key. Names in it count for nothing."),
+]
+_CSR_EXAMPLE = "-----BEGIN CERTIFICATE REQUEST-----\n…\n-----END CERTIFICATE REQUEST-----\n"
+
+
+class CertificateRequest(_Body):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"csr": _CSR_EXAMPLE}]})
+
+    csr: CSR
+
+
+class EnrolRequest(_Body):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"node": NODE, "csr": _CSR_EXAMPLE}]})
+
+    node: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
+    csr: CSR
 
 
 Count = Annotated[Whole, Field(ge=1, le=100_000)]

@@ -12,6 +12,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from modeldist.control.api.authentication import Needs, Plane
 from modeldist.control.asgi_frames import AsgiFrames
 from modeldist.control.conversation import Conversation
+from modeldist.control.greeting import check_enrolled
 from modeldist.control.session_socket import EXTENSION, SessionSocket
 from modeldist.control.store.tokens import Token
 from modeldist.scheduler.messages import Priority
@@ -22,7 +23,7 @@ router = APIRouter()
 
 @router.websocket(PATH)
 async def session(
-    websocket: WebSocket, plane: Plane, token: Annotated[Token, Depends(Needs("admin", "agent"))]
+    websocket: WebSocket, plane: Plane, token: Annotated[Token, Depends(Needs("admin", "agent", "node"))]
 ) -> None:
     """Speak `modeldist.session.messages` with an agent until one side ends."""
     rooms = plane.rooms
@@ -37,13 +38,17 @@ async def session(
         leave()
         raise
     clock = asyncio.get_running_loop().time
+    node = token.name if token.scope == "node" else ""
+    admits = partial(check_enrolled, node=node, required=plane.settings.piece_tls == "require")
     socket: SessionSocket | None = websocket.scope.get("extensions", {}).get(EXTENSION)
     if socket is not None:
         socket.hand_over(
-            Conversation(socket, plane.core, plane.delivery, clock, token.name, holder=token.id, leave=leave)
+            Conversation(
+                socket, plane.core, plane.delivery, clock, token.name, holder=token.id, leave=leave, admits=admits
+            )
         )
         return
     frames = AsgiFrames(websocket)
     await frames.carry(
-        Conversation(frames, plane.core, plane.delivery, clock, token.name, holder=token.id, leave=leave)
+        Conversation(frames, plane.core, plane.delivery, clock, token.name, holder=token.id, leave=leave, admits=admits)
     )

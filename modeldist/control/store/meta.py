@@ -1,4 +1,4 @@
-"""The control plane's identity, made once: cluster id and the key that signs capabilities."""
+"""The control plane's identity, made once: cluster id, the key that signs capabilities, the authority over nodes."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ from modeldist.control.store.database import Database
 from modeldist.control.store.tables import MetaRow
 from modeldist.control.store.upsert import upsert
 from modeldist.transfer.capability import new_private_key
+from modeldist.transfer.tls.authority import new_authority
 
 
 @dataclass(frozen=True)
 class Identity:
-    """`capability_key` is the raw Ed25519 private key (32 bytes)."""
+    """`capability_key` is the raw Ed25519 private key (32 bytes), `authority` the key and the certificate of what
+    certifies nodes (PEM)."""
 
     cluster: str
     capability_key: bytes
+    authority: bytes
 
     def __repr__(self) -> str:
-        return f"Identity(cluster={self.cluster!r}, capability_key=…)"
+        return f"Identity(cluster={self.cluster!r}, capability_key=…, authority=…)"
 
 
 class Meta:
@@ -33,13 +36,15 @@ class Meta:
 
     async def identity(self) -> Identity:
         """The stored identity; created on the first call, by whichever replica comes first."""
+        cluster = secrets.token_hex(8)
         fresh = {
-            "cluster": secrets.token_hex(8).encode(),
+            "cluster": cluster.encode(),
             "capability_key": new_private_key(),
+            "node_authority": new_authority(cluster),  # one value, so that key and certificate are of one maker
         }
         async with self._database.transaction() as session:
             stored = {key: await self._once(session, key, value) for key, value in fresh.items()}
-        return Identity(stored["cluster"].decode(), stored["capability_key"])
+        return Identity(stored["cluster"].decode(), stored["capability_key"], stored["node_authority"])
 
     async def _once(self, session: AsyncSession, key: str, value: bytes) -> bytes:
         await upsert(session, MetaRow, [{"key": key, "value": value}], keep=("value",))

@@ -2,6 +2,8 @@
 
 A secret has 256 random bits, so a fast hash is enough: there is nothing to guess that a slow one would protect.
 
+A join token is good for one enrolment, which puts a node's own token in its place: that one's name is the node's id.
+
 A token that was good a moment ago is not looked up again: five thousand agents that reconnect after a restart bring the
 same one, and a query for each would keep them waiting for half a minute.
 """
@@ -18,12 +20,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
-from sqlalchemy import func, select
+from sqlalchemy import CursorResult, delete, func, select
+from sqlalchemy.exc import IntegrityError
 
 from modeldist.control.store.database import Database
 from modeldist.control.store.tables import TokenRow
+from modeldist.errors import ControlPlaneRefused
 
-Scope = Literal["admin", "agent", "read"]
+Scope = Literal["admin", "agent", "join", "node", "read"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 _TOKEN = re.compile(r"md_([0-9a-f]{16})_([0-9a-f]{64})")
@@ -69,6 +73,35 @@ class Tokens:
         async with self._database.transaction() as session:
             session.add(row)
         return f"md_{token_id}_{secret}"
+
+    async def enrol(self, join: Token, node: str) -> str | None:
+        """The text of `node`'s own token, in the place of the join token, which is gone then. None where the join token
+        was used already. Raises ControlPlaneRefused, and takes nothing, for a node that has a token."""
+        token_id, secret, now = _id_of(node), secrets.token_hex(32), self._now()
+        async with self._database.transaction() as session:
+            used = await session.execute(
+                delete(TokenRow).where(TokenRow.id == join.id, TokenRow.scope == "join", TokenRow.expires_at > now)
+            )
+            if cast("CursorResult[object]", used).rowcount != 1:
+                return None
+            session.add(
+                TokenRow(id=token_id, name=node, scope="node", hash=_hash(secret), created_at=now, expires_at=None)
+            )
+            try:
+                await session.flush()
+            except IntegrityError:
+                raise ControlPlaneRefused(
+                    f"Node {node} is enrolled already.",
+                    remedy=f"If it lost what it was given, `modeldist token revoke {node}`, then enrol it again.",
+                ) from None
+        self._good.clear()
+        return f"md_{token_id}_{secret}"
+
+    async def still(self, token: Token) -> bool:
+        """Whether it is there now, whatever is remembered."""
+        async with self._database.transaction() as session:
+            row = await session.get(TokenRow, token.id)
+        return row is not None and row.scope == token.scope
 
     async def all(self) -> list[Token]:
         """Those there are, expired ones too, the oldest first."""
@@ -127,6 +160,11 @@ class Tokens:
 
 def _token(row: TokenRow) -> Token:
     return Token(row.id, row.name, cast(Scope, row.scope), row.created_at, row.expires_at)
+
+
+def _id_of(node: str) -> str:
+    """The id of a node's own token: the same for the same node, so that the database lets it have one."""
+    return hashlib.sha256(b"node\0" + node.encode()).hexdigest()[:16]
 
 
 def _hash(secret: str) -> bytes:

@@ -18,6 +18,7 @@ from modeldist.control.api.authentication import OPEN_PATHS
 from modeldist.control.app import app_of
 from modeldist.control.store.tokens import Scope
 from modeldist.errors import ControlPlaneRefused
+from modeldist.transfer.tls.requests import new_request
 from tests.security.house import all_routes
 from tests.servers.control_plane import ServedControlPlane
 from tests.servers.scripted_agent import open_socket
@@ -55,6 +56,8 @@ PREHEAT: dict[str, Any] = {
 }
 A_MODEL = {"reference": "memory://org/model:v1", "nodes": "all"}
 BODIES = {
+    "/api/v1/enrol": {"node": "a-machine", "csr": new_request()[1].decode()},
+    "/api/v1/certificate": {"csr": new_request()[1].decode()},
     "/api/v1/resolve": {"reference": "memory://org/model:v1"},
     "/oapi/v1/jobs": PREHEAT,
     "/preheats": PREHEAT["args"],
@@ -82,14 +85,21 @@ async def test_scopes(sqlite_control: ServedControlPlane) -> None:
     documented = set(prefixed(app)) - {("GET", "/docs"), ("GET", "/openapi.json")}
     sessions = {("WEBSOCKET", route.path) for route in all_routes(app.routes) if isinstance(route, WebSocketRoute)}
     assert {(method, path.replace("{}", "x")) for method, path in matrix} == documented | sessions
+    of_the_plane = sqlite_control.plane.tokens
+    joined = await of_the_plane.verify(await of_the_plane.create("join", "join", 600.0))
+    assert joined is not None
     tokens = {
         "admin": sqlite_control.admin_token,
         "agent": sqlite_control.agent_token,
+        "join": "",
+        "node": await of_the_plane.enrol(joined, "raw") or "",
         "read": await sqlite_control.read_token(),
     }
     async with httpx2.AsyncClient(base_url=sqlite_control.url, trust_env=False) as http:
         for (method, path), allowed in matrix.items():
             for scope, token in tokens.items():
+                if scope == "join":  # good for one thing
+                    token = await of_the_plane.create("join", "join", 600.0)
                 if method == "WEBSOCKET":
                     status = await knocked(sqlite_control, token)
                 else:
@@ -99,6 +109,15 @@ async def test_scopes(sqlite_control: ServedControlPlane) -> None:
                     status = answer.status_code
                 assert (status == 403) == (scope not in allowed), (method, path, scope, status)
                 assert status in (101, 200, 202, 403, 404)
+
+
+async def test_a_join_token_opens_nothing_beside_one_enrolment(sqlite_control: ServedControlPlane) -> None:
+    """Also not the session, nor what every other token may look at."""
+    join = await sqlite_control.plane.tokens.create("join", "join", 600.0)
+    assert await knocked(sqlite_control, join) == 403
+    async with sqlite_control.client(join) as client:
+        with pytest.raises(ControlPlaneRefused, match="has the scope join"):
+            await client.status()
 
 
 async def knocked(control: ServedControlPlane, token: str) -> int:

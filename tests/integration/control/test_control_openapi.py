@@ -31,8 +31,8 @@ async def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
             control, tmp_path, "run", "--max-examples", "5", "--generation-deterministic"
         )
     assert status == 0, printed
-    assert "Selected: 23/23" in printed, printed  # and knows of every operation
-    assert "Tested: 23" in printed, printed
+    assert "Selected: 25/25" in printed, printed  # and knows of every operation
+    assert "Tested: 25" in printed, printed
 
 
 async def test_schemathesis_finds_nothing_without_a_token(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ async def test_everything_has_an_example_that_is_true(document: dict[str, Any]) 
 
 async def test_every_operation_says_what_it_may_answer(document: dict[str, Any]) -> None:
     identifiers = [operation["operationId"] for _, operation in operations(document)]
-    assert len(set(identifiers)) == len(identifiers) == 23
+    assert len(set(identifiers)) == len(identifiers) == 25
     assert "create_pull" in identifiers
     for name, operation in operations(document):
         assert operation["summary"], name
@@ -183,7 +183,7 @@ async def test_odd_bodies_are_answered_with_problems(sqlite_control: ServedContr
             got = (answer.status_code, answer.headers["content-type"])
             assert got == (status, "application/problem+json"), (body[:200], answer.text)
             assert answer.json()["status"] == status
-            for path in ("/api/v1/resolve", "/api/v1/evict", "/oapi/v1/jobs", "/preheats"):
+            for path in ("/api/v1/resolve", "/api/v1/evict", "/api/v1/enrol", "/oapi/v1/jobs", "/preheats"):
                 answer = await http.post(path, content=body)
                 assert 400 <= answer.status_code < 500, (path, body[:200], answer.text)
         assert (await http.get("/api/v1/pulls")).json()["pulls"] == []

@@ -1,0 +1,87 @@
+"""Asking the control plane to enrol this node, and for its next certificates. The key is made here and stays here."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import httpx2
+import msgspec
+
+from modeldist.agent.identity import NodeIdentity
+from modeldist.errors import ControlPlaneUnreachable, ErrorInfo, UsageError
+from modeldist.session.unreachable import unreachable
+from modeldist.transfer.tls.requests import new_request
+from modelpack.oci.addresses import is_loopback
+
+T = TypeVar("T")
+
+_TIMEOUT = 20.0  # seconds
+
+
+class _Certificate(msgspec.Struct):
+    certificate: str
+    authority: str
+
+
+class _Enrolment(_Certificate):
+    node: str
+    token: str
+
+
+class _Problem(msgspec.Struct):
+    code: str
+    detail: str
+    remedy: str = ""
+    retry_after: float | None = None
+
+
+async def enrol(control: str, join_token: str, node: str, identity: NodeIdentity) -> None:
+    """Make this machine `node` of the cluster, once. Raises UsageError for a control plane that would be told, and
+    tell, secrets in the clear; ControlPlaneError, StorageError."""
+    url = api_url(control)
+    if url.startswith("http:") and not is_loopback(urlsplit(url).hostname or ""):
+        raise UsageError(
+            f"Enrolling at {url} would send secrets over the network in the clear.",
+            remedy="Give the control plane a certificate (--tls-cert, --tls-key), and name it as https://… here.",
+        )
+    key, request = new_request()
+    given = await _ask(url, "enrol", join_token, {"node": node, "csr": request.decode()}, _Enrolment)
+    identity.keep(key, given.certificate.encode(), given.authority.encode(), given.token)
+
+
+async def renew(control: str, identity: NodeIdentity) -> None:
+    """A new key and a new certificate, in the place of those there are. Raises ControlPlaneError, StorageError."""
+    key, request = new_request()
+    given = await _ask(api_url(control), "certificate", identity.token, {"csr": request.decode()}, _Certificate)
+    identity.keep(key, given.certificate.encode(), given.authority.encode())
+
+
+def api_url(control: str) -> str:
+    """`control:7420`, or the address of sessions there -> the API's."""
+    parts = urlsplit(control if "//" in control else f"http://{control}")
+    scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
+    return f"{scheme}://{parts.netloc}{parts.path.rstrip('/')}/api/v1/"
+
+
+async def _ask(url: str, what: str, token: str, body: Mapping[str, str], answer: type[T]) -> T:
+    verify = ssl.create_default_context() if url.startswith("https:") else True
+    headers = {"Authorization": f"Bearer {token}"}
+    try:
+        # Not by a proxy of the environment, which would see the token.
+        async with httpx2.AsyncClient(verify=verify, timeout=_TIMEOUT, trust_env=False) as http:
+            said = await http.post(url + what, json=dict(body), headers=headers)
+    except httpx2.HTTPError as error:
+        raise unreachable(url, error) from error
+    try:
+        if said.is_error:
+            problem = msgspec.json.decode(said.content, type=_Problem)
+            raise ErrorInfo(problem.code, problem.detail, problem.remedy, problem.retry_after).as_error()
+        return msgspec.json.decode(said.content, type=answer)
+    except msgspec.MsgspecError as error:
+        raise ControlPlaneUnreachable(
+            f"{url} answered {said.status_code} with something that is no control plane's answer.",
+            remedy="Check the address; a proxy may stand in between, or the control plane is of an older release.",
+        ) from error
