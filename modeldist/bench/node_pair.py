@@ -24,10 +24,11 @@ _PATIENCE = 30.0  # seconds for a process to come up
 
 
 class NodePair:
-    """`agents` are the parent's and the child's process."""
+    """`agents` are the parent's and the child's process. `tls`: enrolled, in a cluster that requires TLS."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, tls: bool = False) -> None:
         self._home = home
+        self._tls = tls
         self._processes: list[subprocess.Popen[bytes]] = []
         self.agents: list[psutil.Process] = []
 
@@ -35,19 +36,19 @@ class NodePair:
         self._home.mkdir()
         try:
             control = self._home / "control"
-            self._start("server", "--port", "0", "--state-dir", str(control))
+            required = ("--piece-tls", "require") if self._tls else ()
+            self._start("server", "--port", "0", "--state-dir", str(control), *required)
             found = self._wait(
                 "the control plane", lambda: re.search(r"http://127\.0\.0\.1:[1-9]\d*", self._log("server"))
             )
             assert found is not None
-            token = (control / "agent.token").read_text().strip()
             for name in ("parent", "child"):
                 process = self._start(
                     "agent",
                     name=name,
                     MODELDIST_AGENT_CONTROL=found[0],
-                    MODELDIST_AGENT_TOKEN=token,
                     **self._node(name),
+                    **self._token(control),
                 )
                 self.agents.append(psutil.Process(process.pid))
                 self._wait(f"the {name}", lambda name=name: self._connected(name))  # type: ignore[misc]
@@ -92,6 +93,13 @@ class NodePair:
             "MODELDIST_AGENT_SOCKET": str(node / "agent.sock"),
             "MODELDIST_AGENT_NAME": name,
         }
+
+    def _token(self, control: Path) -> dict[str, str]:
+        if not self._tls:
+            return {"MODELDIST_AGENT_TOKEN": (control / "agent.token").read_text().strip()}
+        joining = [*MODELDIST, "token", "join", "--state-dir", str(control)]
+        made = subprocess.run(joining, capture_output=True, text=True, check=True)
+        return {"MODELDIST_AGENT_JOIN_TOKEN": made.stdout.strip()}
 
     def _connected(self, name: str) -> bool:
         agent = self._agent(name)

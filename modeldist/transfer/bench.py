@@ -29,6 +29,9 @@ from modeldist.artifact import Digest
 from modeldist.scheduler.pieces import MIB, PieceLayout, PieceSet, piece_size_for
 from modeldist.transfer.base import Into, OnVerified, Outcome, Received
 from modeldist.transfer.tcp import TcpPieceServer, TcpTransport
+from modeldist.transfer.tls.authority import Authority, new_authority
+from modeldist.transfer.tls.requests import new_request
+from modeldist.transfer.tls.security import PieceSecurity, contexts
 
 _SHARD = Digest("sha256:" + "0" * 64)
 
@@ -65,8 +68,10 @@ class _WholeFile:
 # --- senders, each in a process of its own: tell the address, then the CPU time, when told to stop ---
 
 
-def _serve_pieces(path: Path, pipe: Connection) -> None:
-    server = TcpPieceServer(_WholeFile(path), host="127.0.0.1", check=lambda *_: True, node="parent")
+def _serve_pieces(path: Path, pipe: Connection, proofs: Path | None = None) -> None:
+    server = TcpPieceServer(
+        _WholeFile(path), host="127.0.0.1", check=lambda *_: True, node="parent", security=_security(proofs, "parent")
+    )
     _report(pipe, server.address)
     server.close()
 
@@ -150,12 +155,16 @@ def _receive_bare(address: str, target: int, size: int) -> None:
     os.close(sink)
 
 
-def _receive_pieces(address: str, target: int, size: int) -> None:
-    asyncio.run(_fetch_all(address, target, PieceLayout(size, piece_size_for(size))))
+def _receive_pieces(address: str, target: int, size: int, proofs: Path | None = None) -> None:
+    asyncio.run(_fetch_all(address, target, PieceLayout(size, piece_size_for(size)), _security(proofs, "child")))
 
 
-async def _fetch_all(address: str, target: int, layout: PieceLayout, in_flight: int = 32 * MIB) -> None:
-    connection = await TcpTransport().connect(address, child="child", on_have=lambda *_: None, on_closed=lambda _: None)
+async def _fetch_all(
+    address: str, target: int, layout: PieceLayout, security: PieceSecurity, in_flight: int = 32 * MIB
+) -> None:
+    connection = await TcpTransport(security=security).connect(
+        address, child="child", parent="parent", on_have=lambda *_: None, on_closed=lambda _: None
+    )
     connection.subscribe(_SHARD, b"")
     done = threading.Event()
     pending = iter(range(layout.count))
@@ -198,20 +207,42 @@ def bare_pair(path: Path, target: Path, *, new: bool) -> tuple[float, float]:
 Contender = tuple[Callable[[Path, Connection], None], Callable[[str, int, int], None]]
 """What the sending process does, and what the receiving one does."""
 
+TLS = "piece protocol, TLS"
+
 _CONTENDERS: dict[str, Contender] = {
     "bare pair": (_serve_bare, _receive_bare),
     "piece protocol": (_serve_pieces, _receive_pieces),
 }
 
 
-def transfers(path: Path, target: Path) -> dict[str, Callable[[], tuple[float, float]]]:
-    """By name: move `path` over `target` once; wall and CPU seconds."""
+def transfers(path: Path, target: Path, proofs: Path | None = None) -> dict[str, Callable[[], tuple[float, float]]]:
+    """By name: move `path` over `target` once; wall and CPU seconds. With `proofs`, a folder to make, also by TLS."""
 
     def move(contender: Contender) -> tuple[float, float]:
         measured = _measure(*contender, path, target)
         return measured.seconds, measured.cpu
 
-    return {name: partial(move, contender) for name, contender in _CONTENDERS.items()}
+    contenders = dict(_CONTENDERS)
+    if proofs is not None:
+        _prove(proofs)
+        contenders[TLS] = partial(_serve_pieces, proofs=proofs), partial(_receive_pieces, proofs=proofs)
+    return {name: partial(move, contender) for name, contender in contenders.items()}
+
+
+def _prove(folder: Path) -> None:
+    """What `parent` and `child` show to each other."""
+    authority = Authority(new_authority("a benchmark"), time.time)
+    folder.mkdir(mode=0o700)
+    (folder / "authority.pem").write_bytes(authority.certificate)
+    for node in ("parent", "child"):
+        key, request = new_request()
+        (folder / f"{node}.pem").write_bytes(key + authority.certify(request.decode(), node, 24 * 3600.0))
+
+
+def _security(proofs: Path | None, node: str) -> PieceSecurity:
+    if proofs is None:
+        return PieceSecurity()
+    return PieceSecurity("require", contexts(proofs / f"{node}.pem", proofs / "authority.pem"))
 
 
 # --- the command ---
