@@ -25,6 +25,8 @@ from modeldist.agent.link import WebSocketLink
 from modeldist.agent.local_api import create_local_app
 from modeldist.agent.local_client import LocalAgent
 from modeldist.agent.pull import Pulls
+from modeldist.agent.repairing import Repairs
+from modeldist.agent.scrubbing import Scrub
 from modeldist.agent.serving import address_of, gateway_socket, is_any, listen_local, serve, split_address
 from modeldist.agent.settings import AgentSettings
 from modeldist.agent.store import Store
@@ -64,8 +66,11 @@ async def run_agent(settings: AgentSettings, gateway: MakeDropIn | None = None) 
     """Run until SIGTERM or SIGINT. `gateway` makes what is served where `settings.gateway` says. Raises ModeldistError
     when it cannot start."""
     split_address(settings.listen)
+    marks = settings.watermarks()
+    settings.scrub_pace()
     with only_listener(settings.socket), gateway_socket(settings.gateway) as listener:
         store = await asyncio.to_thread(lambda: Store.open(settings.store, hub=settings.hub))
+        store.watermarks = marks
         try:
             with only_agent(settings.store):
                 await _run(settings, store, gateway if listener else None, listener)
@@ -154,6 +159,8 @@ async def _run_with(
     engine.on_welcome = welcomed
     pulls = Pulls(engine, origins.canonical, approving=origins if settings.policy else None)
     commands = StoreCommands(engine, origins.canonical)
+    repairs = Repairs(engine, pulls)
+    scrub = _scrub(settings, engine, repairs)
     preparing = asyncio.create_task(_prepare(origins))
     drop_in: DropIn | None = None
     try:
@@ -165,8 +172,13 @@ async def _run_with(
             log.info("gateway", hf_endpoint=f"http://{address}")
         await engine.start()
         log.info("agent started", node=store.node_id, pieces=server.address, socket=str(settings.socket))
-        await serve_local(settings.socket, engine, pulls, rails, beside)
+        engine.node.loop.spawn(repairs.run(), "repairs")
+        if scrub is not None:
+            scrub.start()
+        await serve_local(settings.socket, engine, pulls, rails, beside, scrub)
     finally:
+        if scrub is not None:
+            await asyncio.to_thread(scrub.close)
         if drop_in is not None:
             await drop_in.close()
         await pulls.close()
@@ -175,6 +187,17 @@ async def _run_with(
         await asyncio.to_thread(server.close)
         await preparing
         await origins.close()
+
+
+def _scrub(settings: AgentSettings, engine: Engine, repairs: Repairs) -> Scrub | None:
+    pace = settings.scrub_pace()
+    if pace is None:
+        return None
+
+    def busy() -> bool:
+        return bool(engine.node.fetches) or (engine.server is not None and engine.server.load().requests > 0)
+
+    return Scrub(engine.store, pace, busy, lambda: engine.node.loop.post(repairs.wake))
 
 
 def node_rails(settings: AgentSettings) -> NodeRails | None:
@@ -303,12 +326,13 @@ async def serve_local(
     pulls: Pulls,
     rails: NodeRails | None = None,
     beside: Sequence[tuple[DropIn, socket.socket]] = (),
+    scrub: Scrub | None = None,
 ) -> None:
     """Serve the local API, and the gateway `beside` it on a listening socket of its own, until a signal."""
     listener = listen_local(path)
     gateway = address_of(beside[0][1]) if beside else ""
     try:
-        await serve([(create_local_app(engine, pulls, rails, gateway), listener), *beside])
+        await serve([(create_local_app(engine, pulls, rails, gateway, scrub), listener), *beside])
     finally:
         listener.close()
         path.unlink(missing_ok=True)  # noqa: ASYNC240 - the loop is about to end

@@ -13,10 +13,19 @@ from fastapi.responses import StreamingResponse
 from modeldist import __version__
 from modeldist.agent.engine import Engine
 from modeldist.agent.local_bodies import body
-from modeldist.agent.local_records import AgentStatus, GcRequest, PlanRequest, StartRequest, artifact_row
+from modeldist.agent.local_records import (
+    AgentStatus,
+    GcRequest,
+    PlanRequest,
+    RepairRequest,
+    StartRequest,
+    artifact_row,
+)
 from modeldist.agent.progress import FINAL, PullSnapshot
 from modeldist.agent.pull import Pull, Pulls
 from modeldist.agent.reading_routes import reading_routes
+from modeldist.agent.repairing import begin_repair
+from modeldist.agent.scrubbing import Scrub
 from modeldist.agent.store import GcReport
 from modeldist.errors import ModeldistError, NotFound, UsageError
 from modeldist.transfer.verbs import NodeRails
@@ -40,7 +49,13 @@ STATUS = {
 }
 
 
-def create_local_app(engine: Engine, pulls: Pulls, rails: NodeRails | None = None, gateway: str = "") -> FastAPI:
+def create_local_app(
+    engine: Engine,
+    pulls: Pulls,
+    rails: NodeRails | None = None,
+    gateway: str = "",
+    scrub: Scrub | None = None,
+) -> FastAPI:
     """Routes under /v1; bodies and answers are JSON of the structs above."""
     app = FastAPI(title="modeldist agent", version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
 
@@ -121,16 +136,26 @@ def create_local_app(engine: Engine, pulls: Pulls, rails: NodeRails | None = Non
         engine.forget_missing()
         return _json(report)
 
+    @app.post("/v1/repairs")
+    async def repair(request: Request) -> Response:
+        asked = await body(request, RepairRequest)
+        engine.forget_missing()
+        engine.announce()
+        found = [await asyncio.to_thread(engine.store.artifact, digest) for digest in asked.artifacts]
+        started = [begin_repair(engine, pulls, artifact) for artifact in found if artifact is not None]
+        return _json([pull.snapshot() for pull in started], 201)
+
     app.include_router(reading_routes(engine, pulls))
 
     @app.get("/v1/status")
     async def status() -> Response:
-        return _json(await asyncio.to_thread(_status, engine, pulls, rails, gateway))
+        return _json(await asyncio.to_thread(_status, engine, pulls, rails, gateway, scrub))
 
     return app
 
 
-def _status(engine: Engine, pulls: Pulls, rails: NodeRails | None, gateway: str) -> AgentStatus:
+def _status(engine: Engine, pulls: Pulls, rails: NodeRails | None, gateway: str, scrub: Scrub | None) -> AgentStatus:
+    marks, fill = engine.store.watermarks, engine.store.fill()
     error = engine.session.last_error
     return AgentStatus(
         version=__version__,
@@ -148,6 +173,10 @@ def _status(engine: Engine, pulls: Pulls, rails: NodeRails | None, gateway: str)
         rdma=rails.summary() if rails else "",
         rdma_bytes=rails.detours.bytes if rails else 0,
         rdma_detours=rails.detours.reasons if rails else {},
+        watermarks=str(marks) if marks else "",
+        disk_used=fill.used,
+        disk_capacity=fill.capacity,
+        scrub=scrub.status() if scrub else None,
     )
 
 

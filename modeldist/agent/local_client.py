@@ -122,6 +122,12 @@ class LocalAgent:
     def gc(self, **options: Any) -> dict[str, Any]:
         return self._call("POST", "/v1/gc", dict[str, Any], options)
 
+    def repair(self, artifacts: Iterable[Digest]) -> list[PullSnapshot]:
+        """Have artifacts brought again from which something damaged was removed; the pulls that do."""
+        from modeldist.agent.local_records import RepairRequest
+
+        return self._call("POST", "/v1/repairs", list[PullSnapshot], RepairRequest(tuple(artifacts)))
+
     def _call(self, method: str, path: str, kind: type[T], body: Any = None) -> T:
         with closing(_UnixConnection(self.path)) as connection:
             return msgspec.json.decode(self._open(connection, method, path, body).read(), type=kind)

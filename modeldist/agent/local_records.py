@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from modeldist.agent.parts import wanted_size
+from modeldist.agent.scrub_status import ScrubStatus
+from modeldist.artifact import Digest
 from modeldist.scheduler.messages import Priority
 
 if TYPE_CHECKING:
@@ -35,10 +37,19 @@ class GcRequest(msgspec.Struct, frozen=True):
     dry_run: bool = False
 
 
+class RepairRequest(msgspec.Struct, frozen=True):
+    """Body of POST /v1/repairs: of artifacts from whose files something damaged was removed. None of them: to have
+    the control plane told what is gone."""
+
+    artifacts: tuple[Digest, ...] = ()
+
+
 class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Answer of GET /v1/status. Sizes in bytes. `gateway` is the host:port of the drop-in endpoints, empty where there
     are none. `rdma` says which devices are used, or why none is, empty where the machine has none; `rdma_bytes` came by
-    it, `rdma_detours` are pieces that came over TCP instead, by reason."""
+    it, `rdma_detours` are pieces that came over TCP instead, by reason. `watermarks` says between which models are
+    evicted, empty where none are; `disk_used` of `disk_capacity` is as they count, or of the store's disk. `scrub` is
+    None where it is off."""
 
     version: str
     node: str
@@ -55,6 +66,10 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
     rdma: str = ""
     rdma_bytes: int = 0
     rdma_detours: dict[str, int] = {}
+    watermarks: str = ""
+    disk_used: int = 0
+    disk_capacity: int = 0
+    scrub: ScrubStatus | None = None
 
 
 class ArtifactRow(msgspec.Struct, frozen=True, kw_only=True):

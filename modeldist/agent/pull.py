@@ -14,6 +14,7 @@ import msgspec
 
 from modeldist.agent.engine import Engine
 from modeldist.agent.header_check import check_headers
+from modeldist.agent.making_room import reserved
 from modeldist.agent.parts import wanted_bytes
 from modeldist.agent.progress import (
     FINAL,
@@ -132,7 +133,7 @@ class Pull:
                 await asyncio.to_thread(store.refer, artifact)
                 await asyncio.to_thread(store.record, artifact, self.key)
             return path
-        with store.lease(tuple(shard.digest for shard in artifact.shards)):
+        with store.lease(tuple(shard.digest for shard in artifact.shards), artifact.digest):
             await self._fetch(artifact)
             await asyncio.to_thread(store.rest)
             await asyncio.to_thread(check_headers, store, artifact)
@@ -192,7 +193,7 @@ class Pull:
             self._note_local(artifact, missing)
             if not missing:
                 return
-            with await asyncio.to_thread(store.reserve_for, artifact, missing):
+            with await reserved(self._engine, artifact, missing, self._note):
                 self.state = "pulling"
                 try:
                     await self._engine.shards.fetch_all(artifact, missing, self.priority, self.id)
@@ -214,6 +215,9 @@ class Pull:
                 continue  # a pull of this process: the next round joins it
             while not await asyncio.to_thread(store.wait_unlocked, shard.digest, LOCK_PATIENCE):
                 pass
+
+    def _note(self, text: str) -> None:
+        self._notes.append(text)
 
     # --- what others see ---
 
@@ -310,7 +314,7 @@ class Pulls:
     """The pulls of one node: started by local callers and by the control plane."""
 
     def __init__(self, engine: Engine, canonical: Callable[[str], str], *, approving: Approving | None = None) -> None:
-        self._approving = approving
+        self.approving = approving
         self._engine = engine
         self.canonical = canonical
         self._pulls: dict[str, Pull] = {}
@@ -324,19 +328,27 @@ class Pulls:
     ) -> Pull:
         """Begin a pull; await it with `wait`. Raises InvalidReference at once."""
         key = self.canonical(reference)
+
+        def make(pull_id: str) -> Pull:
+            return Pull(
+                self._engine,
+                reference,
+                key=key,
+                pull=pull_id,
+                priority=priority,
+                offline=offline,
+                approving=self.approving,
+            )
+
+        return self.begin(make, pull)
+
+    def begin(self, make: Callable[[str], Pull], pull: str | None = None) -> Pull:
+        """As `start`, of a pull that `make` makes of its id."""
         pull_id = pull or uuid.uuid4().hex
-        state = Pull(
-            self._engine,
-            reference,
-            key=key,
-            pull=pull_id,
-            priority=priority,
-            offline=offline,
-            approving=self._approving,
-        )
+        state = make(pull_id)
         self._pulls[pull_id] = state
         self._engine.shards.watch(pull_id, state.shard_done)
-        task = asyncio.create_task(state.run(), name=f"pull {reference}")
+        task = asyncio.create_task(state.run(), name=f"pull {state.reference}")
         task.add_done_callback(self._finished)
         self._tasks[pull_id] = task
         self._forget_old()

@@ -8,7 +8,11 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from modeldist.agent.amounts import parse_duration
 from modeldist.agent.config import default_socket, default_store
+from modeldist.agent.scrubbing import Pace
+from modeldist.agent.store.watermarks import Watermarks, watermarks
+from modeldist.errors import UsageError
 from modeldist.origins.listed import LISTED, LISTED_PATHS
 from modeldist.transfer.verbs.rails import MEMORY, SLOT
 
@@ -39,6 +43,10 @@ class AgentSettings(BaseSettings):
     origin_streams: int = Field(default=4, ge=1, le=64)
     upload_rate: float | None = Field(default=None, gt=0, description="bytes/s")
     download_rate: float | None = Field(default=None, gt=0, description="bytes/s")
+    high_watermark: str = ""  # 90% of the disk, or a size of the store; empty: nothing is evicted
+    low_watermark: str = ""  # down to which is evicted; empty: nine tenths of the high one
+    scrub_every: str = "7d"  # everything is read again so often; "off"
+    scrub_rate: float | None = Field(default=None, gt=0, description="bytes/s")
     rdma: Literal["auto", "off"] = "auto"
     rdma_devices: LISTED = ()  # all that can be used, when it is empty
     rdma_memory: int = Field(default=MEMORY, ge=2 * SLOT, description="bytes pinned for each device")
@@ -63,6 +71,21 @@ class AgentSettings(BaseSettings):
         if self.join_token.get_secret_value() or self.join_token_file is None:
             return self.join_token.get_secret_value()
         return self.join_token_file.read_text().strip()
+
+    def watermarks(self) -> Watermarks | None:
+        """Raises UsageError."""
+        return watermarks(self.high_watermark, self.low_watermark)
+
+    def scrub_pace(self) -> Pace | None:
+        """None where it is off. Raises UsageError."""
+        if self.scrub_every.strip().lower() in ("off", "never"):
+            return None
+        every = parse_duration(self.scrub_every)
+        if every <= 0:
+            raise UsageError(
+                f"Everything cannot be read again every {self.scrub_every}.", remedy="Write it like 7d, or `off`."
+            )
+        return Pace(every, self.scrub_rate)
 
     def secret(self) -> str:
         """The token, from `token` or the file that holds it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,7 +53,7 @@ class Node:
         """The store itself; the caller closes it. Raises StorageError."""
         from modeldist.agent.store import Store
 
-        return Store.open(self.store, hub=self.hub)
+        return Store.open(self.store, hub=self.hub, tell=_say)
 
     def origin_settings(self) -> OriginSettings:
         """Origins as the person at the shell may read them: every file that the person may."""
@@ -66,6 +67,10 @@ class Node:
             file_roots=None,
             policy=policy_at(self.policy),
         )
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"modeldist: {text}\n")
 
 
 def node(

@@ -30,8 +30,8 @@ def pull_embedded(node: Node, reference: str, *, offline: bool, view: View, stop
 async def _pull(node: Node, reference: str, offline: bool, view: View, stopping: Stopping) -> PullSnapshot:
     async with engine_in_process(node) as (_, pulls):
         pull = pulls.start(reference, offline=offline)
-        with stopping.by(_stopper(pulls, pull)):
-            return await _follow(pulls, pull, view)
+        with stopping.by(stopper(pulls, pull)):
+            return await follow(pulls, pull, view)
 
 
 def keep_logs_from_the_terminal() -> None:
@@ -46,7 +46,7 @@ def keep_logs_from_the_terminal() -> None:
         logging.getLogger().setLevel(logging.ERROR)
 
 
-def _stopper(pulls: Pulls, pull: Pull) -> Callable[[], None]:
+def stopper(pulls: Pulls, pull: Pull) -> Callable[[], None]:
     """Cancels the pull from a signal handler: the loop may be asleep, so it is woken."""
     loop = asyncio.get_running_loop()
 
@@ -56,7 +56,8 @@ def _stopper(pulls: Pulls, pull: Pull) -> Callable[[], None]:
     return stop
 
 
-async def _follow(pulls: Pulls, pull: Pull, view: View) -> PullSnapshot:
+async def follow(pulls: Pulls, pull: Pull, view: View) -> PullSnapshot:
+    """Its last word."""
     while True:
         now = pull.snapshot()
         view.update(now)

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from modeldist.agent.downloads import Downloads
 from modeldist.agent.engine import Engine
+from modeldist.agent.making_room import reserved
 from modeldist.agent.parts import wanted_ranges
 from modeldist.agent.pull import Pulls
 from modeldist.agent.store import Lease, ShardLocked, Store
@@ -97,7 +98,8 @@ class Flights:
         failed, error = self._wrong.get(shard.digest, (0.0, None))
         if error is not None and self._clock() - failed < WRONG_FOR:
             raise error
-        flight = self._flights[at] = Flight(at, shard, self._engine.store.lease((shard.digest,)))
+        flight = self._flights[at] = Flight(at, shard, self._engine.store.lease((shard.digest,), artifact.digest))
+        self._engine.store.use(artifact.digest)
         fetching = self._fetch(artifact, key, shard) if span is None else self._fetch_some(artifact, key, shard, span)
         flight.task = asyncio.create_task(fetching, name=f"gateway {shard.digest}")
         flight.task.add_done_callback(lambda done: self._landed(flight, done))
@@ -175,7 +177,7 @@ class Flights:
     ) -> None:
         engine, store = self._engine, self._engine.store
         while not await asyncio.to_thread(store.has, shard.digest):
-            with await asyncio.to_thread(store.reserve_for, artifact, [shard]):
+            with await reserved(engine, artifact, [shard]):
                 try:
                     await engine.shards.fetch_all(artifact, [shard], Priority.PULL, shown, provisional=provisional)
                 except ShardLocked:

@@ -15,7 +15,7 @@ from tests.crash.operations import Operation
 
 Promises = Collection[tuple[object, ...]]
 _LATER = 1000 * 86_400.0  # seconds after which gc keeps nothing for its youth
-_SKELETON = ("VERSION", "node-id", "artifacts/lock", "live/", "hub/CACHEDIR.TAG", "hub/.locks/")
+_SKELETON = ("VERSION", "node-id", "artifacts/lock", "live/", "hub/CACHEDIR.TAG", "hub/.locks/", "scrub.json")
 
 
 class Violation(AssertionError):
@@ -24,7 +24,7 @@ class Violation(AssertionError):
 
 def go_on(operation: Operation, promises: Promises, root: Path) -> None:
     """What was wanted is pulled to its end. Raises Violation, and whatever the store raises that it should not."""
-    store = Store.open(root)
+    store = Store.open(root, formats=operation.formats)
     if operation.damaged:
         store.remove_damaged(store.audit())
     else:
@@ -40,14 +40,14 @@ def go_on(operation: Operation, promises: Promises, root: Path) -> None:
     _refs(store, operation)
     audit = store.audit()
     _require(not audit.damages, f"after the pull, verify finds {audit.damages}")
-    _leaves_nothing(store)
+    _leaves_nothing(store, operation)
     store.close()
 
 
 def give_up(operation: Operation, promises: Promises, root: Path) -> None:
     """Nobody pulls again. Raises as `go_on`."""
-    store = Store.open(root)
-    _leaves_nothing(store)
+    store = Store.open(root, formats=operation.formats)
+    _leaves_nothing(store, operation)
     store.close()
 
 
@@ -133,6 +133,8 @@ def _keeps(store: Store, operation: Operation, promises: Promises) -> None:
         elif kind == "settled":
             sparse = store.sparse(about)
             held = store.has(about) or (sparse is not None and sparse.covers(promise[2]))
+        elif kind == "wanting":
+            held = about in store.scrubber.round.wanting
         elif kind == "gone":
             held = _is_gone(store, by_reference[about])
         else:
@@ -155,9 +157,9 @@ def _read_again(read: list[tuple[Digest, int]], promises: Promises) -> None:
     _require(not lost, f"finished pieces of {PIECE} bytes were read again: {lost}")
 
 
-def _leaves_nothing(store: Store) -> None:
+def _leaves_nothing(store: Store, operation: Operation) -> None:
     """All that is here is of an artifact, which `rm` removes, or garbage, which `gc` does."""
-    later = Store.open(store.root, clock=lambda: time.time() + _LATER)
+    later = Store.open(store.root, clock=lambda: time.time() + _LATER, formats=operation.formats)
     for stored in later.artifacts():
         later.remove(stored.artifact.digest)
     later.gc()

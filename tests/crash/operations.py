@@ -11,8 +11,12 @@ from pathlib import Path
 
 import msgspec
 
-from modeldist.agent.store import Store
+from modeldist.agent.store import Evicted, Store
+from modeldist.agent.store.atomic import sync_directory
+from modeldist.agent.store.formats import FORMATS, Formats, Step
+from modeldist.agent.store.places import Places
 from modeldist.agent.store.reusing import Base, reuse
+from modeldist.agent.store.watermarks import Watermarks
 from modeldist.errors import IntegrityError
 from modelpack.chunk_index import Cuts, average_for, cut
 from tests.crash.models import PIECE, Model, Say, pull, receive
@@ -87,6 +91,7 @@ class Operation:
     models: tuple[Model, ...]
     wanted: tuple[Model, ...]
     damaged: bool = False
+    formats: Formats = FORMATS
 
 
 def _opened(do: Callable[[Store], object]) -> Callable[[Path], None]:
@@ -284,6 +289,77 @@ def _remove_part(store: Store, say: Say, unsay: Say) -> None:
     say("gone", FIRST_PART.reference, lasts=True)
 
 
+def _crowd(store: Store) -> None:
+    """The first of it is the least recently used."""
+    for model in (ARCHIVED, FIRST_PART, SMALLS):
+        pull(store, model)
+    store.pin(SMALLS.reference)
+
+
+def _evict(store: Store, say: Say, unsay: Say) -> None:
+    """For a model that would be too much: all but what is pinned."""
+    say("pinned", SMALLS.reference, lasts=True)
+    say("ready", SMALLS.reference)
+    shards = TUNED.artifact.shards
+    coming = sum(shard.size for shard in shards)
+    store.watermarks = Watermarks(coming + 200 * KIB, coming + 64 * KIB, of_disk=False)
+    gone: list[Evicted] = []
+    store.reserve_for(TUNED.artifact, shards, evicted=gone.append).release()
+    assert [each.references for each in gone] == [(ARCHIVED.reference,), (FIRST_PART.reference,)]
+    for model in (ARCHIVED, FIRST_PART):
+        say("gone", model.reference, lasts=True)
+    pull(store, TUNED, say)
+
+
+def _scrub(store: Store, say: Say, unsay: Say) -> None:
+    """A round that finds damage, and what brings it again."""
+    scrubber = store.scrubber
+    scrubber.begin()
+    for target in scrubber.left():
+        flaw, inode = scrubber.check(target, lambda _: None)
+        if flaw is not None and inode is not None:
+            scrubber.withdraw(target, inode)
+        scrubber.passed(target, target.path.stat().st_size if flaw is None else 0, damaged=flaw is not None)
+    scrubber.end()
+    assert scrubber.round.damaged == 3
+    models = (MIXED, ARCHIVED)
+    assert set(scrubber.round.wanting) == {model.artifact.digest for model in models}
+    for model in models:
+        say("wanting", model.artifact.digest, lasts=True)
+    for model in models:
+        pull(store, model, say)
+        unsay("wanting", model.artifact.digest)
+        scrubber.mended(model.artifact.digest)
+
+
+_SUFFIX = ".pin"
+
+
+def _without_suffix(places: Places) -> None:
+    for pin in places.pins.glob(f"*{_SUFFIX}"):
+        pin.rename(pin.with_suffix(""))
+    sync_directory(places.pins)
+
+
+NEXT_FORMAT = Formats(2, (Step(1, "pins have no suffix any more", _without_suffix),))
+
+
+def _older(store: Store) -> None:
+    """As a program would have left it that knew pins by another name."""
+    _before_remove(store)
+    for pin in store.root.joinpath("pins").iterdir():
+        pin.rename(pin.with_name(pin.name + _SUFFIX))
+
+
+def _migrate(root: Path, say: Say, unsay: Say) -> None:
+    say("pinned", OTHER.reference, lasts=True)
+    say("ready", MIXED.reference)
+    said: list[str] = []
+    store = Store.open(root, formats=NEXT_FORMAT, tell=said.append)
+    assert "pins have no suffix any more" in said[0]
+    store.close()
+
+
 OPERATIONS = (
     Operation("first use", _nothing, _doing(_pulls(SMALLS)), (SMALLS,), (SMALLS,)),
     Operation("pull", _opened(_nothing), _doing(_pulls(MIXED)), (MIXED,), (MIXED,)),
@@ -317,4 +393,7 @@ OPERATIONS = (
         "withdraw damage", _opened(_damage), _doing(_withdraw), (MIXED, ARCHIVED), (MIXED, ARCHIVED), damaged=True
     ),
     Operation("delta", _pulled(OTHER), _doing(_delta), (OTHER, TUNED), (TUNED,)),
+    Operation("evict", _opened(_crowd), _doing(_evict), (ARCHIVED, FIRST_PART, SMALLS, TUNED), (TUNED, ARCHIVED)),
+    Operation("scrub", _opened(_damage), _doing(_scrub), (MIXED, ARCHIVED), (MIXED, ARCHIVED), damaged=True),
+    Operation("migrate", _opened(_older), _migrate, (MIXED, OTHER), (MIXED, OTHER), formats=NEXT_FORMAT),
 )

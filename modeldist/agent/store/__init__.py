@@ -13,8 +13,10 @@ here blocks (asyncio callers use threads) and is safe between threads and betwee
     hub.py          snapshots in the Hugging Face layout   linking.py, unpacking.py, trees.py    what they are made of
     claims.py       disk for what is unpacked              sync_many.py             one wait for many files
     taking_in.py    small shards that one reader brings whole
-    collector.py    rm and gc                              withdrawal.py            taking snapshots out of a hub
-    audit.py        reading again what is here
+    collector.py    rm, gc, eviction                           withdrawal.py            taking snapshots out of a hub
+    watermarks.py, room.py, eviction.py    when models go for others, and which    staying.py    why one may not
+    audit.py        reading again what is here             scrubbing.py, rounds.py    the same, slowly
+    formats.py      what a store was before, and how it becomes what it is now
     reusing.py      what of a new shard old ones have      known_cuts.py            where shards may be cut
     sparse_shards.py, selections.py    shards of which ranges are wanted, and the files with holes behind snapshots
     atomic.py       files whole or not at all              failures.py              errors for users
@@ -27,7 +29,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from modeldist.agent.store.audit import Audit, Damage, InPart
-    from modeldist.agent.store.collector import GcReport, Removed
+    from modeldist.agent.store.collector import Evicted, GcReport, Removed
     from modeldist.agent.store.failures import ShardLocked
     from modeldist.agent.store.live import Lease, Reservation
     from modeldist.agent.store.partial import Partial, commit_all
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Audit",
     "Damage",
+    "Evicted",
     "GcReport",
     "InPart",
     "Lease",
@@ -55,6 +58,7 @@ __all__ = [
 _HOMES = {
     "Audit": "audit",
     "Damage": "audit",
+    "Evicted": "collector",
     "GcReport": "collector",
     "InPart": "audit",
     "Lease": "live",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -63,3 +64,22 @@ def write_atomically(
         raise
     if durable:
         sync_directory(Path(path).parent)
+
+
+def write_once(path: Path, text: str, tmp: Path, *, damaged: Callable[[str], bool]) -> str:
+    """The content of a file that is written once, by whichever process comes first. One that is `damaged` is written
+    again: it is not synced, so a crash of the machine may leave it empty."""
+    if not path.exists():
+        scratch = temporary(tmp)
+        scratch.write_text(text)
+        try:
+            path.hardlink_to(scratch)
+        except FileExistsError:
+            pass
+        finally:
+            scratch.unlink()
+    found = path.read_text("utf-8", "replace")
+    if not damaged(found):
+        return found
+    write_atomically(path, text.encode(), tmp=tmp, durable=True)
+    return text

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -133,14 +133,48 @@ class Auditor:
         with naming("remove what is damaged", self._places.root), self._live.closed_gate():
             gone = {Path(damage.path) for damage in audit.damages}
             contents = {damage.digest for damage in audit.damages if self._places.blob(damage.digest) in gone}
-            for content in contents:
-                self._places.piece_table(content).unlink(missing_ok=True)
-            for record in self._records.all():
-                files = [file for file in record.artifact.files if self._content(file.digest) in contents]
-                for at in record.snapshots:
-                    _withdraw_files(self._blobs, at, files, gone)
-            for path in gone:
-                path.unlink(missing_ok=True)
+            self._withdraw(contents, gone)
+
+    def withdraw(self, content: Digest, inode: tuple[int, int]) -> bool:
+        """As `remove`, of one complete shard, unless another file is in its place now. Raises StorageError."""
+        path = self._places.blob(content)
+        with naming("remove what is damaged", self._places.root), self._live.closed_gate():
+            if inode_of(path) != inode:
+                return False
+            self._withdraw({content}, {path})
+            return True
+
+    def withdraw_part(self, shard: Digest) -> None:
+        """As `remove`, the names that snapshots have for a shard of which ranges are here."""
+        with naming("remove what is damaged", self._places.root), self._live.closed_gate():
+            shown = (
+                Repository(Path(at.hub), at.repo_id).snapshot(at.revision) / file.path
+                for record in self._records.all()
+                for at in record.snapshots
+                for file in self._in_part(record)
+                if file.digest == shard
+            )
+            self._withdraw(set(), set(shown))
+
+    def wanted_by(self, contents: Collection[Digest]) -> list[Digest]:
+        """The artifacts that have some of these files and are shown by a snapshot, or pinned."""
+        pinned = self._records.pinned_artifacts()
+        return [
+            record.artifact.digest
+            for record in self._records.all()
+            if (record.snapshots or record.artifact.digest in pinned)
+            and any(file.digest in contents or self.content(file.digest) in contents for file in record.artifact.files)
+        ]
+
+    def _withdraw(self, contents: set[Digest], gone: set[Path]) -> None:
+        for content in contents:
+            self._places.piece_table(content).unlink(missing_ok=True)
+        for record in self._records.all():
+            files = [file for file in record.artifact.files if self.content(file.digest) in contents]
+            for at in record.snapshots:
+                _withdraw_files(self._blobs, at, files, gone)
+        for path in gone:
+            path.unlink(missing_ok=True)
 
     def _still_wrong(self, wanted: dict[Path, _Wanted], flaws: dict[Path, Flaw]) -> Iterator[Damage]:
         """Less what somebody has removed meanwhile."""
@@ -164,7 +198,7 @@ class Auditor:
         """`asked`: for this one by name. Else nothing is missing of what programs took a file of and no more."""
         artifact, names = record.artifact, references or (record.artifact.reference,)
         for shard in artifact.shards:
-            content = self._content(shard.digest)
+            content = self.content(shard.digest)
             if shard.digest in record.sparse and self._blobs.file(content) is None:
                 continue  # what is here of it is in the snapshots
             path = self._places.blob(content) if algorithm(content) == "sha256" else self._places.alias(content)
@@ -196,7 +230,7 @@ class Auditor:
         parts = {file.path for file in self._in_part(record)}
         raw = [file for file in record.artifact.files if file.encoding == "raw"]
         for file in (file for file in raw if file.path not in parts):
-            content = self._content(file.digest)
+            content = self.content(file.digest)
             named = () if file.ranges else (repository.blobs / hub_name(self._blobs, file.digest),)
             for path in (*named, folder / file.path):
                 yield path, file.path, content, file.size
@@ -204,7 +238,7 @@ class Auditor:
             for name, entry in (trees.read(repository.tree(at.revision)) or {}).items():
                 yield folder / name, name, trees.digest_of(entry), None
 
-    def _content(self, digest: Digest) -> Digest:
+    def content(self, digest: Digest) -> Digest:
         return self._blobs.sha256(digest) or digest
 
 
@@ -228,6 +262,15 @@ def _withdraw_files(blobs: Blobs, at: SnapshotAt, files: list[ArtifactFile], gon
                 (repository.blobs / name).unlink(missing_ok=True)
         if any(file.encoding != "raw" for file in files):
             repository.tree(at.revision).unlink(missing_ok=True)  # else the snapshot counts as complete without it
+
+
+def inode_of(path: Path) -> tuple[int, int] | None:
+    """None where nothing is."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _nothing(places: Places, file: ArtifactFile) -> SparseShard:

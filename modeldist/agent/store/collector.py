@@ -1,4 +1,4 @@
-"""Removing: one reference (`rm`), or whatever nobody needs (`gc`).
+"""Removing: one reference (`rm`), whatever nobody needs (`gc`), the least recently used for a pull (`evict`).
 
 Runs with the gate closed: no process can record, materialise or publish a blob meanwhile, nor take a lease. What a live
 process leases stays. A blob of no artifact stays for a while, because a pull may be about to record it.
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from modeldist.agent.store.blobs import Blobs
+from modeldist.agent.store.eviction import Holding, choose
 from modeldist.agent.store.failures import free_bytes, naming
 from modeldist.agent.store.homes import leave
 from modeldist.agent.store.hub import Repository, hub_name
@@ -19,6 +20,8 @@ from modeldist.agent.store.live import Live
 from modeldist.agent.store.locks import try_lock
 from modeldist.agent.store.places import Places
 from modeldist.agent.store.records import Record, Records
+from modeldist.agent.store.staying import Staying
+from modeldist.agent.store.watermarks import ToFree
 from modeldist.agent.store.withdrawal import own_bytes, remove_empty, withdraw
 from modeldist.artifact import Artifact, Digest
 
@@ -26,6 +29,7 @@ DAY = 86_400.0  # seconds
 PARTIAL_AGE = 7 * DAY
 SCRATCH_AGE = DAY
 ORPHAN_AGE = 3_600.0
+PRESSED_AGE = DAY  # of partial files, when room is needed
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,38 @@ class GcReport:
     blobs: int
     partials: int
     scratch: int
+
+
+@dataclass(frozen=True)
+class Evicted:
+    """An artifact that went to make room: the bytes of disk that freed; `last_used` in epoch seconds."""
+
+    artifact: Artifact
+    references: tuple[str, ...]
+    bytes: int
+    last_used: float
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An artifact that does not go, and why: a sentence of which it is the subject. Its bytes, as far as they are its
+    own."""
+
+    artifact: Artifact
+    references: tuple[str, ...]
+    bytes: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Room:
+    """What making room came to: `freed` bytes in all, left-overs included. `kept` is told where that was not enough;
+    then no artifact went, and `possible` bytes are the most there was."""
+
+    evicted: tuple[Evicted, ...]
+    freed: int
+    kept: tuple[Kept, ...] = ()
+    possible: int = 0
 
 
 @dataclass
@@ -77,11 +113,7 @@ class Collector:
             if record is None or any(other.digest == digest for other in self._records.references()):
                 return Removed(0, ())
             tally = _Tally()
-            self._drop_artifact(record, tally)
-            used = self._used(self._records.all()) | self._leased()
-            for content in self._contents(record.artifact) - used:
-                self._drop_blob(content, tally)
-            self._drop_sparse(record.sparse - self._sparse(self._records.all()) - self._live.leased(), tally)
+            self._drop_with_content(record, tally)
             return Removed(tally.bytes, (digest,))
 
     def collect(self, *, target_free: int | None, max_age: float | None, dry_run: bool) -> GcReport:
@@ -90,21 +122,17 @@ class Collector:
             tally = _Tally()
             self._collect_scratch(tally, dry_run)
             kept = self._records.all()
-            self._collect_partials(self._sparse(kept), tally, dry_run)
+            self._collect_partials(self._sparse(kept), PARTIAL_AGE, tally, dry_run)
             leased = self._leased()
-            doomed = self._too_old(kept, leased, max_age)
+            staying = Staying(self._places, self._blobs, self._records, self._live)
+            doomed = self._too_old(kept, staying, max_age)
             garbage = self._garbage(kept, doomed, leased)
             if target_free is not None:
                 wanted = target_free - free_bytes(self._places.root) - tally.bytes
-                for record in self._evictable(self._without(kept, doomed), leased):
-                    own = sum(map(self._own, doomed)) + self._sparse_bytes(kept, doomed)
-                    if sum(map(self._size, garbage)) + own >= wanted:
-                        break
-                    more = self._garbage(kept, [*doomed, record], leased)
-                    own = self._own(record) + self._sparse_bytes(kept, [*doomed, record])
-                    if len(more) > len(garbage) or own > self._sparse_bytes(kept, doomed):  # else it shares all it has
-                        doomed.append(record)
-                        garbage = more
+                wanted -= sum(map(self._size, garbage)) + sum(map(self._own, doomed)) + self._sparse_bytes(kept, doomed)
+                chosen, _ = self._choose(self._without(kept, doomed), wanted, staying, leased)
+                doomed += chosen
+                garbage = self._garbage(kept, doomed, leased)
             for record in doomed:
                 self._drop_artifact(record, tally, dry_run)
             for content in garbage:
@@ -114,24 +142,88 @@ class Collector:
                 self._drop_dangling_aliases()
         return GcReport(tally.bytes, tuple(tally.artifacts), tally.blobs, tally.partials, tally.scratch)
 
+    def evict(self, need: ToFree, *, last: str = "") -> Room:
+        """Left-overs first, then the least recently used artifacts, those called `last` after all others."""
+        with naming("make room", self._places.root), self._live.closed_gate():
+            tally = _Tally()
+            self._collect_scratch(tally, dry_run=False)
+            kept = self._records.all()
+            self._collect_partials(self._sparse(kept), PRESSED_AGE, tally, dry_run=False)
+            leased = self._leased()
+            for content in self._garbage(kept, [], leased):
+                self._drop_blob(content, tally)
+            staying = Staying(self._places, self._blobs, self._records, self._live)
+            chosen, possible = self._choose(kept, need.wanted - tally.bytes, staying, leased, last)
+            if tally.bytes + possible < need.least:
+                return Room((), tally.bytes, self._kept(kept, staying), tally.bytes + possible)
+            gone = tuple(self._evicted(record, tally) for record in chosen)
+            self._drop_dangling_aliases()
+            return Room(gone, tally.bytes)
+
+    def store_bytes(self) -> int:
+        """Of disk that the store takes: blobs, partial files, and what was unpacked for snapshots."""
+        with naming("look through the store", self._places.root), self._live.gate():
+            blobs = sum(path.stat().st_blocks * 512 for _, path in self._blobs.walk())
+            partials = sum(map(_disk_bytes, self._places.partials.iterdir()))
+            return blobs + partials + sum(map(self._own, self._records.all()))
+
+    def _choose(
+        self, records: list[Record], goal: int, staying: Staying, leased: set[Digest], last: str = ""
+    ) -> tuple[list[Record], int]:
+        """(what goes of `records`, bytes that frees)."""
+        by_digest = {record.artifact.digest: record for record in records}
+        order = sorted(
+            records,
+            key=lambda record: (record.artifact.name == last, self._records.last_used(record.artifact.digest)),
+        )
+        sizes: dict[str, int] = {content: path.stat().st_blocks * 512 for content, path in self._blobs.walk()}
+        for digest in self._sparse(records):
+            sizes[_part(digest)] = _disk_bytes(self._places.partial(digest))
+        chosen, freed = choose(
+            [self._holding(record) for record in order],
+            (),
+            sizes,
+            leased | {_part(digest) for digest in self._live.leased()},
+            goal,
+            lambda digest: not staying.why(by_digest[digest]),
+        )
+        return [by_digest[digest] for digest in chosen], freed
+
+    def _holding(self, record: Record) -> Holding:
+        uses = {*self._contents(record.artifact), *(_part(digest) for digest in record.sparse)}
+        return Holding(record.artifact.digest, frozenset(uses), self._own(record))
+
+    def _kept(self, records: list[Record], staying: Staying) -> tuple[Kept, ...]:
+        """The largest first."""
+        found = [
+            Kept(record.artifact, self._references(record), self._bytes_of(record), why)
+            for record in records
+            if (why := staying.why(record))
+        ]
+        return tuple(sorted(found, key=lambda kept: -kept.bytes))
+
+    def _bytes_of(self, record: Record) -> int:
+        blobs = sum(self._size(content) for content in self._contents(record.artifact) if self._blobs.file(content))
+        return blobs + self._own(record) + sum(_disk_bytes(self._places.partial(digest)) for digest in record.sparse)
+
+    def _references(self, record: Record) -> tuple[str, ...]:
+        digest = record.artifact.digest
+        return tuple(each.reference for each in self._records.references() if each.digest == digest)
+
+    def _evicted(self, record: Record, tally: _Tally) -> Evicted:
+        references, last_used = self._references(record), self._records.last_used(record.artifact.digest)
+        before = tally.bytes
+        self._drop_with_content(record, tally)
+        return Evicted(record.artifact, references, tally.bytes - before, last_used)
+
     # --- what may go ---
 
-    def _too_old(self, records: list[Record], leased: set[Digest], max_age: float | None) -> list[Record]:
+    def _too_old(self, records: list[Record], staying: Staying, max_age: float | None) -> list[Record]:
         if max_age is None:
             return []
         limit = self._clock() - max_age
-        found = self._evictable(records, leased)
-        return [record for record in found if self._records.last_used(record.artifact.digest) < limit]
-
-    def _evictable(self, records: list[Record], leased: set[Digest]) -> list[Record]:
-        """Artifacts neither pinned nor partly leased, least recently used first."""
-        pinned = self._records.pinned_artifacts()
-        free = [
-            record
-            for record in records
-            if record.artifact.digest not in pinned and not (self._contents(record.artifact) | record.sparse) & leased
-        ]
-        return sorted(free, key=lambda record: self._records.last_used(record.artifact.digest))
+        old = [record for record in records if self._records.last_used(record.artifact.digest) < limit]
+        return [record for record in old if not staying.why(record)]
 
     def _garbage(self, records: list[Record], doomed: list[Record], leased: set[Digest]) -> list[Digest]:
         """Blobs of none of `records` but the doomed; those that no artifact used must be old."""
@@ -175,6 +267,13 @@ class Collector:
         return [record for record in records if record.artifact.digest not in gone]
 
     # --- removing ---
+
+    def _drop_with_content(self, record: Record, tally: _Tally) -> None:
+        self._drop_artifact(record, tally)
+        used = self._used(self._records.all()) | self._leased()
+        for content in self._contents(record.artifact) - used:
+            self._drop_blob(content, tally)
+        self._drop_sparse(record.sparse - self._sparse(self._records.all()) - self._live.leased(), tally)
 
     def _drop_artifact(self, record: Record, tally: _Tally, dry_run: bool = False) -> None:
         tally.artifacts.append(record.artifact)
@@ -222,9 +321,9 @@ class Collector:
             if self._blobs.path(digest) is None:
                 path.unlink(missing_ok=True)
 
-    def _collect_partials(self, sparse: set[Digest], tally: _Tally, dry_run: bool) -> None:
+    def _collect_partials(self, sparse: set[Digest], age: float, tally: _Tally, dry_run: bool) -> None:
         """Old ones, but those behind snapshots."""
-        limit = self._clock() - PARTIAL_AGE
+        limit = self._clock() - age
         kept = {digest.replace(":", "-") for digest in self._live.leased() | sparse}
         for folder in sorted(self._places.partials.iterdir()):
             if folder.name not in kept and _newest(folder) < limit:
@@ -264,6 +363,11 @@ class Collector:
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
         for repository in {path.parents[1] for path in building} if not dry_run else ():
             remove_empty(repository)
+
+
+def _part(digest: Digest) -> str:
+    """A shard's partial file, as `Holding.uses` calls it."""
+    return f"part of {digest}"
 
 
 def _disk_bytes(folder: Path) -> int:

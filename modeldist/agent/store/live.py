@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,6 +20,15 @@ from modeldist.artifact import Digest
 from modeldist.errors import NotEnoughSpace
 
 _WIDTH = 20  # digits of a reservation's file
+_ARTIFACT = "@"  # in front of the artifact in a lease; no digest begins so
+
+
+@dataclass(frozen=True)
+class Leased:
+    """What a live process leases: shards, and as which artifact it uses them; None where it has not said so."""
+
+    shards: frozenset[Digest]
+    artifact: Digest | None = None
 
 
 class Lease:
@@ -31,6 +41,10 @@ class Lease:
         if self._held.fd >= 0:
             self._held.path.unlink(missing_ok=True)
             self._held.release()
+
+    def outlive(self) -> None:
+        """The program that this process becomes holds it, as long as it runs; it is never released here."""
+        os.set_inheritable(self._held.fd, True)
 
     def __enter__(self) -> Self:
         return self
@@ -91,17 +105,31 @@ class Live:
         """Held by the collector alone."""
         return lock(self._folder / "gate")
 
-    def lease(self, digests: Iterable[Digest]) -> Lease:
-        """Until released, no process's collector removes these blobs. Raises StorageError."""
+    def lease(self, digests: Iterable[Digest], artifact: Digest | None = None) -> Lease:
+        """Until released, no process's collector removes these blobs, nor `artifact`. Raises StorageError."""
+        lines = [*([f"{_ARTIFACT}{artifact}"] if artifact else []), *digests]
         with naming("take a lease", self._folder), self.gate():
-            return Lease(self._hold("lease", "\n".join(digests).encode()))
+            return Lease(self._hold("lease", "\n".join(lines).encode()))
+
+    def leases(self) -> list[Leased]:
+        """Of all live processes. Call with the gate closed."""
+        return [_leased(text.split()) for text in self._held("lease")]
 
     def leased(self) -> set[Digest]:
         """Digests leased by any live process. Call with the gate closed."""
-        found: set[Digest] = set()
-        for text in self._held("lease"):
-            found.update(Digest(line) for line in text.split())
-        return found
+        return {shard for lease in self.leases() for shard in lease.shards}
+
+    def claimed(self, place: Path) -> int:
+        """Bytes of the disk that `place` is on which live processes have reserved and not used yet."""
+        with naming("reserve space", place), lock(self._folder / "reserving"):
+            return self._claimed(place)
+
+    def _claimed(self, place: Path) -> int:
+        return sum(int(text or 0) for text in self._held(_kind(place)))
+
+    def making_room(self) -> FileLock:
+        """Who evicts for a pull holds it until that has reserved what was made free."""
+        return lock(self._folder / "making-room")
 
     def reserve(self, size: int, place: Path, *, shards: bool = True) -> Reservation:
         """Claim `size` bytes of the disk that `place` is on. `shards`: what `spend` is told of comes off it.
@@ -109,8 +137,7 @@ class Live:
         Raises NotEnoughSpace when free space less all live reservations of that disk is below `size` bytes.
         """
         with naming("reserve space", place), lock(self._folder / "reserving"):
-            kind = f"reservation-{place.stat().st_dev:x}"
-            others = sum(int(text or 0) for text in self._held(kind))
+            others = self._claimed(place)
             free = free_bytes(place)
             if size > free - others:
                 raise NotEnoughSpace(
@@ -118,7 +145,7 @@ class Live:
                     + (f", of which {others:,} are reserved by other pulls." if others else "."),
                     remedy="Free some space (`modeldist gc`, `modeldist rm`) or move the store to a larger disk.",
                 )
-            held = self._hold(kind, b"%0*d" % (_WIDTH, size))
+            held = self._hold(_kind(place), b"%0*d" % (_WIDTH, size))
             reservation = Reservation(self, held, size)
             if shards:
                 self._mine.append(reservation)
@@ -160,3 +187,12 @@ class Live:
             except FileNotFoundError:
                 continue  # released this moment
         return found
+
+
+def _kind(place: Path) -> str:
+    return f"reservation-{place.stat().st_dev:x}"
+
+
+def _leased(lines: list[str]) -> Leased:
+    artifact = next((Digest(line.removeprefix(_ARTIFACT)) for line in lines if line.startswith(_ARTIFACT)), None)
+    return Leased(frozenset(Digest(line) for line in lines if not line.startswith(_ARTIFACT)), artifact)

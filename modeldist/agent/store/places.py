@@ -16,6 +16,7 @@ pulls/                         what ended pulls without an agent tell (agent.pas
 hub/                           Hugging Face cache (may be elsewhere)
 mounts/                        what mounts keep (mount.place)
 access/<hex>.json              in which order artifacts were read through mounts (mount.access_order)
+scrub.json                     how far the reading again of everything is (scrubbing)
 tmp/                           files before their rename
 """
 
@@ -78,6 +79,14 @@ class Places:
     @cached_property
     def pins(self) -> Path:
         return self.root / "pins"
+
+    @cached_property
+    def mounts(self) -> Path:
+        return self.root / "mounts"
+
+    @cached_property
+    def scrub(self) -> Path:
+        return self.root / "scrub.json"
 
     @cached_property
     def live(self) -> Path:

@@ -6,22 +6,25 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from modeldist.agent.store.atomic import sync_directory, sync_tree, temporary, unique, write_atomically
+from modeldist.agent.store.atomic import sync_directory, sync_tree, unique, write_once
 from modeldist.agent.store.blobs import Blobs
-from modeldist.agent.store.failures import naming
+from modeldist.agent.store.failures import ShardLocked, naming
+from modeldist.agent.store.formats import FORMATS, Formats
 from modeldist.agent.store.hub import Hub
 from modeldist.agent.store.live import Lease, Live, Reservation
-from modeldist.agent.store.places import FORMAT, Places
+from modeldist.agent.store.places import Places
 from modeldist.agent.store.records import Record, Records, SnapshotAt, StoredArtifact
 from modeldist.agent.store.unpacking import unpacked_bytes
 from modeldist.artifact import Artifact, Digest, Shard
-from modeldist.errors import StorageError, StoreNotWritable
+from modeldist.errors import StoreNotWritable
+from modeldist.logger import Logger
 from modeldist.scheduler.pieces import PieceLayout, piece_size_for
 
 if TYPE_CHECKING:
@@ -32,8 +35,13 @@ if TYPE_CHECKING:
     from modeldist.agent.store.opening import Opener
     from modeldist.agent.store.partial import Partial
     from modeldist.agent.store.piece_tables import PieceTables
+    from modeldist.agent.store.room import Fill, OnEvicted, Rooms
+    from modeldist.agent.store.scrubbing import Scrubber
     from modeldist.agent.store.sparse_shards import SparseShard
     from modeldist.agent.store.taking_in import ReadWhole, Taken
+    from modeldist.agent.store.watermarks import Watermarks
+
+log = Logger(__name__)
 
 _NODE_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -55,6 +63,8 @@ class Store:
         self._blobs = Blobs(places, self._live.gate, clock)
         self._records = Records(places, clock)
         self._hub = Hub(hub, self._blobs, self.sparse, reserve=lambda size: self._live.reserve(size, hub, shards=False))
+        self.watermarks: Watermarks | None = None
+        """Set by who wants models evicted for new ones."""
         self._making = threading.Lock()
         self._opener: Opener | None = None
 
@@ -103,14 +113,24 @@ class Store:
             return self._opener, self._known
 
     @classmethod
-    def open(cls, root: Path, *, hub: Path | None = None, clock: Callable[[], float] = time.time) -> Store:
-        """Open the store at `root`, making it if it is not there. `clock` gives seconds since the epoch.
+    def open(
+        cls,
+        root: Path,
+        *,
+        hub: Path | None = None,
+        clock: Callable[[], float] = time.time,
+        formats: Formats = FORMATS,
+        tell: Callable[[str], object] = log.warning,
+    ) -> Store:
+        """Open the store at `root`, making it if it is not there, and migrating it where it has an older one of
+        `formats`, of which `tell` is told. `clock` gives seconds since the epoch.
 
-        Raises StoreNotWritable, StorageError (made by a newer program).
+        Raises StoreNotWritable, StorageError (made by a newer program, or in use while it is to be migrated).
         """
         places = Places(root.expanduser().absolute())
         hub = hub.expanduser().absolute() if hub else places.root / "hub"
         _check_text(places.root, hub)
+        formats.refuse(places)
         with naming("open the store", places.root):
             places.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             for folder in (*places.folders(), hub):
@@ -118,8 +138,10 @@ class Store:
             if not places.version.exists():  # the folders of a new store outlive a crash, as what is published in them
                 sync_tree(places.root)
                 sync_directory(places.root.parent)
-            _check_format(places)
-            node_id = _once(places.node_id, unique(), places.tmp, damaged=lambda text: not _NODE_ID.fullmatch(text))
+            formats.check(places, tell)
+            node_id = write_once(
+                places.node_id, unique(), places.tmp, damaged=lambda text: not _NODE_ID.fullmatch(text)
+            )
         return cls(places, hub, node_id, clock)
 
     def close(self) -> None:
@@ -219,15 +241,36 @@ class Store:
         """
         return self._live.reserve(size, self.root)
 
-    def reserve_for(self, artifact: Artifact, shards: Iterable[Shard]) -> Reservation:
+    def reserve_for(
+        self, artifact: Artifact, shards: Iterable[Shard], *, evicted: OnEvicted = lambda _: None
+    ) -> Reservation:
         """Claim what `shards`, which are missing of the artifact, will take, when its archives fit unpacked too, as far
-        as that can be known before they are here; `materialise` then claims file by file. Raises NotEnoughSpace.
+        as that can be known before they are here; `materialise` then claims file by file. With watermarks, others are
+        evicted where need be, of which `evicted` is told. Raises NotEnoughSpace.
         """
         missing, unpacked = self._still_to_allocate(artifact, shards), unpacked_bytes(artifact)
+        one_disk = not unpacked or self.hub.stat().st_dev == self.root.stat().st_dev
+        if self.watermarks is None or not (coming := missing + (unpacked if one_disk else 0)):
+            return self._claimed(missing, unpacked, one_disk)
+        with self._live.making_room():
+            self._rooms(self.watermarks).make(artifact, coming, evicted)
+            return self._claimed(missing, unpacked, one_disk)
+
+    def _claimed(self, missing: int, unpacked: int, one_disk: bool) -> Reservation:
         if unpacked:
-            one_disk = self.hub.stat().st_dev == self.root.stat().st_dev
             self._live.reserve(unpacked + (missing if one_disk else 0), self.hub, shards=False).release()
         return self.reserve(missing)
+
+    def _rooms(self, marks: Watermarks) -> Rooms:
+        from modeldist.agent.store.room import Rooms
+
+        return Rooms(self.root, marks, self._live, self._collector)
+
+    def fill(self) -> Fill:
+        """How full it is, as its watermarks count; its disk, without any."""
+        from modeldist.agent.store.room import disk_fill
+
+        return disk_fill(self.root) if self.watermarks is None else self._rooms(self.watermarks).fill()
 
     def put_bytes(self, data: bytes) -> Digest:
         return self._blobs.put_bytes(data)
@@ -236,9 +279,10 @@ class Store:
         """Store a copy of a file."""
         return self._blobs.import_file(path)
 
-    def lease(self, digests: Iterable[Digest]) -> Lease:
-        """Until it ends, no process's collector removes these shards, complete or partial. Take it before has()."""
-        return self._live.lease(digests)
+    def lease(self, digests: Iterable[Digest], artifact: Digest | None = None) -> Lease:
+        """Until it ends, no process's collector removes these shards, complete or partial. Take it before has(). Those
+        of `artifact`: others that share some of them may go. Without it no artifact that has one of them does."""
+        return self._live.lease(digests, artifact)
 
     def directory(self) -> Directory:
         """What the piece server may read: complete blobs and this store's open Partials."""
@@ -274,6 +318,10 @@ class Store:
         if found is not None:
             self._records.use(artifact.digest)
         return found
+
+    def use(self, artifact: Digest) -> None:
+        """It is used now, though nobody asked for its snapshot. One system call."""
+        self._records.use(artifact)
 
     def holds(self, artifact: Artifact) -> bool:
         """Whether its snapshot is here or can be made of what is here."""
@@ -336,6 +384,33 @@ class Store:
         """So that a pull brings it again: the damaged files, and the names that snapshots have for them."""
         self._auditor.remove(audit)
 
+    @cached_property
+    def scrubber(self) -> Scrubber:
+        """What reads everything again in the background."""
+        from modeldist.agent.store.scrubbing import Scrubber
+
+        return Scrubber(self._places, self._auditor, self._records, self._recheck_part, self._clock)
+
+    def _recheck_part(self, part: SparseShard) -> None:
+        with suppress(ShardLocked):  # a pull that has it open proves what it has at its end
+            self.begin(Shard(part.digest, part.layout.size), part.layout.piece_size, part.ranges).close()
+
+    def damaged(self, audit: Audit) -> list[Digest]:
+        """The artifacts that want again what an audit found."""
+        found = [self._records.meant(each.references[0]) for each in audit.damages if each.references]
+        return list(dict.fromkeys([*found, *self._auditor.wanted_by({each.digest for each in audit.damages})]))
+
+    def laid_out(self, digest: Digest) -> list[Artifact]:
+        """The artifact as each snapshot in this hub shows it, without a tag."""
+        record = self._records.get(digest)
+        if record is None:
+            return []
+        return [
+            msgspec.structs.replace(record.artifact, repo_id=at.repo_id, revision=at.revision, tag="")
+            for at in record.snapshots
+            if at.hub == str(self.hub)
+        ]
+
     # --- removing ---
 
     def pin(self, reference: str) -> None:
@@ -372,34 +447,6 @@ def _check_text(*paths: Path) -> None:
             raise StoreNotWritable(
                 f"The path {str(path)!a} is not UTF-8.", remedy="Choose a directory whose path is."
             ) from None
-
-
-def _check_format(places: Places) -> None:
-    text = _once(places.version, f"{FORMAT}\n", places.tmp, damaged=lambda text: not text.strip("\0\n"))
-    if text.strip() != str(FORMAT):
-        raise StorageError(
-            f"The store at {places.root} has format {text.strip()[:40]!r}; this program knows format {FORMAT}.",
-            remedy="Upgrade modeldist, or choose another root.",
-        )
-
-
-def _once(path: Path, text: str, tmp: Path, *, damaged: Callable[[str], bool]) -> str:
-    """The content of a file that is written once, by whichever process comes first. One that is `damaged` is written
-    again: it is not synced, so a crash of the machine may leave it empty."""
-    if not path.exists():
-        scratch = temporary(tmp)
-        scratch.write_text(text)
-        try:
-            path.hardlink_to(scratch)
-        except FileExistsError:
-            pass
-        finally:
-            scratch.unlink()
-    found = path.read_text("utf-8", "replace")
-    if not damaged(found):
-        return found
-    write_atomically(path, text.encode(), tmp=tmp, durable=True)
-    return text
 
 
 def _allocated(path: Path) -> int:

@@ -56,6 +56,14 @@ if TYPE_CHECKING:
 @click.option("--origin-streams", type=int, metavar="N", help="Concurrent origin reads of this node. [default: 4]")
 @click.option("--upload-rate", metavar="SIZE", help="Bytes per second served to others: 1GB. [unlimited]")
 @click.option("--download-rate", metavar="SIZE", help="Bytes per second fetched from anywhere. [unlimited]")
+@click.option(
+    "--high-watermark",
+    metavar="SHARE|SIZE",
+    help="Above it, 90% of the disk or 500GiB of models, the least recently used models go for new ones. [never]",
+)
+@click.option("--low-watermark", metavar="SHARE|SIZE", help="Down to which they go. [nine tenths of the high one]")
+@click.option("--scrub-every", metavar="AGE", help="Read all models again so often, when idle: 7d, off. [7d]")
+@click.option("--scrub-rate", metavar="SIZE", help="Bytes per second read for that. [50 MB, more if there is much]")
 @click.option("--rdma", type=click.Choice(["auto", "off"]), help="Pieces by RDMA where both nodes have it. [auto]")
 @click.option("--rdma-device", multiple=True, metavar="NAME", help="Use this RDMA device (repeatable). [all]")
 @click.option("--rdma-memory", metavar="SIZE", help="Memory pinned for each RDMA device. [128 MiB]")
@@ -76,6 +84,7 @@ def agent(
     label: tuple[str, ...],
     upload_rate: str | None,
     download_rate: str | None,
+    scrub_rate: str | None,
     rdma_device: tuple[str, ...],
     rdma_memory: str | None,
     mirror: tuple[str, ...],
@@ -111,6 +120,7 @@ def agent(
         labels=key_values(label, "--label") if label else None,
         upload_rate=None if upload_rate is None else float(units.parse_size(upload_rate)),
         download_rate=None if download_rate is None else float(units.parse_size(download_rate)),
+        scrub_rate=None if scrub_rate is None else float(units.parse_size(scrub_rate)),
         rdma_devices=rdma_device or None,
         rdma_memory=None if rdma_memory is None else units.parse_size(rdma_memory),
         mirror=mirror or None,
@@ -134,6 +144,8 @@ def agent_settings(**given: Any) -> AgentSettings:
     try:
         settings = AgentSettings(**{key: value for key, value in given.items() if value is not None})
         settings.secret()
+        settings.watermarks()
+        settings.scrub_pace()
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = ".".join(str(part) for part in first["loc"])

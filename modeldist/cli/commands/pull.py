@@ -13,6 +13,7 @@ from modeldist.agent.progress import PullSnapshot
 from modeldist.agent.this_node import Node
 from modeldist.cli import options
 from modeldist.cli.boundary import fail
+from modeldist.cli.keeping_for_program import keep_for_program
 from modeldist.cli.pulling import error_of, pulled
 from modeldist.cli.replacing import ReplacingCommand, become, check_runnable, with_directory
 from modeldist.cli.selecting import selecting
@@ -83,6 +84,7 @@ def pull(
         variables = engine_environment(hub_of(path), path, offline=offline)
         if not quiet and (note := overriding(os.environ, variables)):
             say(f"modeldist: {clean(note)}")
+        keep_for_program(here, done)
         become(with_directory(command, path), variables)
     finish(done, as_json=as_json, talk=talk)
 

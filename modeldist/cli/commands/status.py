@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,7 @@ def agent_lines(about: dict[str, Any]) -> list[str]:
         f"  serves pieces  {serves}",
         f"  store          {about['store']} ({units.counted(about['artifacts'], 'model')})",
         f"  running pulls  {about['pulls_running']}",
+        *_storage_lines(about),
     ]
     if about.get("gateway"):
         lines.insert(3, f"  gateway        http://{about['gateway']}")
@@ -80,6 +82,35 @@ def agent_lines(about: dict[str, Any]) -> list[str]:
         for reason, pieces in sorted(about["rdma_detours"].items()):
             lines.append(f"  TCP instead    {units.counted(pieces, 'piece')}: {reason}")
     return lines
+
+
+def _storage_lines(about: dict[str, Any]) -> list[str]:
+    lines = []
+    if about.get("disk_capacity"):
+        used = f"{about['disk_used'] / about['disk_capacity']:.0%} of the disk, {units.size(about['disk_used'])}"
+        marks = f"; models are evicted at watermarks of {about['watermarks']}" if about["watermarks"] else ""
+        lines.append(f"  storage        {used}{marks}")
+    if (scrub := about.get("scrub")) is not None:
+        lines.append(f"  scrub          {_scrub(scrub)}")
+    elif "scrub" in about:
+        lines.append("  scrub          off")
+    return lines
+
+
+def _scrub(scrub: dict[str, Any]) -> str:
+    now, every = scrub["round"], units.duration(scrub["every"])
+    if not now["began"]:
+        return f"every {every}; nothing was read yet"
+    found = f"{units.counted(now['damaged'], 'damaged shard')}" if now["damaged"] else "all as it should be"
+    read = f"{units.counted(now['shards'], 'shard')}, {units.size(now['bytes'])}, {found}"
+    if now["began"] > now["ended"]:
+        total = f" of {units.size(scrub['total'])}" if scrub["total"] else ""
+        waits = "; waits while the node is busy" if scrub["waiting"] else ""
+        said = f"every {every}; reading: {read}{total and f',{total}'}{waits}"
+    else:
+        said = f"every {every}; {units.ago(max(0.0, time.time() - now['ended']))}: {read}"
+    wanting = len(now["wanting"])
+    return f"{said}; {units.counted(wanting, 'model')} to be repaired" if wanting else said
 
 
 def pull_row(pull: PullSnapshot) -> tuple[str, ...]:

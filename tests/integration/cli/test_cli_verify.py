@@ -115,3 +115,41 @@ def test_the_store_of_an_agent(tmp_path: Path, faulty: FaultyRegistry, reference
         assert (again["path"], again["origin"]) == (str(snapshot), 100_000)
         assert whole(snapshot)
         assert cluster.run(0, "verify").returncode == 0
+
+
+def test_repair_brings_back_what_was_meant(shell: Shell, faulty: FaultyRegistry, reference: str) -> None:
+    snapshot = shell.pull(reference)
+    faulty.add_model("org/model", "v1", {"config.json": b"{1}"})  # the tag moves
+    flip(snapshot / "sub/model.safetensors")
+    done = shell.run("verify", "--repair")
+    assert done.returncode == 0, done.stderr
+    assert "is damaged" in done.stdout
+    assert "is whole again: 0 B from peers, 100 kB from the origin." in done.stdout
+    assert whole(snapshot)
+    assert shell.run("verify").returncode == 0
+    (row,) = json.loads(shell.run("ls", "--json").stdout)
+    assert row["references"] == [reference], "no name was added, and none moved"
+    assert json.loads(shell.run("verify", "--repair", "--json").stdout)["repaired"] == []
+
+
+def test_repair_that_fails_says_why(shell: Shell, faulty: FaultyRegistry, reference: str) -> None:
+    snapshot = shell.pull(reference)
+    flip(snapshot / "sub/model.safetensors")
+    faulty.blobs.clear()
+    done = shell.run("verify", "--repair")
+    assert done.returncode == 20
+    assert "could not be brought again" in done.stderr
+    assert f"Pull again: {reference}" in done.stderr
+    assert not (snapshot / "sub/model.safetensors").exists()
+
+
+def test_repair_by_an_agent_comes_from_peers(tmp_path: Path, faulty: FaultyRegistry, reference: str) -> None:
+    with Cluster(tmp_path, agents=2) as cluster:
+        finish(cluster.pull(0, reference))
+        snapshot = Path(finish(cluster.pull(1, reference))["path"])
+        flip(snapshot / "sub/model.safetensors")
+        done = cluster.run(1, "verify", "--repair", reference)
+        assert done.returncode == 0, done.stderr
+        assert "is whole again: 100 kB from peers, 0 B from the origin." in done.stdout
+        assert whole(snapshot)
+        assert cluster.run(1, "verify").returncode == 0
