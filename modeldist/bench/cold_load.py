@@ -15,20 +15,28 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
-from modelpack.rearranging import PAGE, aligned_bytes, loading_jumps
+from modelpack.rearranging import PAGE, jumps
 from modelpack.safetensors_header import read_header
 
 _BLOCK = 8 << 20  # bytes of one read in the order of the file
 _SEEKS = 32
 
 
+class Reads(NamedTuple):
+    """What a loader copies out of a file, in its order: bytes [start, stop)."""
+
+    file: Path
+    ranges: tuple[tuple[int, int], ...]
+
+
 class Loading(msgspec.Struct, frozen=True):
     """One way of laying out. `seconds`: the median of `runs`; `predicted`: by the disk's rate and latency. `faults`
     that waited for the disk and bytes of `disk` read are of the last run; `jumps` are of a loader that goes by name.
-    `aligned`: bytes of tensors that begin with a page, of `bytes`."""
+    `aligned`: bytes of tensors that begin with a page, of `bytes`. Where a rank loads, `tensors` are what it copies."""
 
     files: int
     tensors: int
@@ -47,29 +55,40 @@ def weights_of(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*.safetensors") if path.is_file())
 
 
-def compare(before: Path, after: Path, runs: int = 3) -> tuple[Loading, Loading]:
+def by_name(files: Sequence[Path]) -> list[Reads]:
+    """All tensors. Raises OSError, InvalidSafetensors."""
+    return [
+        Reads(path, tuple((tensor.start, tensor.end) for _, tensor in sorted(read_header(path).tensors.items())))
+        for path in files
+    ]
+
+
+def compare(before: Sequence[Reads], after: Sequence[Reads], runs: int = 3) -> tuple[Loading, Loading]:
     """Both layouts in turns, so that a slow minute of the machine hits both. Raises OSError, InvalidSafetensors."""
-    folders = (weights_of(before), weights_of(after))
-    rate, latency = _disk(folders[0])
+    rate, latency = _disk([reads.file for reads in before])
     found: tuple[list[tuple[float, int, int]], ...] = ([], [])
     for _ in range(runs):
-        for files, measured in zip(folders, found, strict=True):
-            measured.append(_load(files))
-    first, second = (_loading(files, measured, rate, latency) for files, measured in zip(folders, found, strict=True))
+        for reads, measured in zip((before, after), found, strict=True):
+            measured.append(_load(reads))
+    first, second = (
+        _loading(reads, measured, rate, latency) for reads, measured in zip((before, after), found, strict=True)
+    )
     return first, second
 
 
-def _loading(files: Sequence[Path], measured: Sequence[tuple[float, int, int]], rate: float, latency: float) -> Loading:
-    headers = [read_header(path) for path in files]
-    size = sum(path.stat().st_size for path in files)
-    jumps = len(files) + sum(map(loading_jumps, headers))
+def _loading(
+    wanted: Sequence[Reads], measured: Sequence[tuple[float, int, int]], rate: float, latency: float
+) -> Loading:
+    ranges = [range_ for reads in wanted for range_ in reads.ranges]
+    size = sum(stop - start for start, stop in ranges) + sum(read_header(reads.file).data_start for reads in wanted)
+    places = len(wanted) + sum(jumps(reads.ranges) for reads in wanted)
     return Loading(
-        files=len(files),
-        tensors=sum(len(header.tensors) for header in headers),
+        files=len(wanted),
+        tensors=len(ranges),
         bytes=size,
-        aligned=sum(aligned_bytes(header, PAGE) for header in headers),
-        jumps=jumps,
-        predicted=size / rate + jumps * latency,
+        aligned=sum(stop - start for start, stop in ranges if start % PAGE == 0),
+        jumps=places,
+        predicted=size / rate + places * latency,
         seconds=statistics.median(seconds for seconds, _, _ in measured),
         runs=tuple(seconds for seconds, _, _ in measured),
         faults=measured[-1][1],
@@ -77,30 +96,27 @@ def _loading(files: Sequence[Path], measured: Sequence[tuple[float, int, int]], 
     )
 
 
-def _load(files: Sequence[Path]) -> tuple[float, int, int]:
+def _load(wanted: Sequence[Reads]) -> tuple[float, int, int]:
     """Seconds, page faults that waited for the disk, bytes that came from it."""
-    for path in files:
-        _forget(path)
-    target = memoryview(bytearray(max((_largest(path) for path in files), default=0)))
+    for reads in wanted:
+        _forget(reads.file)
+    largest = max((stop - start for reads in wanted for start, stop in reads.ranges), default=0)
+    target = memoryview(bytearray(largest))
     faults, disk = resource.getrusage(resource.RUSAGE_SELF).ru_majflt, _read_bytes()
     began = time.perf_counter()
-    for path in files:
+    for path, ranges in wanted:
         header = read_header(path)
-        if not header.tensors or path.stat().st_size == header.data_start:
+        if not ranges or path.stat().st_size == header.data_start:
             continue
         with (
             path.open("rb") as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
             memoryview(mapped) as view,
         ):
-            for _, tensor in sorted(header.tensors.items()):
-                target[: tensor.end - tensor.start] = view[tensor.start : tensor.end]
+            for start, stop in ranges:
+                target[: stop - start] = view[start:stop]
     seconds = time.perf_counter() - began
     return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_majflt - faults, _read_bytes() - disk
-
-
-def _largest(path: Path) -> int:
-    return max((tensor.end - tensor.start for tensor in read_header(path).tensors.values()), default=0)
 
 
 def _disk(files: Sequence[Path]) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -12,6 +12,7 @@ from modeldist.arriving.model import ArrivingModel
 from modeldist.errors import IntegrityError, Unsupported
 from modelpack.errors import InvalidSafetensors
 from modelpack.safetensors_header import FIRST_READ, SafetensorsHeader, Tensor, parse_header
+from modelpack.tensors.slices import RANKS_KEY, SliceOf, slices_of
 
 SUFFIX = ".safetensors"
 
@@ -37,23 +38,26 @@ class Place:
 
 
 class Weights:
-    """The safetensors files of a model. `files`: a glob of their paths; by default those that are in no directory or,
-    where there are none, all. Raises Unsupported where there are none."""
+    """The safetensors files of a model. `files`: a glob of their paths, or some of them; by default those that are in
+    no directory or, where there are none, all. Raises Unsupported where there are none."""
 
-    def __init__(self, model: ArrivingModel, files: str | None = None) -> None:
+    def __init__(self, model: ArrivingModel, files: str | Collection[str] | None = None) -> None:
         self.model = model
         found = [file for path, file in model.files.items() if path.endswith(SUFFIX)]
-        if files is not None:
+        if isinstance(files, str):
             chosen = [file for file in found if fnmatchcase(file.path, files)]
+        elif files is not None:
+            chosen = [file for file in found if file.path in files]
         else:
             chosen = [file for file in found if "/" not in file.path] or found
         if not chosen:
             raise Unsupported(
-                f"{model.reference} has no safetensors files{f' like {files}' if files else ''}.",
+                f"{model.reference} has no safetensors files{f' like {files}' if isinstance(files, str) else ''}.",
                 remedy="Pull it instead (`modeldist pull`), and load it with what knows its format.",
             )
         self.files = tuple(chosen)
         self._headers: dict[str, SafetensorsHeader] = {}
+        self._cut: dict[str, str] = {}  # tensors of files for ranks: by name, the file
 
     def want_headers(self) -> None:
         """Before all else."""
@@ -75,9 +79,21 @@ class Weights:
         return header
 
     def places(self, file: ArrivingFile) -> Iterator[Place]:
-        """Its tensors in file order; without those of which nothing was selected."""
-        for name, tensor in self.header(file).tensors.items():
-            if (place := _place(name, file, tensor)) is not None:
+        """Its tensors in file order; without those of which nothing was selected. Raises IntegrityError where the file
+        contradicts itself, Unsupported where it was cut for other ranks than one before it."""
+        header = self.header(file)
+        try:
+            slices = slices_of(header, file.path)
+        except InvalidSafetensors as error:
+            raise IntegrityError(error.message, remedy=error.remedy) from error
+        for name, tensor in header.tensors.items():
+            if RANKS_KEY in header.metadata and (other := self._cut.setdefault(name, file.path)) != file.path:
+                raise Unsupported(
+                    f"{other} and {file.path} have parts of {name[:120]!r}, for several ranks of "
+                    f"{header.metadata[RANKS_KEY][:40]}.",
+                    remedy="Choose one rank: rank=…",
+                )
+            if (place := _place(name, file, tensor, slices.get(name))) is not None:
                 yield place
 
     def all(self) -> dict[str, Place]:
@@ -102,10 +118,12 @@ class Weights:
         return merged
 
 
-def _place(name: str, file: ArrivingFile, tensor: Tensor) -> Place | None:
+def _place(name: str, file: ArrivingFile, tensor: Tensor, part: SliceOf | None) -> Place | None:
     whole = ((tensor.start, tensor.end),)
     if not file.ranges or any(start <= tensor.start and tensor.end <= stop for start, stop in file.ranges):
-        return Place(name, file, tensor.dtype, tensor.shape, tensor.shape, whole)
+        if part is None:
+            return Place(name, file, tensor.dtype, tensor.shape, tensor.shape, whole)
+        return Place(name, file, tensor.dtype, tensor.shape, part.shape, whole, part.rows)
     if not tensor.shape or not tensor.shape[0]:
         return None
     row = (tensor.end - tensor.start) // tensor.shape[0]

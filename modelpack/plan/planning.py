@@ -22,6 +22,8 @@ from modelpack.manifest import Descriptor
 from modelpack.plan.choosing import choose_files, rank_of_file
 from modelpack.plan.files import FetchPlan, ListedFile, PlannedFile, Ranges, SeenHeader, total_size
 from modelpack.plan.model_shape import MAX_CONFIG, ModelShape, model_shape
+from modelpack.plan.rank import Rank
+from modelpack.plan.rank_files import MAX_RANK_INDEX, RANK_INDEX, RankFiles, parse_rank_files
 from modelpack.plan.rank_rules import RankRules, expert_count, has_output_layer
 from modelpack.plan.selection import Selection
 from modelpack.tensors.entries import FileTensors, ReadRange, TensorEntry
@@ -60,14 +62,20 @@ def plan_fetch(
     DigestMismatch, and what the reads raise.
     """
     plan = plan_files(files, selection, reference=reference, digest=digest)
+    if not selection.needs_headers:
+        return plan
+    rank = selection.rank
+    if rank and (cut := _rank_files(files, open_ranges)) is not None:
+        plan = _of_cut(plan, cut)
+        if not selection.tensors:
+            return plan
+        rank = Rank()  # files that are cut for it are its as they are
     kept = {file.path for file in plan.files}
     looked_into = [
         file
         for file in files
         if file.path in kept and file.encoding == "raw" and file.kind == "weight" and _opens(file, selection)
     ]
-    if not selection.needs_headers:
-        return plan
     if not looked_into:
         return msgspec.structs.replace(plan, notes=(*plan.notes, *_unopened(plan, ())))
     headers_of = _HeaderReads(open_ranges)
@@ -76,7 +84,7 @@ def plan_fetch(
     _check_indexes(files, read, open_ranges)
     _check_names(read, selection)
     shape, every = _shape(files, open_ranges), [entry for file in read for entry in file.entries]
-    rules = RankRules(selection.rank, shape, experts=expert_count(every, shape), output_layer=has_output_layer(every))
+    rules = RankRules(rank, shape, experts=expert_count(every, shape), output_layer=has_output_layer(every))
     needed = _ranges_by_path(read, selection, rules)
     headers = {file.path: SeenHeader(file.data_start, file.header_digest) for file in read}
     planned, notes = [], []
@@ -90,7 +98,7 @@ def plan_fetch(
             planned.append(file)
             if sum(stop - start for start, stop in ranges) < file.size:
                 notes.append(file.path)
-    said = (*plan.notes, *rules.notes(selection.rank), *_unproven(notes), *_unopened(plan, read))
+    said = (*plan.notes, *rules.notes(rank), *_unproven(notes), *_unopened(plan, read))
     return FetchPlan(reference, digest, selection, tuple(planned), plan.size, said)
 
 
@@ -135,6 +143,26 @@ class _HeaderReads:
 def _opens(file: ListedFile, selection: Selection) -> bool:
     """A file of sharded_state is one rank's as a whole."""
     return has_header(file.path) and (bool(selection.tensors) or rank_of_file(file.path) is None)
+
+
+def _rank_files(files: Sequence[ListedFile], open_ranges: OpenRanges) -> RankFiles | None:
+    """What a model whose weights are cut for ranks says of its files; None of every other model."""
+    found = next((file for file in files if file.path == RANK_INDEX and file.encoding == "raw"), None)
+    if found is None:
+        return None
+    return parse_rank_files(whole_file(found, open_ranges, MAX_RANK_INDEX), {file.path for file in files})
+
+
+def _of_cut(plan: FetchPlan, cut: RankFiles) -> FetchPlan:
+    """Without the files of other ranks. Raises InvalidSelection."""
+    mine = cut.of(plan.selection.rank)
+    kept = tuple(file for file in plan.files if file.path in mine or file.path not in cut.files)
+    if not kept:
+        raise InvalidSelection(
+            f"The selection {plan.selection} leaves nothing: what it names are files of other ranks.",
+            remedy=f"Files of this one are {', '.join(sorted(mine)[:6])}.",
+        )
+    return msgspec.structs.replace(plan, files=kept)
 
 
 def _planned(file: ListedFile) -> PlannedFile:

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+import modeldist
+from modeldist.agent.this_node import node
+from modeldist.errors import Unsupported
 from tests.servers.artifacts import safetensors
 from tests.servers.registry import Registry
 from tests.servers.shell import Shell
@@ -97,3 +100,92 @@ def test_a_model_without_safetensors_files(shell: Shell, tmp_path: Path) -> None
     said = shell.run("optimize", str(tmp_path / "model"), "--into", str(tmp_path / "into"))
     assert "has no safetensors files" in said.stderr
     assert not (tmp_path / "into").exists()
+
+
+@pytest.fixture
+def transformer(tmp_path: Path) -> Path:
+    """A model whose config says how it is divided."""
+    folder = tmp_path / "transformer"
+    folder.mkdir()
+    rng = np.random.default_rng(1)
+    weights = {
+        f"model.layers.{layer}.{name}.weight": rng.random(shape, dtype=np.float32)
+        for layer in range(2)
+        for name, shape in {
+            "self_attn.q_proj": (256, 256),
+            "self_attn.o_proj": (256, 256),
+            "mlp.gate_proj": (1024, 256),
+            "mlp.up_proj": (1024, 256),
+            "mlp.down_proj": (256, 1024),
+            "input_layernorm": (256,),
+        }.items()
+    }
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": dict.fromkeys(weights, "model.safetensors")})
+    )
+    config = {"num_hidden_layers": 2, "num_attention_heads": 8, "num_key_value_heads": 8, "hidden_size": 256}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_a_rank_pulls_its_own_files_of_a_model_that_was_cut(
+    shell: Shell, registry: Registry, transformer: Path, tmp_path: Path
+) -> None:
+    cut = f"{registry.host}/org/transformer:v1-tp4"
+    done = shell.run("optimize", str(transformer), "--into", cut, "--ranks", "tp=4", "--runs", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert (said["files"], said["ranks"], said["rank"]["rank"]) == (7, "tp=4", "tp=0/4")  # 4, shared, index, config
+    assert said["rank"]["moved_after"] < said["rank"]["moved_before"]
+    assert said["after"]["jumps"] < said["before"]["jumps"]
+    assert said["before"]["predicted"] > 0 and len(said["after"]["runs"]) == 1
+    pushed = shell.run("push", cut)
+    assert pushed.returncode == 0, pushed.stderr
+    whole = load_file(transformer / "model.safetensors")
+    for rank in range(4):
+        node = Shell(tmp_path / f"node-{rank}")
+        pulled = node.pull_json(f"{cut}#rank=tp={rank}/4")
+        folder = Path(pulled["path"])
+        names = {path.name for path in folder.glob("*.safetensors")}
+        assert names == {f"model-tp{rank}of4.safetensors", "model-shared.safetensors"}
+        weights = sum((folder / name).stat().st_size for name in names)
+        assert pulled["origin"] == weights + sum(path.stat().st_size for path in folder.glob("*.json"))
+        if rank == 0:
+            assert weights == said["rank"]["moved_after"]
+        own, shared = (load_file(folder / name) for name in sorted(names, reverse=True))
+        assert own.keys() | shared.keys() == whole.keys()
+        for name, part in own.items():
+            rows = len(whole[name]) // 4
+            assert part.tobytes() == whole[name][rank * rows : (rank + 1) * rows].tobytes()
+        assert all(part.tobytes() == whole[name].tobytes() for name, part in shared.items())
+    assert "cut for the ranks of tp=4" in shell.fails(2, "pull", cut, "--rank", "tp=0/2")
+
+
+def test_of_a_model_that_was_cut_a_rank_is_streamed(shell: Shell, transformer: Path, tmp_path: Path) -> None:
+    told = shell.run("optimize", str(transformer), "--into", str(tmp_path / "cut"), "--ranks", "2", "--no-measure")
+    assert told.returncode == 0, told.stderr
+    assert "into 3 files for 2 ranks (tp=2)" in told.stderr and "rank tp=0/2  moves" in told.stderr
+    reference = f"file://{tmp_path / 'cut'}"
+    whole = load_file(transformer / "model.safetensors")
+    with modeldist.stream(reference, rank="tp=1/2", framework="np", here=node(store=tmp_path / "store")) as tensors:
+        found = dict(tensors)
+    assert found.keys() == whole.keys()
+    assert tensors.rows["model.layers.0.self_attn.q_proj.weight"] == ((128, 256),)
+    assert "model.layers.0.self_attn.o_proj.weight" not in tensors.rows
+    for name, part in found.items():
+        ((start, stop),) = tensors.rows.get(name, ((0, len(whole[name])),))
+        assert part.tobytes() == whole[name][start:stop].tobytes()
+    with (
+        modeldist.stream(reference, framework="np", here=node(store=tmp_path / "store")) as tensors,
+        pytest.raises(Unsupported, match=r"for several ranks of tp=2"),
+    ):
+        dict(tensors)
+
+
+def test_a_model_is_cut_once_and_for_ranks_that_can_be(shell: Shell, transformer: Path, tmp_path: Path) -> None:
+    cut = str(tmp_path / "cut")
+    assert shell.run("optimize", str(transformer), "--into", cut, "--ranks", "4", "--no-measure").returncode == 0
+    assert "cut for ranks already" in shell.fails(2, "optimize", cut, "--into", f"{cut}-2", "--ranks", "2")
+    assert "tp=0" in shell.fails(2, "optimize", str(transformer), "--into", f"{cut}-3", "--ranks", "tp=0")
+    assert not (tmp_path / "cut-3").exists()
