@@ -12,6 +12,7 @@ import msgspec
 
 from modeldist.agent.config import default_socket
 from modeldist.agent.local_client import LocalAgent
+from modeldist.engines.early import Early
 from modeldist.errors import UsageError
 
 KEY = "modeldist"
@@ -19,12 +20,15 @@ KEY = "modeldist"
 
 class Options(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """`load_format`: of vLLM's own, by which the directory is read. `socket`: of the node's agent, else where that is
-    by default. `reference` and `directory`: what the engine's first process got, for its workers; users leave both."""
+    by default. `stream`: whether weights are loaded while they come. `reference` and `directory`, or `early`: what the
+    engine's first process got, for its workers; users leave these."""
 
     load_format: str = "auto"
     socket: str | None = None
     reference: str = ""
     directory: str = ""
+    stream: bool = True
+    early: Early | None = None
 
     def agent(self) -> LocalAgent:
         return LocalAgent(Path(self.socket) if self.socket else default_socket())
@@ -53,7 +57,7 @@ def read(extra_config: Any) -> ExtraConfig:
         ours = msgspec.convert(given.get(KEY, {}), Options)
     except msgspec.ValidationError as error:
         raise UsageError(
-            f'"{KEY}" in model_loader_extra_config: {error}.', remedy='It takes "socket" and "load_format".'
+            f'"{KEY}" in model_loader_extra_config: {error}.', remedy='It takes "socket", "load_format" and "stream".'
         ) from error
     if ours.load_format.lower() == KEY:
         raise UsageError(

@@ -8,11 +8,14 @@ with it.
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 from modeldist.agent.config import default_socket
 from modeldist.agent.local_client import LocalAgent
 from modeldist.agent.local_pull import pulled
+from modeldist.engines.early import begun
+from modeldist.engines.sglang_weights import TARGET, WITHOUT_AGENT, may_stream, tell, told, weights
 from modeldist.engines.versions import name_without_colon, with_revision
 from modeldist.errors import Unsupported, UsageError
 
@@ -20,7 +23,6 @@ SCHEME = "modeldist://"
 
 _SETTINGS = "sglang.srt.server_args.ServerArgs"
 _USED = ("revision", "served_model_name", "tokenizer_path")
-_WITHOUT_AGENT = "Run `modeldist agent` on this node; where its socket is elsewhere, set MODELDIST_SOCKET."
 _log = logging.getLogger(__name__)
 
 
@@ -34,6 +36,8 @@ def register() -> None:
     # Where settings are looked at: lately on demand, of a msgspec.Struct, whose __post_init__ no hook can reach.
     when = "resolve_once" if hasattr(ServerArgs, "resolve_once") else "__post_init__"
     HookRegistry.register(f"{_SETTINGS}.{when}", _put_here, HookType.BEFORE)
+    if told() is not None:  # a process of a server that has begun; it imports the loader anyway
+        HookRegistry.register(TARGET, weights, HookType.AROUND)
 
 
 def _put_here(settings: Any, *_: Any, **__: Any) -> None:
@@ -46,15 +50,28 @@ def _put_here(settings: Any, *_: Any, **__: Any) -> None:
     reference = name.removeprefix(SCHEME)
     if not reference:
         raise UsageError(f"{SCHEME} names no model.", remedy=f"Write --model-path {SCHEME}org/model:tag.")
-    agent = LocalAgent(default_socket())
-    done = pulled(agent, with_revision(reference, settings.revision), without_agent=_WITHOUT_AGENT)
-    if done.stale:
-        _log.warning("%s", done.stale)
-    settings.model_path, settings.revision = done.path, None
+    path = _directory(settings, with_revision(reference, settings.revision))
+    settings.model_path, settings.revision = path, None
     if settings.tokenizer_path == name:
-        settings.tokenizer_path = done.path
+        settings.tokenizer_path = path
     if settings.served_model_name is None:
         settings.served_model_name = name_without_colon(reference)  # SGLang refuses others
+
+
+def _directory(settings: Any, reference: str) -> str:
+    """Of the model or, where its weights can be given to the server's processes while they come, of the rest of it."""
+    import sglang.srt
+
+    agent = LocalAgent(default_socket())
+    if may_stream(settings, Path(next(iter(sglang.srt.__path__)))):
+        early = begun(agent, reference, without_agent=WITHOUT_AGENT)
+        if early is not None:
+            tell(early)
+            return early.directory
+    done = pulled(agent, reference, without_agent=WITHOUT_AGENT)
+    if done.stale:
+        _log.warning("%s", done.stale)
+    return done.path
 
 
 def _lacks(what: str) -> Unsupported:

@@ -16,17 +16,18 @@ from typing import Any
 import msgspec
 
 from modeldist.agent.local_pull import pulled
+from modeldist.engines.early import Early, begun
 from modeldist.engines.options import Options, read
 from modeldist.engines.versions import with_revision
 from modeldist.engines.vllm_interface import engine_args, interface
-from modeldist.engines.vllm_loader import WITHOUT_AGENT, loader_class
+from modeldist.engines.vllm_loader import STREAMED, WITHOUT_AGENT, loader_class
 from modeldist.errors import Unsupported
 
 FORMAT = "modeldist"
 
 _MARK = "_of_modeldist"
 _log = logging.getLogger(__name__)
-_pulled: dict[str, str] = {}  # by directory: the version that is there
+_pulled: dict[str, str | Early] = {}  # by directory: the version that is there, or of which a part is
 
 
 def register() -> None:
@@ -71,10 +72,13 @@ def _resolving(settings: Any, create: Callable[[], Any]) -> Any:
     ours = read(settings.model_loader_extra_config).ours
     _put_here(settings, ours)
     config = create()
-    reference = _pulled.get(settings.model)
-    if reference is not None and str(config.load_config.load_format).lower() == FORMAT:
+    got = _pulled.get(settings.model)
+    if got is not None and str(config.load_config.load_format).lower() == FORMAT:
         extra = read(config.load_config.model_loader_extra_config)
-        told = msgspec.structs.replace(extra.ours, reference=reference, directory=settings.model)
+        if isinstance(got, Early):
+            told = msgspec.structs.replace(extra.ours, early=got)
+        else:
+            told = msgspec.structs.replace(extra.ours, reference=got, directory=settings.model)
         config.load_config.model_loader_extra_config = msgspec.structs.replace(extra, ours=told).words()
     return config
 
@@ -84,12 +88,21 @@ def _put_here(settings: Any, ours: Options) -> None:
     name = settings.model
     if Path(name).is_dir():
         return
-    done = pulled(ours.agent(), with_revision(name, settings.revision), without_agent=WITHOUT_AGENT)
-    if done.stale:
-        _log.warning("%s", done.stale)
-    _pulled[done.path] = done.resolved
-    settings.model, settings.revision = done.path, None
+    agent, reference = ours.agent(), with_revision(name, settings.revision)
+    early = None
+    if ours.stream and ours.load_format.lower() in STREAMED:
+        early = begun(agent, reference, without_agent=WITHOUT_AGENT)
+    if early is not None:
+        path = early.directory
+        _pulled[path] = early
+    else:
+        done = pulled(agent, reference, without_agent=WITHOUT_AGENT)
+        if done.stale:
+            _log.warning("%s", done.stale)
+        path = done.path
+        _pulled[path] = done.resolved
+    settings.model, settings.revision = path, None
     if settings.tokenizer == name:
-        settings.tokenizer = done.path
+        settings.tokenizer = path
     if not settings.served_model_name:
         settings.served_model_name = [name]

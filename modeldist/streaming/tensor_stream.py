@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -75,10 +76,17 @@ def _ranked(reference: str, rank: str) -> str:
 
 
 class TensorStream:
-    """Iterate once. Closed by a `with` block, or else by the end of the iteration. One thread."""
+    """Iterate once. Closed by a `with` block, or else by the end of the iteration. One thread. `by_name`: file by
+    file, in each in the order of names."""
 
     def __init__(
-        self, model: ArrivingModel, weights: Weights, made: Framework, order: Sequence[str] | None = None
+        self,
+        model: ArrivingModel,
+        weights: Weights,
+        made: Framework,
+        order: Sequence[str] | None = None,
+        *,
+        by_name: bool = False,
     ) -> None:
         self.model = model
         self.rows: dict[str, tuple[tuple[int, int], ...]] = {}
@@ -86,6 +94,7 @@ class TensorStream:
         self._weights = weights
         self._made = made
         self._order = order
+        self._by_name = by_name
         self._within = False
         self._beside: Beside[tuple[Place, Any]] | None = None
 
@@ -136,12 +145,18 @@ class TensorStream:
         return place.name
 
     def _loaded(self) -> Iterator[tuple[Place, Any]]:
-        for place, last in self._as_they_come() if self._order is None else self._in_order(self._order):
+        for place, last in self._places():
             tensor = self._made.load(place.file, place.ranges, place.dtype, place.shape)
             if last:
                 self._prove()
             yield place, tensor
         self._prove()
+
+    def _places(self) -> Iterator[tuple[Place, bool]]:
+        """Those that are here, each, and whether it is the last."""
+        if self._by_name:
+            return self._by_names()
+        return self._as_they_come() if self._order is None else self._in_order(self._order)
 
     def _prove(self) -> None:
         for file in self._weights.files:
@@ -163,10 +178,22 @@ class TensorStream:
                 place.file.wait(start, stop)
             yield place, number == len(chosen)
 
+    def _by_names(self) -> Iterator[tuple[Place, bool]]:
+        """One file after the other, in each by name: the order of those who load complete files by safetensors."""
+        files = sorted(self._weights.files, key=lambda file: _counted(file.path))
+        for number, file in enumerate(files, 1):
+            later = [(other, start, stop) for other in files[number:] for start, stop in _coming(other)]
+            head = (file, 0, min(file.size, 8 + FIRST_READ))
+            self.model.want([head, *((file, start, stop) for start, stop in _coming(file)), *later])
+            places = sorted(self._weights.places(file), key=lambda place: place.name)
+            self.model.want([*((file, start, stop) for place in places for start, stop in place.ranges), *later])
+            for at, place in enumerate(places, 1):
+                for start, stop in place.ranges:
+                    file.wait(start, stop)
+                yield place, number == len(files) and at == len(places)
+
     def _as_they_come(self) -> Iterator[tuple[Place, bool]]:
-        self.model.want(
-            (file, start, stop) for file in self._weights.files for start, stop in file.ranges or ((0, file.size),)
-        )
+        self.model.want((file, start, stop) for file in self._weights.files for start, stop in _coming(file))
         waiting: dict[ArrivingFile, deque[Place] | None] = dict.fromkeys(self._weights.files)
         seen = -1
         while waiting:
@@ -190,3 +217,12 @@ class TensorStream:
                         del waiting[file]
                     return place
         return None
+
+
+def _coming(file: ArrivingFile) -> tuple[tuple[int, int], ...]:
+    return file.ranges or ((0, file.size),)
+
+
+def _counted(path: str) -> list[tuple[int, str]]:
+    """So that 2 comes before 10."""
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", path, flags=re.ASCII)]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.servers.artifacts import safetensors
 from tests.servers.cluster import Cluster
 from tests.servers.engine_programs import ASK, ENGINE, FILES, RANK, ended, failed, serve, settings, started
 from tests.servers.oci_faults import FaultyRegistry
@@ -26,7 +26,8 @@ def test_ranks_on_two_nodes_load_the_version_that_the_engine_got(
     cluster: Cluster, faulty: FaultyRegistry, tmp_path: Path
 ) -> None:
     weights = os.urandom(300_000)
-    faulty.add_model("org/model", "v1", {**FILES, "model.safetensors": weights})
+    file = safetensors({"w": ("U8", (len(weights),), weights)})
+    faulty.add_model("org/model", "v1", {**FILES, "model.safetensors": file})
     name, kept = f"{faulty.host}/org/model:v1", str(tmp_path / "config")
     said = ended(started(ENGINE.format(settings=settings(name), kept=kept), cluster.environment(0)))
     model, load = json.loads(said)
@@ -37,14 +38,14 @@ def test_ranks_on_two_nodes_load_the_version_that_the_engine_got(
 
     faulty.add_model("org/model", "v1", {**FILES, "model.safetensors": b"newer"})  # the tag moves
     ranks = [started(RANK.format(kept=kept), cluster.environment(node)) for node in (0, 0, 1, 1)]
-    loaded = [pickle.loads(bytes.fromhex(ended(rank))) for rank in ranks]
-    assert [list(each.values()) for each in loaded] == [[weights]] * 4
-    for each, node in zip(loaded, (0, 0, 1, 1), strict=True):
-        assert all(Path(path).is_relative_to(cluster.store(node)) for path in each)
+    loaded = [json.loads(ended(rank)) for rank in ranks]
+    assert [bytes.fromhex(found) for _, found in loaded] == [weights] * 4
+    for (directory, _), node in zip(loaded, (0, 0, 1, 1), strict=True):
+        assert Path(directory).is_relative_to(cluster.store(node))
     alone = {**cluster.environment(0), "MODELDIST_SOCKET": str(tmp_path / "none")}  # its agent is away just now
-    assert list(pickle.loads(bytes.fromhex(ended(started(RANK.format(kept=kept), alone)))).values()) == [weights]
-    blob = hashlib.sha256(weights).hexdigest()
-    assert sum(exchange.sent for exchange in faulty.seen("blobs", "GET") if blob in exchange.path) == len(weights)
+    assert bytes.fromhex(json.loads(ended(started(RANK.format(kept=kept), alone)))[1]) == weights
+    blob = hashlib.sha256(file).hexdigest()
+    assert sum(exchange.sent for exchange in faulty.seen("blobs", "GET") if blob in exchange.path) == len(file)
 
 
 def test_settings_reach_the_agent_and_the_loader_below(

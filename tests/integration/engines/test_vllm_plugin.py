@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 import shutil
 from pathlib import Path
 
@@ -21,8 +20,8 @@ def test_other_formats_and_directories_ask_no_agent(shell: Shell, tmp_path: Path
     for format_ in ("modeldist", "auto"):
         given = settings(str(tmp_path / "model"), load_format=format_)
         ended(started(ENGINE.format(settings=given, kept=kept), shell.environment))
-        (weights,) = pickle.loads(bytes.fromhex(ended(started(RANK.format(kept=kept), shell.environment)))).values()
-        assert weights == FILES["model.safetensors"]
+        directory, weights = json.loads(ended(started(RANK.format(kept=kept), shell.environment)))
+        assert (directory, bytes.fromhex(weights)) == (str(tmp_path / "model"), b"w" * 10_000)
     assert "not a valid model identifier" in failed(
         started(ASK.format(settings={"model": "org/model:v1"}), shell.environment)
     )
@@ -35,7 +34,8 @@ def test_what_is_wrong_is_said(shell: Shell) -> None:
     assert "No agent listens on" in (without := said("org/model:v1"))
     assert "Run `modeldist agent` on this node" in without
     assert "org/model:v1 says which version is meant, and so does --revision v2" in said("org/model:v1", revision="v2")
-    assert '"socket" and "load_format"' in said("org/model", model_loader_extra_config={"modeldist": {"sock": "/a"}})
+    unknown = said("org/model", model_loader_extra_config={"modeldist": {"sock": "/a"}})
+    assert '"socket", "load_format" and "stream"' in unknown
     assert "no JSON object" in said("org/model", model_loader_extra_config="{}")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 class LoadConfig:
     load_format: str = "auto"
     model_loader_extra_config: dict[str, Any] = field(default_factory=dict)
+    safetensors_load_strategy: str | None = None
 
 
 @dataclass

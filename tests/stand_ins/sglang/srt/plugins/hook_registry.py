@@ -1,4 +1,4 @@
-"""sglang/srt/plugins/hook_registry.py: of its kinds of hooks the one before a call."""
+"""sglang/srt/plugins/hook_registry.py: of its kinds of hooks those before and around a call."""
 
 import functools
 import pkgutil
@@ -15,22 +15,22 @@ class HookType(Enum):
 
 
 class HookRegistry:
-    _hooks: list[tuple[str, Callable[..., Any]]] = []  # noqa: RUF012
+    _hooks: list[tuple[str, Callable[..., Any], HookType]] = []  # noqa: RUF012
 
     @classmethod
     def register(
         cls, target: str, hook: Callable[..., Any], hook_type: HookType = HookType.AFTER, *, source: Any = None
     ) -> None:
-        if hook_type is not HookType.BEFORE:
+        if hook_type not in _WRAPPERS:
             raise NotImplementedError(hook_type)
-        cls._hooks.append((target, hook))
+        cls._hooks.append((target, hook, hook_type))
 
     @classmethod
     def apply_hooks(cls) -> None:
-        for target, hook in cls._hooks:
+        for target, hook, hook_type in cls._hooks:
             owner, _, name = target.rpartition(".")
             place = pkgutil.resolve_name(owner)
-            setattr(place, name, _before(getattr(place, name), hook))
+            setattr(place, name, _WRAPPERS[hook_type](getattr(place, name), hook))
 
 
 def _before(original: Callable[..., Any], hook: Callable[..., Any]) -> Callable[..., Any]:
@@ -42,3 +42,14 @@ def _before(original: Callable[..., Any], hook: Callable[..., Any]) -> Callable[
         return original(*args, **kwargs)
 
     return wrapper
+
+
+def _around(original: Callable[..., Any], hook: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return hook(original, *args, **kwargs)
+
+    return wrapper
+
+
+_WRAPPERS = {HookType.BEFORE: _before, HookType.AROUND: _around}
