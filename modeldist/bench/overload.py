@@ -74,7 +74,7 @@ def described(plan: BurstPlan, result: BurstResult) -> str:
     return (
         f"{plan.pulls:,} clients ask for a pull over REST at the same moment, with {plan.tokens} tokens, every second "
         f"of them for a prefetch, of {plan.models} models, each on a node of its own; {plan.ceiling:,} may run, and "
-        f"each takes {plan.seconds:.0f} s once it is let in. Before that {result.nodes:,} nodes connect and pull by "
+        f"each takes {plan.seconds:g} s once it is let in. Before that {result.nodes:,} nodes connect and pull by "
         f"themselves, all at the same moment. In the burst {order}.\n\n"
         f"{table(('', 'measured', 'bar'), figures)}\n\n{table(head, rows)}\n{failures}"
     )

@@ -84,6 +84,7 @@ class BurstAgent:
         self._requests: dict[int, _Job] = {}
         self._asked = 0
         self._jobs: dict[Digest, list[_Job]] = {}
+        self._have: set[Digest] = set()
         self._seq = 0
 
     def pull(self, reference: str, priority: Priority = Priority.PULL, pull: str = "") -> asyncio.Future[bool]:
@@ -123,8 +124,7 @@ class BurstAgent:
             case Resolved(request, artifact) if (job := self._requests.pop(request, None)) and artifact:
                 file = artifact.files[0]
                 job.task, job.size = Digest(file.digest), file.size
-                self._jobs.setdefault(job.task, []).append(job)
-                self._join(job)
+                self._wants(job, job.task)
             case ResolveFailed(request, error) if job := self._requests.pop(request, None):
                 self._ask_again(job, error, "resolve", lambda job=job: self._resolve(job))  # type: ignore[misc]
             case TaskJoined(task):
@@ -148,6 +148,13 @@ class BurstAgent:
         self._asked += 1
         self._requests[self._asked] = job
         self._send(Resolve(self._asked, job.reference, None, job.priority))
+
+    def _wants(self, job: _Job, task: Digest) -> None:
+        if task in self._have:
+            self._end(job, well=True)
+            return
+        self._jobs.setdefault(task, []).append(job)
+        self._join(job)
 
     def _join(self, job: _Job) -> None:
         assert job.task is not None
@@ -175,6 +182,7 @@ class BurstAgent:
         jobs = self._jobs.pop(task, None)
         if jobs is None:
             return
+        self._have.add(task)
         digest = PieceDigest(0, hashlib.blake2s(task.encode()).digest())
         read = {lease: jobs[0].size} if lease is not None else {}
         self._report(TaskReport(task, b"\x01", (digest,) if read else (), read))

@@ -45,7 +45,9 @@ class Drain:
         """Seconds until `amount` is likely to be given back of what `of` keeps. Where nothing was yet, as long again as
         nothing was."""
         if self.known:
-            return amount * self._kept / (self._released * of) if of > 0 else SHORTEST
+            # When few have ended yet, those that will take longer are not among them; but none was kept since before.
+            each = min(self._kept / self._released, max(self._at - self._since, SHORTEST))
+            return amount * each / of if of > 0 else SHORTEST
         return max(self._at - self._since, SHORTEST)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given
@@ -16,6 +16,7 @@ from modeldist.control.admission.room import REACH, SHARE, Room
 from modeldist.control.admission.rooms import Ceilings, Rooms
 from modeldist.errors import Overloaded, ShareUsedUp
 from modeldist.scheduler.messages import Priority
+from modeldist.session.asking_again import SPREAD
 
 PREFETCH, PULL, SERVING = Priority.PREFETCH, Priority.PULL, Priority.SERVING
 
@@ -144,10 +145,11 @@ def test_never_above_the_ceiling_and_nothing_is_forgotten(
 
 @dataclass
 class Queue:
-    """Clients that come back exactly when they are told to, and no earlier."""
+    """Clients that come back when they are told to, and no earlier."""
 
     room: Room
-    seconds: float  # that each keeps its place
+    seconds: float  # that each keeps its place, about
+    rng: random.Random = field(default_factory=lambda: random.Random(1))
 
     def run(self, clients: int) -> tuple[list[int], float]:
         """(how often each had to ask, when the last was let in)."""
@@ -165,10 +167,11 @@ class Queue:
                 self.room.take(1, str(number), SERVING, now)
             except Overloaded as refused:
                 assert refused.retry_after is not None
-                heapq.heappush(events, (now + refused.retry_after, number, "ask"))
+                spread = 1.0 + SPREAD * self.rng.random()  # as clients do
+                heapq.heappush(events, (now + refused.retry_after * spread, number, "ask"))
             else:
                 last = max(last, now)
-                heapq.heappush(events, (now + self.seconds, number, "end"))
+                heapq.heappush(events, (now + self.rng.uniform(0.5, 1.5) * self.seconds, number, "end"))
         return tries, last
 
 
