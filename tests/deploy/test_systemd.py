@@ -19,6 +19,7 @@ FOLDER = ROOT / "deploy" / "systemd"
 UNITS = ("modeldist-server.service", "modeldist-agent.service")
 MOST_EXPOSED = 20  # tenths; systemd-analyze security: 100 is a service without any hardening
 RDMA = FOLDER / "modeldist-agent.service.d" / "rdma.conf"
+JOIN = RDMA.with_name("join.conf")
 
 
 def unit(*paths: Path) -> dict[str, list[str]]:
@@ -40,7 +41,8 @@ def unit(*paths: Path) -> dict[str, list[str]]:
 def settings(name: str, folder: Path, *more: Path) -> ServerSettings | AgentSettings:
     directives = unit(FOLDER / f"modeldist-{name}.service", *more)
     state, run, secrets = folder / "state", folder / "run", folder / "credentials"
-    told.token_file(secrets).rename(secrets / "agent.token")
+    for line in directives.get("LoadCredential", ()):
+        told.token_file(secrets).rename(secrets / line.partition(":")[0])
     for place in (state, run):
         place.mkdir()
     environment = {"STATE_DIRECTORY": str(state), "RUNTIME_DIRECTORY": str(run), "CREDENTIALS_DIRECTORY": str(secrets)}
@@ -84,6 +86,14 @@ def test_memory_may_be_locked_where_there_is_rdma_and_nowhere_else(tmp_path: Pat
     assert any("infiniband_verbs" in each for each in together["DeviceAllow"])
 
 
+def test_a_node_is_enrolled_by_a_token_of_its_own(tmp_path: Path) -> None:
+    found = settings("agent", tmp_path, JOIN)
+    assert isinstance(found, AgentSettings)
+    assert found.join_secret()
+    assert not found.secret()
+    assert unit(FOLDER / UNITS[1], JOIN)["LoadCredential"] == ["join.token:/etc/modeldist/join.token"]
+
+
 def test_lines_that_are_left_out_are_settings_too() -> None:
     for name in ("server", "agent"):
         lines = [line.lstrip("#") for line in (FOLDER / f"{name}.env").read_text().splitlines()]
@@ -104,7 +114,10 @@ def installed(tmp_path: Path) -> Path:
     for name in UNITS:
         text = (FOLDER / name).read_text().replace("/opt/modeldist/bin/modeldist", shutil.which("true") or "/bin/true")
         (tmp_path / name).write_text(text)
-    shutil.copytree(RDMA.parent, tmp_path / RDMA.parent.name)
+    (tmp_path / RDMA.parent.name).mkdir()
+    for drop_in in (RDMA, JOIN):
+        text = drop_in.read_text().replace("/opt/modeldist/bin/modeldist", shutil.which("true") or "/bin/true")
+        (tmp_path / RDMA.parent.name / drop_in.name).write_text(text)
     return tmp_path
 
 
