@@ -17,8 +17,7 @@ NOBODY = ""  # holds what was here before the control plane started
 
 @dataclass(frozen=True, slots=True)
 class Ceilings:
-    """How many of each at once; `held` in bytes. What one costs, measured by `python -m modeldist.bench overload`, is
-    in docs/reliability.md."""
+    """How many of each at once; `held` in bytes. docs/reliability.md says what counts as how many."""
 
     requests: float = math.inf  # over HTTP, answers that are streams left out
     questions: float = math.inf  # references that agents wait for
