@@ -23,6 +23,7 @@
     │   └── StoreDamaged                store_damaged        20
     ├── ControlPlaneError
     │   ├── ControlPlaneUnreachable     control_unreachable  15
+    │   │   └── NotLeading              not_leading          15
     │   ├── ControlPlaneRefused         control_refused      16
     │   └── Overloaded                  overloaded           25
     │       └── ShareUsedUp             share_used_up        25
@@ -235,6 +236,12 @@ class ControlPlaneUnreachable(ControlPlaneError):
 
     code = "control_unreachable"
     exit_code = 15
+
+
+class NotLeading(ControlPlaneUnreachable):
+    """This replica of the control plane only stands by; nothing was done. Another one leads, or will in a moment."""
+
+    code = "not_leading"
 
 
 class ControlPlaneRefused(ControlPlaneError):

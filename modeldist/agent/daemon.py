@@ -39,6 +39,7 @@ from modeldist.origins.router import Origins
 from modeldist.origins.settings import OriginSettings
 from modeldist.origins.trust_gate import policy_at
 from modeldist.scheduler.messages import Location
+from modeldist.session.addresses import addresses
 from modeldist.session.messages import Welcome
 from modeldist.transfer.base import ServerLimits
 from modeldist.transfer.capability import CapabilityChecker
@@ -293,9 +294,8 @@ def piece_server(
 
 def serves_nobody(settings: AgentSettings, address: str) -> str:
     """Why nodes elsewhere cannot connect to this one; empty when nothing is known against it."""
-    control = urlsplit(settings.control).hostname or ""
     told = split_address(settings.advertise or address)[0]
-    if is_loopback(control):
+    if all(is_loopback(urlsplit(url).hostname or "") for url in addresses(settings.control)):
         return ""
     if is_any(told):
         return f"{told} is no address to connect to; give --advertise HOST:PORT"

@@ -42,7 +42,7 @@ from modeldist.scheduler.messages import Behind, JoinTasks, LeaseRequest, LeaveT
 from modeldist.scheduler.phase2 import Phase2, Phase2Config
 from modeldist.scheduler.phase2 import messages as p2
 from modeldist.session.link import ControlLink
-from modeldist.session.messages import PROTOCOL, FromControl, Hello, Inventory, Welcome
+from modeldist.session.messages import OLDEST_PROTOCOL, PROTOCOL, FromControl, Hello, Inventory, Welcome
 from modeldist.transfer.base import PieceServer, Transport
 from modeldist.transfer.rate_limit import RateLimit
 
@@ -232,6 +232,7 @@ class Engine:
     def _hello(self) -> Hello:
         return Hello(
             protocol=PROTOCOL,
+            oldest=OLDEST_PROTOCOL,
             node=self.store.node_id,
             name=self.config.name or self.store.node_id[:12],
             version=__version__,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
+from socket import IPPROTO_TCP, TCP_USER_TIMEOUT
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
@@ -13,10 +15,13 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
 from websockets.http11 import Response
 
-from modeldist.errors import ControlPlaneRefused, ControlPlaneUnreachable, ErrorInfo, Overloaded
+from modeldist.agent.first_of import first_of
+from modeldist.errors import ControlPlaneError, ControlPlaneRefused, ControlPlaneUnreachable, ErrorInfo, Overloaded
 from modeldist.logger import Logger
+from modeldist.session.addresses import addresses
 from modeldist.session.messages import (
     MAX_MESSAGE,
+    OLDEST_PROTOCOL,
     PATH,
     PROTOCOL,
     FromAgent,
@@ -30,6 +35,10 @@ from modeldist.session.messages import (
 from modeldist.session.unreachable import unreachable
 
 log = Logger(__name__)
+
+AFTER = 1.0  # seconds without an answer of one replica before the next is tried beside it
+PING = 5.0  # seconds to a sign of life, and to its answer, where another replica may have taken over
+PING_ALONE = 20.0
 
 
 class WebSocketSession:
@@ -63,31 +72,47 @@ class WebSocketSession:
 
 
 class WebSocketLink:
-    """Opens sessions with the control plane at `url` (http, https, ws or wss), authenticated by `token`."""
+    """Opens sessions with the control plane at `urls` (http, https, ws or wss; one text may name several), with
+    `token`. Of several replicas the first is taken that lets this agent in; the one that did so last is tried first."""
 
-    def __init__(self, url: str, token: str, *, open_timeout: float = 10.0) -> None:
-        self._url = session_url(url)
+    def __init__(self, urls: str | Sequence[str], token: str, *, open_timeout: float = 10.0) -> None:
+        self._urls = [session_url(url) for url in addresses(urls)]
         self._token = token
         self._open_timeout = open_timeout
 
     @asynccontextmanager
     async def open(self, hello: Hello) -> AsyncIterator[WebSocketSession]:
-        socket = await self._connect()
+        url, socket = await self._connect_to_one()
         try:
-            yield await self._greet(socket, hello)
+            yield await self._greet(url, socket, hello)
         finally:
             await socket.close()
 
-    async def _connect(self) -> ClientConnection:
-        secure = ssl.create_default_context() if self._url.startswith("wss:") else None
+    async def _connect_to_one(self) -> tuple[str, ClientConnection]:
+        """The others are tried beside one that does not answer soon: a machine that is gone says nothing at all."""
+        if len(self._urls) == 1:
+            return self._urls[0], await self._connect(self._urls[0])
+        opened = await first_of([partial(self._connect, url) for url in self._urls], AFTER, _too_late)
+        if isinstance(opened, tuple):
+            index, socket = opened
+            url = self._urls.pop(index)
+            self._urls.insert(0, url)
+            return url, socket
+        raise _nobody(opened)
+
+    async def _connect(self, url: str) -> ClientConnection:
+        secure = ssl.create_default_context() if url.startswith("wss:") else None
+        alone = len(self._urls) == 1
         try:
-            return await connect(
-                self._url,
+            socket = await connect(
+                url,
                 ssl=secure,
                 additional_headers={"Authorization": f"Bearer {self._token}"},
                 open_timeout=self._open_timeout,
                 max_size=MAX_MESSAGE,
                 compression=None,
+                ping_interval=PING_ALONE if alone else PING,
+                ping_timeout=PING_ALONE if alone else PING,
             )
         except InvalidStatus as error:
             if (full := _without_room(error.response)) is not None:
@@ -95,29 +120,55 @@ class WebSocketLink:
             status = error.response.status_code
             if status in (401, 403, 429):  # the last for who is refused again and again
                 raise ControlPlaneRefused(
-                    f"The control plane at {self._url} does not accept this agent's token.",
+                    f"The control plane at {url} does not accept this agent's token.",
                     remedy="Give it the contents of agent.token, which `modeldist server` wrote: --token-file or "
                     "MODELDIST_AGENT_TOKEN.",
                 ) from error
-            raise ControlPlaneUnreachable(f"The control plane at {self._url} answered {status}.") from error
+            said = _detail(bytes(error.response.body or b""))
+            raise ControlPlaneUnreachable(f"The control plane at {url} answered {status}{said}.") from error
         except (OSError, TimeoutError, InvalidHandshake, WebSocketException) as error:
-            raise unreachable(self._url, error) from error
+            raise unreachable(url, error) from error
+        if not alone and (raw := socket.transport.get_extra_info("socket")) is not None:
+            raw.setsockopt(IPPROTO_TCP, TCP_USER_TIMEOUT, int(PING * 1000))
+        return socket
 
-    async def _greet(self, socket: ClientConnection, hello: Hello) -> WebSocketSession:
+    async def _greet(self, url: str, socket: ClientConnection, hello: Hello) -> WebSocketSession:
         try:
             await socket.send(encode(hello))
             frame = await asyncio.wait_for(socket.recv(decode=False), self._open_timeout)
             answer = decode_from_control(frame)
         except (ConnectionClosed, TimeoutError, msgspec.MsgspecError) as error:
-            raise ControlPlaneUnreachable(f"{self._url} does not answer like a control plane ({error}).") from error
+            raise ControlPlaneUnreachable(f"{url} does not answer like a control plane ({error}).") from error
         if isinstance(answer, Refused):
             raise answer.error.as_error()
-        if not isinstance(answer, Welcome) or answer.protocol != PROTOCOL:
+        if not isinstance(answer, Welcome) or not OLDEST_PROTOCOL <= answer.protocol <= PROTOCOL:
             raise ControlPlaneRefused(
-                f"The control plane at {self._url} speaks another protocol version.",
-                remedy="Run the same modeldist version on the control plane and the agents.",
+                f"The control plane at {url} speaks another protocol version.",
+                remedy="Run versions of modeldist on the control plane and the agents that are next to each other.",
             )
-        return WebSocketSession(socket, answer, self._url)
+        return WebSocketSession(socket, answer, url)
+
+
+async def _too_late(socket: ClientConnection) -> None:
+    """Another replica let this agent in as well, and sooner."""
+    await socket.close()
+
+
+def _nobody(errors: Sequence[ControlPlaneError]) -> ControlPlaneError:
+    """No replica lets this agent in. What one says of the token is true of all, and only who leads has no room."""
+    answers = [error for error in errors if isinstance(error, ControlPlaneRefused | Overloaded)]
+    if answers:
+        return answers[0]
+    said = " ".join(error.message for error in errors)
+    return ControlPlaneUnreachable(f"No replica of the control plane lets this agent in. {said}")
+
+
+def _detail(body: bytes) -> str:
+    """What a problem says, as the rest of a sentence."""
+    try:
+        return ": " + str(msgspec.json.decode(body)["detail"]).rstrip(".")
+    except (msgspec.MsgspecError, KeyError, TypeError):
+        return ""
 
 
 class _Problem(msgspec.Struct):

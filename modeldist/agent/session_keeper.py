@@ -23,8 +23,8 @@ FIRST_RETRY = (
 )
 LAST_RETRY = 15.0
 RESTARTING = 10.0  # seconds after a session broke for which the control plane may be expected to come back
+BUSY_RETRY = 2.0  # the longest pause then, and while shards are fetched: nobody else is told what this node reads
 LONGEST_ASKED = 60.0  # seconds that a control plane without room may have an agent wait before it tries again
-BUSY_RETRY = 2.0  # the longest pause while shards are being fetched: nobody else is told what this node reads and holds
 
 
 class SessionKeeper:
@@ -138,7 +138,7 @@ class SessionKeeper:
             except ControlPlaneError as caught:
                 error = caught
             self._closed(error)
-            delay = min(delay, BUSY_RETRY if self._busy() else LAST_RETRY)
+            delay = min(delay, BUSY_RETRY if self._busy() or self._just_broke() else LAST_RETRY)
             log.warning("no session", error=str(error), retry_in=round(delay, 2))
             own = self._rng.uniform(delay / 2, delay)
             await self._pause(max(own, _asked_for(error) * self._rng.uniform(1.0, 1.0 + SPREAD)))
@@ -179,6 +179,10 @@ class SessionKeeper:
             future.set_exception(answer)
         else:
             future.set_result(answer)
+
+    def _just_broke(self) -> bool:
+        """Another control plane may take over in these moments, and waits for those who were here."""
+        return self._broke_at is not None and asyncio.get_running_loop().time() - self._broke_at < RESTARTING
 
     def _closed(self, error: ControlPlaneError) -> None:
         if self._open.is_set():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from modeldist.errors import ControlPlaneRefused, UsageError
+from modeldist.session.addresses import addresses
 
 if TYPE_CHECKING:
     from modeldist.client import AsyncClient
@@ -24,8 +25,9 @@ def control_url(given: str | None) -> str:
     UsageError."""
     if not (found := server_url(given) or _of_this_machine()):
         raise UsageError("No control plane is named.", remedy="Give --server URL or set MODELDIST_SERVER.")
-    if not names_a_server(found):
-        raise UsageError(f"{found!r} is no URL of a control plane.", remedy="Write it like https://control:7420.")
+    for url in addresses(found) or ("",):
+        if not names_a_server(url):
+            raise UsageError(f"{url!r} is no URL of a control plane.", remedy="Write it like https://control:7420.")
     return found
 
 

@@ -56,7 +56,9 @@ policy: Decorator = click.option(
     envvar="MODELDIST_POLICY",
     help="Which signatures a model needs; without them nothing of it is read. [env: MODELDIST_POLICY]",
 )
-server: Decorator = click.option("--server", metavar="URL", help="The control plane. [env: MODELDIST_SERVER]")
+server: Decorator = click.option(
+    "--server", metavar="URL", help="The control plane, or its replicas: URL,URL. [env: MODELDIST_SERVER]"
+)
 
 
 # Not on the command line itself, which every user of a machine can read.

@@ -16,6 +16,7 @@ from modelpack.oci.retry import retry_after_seconds
 T = TypeVar("T")
 
 CONNECT = 10.0  # seconds for a connection
+CONNECT_ONE_OF = 3.0  # the same, where another replica can be asked
 
 
 def decoded(call: Call[T], response: httpx2.Response, url: str) -> T:

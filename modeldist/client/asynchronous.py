@@ -7,7 +7,7 @@ import random
 import ssl
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from typing import Any, Self, TypeVar
@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar
 import httpx2
 
 from modeldist.client import calls
-from modeldist.client.answers import CONNECT, decoded, error_of, trust
+from modeldist.client.answers import CONNECT, CONNECT_ONE_OF, decoded, error_of, trust
 from modeldist.client.calls import Call, Nodes, PriorityName
 from modeldist.client.pull_events import (
     LARGEST_EVENT,
@@ -26,6 +26,7 @@ from modeldist.client.pull_events import (
     failure_of,
     stopped_early,
 )
+from modeldist.client.replicas import Replicas
 from modeldist.control.views import (
     ArtifactView,
     HoldersView,
@@ -43,7 +44,7 @@ from modeldist.control.views import (
     TaskView,
     WebhookView,
 )
-from modeldist.errors import ControlPlaneUnreachable, ModeldistError, Overloaded
+from modeldist.errors import ControlPlaneUnreachable, ModeldistError, NotLeading, Overloaded
 from modeldist.session.asking_again import PATIENCE, AskingAgain
 from modeldist.session.unreachable import unreachable
 
@@ -53,7 +54,8 @@ T = TypeVar("T")
 
 
 class AsyncClient:
-    """`url` is the control plane's base (https://host:7420). Use as `async with`; `timeout` in seconds for one answer:
+    """`url` is the control plane's base (https://host:7420), or those of its replicas, a list or a text with commas:
+    the next one is asked when one is away or does not lead. Use as `async with`; `timeout` in seconds for one answer:
     resolving waits for an origin. Raises what problems stand for, classes of `modeldist.errors` with their `code`s.
 
     Where the control plane has no room (429, 503 with Retry-After), what may be asked twice is asked again for
@@ -62,7 +64,7 @@ class AsyncClient:
 
     def __init__(
         self,
-        url: str,
+        url: str | Sequence[str],
         token: str,
         *,
         timeout: float = 330.0,
@@ -71,14 +73,18 @@ class AsyncClient:
     ) -> None:
         self.asked_again: Counter[str] = Counter()
         self._patience = patience
-        self._url = url.rstrip("/")
-        self._http = httpx2.AsyncClient(
-            base_url=f"{self._url}/api/v1/",
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=httpx2.Timeout(timeout, connect=CONNECT),
-            verify=trust(self._url, verify),
-            trust_env=False,  # a proxy of the environment must not see the token
-        )
+        self._replicas = Replicas(url)
+        self._connect = CONNECT_ONE_OF if self._replicas.several else CONNECT
+        self._http = {
+            each: httpx2.AsyncClient(
+                base_url=f"{each}/api/v1/",
+                headers={"Authorization": f"Bearer {token}"},
+                timeout=httpx2.Timeout(timeout, connect=self._connect),
+                verify=trust(each, verify),
+                trust_env=False,  # a proxy of the environment must not see the token
+            )
+            for each in self._replicas.urls
+        }
 
     async def __aenter__(self) -> Self:
         return self
@@ -87,7 +93,8 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        await self._http.aclose()
+        for http in self._http.values():
+            await http.aclose()
 
     # --- references -------------------------------------------------------------------------------------------------
 
@@ -123,7 +130,7 @@ class AsyncClient:
                 selection=selection,
                 deadline=deadline,
                 webhook=webhook,
-                idempotency_key=idempotency_key,
+                idempotency_key=idempotency_key or self._replicas.key(),
             )
         )
 
@@ -155,24 +162,30 @@ class AsyncClient:
     async def stream_events(self, pull: str) -> AsyncGenerator[PullEvent, None]:
         """A snapshot, changes, and the end of a pull. Raises ControlPlaneUnreachable when the stream stops early; see
         `follow`."""
-        request = self._http.build_request(
-            "GET", calls.events_of(pull), timeout=httpx2.Timeout(SILENCE, connect=CONNECT)
+        url = self._replicas.url
+        http = self._http[url]
+        request = http.build_request(
+            "GET", calls.events_of(pull), timeout=httpx2.Timeout(SILENCE, connect=self._connect)
         )
         try:
-            response = await self._http.send(request, stream=True)
+            response = await http.send(request, stream=True)
             try:
                 if response.status_code != httpx2.codes.OK:
                     await response.aread()
-                    raise error_of(response, self._url)
+                    raise error_of(response, url)
                 async for sent in httpx2.EventSource(response, max_event_size=LARGEST_EVENT):
                     yield (event := event_of(sent.event, sent.data))
                     if event.kind == "end":
                         return
             finally:
                 await response.aclose()
+        except NotLeading:
+            self._replicas.leave(url)
+            raise
         except httpx2.HTTPError as error:
-            raise unreachable(self._url, error) from error
-        raise stopped_early(self._url, pull)
+            self._replicas.leave(url)
+            raise unreachable(url, error) from error
+        raise stopped_early(url, pull)
 
     async def follow(self, pull: str) -> AsyncGenerator[PullEvent, None]:
         """As `stream_events`, up to the end: a stream that breaks, or for which there is no room, is asked for again,
@@ -192,9 +205,9 @@ class AsyncClient:
                 continue
             except ControlPlaneUnreachable:
                 lost += 1
-                if lost > RECONNECTS:
+                if lost > RECONNECTS * len(self._replicas.urls):
                     raise
-            await asyncio.sleep(lost)
+            await asyncio.sleep(lost / len(self._replicas.urls))
 
     async def wait(self, pull: str, *, check: bool = True) -> PullView:
         """The pull once it has ended; limit it with `asyncio.timeout`, the pull goes on. With `check`, one that did not
@@ -304,10 +317,21 @@ class AsyncClient:
         return True
 
     async def _once(self, call: Call[T]) -> T:
-        try:
-            response = await self._http.request(
-                call.method, call.path, params=dict(call.parameters), json=call.body, headers=dict(call.headers)
-            )
-        except httpx2.HTTPError as error:
-            raise unreachable(self._url, error) from error
-        return decoded(call, response, self._url)
+        """Of the replica that leads, while it can be found."""
+        attempts = self._replicas.attempts()
+        while True:
+            url = self._replicas.url
+            try:
+                return decoded(call, await self._request(call, url), url)
+            except NotLeading as error:
+                if (pause := attempts.after(error, url, repeatable=call.repeatable)) is None:
+                    raise
+            except httpx2.HTTPError as error:
+                if (pause := attempts.after(error, url, repeatable=call.repeatable)) is None:
+                    raise unreachable(url, error) from error
+            await asyncio.sleep(pause)
+
+    async def _request(self, call: Call[T], url: str) -> httpx2.Response:
+        return await self._http[url].request(
+            call.method, call.path, params=dict(call.parameters), json=call.body, headers=dict(call.headers)
+        )

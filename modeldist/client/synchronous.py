@@ -6,14 +6,14 @@ import random
 import ssl
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Self, TypeVar
 
 import httpx2
 
 from modeldist.client import calls
-from modeldist.client.answers import CONNECT, decoded, error_of, trust
+from modeldist.client.answers import CONNECT, CONNECT_ONE_OF, decoded, error_of, trust
 from modeldist.client.calls import Call, Nodes, PriorityName
 from modeldist.client.pull_events import (
     LARGEST_EVENT,
@@ -24,6 +24,7 @@ from modeldist.client.pull_events import (
     failure_of,
     stopped_early,
 )
+from modeldist.client.replicas import Replicas
 from modeldist.control.views import (
     ArtifactView,
     HoldersView,
@@ -41,7 +42,7 @@ from modeldist.control.views import (
     TaskView,
     WebhookView,
 )
-from modeldist.errors import ControlPlaneUnreachable, ModeldistError, Overloaded
+from modeldist.errors import ControlPlaneUnreachable, ModeldistError, NotLeading, Overloaded
 from modeldist.session.asking_again import PATIENCE, AskingAgain
 from modeldist.session.unreachable import unreachable
 
@@ -52,7 +53,8 @@ T = TypeVar("T")
 
 
 class Client:
-    """`url` is the control plane's base (https://host:7420). Use as `with`; `timeout` in seconds for one answer:
+    """`url` is the control plane's base (https://host:7420), or those of its replicas, a list or a text with commas:
+    the next one is asked when one is away or does not lead. Use as `with`; `timeout` in seconds for one answer:
     resolving waits for an origin. Raises what problems stand for, classes of `modeldist.errors` with their `code`s.
 
     Where the control plane has no room (429, 503 with Retry-After), what may be asked twice is asked again for
@@ -61,7 +63,7 @@ class Client:
 
     def __init__(
         self,
-        url: str,
+        url: str | Sequence[str],
         token: str,
         *,
         timeout: float = 330.0,
@@ -70,14 +72,18 @@ class Client:
     ) -> None:
         self.asked_again: Counter[str] = Counter()
         self._patience = patience
-        self._url = url.rstrip("/")
-        self._http = httpx2.Client(
-            base_url=f"{self._url}/api/v1/",
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=httpx2.Timeout(timeout, connect=CONNECT),
-            verify=trust(self._url, verify),
-            trust_env=False,  # a proxy of the environment must not see the token
-        )
+        self._replicas = Replicas(url)
+        self._connect = CONNECT_ONE_OF if self._replicas.several else CONNECT
+        self._http = {
+            each: httpx2.Client(
+                base_url=f"{each}/api/v1/",
+                headers={"Authorization": f"Bearer {token}"},
+                timeout=httpx2.Timeout(timeout, connect=self._connect),
+                verify=trust(each, verify),
+                trust_env=False,  # a proxy of the environment must not see the token
+            )
+            for each in self._replicas.urls
+        }
 
     def __enter__(self) -> Self:
         return self
@@ -86,7 +92,8 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        self._http.close()
+        for http in self._http.values():
+            http.close()
 
     # --- references -------------------------------------------------------------------------------------------------
 
@@ -122,7 +129,7 @@ class Client:
                 selection=selection,
                 deadline=deadline,
                 webhook=webhook,
-                idempotency_key=idempotency_key,
+                idempotency_key=idempotency_key or self._replicas.key(),
             )
         )
 
@@ -153,24 +160,30 @@ class Client:
     def stream_events(self, pull: str) -> Iterator[PullEvent]:
         """A snapshot, changes, and the end of a pull. Raises ControlPlaneUnreachable when the stream stops early; see
         `follow`."""
-        request = self._http.build_request(
-            "GET", calls.events_of(pull), timeout=httpx2.Timeout(SILENCE, connect=CONNECT)
+        url = self._replicas.url
+        http = self._http[url]
+        request = http.build_request(
+            "GET", calls.events_of(pull), timeout=httpx2.Timeout(SILENCE, connect=self._connect)
         )
         try:
-            response = self._http.send(request, stream=True)
+            response = http.send(request, stream=True)
             try:
                 if response.status_code != httpx2.codes.OK:
                     response.read()
-                    raise error_of(response, self._url)
+                    raise error_of(response, url)
                 for sent in httpx2.EventSource(response, max_event_size=LARGEST_EVENT):
                     yield (event := event_of(sent.event, sent.data))
                     if event.kind == "end":
                         return
             finally:
                 response.close()
+        except NotLeading:
+            self._replicas.leave(url)
+            raise
         except httpx2.HTTPError as error:
-            raise unreachable(self._url, error) from error
-        raise stopped_early(self._url, pull)
+            self._replicas.leave(url)
+            raise unreachable(url, error) from error
+        raise stopped_early(url, pull)
 
     def follow(self, pull: str) -> Iterator[PullEvent]:
         """As `stream_events`, up to the end: a stream that breaks, or for which there is no room, is asked for again,
@@ -189,9 +202,9 @@ class Client:
                 continue
             except ControlPlaneUnreachable:
                 lost += 1
-                if lost > RECONNECTS:
+                if lost > RECONNECTS * len(self._replicas.urls):
                     raise
-            time.sleep(lost)
+            time.sleep(lost / len(self._replicas.urls))
 
     def wait(self, pull: str, timeout: float | None = None, *, check: bool = True) -> PullView:
         """The pull once it has ended. Raises TimeoutError after `timeout` seconds; the pull goes on. With `check`, one
@@ -294,10 +307,21 @@ class Client:
         return True
 
     def _once(self, call: Call[T]) -> T:
-        try:
-            response = self._http.request(
-                call.method, call.path, params=dict(call.parameters), json=call.body, headers=dict(call.headers)
-            )
-        except httpx2.HTTPError as error:
-            raise unreachable(self._url, error) from error
-        return decoded(call, response, self._url)
+        """Of the replica that leads, while it can be found."""
+        attempts = self._replicas.attempts()
+        while True:
+            url = self._replicas.url
+            try:
+                return decoded(call, self._request(call, url), url)
+            except NotLeading as error:
+                if (pause := attempts.after(error, url, repeatable=call.repeatable)) is None:
+                    raise
+            except httpx2.HTTPError as error:
+                if (pause := attempts.after(error, url, repeatable=call.repeatable)) is None:
+                    raise unreachable(url, error) from error
+            time.sleep(pause)
+
+    def _request(self, call: Call[T], url: str) -> httpx2.Response:
+        return self._http[url].request(
+            call.method, call.path, params=dict(call.parameters), json=call.body, headers=dict(call.headers)
+        )

@@ -29,6 +29,7 @@ NOT_BINARY = 1003
 MALFORMED = 1007
 VIOLATION = 1008
 BROKEN = 1011
+NOT_LEADING = "this replica of the control plane leads no more"
 
 
 def _nothing() -> None:
@@ -111,6 +112,9 @@ class Conversation:
         """One whole message (text as str)."""
         if self._over:
             return
+        if not self._core.leads():
+            self._end(GOING_AWAY, NOT_LEADING)
+            return
         if isinstance(data, str):
             self._end(NOT_BINARY, "messages are binary frames")
             return
@@ -161,7 +165,13 @@ class Conversation:
             log.exception("the greeting of agent %s (%s) could not be handled", hello.node, hello.name)
             self._end(BROKEN, "the control plane failed on this greeting; its log has the traceback")
             return
-        log.info("agent %s (%s) connected with token %r", session.node, hello.name, self._token)
+        log.info(
+            "agent %s (%s) connected with token %r, protocol %d",
+            session.node,
+            hello.name,
+            self._token,
+            session.welcome.protocol,
+        )
         self._session = session
         session.outbox.on_news = self._news
         self._frames.send(encode(session.welcome))
@@ -186,8 +196,8 @@ class Conversation:
         if self._over or self._session is None:
             return
         outbox, frames = self._session.outbox, self._frames
-        if outbox.closed is not None:
-            self._end(GOING_AWAY, outbox.closed)
+        if outbox.closed is not None or not self._core.leads():
+            self._end(GOING_AWAY, outbox.closed or NOT_LEADING)
             return
         while not frames.clogged and (message := outbox.peek()) is not None:
             large = _is_large(message)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -36,7 +36,6 @@ from modeldist.errors import (
 )
 from modeldist.scheduler.messages import Event, JoinTasks, LeaveTasks, Priority, Report, TaskJoined, TaskRefused
 from modeldist.session.messages import (
-    PROTOCOL,
     FromAgent,
     FromControl,
     Hello,
@@ -76,8 +75,11 @@ class ControlCore:
         intervals: ReportIntervals | None = None,
         outbox_limit: int = LIMIT,
         rooms: Rooms | None = None,
+        leads: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`rooms`: what is let in; None: everything."""
+        """`rooms`: what is let in; None: everything. `leads`: whether anything may be said or granted; asked each time,
+        where several replicas may lead."""
+        self.leads = leads
         self._scheduler = scheduler
         self._resolver = resolver
         self._clock = clock
@@ -106,7 +108,7 @@ class ControlCore:
     def connect(self, hello: Hello, holder: str = NOBODY) -> AgentSession:
         """Open a session; the shell sends its `welcome` before anything of its outbox. An older session of the same
         node is closed. `holder`: whose token it showed. Raises ControlPlaneRefused."""
-        check_hello(hello)
+        protocol = check_hello(hello)
         now = self._clock()
         took_over: tuple[str, ...] = ()
         if older := self._sessions.get(hello.node):
@@ -115,7 +117,7 @@ class ControlCore:
         session = AgentSession(
             hello=hello,
             welcome=Welcome(
-                protocol=PROTOCOL,
+                protocol=protocol,
                 cluster=self._cluster,
                 report_interval=self._intervals.of(len(self._sessions) + 1),
                 capability_key=self._capabilities.public_key if self._capabilities else b"",
@@ -213,6 +215,8 @@ class ControlCore:
         """Tick until cancelled."""
         while True:
             await asyncio.sleep(interval)
+            if not self.leads():
+                continue
             try:
                 self.tick()
             except Exception:
@@ -221,9 +225,13 @@ class ControlCore:
 
     async def close(self) -> None:
         """Close every session."""
-        for session in list(self._sessions.values()):
-            self.disconnect(session, "the control plane stops")
+        self.end_sessions("the control plane stops")
         await self._resolver.close()
+
+    def end_sessions(self, reason: str) -> None:
+        """Send all agents away."""
+        for session in list(self._sessions.values()):
+            self.disconnect(session, reason)
 
     # --- what follows -----------------------------------------------------------------------------------------------
 

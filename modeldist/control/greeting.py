@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from modeldist.errors import ControlPlaneRefused
-from modeldist.session.messages import PROTOCOL, Hello
+from modeldist.session.messages import OLDEST_PROTOCOL, PROTOCOL, Hello
 
 MAX_NAME = 255  # characters of a node id, a name, an address, a label
 MAX_LABELS = 64
@@ -39,9 +39,16 @@ def check_enrolled(hello: Hello, *, node: str, required: bool) -> None:
         )
 
 
-def check_hello(hello: Hello) -> None:
-    """Raises ControlPlaneRefused: another protocol version, or values out of bounds."""
-    if hello.protocol != PROTOCOL:
+def spoken_by_both(oldest: int, newest: int, ours: tuple[int, int] = (OLDEST_PROTOCOL, PROTOCOL)) -> int | None:
+    """The newest version in both ranges, an agent's and `ours`; None when there is none."""
+    common = min(newest, ours[1])
+    return common if common >= max(oldest, ours[0]) else None
+
+
+def check_hello(hello: Hello) -> int:
+    """The newest version of the protocol that both sides speak. Raises ControlPlaneRefused: there is none, or values
+    are out of bounds."""
+    if (protocol := spoken_by_both(hello.oldest or hello.protocol, hello.protocol)) is None:
         older = "agent" if hello.protocol < PROTOCOL else "control plane"
         raise ControlPlaneRefused(
             f"Agent {hello.name[:MAX_NAME]!r} ({hello.version[:MAX_NAME]}) speaks session protocol {hello.protocol}, "
@@ -61,3 +68,4 @@ def check_hello(hello: Hello) -> None:
             f"Node {hello.node} has {len(hello.labels)} labels, more than {MAX_LABELS}.",
             remedy="Remove labels from the agent's configuration.",
         )
+    return protocol

@@ -2,7 +2,9 @@
 
 One WebSocket binary frame carries one message (msgpack). The agent speaks first (`Hello`), the control plane answers
 `Welcome` or `Refused`. Unknown message types are an error; new fields are not (msgspec ignores them), so either side
-may be one minor version ahead. `PROTOCOL` changes only when that is not enough.
+may be one minor version ahead. `PROTOCOL` changes only when that is not enough: then both sides still speak the version
+before (`OLDEST_PROTOCOL`), and what only the newer one has is said to whoever speaks it (`Welcome.protocol`). So
+control plane and agents can be upgraded in any order, one version at a time.
 """
 
 from __future__ import annotations
@@ -35,13 +37,15 @@ from modeldist.scheduler.messages import (
 from modeldist.transfer.tls.mode import PieceTls
 
 PROTOCOL = 1
+OLDEST_PROTOCOL = 1  # that is spoken beside it
 PATH = "/session"
 MAX_MESSAGE = 64 << 20  # bytes; a resolved artifact of 100,000 files is about 20 MiB
 
 
 class Hello(Message, frozen=True, tag="hello"):
     """First message of an agent. `node` is stable across restarts (kept in the store's directory), `instance` differs
-    from process to process: it tells an agent that comes back from another one with the same node id."""
+    from process to process: it tells an agent that comes back from another one with the same node id. `protocol` is the
+    newest version that it speaks, `oldest` the oldest (0: no other)."""
 
     protocol: int
     node: str
@@ -52,11 +56,12 @@ class Hello(Message, frozen=True, tag="hello"):
     labels: dict[str, str] = {}  # noqa: RUF012 - msgspec copies mutable defaults
     artifacts: tuple[Digest, ...] = ()  # digests of artifacts held complete
     instance: str = ""
+    oldest: int = 0
 
 
 class Welcome(Message, frozen=True, tag="welcome"):
-    """The session is open. `report_interval` in seconds; `capability_key` verifies capabilities (Ed25519, raw);
-    `piece_tls`: whether this cluster's nodes speak TLS with each other."""
+    """The session is open, in the version `protocol`. `report_interval` in seconds; `capability_key` verifies
+    capabilities (Ed25519, raw); `piece_tls`: whether this cluster's nodes speak TLS with each other."""
 
     protocol: int
     cluster: str

@@ -13,13 +13,16 @@ from modeldist.cli.boundary import Command
 from modeldist.cli.control_plane import names_a_server
 from modeldist.cli.key_values import key_values
 from modeldist.errors import UsageError
+from modeldist.session.addresses import addresses
 
 if TYPE_CHECKING:
     from modeldist.agent.settings import AgentSettings
 
 
 @click.command(cls=Command)
-@click.option("--control", metavar="URL", help="The control plane. [default: http://127.0.0.1:7420]")
+@click.option(
+    "--control", metavar="URL", help="The control plane, or its replicas: URL,URL. [default: http://127.0.0.1:7420]"
+)
 @click.option(
     "--token-file",
     type=options.PATH,
@@ -154,9 +157,9 @@ def agent_settings(**given: Any) -> AgentSettings:
         raise UsageError(f"The environment is wrong: {error}.", remedy="Lists and labels are JSON there.") from None
     except OSError as error:
         raise _wrong("token_file", str(error)) from None
-    control = settings.control if "//" in settings.control else f"http://{settings.control}"
-    if not names_a_server(control):
-        raise _wrong("control", f"{settings.control!r} is no URL of a control plane, like https://control:7420")
+    for url in addresses(settings.control) or ("",):
+        if not names_a_server(url if "//" in url else f"http://{url}"):
+            raise _wrong("control", f"{url!r} is no URL of a control plane, like https://control:7420")
     if settings.log_level not in ("debug", "info", "warning", "error"):
         raise _wrong("log_level", f"{settings.log_level!r} is none of debug, info, warning, error")
     if settings.mirror and not settings.gateway:
@@ -172,7 +175,7 @@ def token_of_this_machine(control: str) -> Path:
     from modelpack.oci.addresses import is_loopback
 
     path = default_state_dir() / "agent.token"
-    if is_loopback(urlsplit(control).hostname or "") and path.exists():
+    if all(is_loopback(urlsplit(url).hostname or "") for url in addresses(control)) and path.exists():
         return path
     raise UsageError(
         "This agent has no token for the control plane.",

@@ -27,6 +27,7 @@ from modeldist.errors import (
     ModelPinned,
     NotEnoughNodes,
     NotFound,
+    NotLeading,
     OriginError,
     Overloaded,
     RateLimited,
@@ -59,6 +60,7 @@ _STATUS: tuple[tuple[type[ModeldistError], int], ...] = (
     (StorageError, 503),
     (ShareUsedUp, 429),
     (Overloaded, 503),
+    (NotLeading, 503),
     (ControlPlaneRefused, 403),
 )
 

@@ -102,6 +102,12 @@ async def test_another_protocol_is_refused_with_a_remedy(sqlite_control: ServedC
             assert (await agent.closed())[0] == 1008
 
 
+async def test_a_newer_agent_speaks_the_protocol_of_the_control_plane(sqlite_control: ServedControlPlane) -> None:
+    async with open_socket(sqlite_control.ws, sqlite_control.agent_token) as agent:
+        await agent.send(hello("a", protocol=PROTOCOL + 1, oldest=PROTOCOL))
+        assert (await agent.expect(Welcome)).protocol == PROTOCOL
+
+
 async def test_a_newer_session_replaces_the_older(sqlite_control: ServedControlPlane) -> None:
     ws, token = sqlite_control.ws, sqlite_control.agent_token
     async with scripted_agent(ws, token, "a") as old, scripted_agent(ws, token, "a", name="again") as new:

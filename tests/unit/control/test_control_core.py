@@ -12,7 +12,7 @@ import pytest
 from modeldist.artifact import Digest
 from modeldist.control.agent_session import AgentSession
 from modeldist.control.core import RESOLVING_LIMIT, ControlCore
-from modeldist.control.greeting import MAX_LABELS, ReportIntervals
+from modeldist.control.greeting import MAX_LABELS, ReportIntervals, spoken_by_both
 from modeldist.control.outbox import STUCK_AFTER
 from modeldist.control.resolver import ERROR_LIFETIME, MemoryCatalogue, Resolver
 from modeldist.control.twins import REMEMBERED
@@ -89,6 +89,24 @@ class World:
 
     def connect(self, node: str) -> AgentSession:
         return self.core.connect(greeting(node))
+
+
+@pytest.mark.parametrize(
+    ("agent", "control", "spoken"),
+    [
+        ((1, 1), (1, 1), 1),
+        ((1, 2), (1, 1), 1),
+        ((1, 1), (1, 2), 1),
+        ((2, 3), (1, 2), 2),
+        ((1, 2), (2, 3), 2),
+        ((3, 4), (1, 2), None),
+        ((1, 2), (3, 4), None),
+    ],
+)
+def test_neighbouring_versions_speak_the_newest_that_both_know(
+    agent: tuple[int, int], control: tuple[int, int], spoken: int | None
+) -> None:
+    assert spoken_by_both(*agent, ours=control) == spoken
 
 
 def greeting(node: str, protocol: int = PROTOCOL, **more: object) -> Hello:
