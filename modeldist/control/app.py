@@ -28,20 +28,24 @@ from modeldist.control.api.authentication import RequiresToken
 from modeldist.control.api.body_limit import BodyLimit
 from modeldist.control.api.description import describe
 from modeldist.control.api.failed_logins import FailedLogins
-from modeldist.control.plane import ControlPlane, running
+from modeldist.control.api.leading import OnlyTheLeader
+from modeldist.control.plane import ControlPlane
 from modeldist.control.ports import Resolves
+from modeldist.control.replicas.replica import standing
 from modeldist.control.settings import ServerSettings
+from modeldist.control.standing import Alone, Standing
 
 PREFIX = "/api/v1"
 
 
 def create_app(settings: ServerSettings, *, origins: Resolves | None = None) -> FastAPI:
-    """An application that opens its own control plane when it starts and closes it when it stops."""
+    """An application that opens its own control plane when it starts and closes it when it stops. On PostgreSQL it is
+    one of the replicas."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with running(settings, origins=origins) as plane:
-            app.state.plane = plane
+        async with standing(settings, settings.address, origins=origins) as stands:
+            app.state.standing = stands
             yield
 
     return _app(settings, lifespan)
@@ -49,13 +53,18 @@ def create_app(settings: ServerSettings, *, origins: Resolves | None = None) -> 
 
 def app_of(plane: ControlPlane) -> FastAPI:
     """An application in front of a control plane that runs already."""
+    return app_for(plane.settings, Alone(plane))
+
+
+def app_for(settings: ServerSettings, stands: Standing) -> FastAPI:
+    """An application in front of one of several replicas, or of the only one."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
 
-    app = _app(plane.settings, lifespan)
-    app.state.plane = plane
+    app = _app(settings, lifespan)
+    app.state.standing = stands
     return app
 
 
@@ -75,6 +84,7 @@ def _app(settings: ServerSettings, lifespan: object) -> FastAPI:
     app.add_middleware(BodyLimit, limit=settings.body_limit)
     app.add_middleware(Admits, body_limit=settings.body_limit)
     app.add_middleware(Audit)
+    app.add_middleware(OnlyTheLeader)
     app.add_middleware(RequiresToken, failed_logins=FailedLogins(settings.failed_logins))  # added last: comes first
     for room in (references, pulls, models, keeping, nodes, tasks, enrolment, status):
         app.include_router(room.router, prefix=PREFIX)

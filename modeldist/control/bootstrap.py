@@ -40,6 +40,7 @@ async def first_tokens(tokens: Tokens, state_dir: Path) -> list[Path]:
     for scope, name in TOKEN_FILES.items():
         path = state_dir / name
         _write_secret(path, await tokens.create(f"first {scope}", scope))
+        log.info("wrote a new token: %s", path)
         written.append(path)
     return written
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from modeldist.control.admission.memory import Memory
 from modeldist.control.admission.rooms import Rooms
@@ -34,9 +34,6 @@ from modeldist.control.store.tokens import Tokens
 from modeldist.control.webhooks.deliveries import Webhooks
 from modeldist.control.webhooks.destinations import Destinations
 from modeldist.transfer.tls.authority import Authority
-
-if TYPE_CHECKING:
-    from modeldist.origins.router import Origins
 
 DATABASE = "control.sqlite"  # in the state directory
 CATALOGUE = 0.1  # of the memory, for artifacts kept decoded
@@ -69,23 +66,62 @@ class ControlPlane:
 
 
 @asynccontextmanager
+async def opened_database(settings: ServerSettings) -> AsyncIterator[Database]:
+    """At this version's schema. Raises StorageError, UsageError."""
+    prepare_state_dir(settings.state_dir)
+    database = await Database.open(settings.database_url or sqlite_url(settings.state_dir / DATABASE))
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+@asynccontextmanager
+async def opened_origins(settings: ServerSettings, given: Resolves | None = None) -> AsyncIterator[Resolves]:
+    """Every kind of origin, with what they import. `given` ones stay the caller's to close. Raises UsageError."""
+    if given is not None:
+        yield given
+        return
+    from modeldist.origins.router import Origins
+    from modeldist.origins.settings import OriginSettings
+    from modeldist.origins.trust_gate import policy_at
+
+    origins = Origins(
+        OriginSettings(
+            default_registry=settings.default_registry,
+            plain_http=frozenset(settings.plain_http_registries),
+            file_roots=settings.file_roots,
+            policy=policy_at(settings.policy),
+        )
+    )
+    preparing = asyncio.create_task(origins.prepare())
+    try:
+        yield origins
+    finally:
+        await _stop(preparing)
+        await origins.close()
+
+
+@asynccontextmanager
 async def running(
     settings: ServerSettings,
     *,
     origins: Resolves | None = None,
     scheduler: SchedulerWithViews | None = None,
+    database: Database | None = None,
+    leads: Callable[[], bool] = lambda: True,
     now: Callable[[], float] = time.time,
 ) -> AsyncIterator[ControlPlane]:
-    """Open the store, start the clocks; write and stop at the end. `origins` given stay the caller's to close. `now`:
-    seconds since the epoch.
+    """Read the store, start the clocks; write and stop at the end. `origins` and a `database` given stay the caller's
+    to close. `leads`: whether it may still say anything to agents. `now`: seconds since the epoch.
 
     Raises StorageError, UsageError.
     """
     destinations = Destinations(settings.webhook_hosts)
     async with AsyncExitStack() as stack:
-        prepare_state_dir(settings.state_dir)
-        database = await Database.open(settings.database_url or sqlite_url(settings.state_dir / DATABASE))
-        stack.push_async_callback(database.close)
+        if database is None:
+            database = await stack.enter_async_context(opened_database(settings))
+        resolves = await stack.enter_async_context(opened_origins(settings, origins))
         identity = await Meta(database).identity()
         tokens, artifacts, nodes = (
             Tokens(database),
@@ -95,18 +131,18 @@ async def running(
         new_tokens = await first_tokens(tokens, settings.state_dir)
 
         rooms = Rooms(settings.ceilings(), time.monotonic, Memory(settings.most_memory).share)
-        book = PullBook(Pulls(database), nodes, now, rooms=rooms)
+        scheduler = scheduler or _phase1(settings)
+        recent = await nodes.seen_since(now() - RECENT)
+        scheduler.expect(recent, time.monotonic())
+        book = PullBook(Pulls(database), nodes, now, rooms=rooms, returning=partial(_waits, scheduler))
         stack.push_async_callback(book.close)
         await book.load()
-        registry = Registry(nodes, time.monotonic, now)
+        registry = Registry(nodes, time.monotonic, now, known=recent)
         stack.push_async_callback(registry.close)
 
-        resolver = await _resolver(settings, stack, artifacts, origins, rooms)
-        scheduler = scheduler or _phase1(settings)
-        scheduler.expect(await nodes.seen_since(now() - RECENT), time.monotonic())
         core = ControlCore(
             scheduler=scheduler,
-            resolver=resolver,
+            resolver=_resolver(resolves, artifacts, rooms),
             clock=time.monotonic,
             rooms=rooms,
             cluster=identity.cluster,
@@ -118,6 +154,7 @@ async def running(
                 settings.report_interval_longest,
                 settings.report_interval_longest_at,
             ),
+            leads=leads,
         )
         stack.push_async_callback(core.close)
         deliveries = Deliveries(database)
@@ -146,6 +183,10 @@ async def running(
         )
 
 
+def _waits(scheduler: SchedulerWithViews) -> bool:
+    return scheduler.waiting(time.monotonic())
+
+
 async def _note_nodes(registry: Registry) -> None:
     while True:
         await asyncio.sleep(NOTE_NODES)
@@ -157,31 +198,12 @@ async def _stop(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def _resolver(
-    settings: ServerSettings, stack: AsyncExitStack, artifacts: Artifacts, given: Resolves | None, rooms: Rooms
-) -> Resolver:
-    if given is not None:
-        return Resolver(given, artifacts, time.monotonic, rooms=rooms)
-    origins = await _origins(settings, stack)
-    return Resolver(origins, artifacts, time.monotonic, origins.accepts, rooms)
-
-
-async def _origins(settings: ServerSettings, stack: AsyncExitStack) -> Origins:
+def _resolver(origins: Resolves, artifacts: Artifacts, rooms: Rooms) -> Resolver:
     from modeldist.origins.router import Origins
-    from modeldist.origins.settings import OriginSettings
-    from modeldist.origins.trust_gate import policy_at
 
-    origins = Origins(
-        OriginSettings(
-            default_registry=settings.default_registry,
-            plain_http=frozenset(settings.plain_http_registries),
-            file_roots=settings.file_roots,
-            policy=policy_at(settings.policy),
-        )
-    )
-    stack.push_async_callback(origins.close)
-    stack.push_async_callback(_stop, asyncio.create_task(origins.prepare()))
-    return origins
+    if isinstance(origins, Origins):
+        return Resolver(origins, artifacts, time.monotonic, origins.accepts, rooms)
+    return Resolver(origins, artifacts, time.monotonic, rooms=rooms)
 
 
 def _phase1(settings: ServerSettings) -> SchedulerWithViews:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from modeldist.control.agent_session import AgentSession
@@ -23,7 +23,18 @@ class Registry:
     `clock` is monotonic (sessions), `now` seconds since the epoch (the store).
     """
 
-    def __init__(self, store: NodeStore, clock: Clock, now: Callable[[], float], *, write_delay: float = DELAY) -> None:
+    def __init__(
+        self,
+        store: NodeStore,
+        clock: Clock,
+        now: Callable[[], float],
+        *,
+        known: Iterable[str] = (),
+        write_delay: float = DELAY,
+    ) -> None:
+        """`known`: nodes that the store has as seen of late. Others are written at once: a control plane that takes
+        over waits for those it finds there, lest it grant what they read."""
+        self._known = set(known)
         self._store = store
         self._clock = clock
         self._now = now
@@ -37,7 +48,8 @@ class Registry:
 
     def connected(self, session: AgentSession) -> None:
         self._connected[session.node] = session
-        self._note(session)
+        self._note(session, urgent=session.node not in self._known)
+        self._known.add(session.node)
 
     def disconnected(self, session: AgentSession) -> None:
         if self._connected.get(session.node) is session:
@@ -55,9 +67,9 @@ class Registry:
     async def close(self) -> None:
         await self._writer.close()
 
-    def _note(self, session: AgentSession) -> None:
+    def _note(self, session: AgentSession, *, urgent: bool = False) -> None:
         self._dirty[session.node] = (session.hello, self.last_seen(session))
-        self._writer.mark()
+        self._writer.mark(urgent=urgent)
 
     async def _write(self) -> None:
         dirty, self._dirty = self._dirty, {}

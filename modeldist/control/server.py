@@ -15,17 +15,21 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from modeldist.control.app import app_of
+from modeldist.control.app import app_for
+from modeldist.control.bootstrap import prepare_state_dir
 from modeldist.control.door import Door
 from modeldist.control.full import Full
 from modeldist.control.logs import configure_logging
-from modeldist.control.plane import DATABASE, ControlPlane, running
+from modeldist.control.migrating import migrate_to
+from modeldist.control.plane import DATABASE
+from modeldist.control.replicas.replica import standing
 from modeldist.control.session_socket import SessionSocket
 from modeldist.control.settings import ServerSettings
-from modeldist.control.store.database import Database, sqlite_url
+from modeldist.control.standing import Standing
+from modeldist.control.store.database import Database, sqlite_file, sqlite_url
 from modeldist.control.store.tokens import Tokens
 from modeldist.control.unheard import HttpConnection, Unheard
-from modeldist.errors import UsageError
+from modeldist.errors import StorageError, UsageError
 from modeldist.session.messages import MAX_MESSAGE
 
 log = structlog.get_logger(__name__)
@@ -50,6 +54,13 @@ def _allow_descriptors() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def migrate_database(settings: ServerSettings, revision: str) -> tuple[str | None, str]:
+    """See `migrating.migrate_to`. Raises UsageError, also where a control plane runs, and StorageError."""
+    prepare_state_dir(settings.state_dir)
+    with only_server(settings):
+        return asyncio.run(migrate_to(settings, revision))
+
+
 @asynccontextmanager
 async def stored_tokens(settings: ServerSettings) -> AsyncIterator[Tokens]:
     """The tokens in the store itself, for whoever may read the state directory. A control plane that runs on it goes
@@ -67,35 +78,46 @@ async def stored_tokens(settings: ServerSettings) -> AsyncIterator[Tokens]:
 
 
 async def _serve(settings: ServerSettings) -> None:
-    listening = listen(settings)
+    prepare_state_dir(settings.state_dir)
     with ExitStack() as stack:
-        stack.enter_context(listening)
-        async with running(settings) as plane:
-            stack.enter_context(only_server(settings))
-            host, port = listening.getsockname()[:2]
-            url = settings.model_copy(update={"host": host, "port": port}).url
-            for path in plane.new_tokens:
-                log.info("wrote a new token", path=str(path))
-            log.info("listening", url=url, cluster=plane.cluster, tokens=str(settings.state_dir))
-            server = ControlServer(app_of(plane), plane)
-            await server.serve(sockets=[listening])
+        listening = stack.enter_context(listen(settings))
+        stack.enter_context(only_server(settings))
+        host, port = listening.getsockname()[:2]
+        bound = settings.model_copy(update={"host": host, "port": port})
+        async with standing(settings, bound.address) as stands:
+            plane = stands.plane
+            log.info(
+                "listening",
+                url=bound.url,
+                leads=plane is not None,
+                cluster=plane.cluster if plane is not None else "",
+                tokens=str(settings.state_dir),
+            )
+            await ControlServer(app_for(settings, stands), settings, stands).serve(sockets=[listening])
             log.info("stopped")
 
 
 @contextmanager
 def only_server(settings: ServerSettings) -> Iterator[None]:
     """Two control planes on one SQLite file would grant the same leases twice. Raises UsageError when another one is
-    there; a killed one holds nothing."""
-    if settings.database_url:
+    there; a killed one holds nothing. Replicas on PostgreSQL have a lock there."""
+    file = sqlite_file(settings.database_url) if settings.database_url else settings.state_dir / DATABASE
+    if file is None:
         yield
         return
-    with (settings.state_dir / "server.lock").open("w") as held:
+    path = file.with_name(f"{file.name}.lock") if settings.database_url else settings.state_dir / "server.lock"
+    try:
+        held = path.open("w")
+    except OSError as error:
+        raise StorageError(f"Cannot write {path}: {error.strerror}.", remedy="Correct the database's URL.") from error
+    with held:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UsageError(
-                f"Another control plane works with {settings.state_dir}.",
-                remedy="Stop it, or give this one another --state-dir.",
+                f"Another control plane works with {file if settings.database_url else settings.state_dir}.",
+                remedy="Stop it, or give this one another --state-dir; "
+                "several replicas need PostgreSQL (--database-url).",
             ) from error
         yield
 
@@ -133,10 +155,10 @@ def _cannot_listen(settings: ServerSettings, error: OSError) -> UsageError:
 
 
 class ControlServer(uvicorn.Server):
-    """uvicorn that ends event streams before it waits for their connections, and returns after a signal."""
+    """uvicorn that lets others lead and ends event streams before it waits for their connections, and returns after a
+    signal."""
 
-    def __init__(self, app: FastAPI, plane: ControlPlane) -> None:
-        settings = plane.settings
+    def __init__(self, app: FastAPI, settings: ServerSettings, stands: Standing) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -151,7 +173,7 @@ class ControlServer(uvicorn.Server):
                 server_header=False,
             )
         )
-        self._plane = plane
+        self._stands = stands
         self._silence = settings.ping_interval
         self._unheard = Unheard()
         self._doors: list[Door] = []
@@ -188,5 +210,5 @@ class ControlServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for door in self._doors:
             door.close()
-        self._plane.book.end_streams()
+        await self._stands.leave()
         await super().shutdown(sockets)

@@ -38,6 +38,7 @@ class ServerSettings(BaseSettings):
 
     state_dir: Path = Field(default_factory=default_state_dir)
     database_url: str = ""  # empty: SQLite in the state directory
+    advertise: str = ""  # URL of this replica, for those that stand by to name; empty: where it listens
 
     piece_tls: PieceTls = "off"  # between nodes
     certificate_lifetime: float = Field(24 * 3600.0, ge=2)  # of nodes, which get a new one at half of it
@@ -108,6 +109,11 @@ class ServerSettings(BaseSettings):
     def url(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+
+    @property
+    def address(self) -> str:
+        """Where clients are sent to."""
+        return self.advertise or self.url
 
     def check_exposure(self) -> None:
         """Raises UsageError when tokens would cross a network in the clear, or half of a TLS pair is missing."""

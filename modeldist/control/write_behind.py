@@ -6,6 +6,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from modeldist.errors import NotLeading
+
 log = logging.getLogger(__name__)
 
 DELAY = 1.0  # seconds between two writes of mere progress
@@ -41,6 +43,8 @@ class WriteBehind:
             self._urgent.clear()
             try:
                 await self._flush()
+            except NotLeading:
+                log.warning("not written: another replica leads now")
             except Exception:
                 log.exception("the store could not be written; trying again")
                 self._dirty.set()
@@ -51,5 +55,7 @@ class WriteBehind:
         await asyncio.gather(self._running, return_exceptions=True)
         try:
             await self._flush()
+        except NotLeading:
+            log.warning("not written: another replica leads now")
         except Exception:
             log.exception("the store could not be written at the end")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 _Result = TypeVar("_Result")
@@ -20,11 +21,15 @@ class BackgroundLoop:
 
     def run(self, work: Coroutine[Any, Any, _Result]) -> _Result:
         """Block until it is done. Not for use on an event loop."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop()).result()
+        return self.start(work).result()
+
+    def start(self, work: Coroutine[Any, Any, _Result]) -> Future[_Result]:
+        """Begin, and leave it to itself."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop())
 
     async def wait(self, work: Coroutine[Any, Any, _Result]) -> _Result:
         """The same for another event loop; cancelling the caller cancels the work."""
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop()))
+        return await asyncio.wrap_future(self.start(work))
 
     def stop(self) -> None:
         """Blocks until the thread is gone; work still running is cancelled."""

@@ -74,6 +74,10 @@ class Process:
                 [*self.command, *self.arguments], env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
 
+    def send(self, signum: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(signum)
+
     def kill(self) -> None:
         """SIGKILL: nothing is flushed, closed or said."""
         self._end(signal.SIGKILL)

@@ -15,6 +15,7 @@ from modeldist.control.plane import ControlPlane, running
 from modeldist.control.ports import Resolves
 from modeldist.control.server import ControlServer, listen
 from modeldist.control.settings import ServerSettings
+from modeldist.control.standing import Alone
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ async def served_control_plane(
     async with running(given, origins=origins, now=now) as plane:
         listening = listen(given)
         with listening:
-            server = ControlServer(app_of(plane), plane)
+            server = ControlServer(app_of(plane), given, Alone(plane))
             serving = asyncio.create_task(server.serve(sockets=[listening]))
             try:
                 yield ServedControlPlane(f"http://127.0.0.1:{listening.getsockname()[1]}", plane, state_dir)

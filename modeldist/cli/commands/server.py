@@ -17,7 +17,9 @@ from modeldist.cli.boundary import Command
 @click.option(
     "--state-dir", type=options.PATH, metavar="DIR", help="Database, tokens. [default: ~/.local/state/modeldist]"
 )
-@click.option("--database-url", metavar="URL", help="Another database: postgresql+asyncpg://…")
+@click.option("--database-url", metavar="URL", help="Another database: postgresql://…; replicas share one.")
+@click.option("--advertise", metavar="URL", help="URL of this replica, for others to name. [where it listens]")
+@click.option("--migrate-to", metavar="REVISION", help="Bring the database there (head, 0005), and do not run.")
 @click.option("--tls-cert", type=options.PATH, metavar="FILE", help="Certificate chain (PEM).")
 @click.option("--tls-key", type=options.PATH, metavar="FILE", help="Its private key (PEM).")
 @click.option("--allow-plain-http", is_flag=True, default=None, help="Listen beyond this machine without TLS.")
@@ -43,6 +45,7 @@ def server(
     file_root: tuple[Path, ...],
     webhook_host: tuple[str, ...],
     origin_rate: str | None,
+    migrate_to: str | None,
     log_json: bool | None,
     **settings: Any,
 ) -> None:
@@ -55,17 +58,20 @@ def server(
     Example:
       modeldist server --host 0.0.0.0 --tls-cert server.pem --tls-key server.key
     """
-    from modeldist.control.server import serve
+    from modeldist.control.server import migrate_database, serve
     from modeldist.control.settings import ServerSettings
 
-    serve(
-        ServerSettings.load(
-            default_registry=registry,
-            plain_http_registries=plain_http or None,
-            file_roots=file_root or None,
-            webhook_hosts=webhook_host or None,
-            origin_rate=None if origin_rate is None else float(units.parse_size(origin_rate)),
-            log_format="json" if log_json else None,
-            **settings,
-        )
+    loaded = ServerSettings.load(
+        default_registry=registry,
+        plain_http_registries=plain_http or None,
+        file_roots=file_root or None,
+        webhook_hosts=webhook_host or None,
+        origin_rate=None if origin_rate is None else float(units.parse_size(origin_rate)),
+        log_format="json" if log_json else None,
+        **settings,
     )
+    if migrate_to is None:
+        serve(loaded)
+        return
+    before, now = migrate_database(loaded, migrate_to)
+    click.echo(f"The database was at revision {before or 'none'} and is at {now}.", err=True)

@@ -7,7 +7,9 @@ import time
 from typing import Annotated
 
 from fastapi import Depends
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import HTTPConnection
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
@@ -15,15 +17,24 @@ from modeldist.control.api import audit
 from modeldist.control.api.failed_logins import FailedLogins
 from modeldist.control.api.problems import problem_response
 from modeldist.control.plane import ControlPlane
+from modeldist.control.standing import ASK_AGAIN, Standing
 from modeldist.control.store import tokens
 from modeldist.control.store.tokens import Token
-from modeldist.errors import ControlPlaneRefused
+from modeldist.errors import ControlPlaneRefused, NotLeading, StorageError
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})  # they carry no data
 
 
+def standing_of(connection: HTTPConnection) -> Standing:
+    standing: Standing = connection.app.state.standing
+    return standing
+
+
 def plane_of(connection: HTTPConnection) -> ControlPlane:
-    plane: ControlPlane = connection.app.state.plane
+    """Raises NotLeading when this replica stopped leading since the request came."""
+    standing = standing_of(connection)
+    if (plane := standing.plane) is None:
+        raise standing.refusal()
     return plane
 
 
@@ -61,7 +72,12 @@ class RequiresToken:
         scheme, _, credentials = connection.headers.get("authorization", "").partition(" ")
         token = None
         if scheme.lower() == "bearer":
-            token = await plane_of(connection).tokens.verify(credentials.strip())
+            try:
+                token = await standing_of(connection).tokens.verify(credentials.strip())
+            except (SQLAlchemyError, OSError, NotLeading) as error:
+                log.error("cannot ask the database about a token: %s", error)
+                await answer_with(problem_response(_away()), scope, receive, send)
+                return
         if token is None:
             await self._refuse(scope, receive, send)
             return
@@ -80,12 +96,25 @@ class RequiresToken:
             retry_after=wait,
         )
         response = problem_response(error, 401 if wait is None else 429)
-        if scope["type"] == "websocket":
-            if wait is None:
-                log.warning("refused an agent at %s: it has no valid token", audit.client_of(scope))
-            await WebSocket(scope, receive, send).send_denial_response(response)
-        else:
-            await response(scope, receive, send)
+        if scope["type"] == "websocket" and wait is None:
+            log.warning("refused an agent at %s: it has no valid token", audit.client_of(scope))
+        await answer_with(response, scope, receive, send)
+
+
+async def answer_with(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request, or the handshake of a WebSocket."""
+    if scope["type"] == "websocket":
+        await WebSocket(scope, receive, send).send_denial_response(response)
+    else:
+        await response(scope, receive, send)
+
+
+def _away() -> StorageError:
+    return StorageError(
+        "The control plane's database does not answer, so nobody can be let in.",
+        remedy="Ask again in a moment; the control plane's log says more.",
+        retry_after=ASK_AGAIN,
+    )
 
 
 class Needs:

@@ -94,7 +94,8 @@ def _complete(operation: dict[str, Any]) -> None:
         statuses.add(422)
     for status in statuses:
         responses[str(status)] = _problem(status)
-    responses[SERVER_ERRORS] = _problem(500) | {"description": "A bug, or a database that is away."}
+    meaning = "A bug, a database that is away, or a replica that stands by."
+    responses[SERVER_ERRORS] = _problem(500) | {"description": meaning}
     operation["responses"] = dict(sorted(responses.items()))
     for status, response in responses.items():
         if status.startswith("2"):

@@ -38,7 +38,9 @@ async def evict(asked: KeepingRequest, plane: Plane, request: Request) -> Keepin
 async def _ask(plane: ControlPlane, action: StoreAction, asked: KeepingRequest, request: Request) -> KeepingView:
     acts_on(request, asked.reference)
     reference = check_reference(asked.selected())
-    nodes = await plane.book.meant(asked.selector())
+    if (selector := asked.selector()).everyone:
+        await plane.book.all_back()
+    nodes = await plane.book.meant(selector)
     answered = await plane.core.store_commands.ask(nodes, action, reference)
     return KeepingView(action, reference, [_node(node, answer) for node, answer in answered.items()])
 

@@ -11,8 +11,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import PlainTextResponse
 
 from modeldist import __version__
-from modeldist.control.api.authentication import Plane, needs_any, needs_read
+from modeldist.control.api.authentication import Plane, needs_any, needs_read, standing_of
 from modeldist.control.views import StatusView
+from modeldist.errors import NotLeading
 from modeldist.session.messages import PROTOCOL
 
 router = APIRouter(tags=["status"])
@@ -47,11 +48,13 @@ async def healthz() -> PlainTextResponse:
 
 
 @probes.get("/readyz", response_class=PlainTextResponse)
-async def readyz(plane: Plane) -> PlainTextResponse:
-    """The store answers too."""
+async def readyz(request: Request) -> PlainTextResponse:
+    """It leads, and the store answers too."""
+    if (plane := standing_of(request).plane) is None:
+        return PlainTextResponse("stands by\n", 503)
     try:
         async with plane.database.transaction() as session:
             await session.execute(text("SELECT 1"))
-    except (SQLAlchemyError, OSError):
+    except (SQLAlchemyError, OSError, NotLeading):
         return PlainTextResponse("not ready\n", 503)
     return PlainTextResponse("ok\n")

@@ -30,6 +30,7 @@ from modeldist.session.messages import CancelPull, PullProgress, StartPull
 log = logging.getLogger(__name__)
 
 LOOKED_FOR_DEADLINES = 0.5  # seconds between two looks
+LOOKED_FOR_NODES = 0.1
 
 
 class PullStore(Protocol):
@@ -60,7 +61,10 @@ class PullBook:
         *,
         write_delay: float = DELAY,
         rooms: Rooms | None = None,
+        returning: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`returning`: whether nodes that had sessions with an earlier process may still come back, within seconds."""
+        self._returning = returning
         self._store = store
         self._nodes = nodes
         self._now = now
@@ -126,10 +130,17 @@ class PullBook:
 
     async def meant(self, selector: Selector) -> list[str]:
         """The ids of the nodes that `selector` means now. Raises what `select` does."""
+        if not (selector.nodes or selector.everyone):
+            await self.all_back()
         known = await self._nodes.known(selector.nodes) if selector.nodes else set()
         greetings = {node: session.hello for node, session in self._connected.items()}
         busy = self._busy() if selector.count or selector.percentage else {}
         return select(selector, greetings, known, busy)
+
+    async def all_back(self) -> None:
+        """Half of the nodes are half of all that were here before a restart, not of the first that came back."""
+        while self._returning():  # noqa: ASYNC110 - time passes, or nodes come; nobody tells of either
+            await asyncio.sleep(LOOKED_FOR_NODES)
 
     async def get(self, pull_id: str) -> Pull:
         """Raises NotFound."""

@@ -13,7 +13,17 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from modeldist.control.store.schema import migrate
+from modeldist.control.store.terms import Term, hold_to
 from modeldist.errors import StorageError, UsageError
+
+CONNECT = 5.0  # seconds
+_POSTGRESQL_SETTINGS = {
+    # A leader that is cut off in the middle of a transaction must not keep the next one from beginning its term.
+    "idle_in_transaction_session_timeout": "5000",
+    "tcp_keepalives_idle": "2",
+    "tcp_keepalives_interval": "1",
+    "tcp_keepalives_count": "3",
+}
 
 
 def sqlite_url(path: Path) -> str:
@@ -22,12 +32,28 @@ def sqlite_url(path: Path) -> str:
     return f"sqlite+aiosqlite:///{path}"
 
 
-class Database:
-    """An engine at the current schema. Repositories take a transaction from it."""
+def sqlite_file(url: str) -> Path | None:
+    """The file that `url` names; None where it is another database, or no URL."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        return None
+    named = parsed.database if parsed.get_backend_name() == "sqlite" else None
+    return Path(named) if named and named != ":memory:" else None
 
-    def __init__(self, engine: AsyncEngine) -> None:
+
+class Database:
+    """An engine at the current schema. Repositories take a transaction from it. `term`: that of the leader that asks;
+    None where there is one process."""
+
+    def __init__(self, engine: AsyncEngine, term: Term | None = None) -> None:
         self._engine = engine
+        self._term = term
         self._sessions = async_sessionmaker(engine, expire_on_commit=False)
+
+    def during(self, term: Term) -> Database:
+        """The same, for whoever leads in `term`: its transactions raise NotLeading once another one began."""
+        return Database(self._engine, term)
 
     @property
     def engine(self) -> AsyncEngine:
@@ -42,7 +68,7 @@ class Database:
         except (SQLAlchemyError, OSError) as error:
             await engine.dispose()
             raise StorageError(
-                f"The database {engine.url.render_as_string(hide_password=True)} cannot be used: {_cause(error)}",
+                f"The database {engine.url.render_as_string(hide_password=True)} cannot be used: {said_by(error)}",
                 remedy="Check that it runs, that its directory can be written and that the URL is right.",
             ) from error
         except BaseException:
@@ -52,8 +78,10 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
-        """Committed at the end, rolled back on an exception."""
+        """Committed at the end, rolled back on an exception. Raises NotLeading."""
         async with self._sessions.begin() as session:
+            if self._term is not None:
+                await hold_to(session, self._term)
             yield session
 
     async def close(self) -> None:
@@ -74,7 +102,14 @@ def engine_for(url: str) -> AsyncEngine:
             engine = create_async_engine(parsed, connect_args={"timeout": 10})
             event.listen(engine.sync_engine, "connect", _sqlite_settings)
             return engine
-        return create_async_engine(parsed, pool_size=5, max_overflow=5, pool_pre_ping=True)
+        return create_async_engine(
+            parsed,
+            pool_size=5,
+            max_overflow=5,
+            pool_pre_ping=True,
+            isolation_level="READ COMMITTED",  # as `terms.hold_to` needs it, whatever the database's default is
+            connect_args={"timeout": CONNECT, "server_settings": _POSTGRESQL_SETTINGS},
+        )
     except ArgumentError as error:
         raise UsageError(
             f"The database URL cannot be used: {error}.",
@@ -86,6 +121,12 @@ def engine_for(url: str) -> AsyncEngine:
         ) from error
 
 
+def asyncpg_arguments(engine: AsyncEngine) -> dict[str, Any]:
+    """What `asyncpg.connect` needs to reach the same database."""
+    _, arguments = engine.dialect.create_connect_args(engine.url)
+    return {name: value for name, value in arguments.items() if not name.startswith(("prepared_statement_", "async_"))}
+
+
 def _sqlite_settings(connection: Any, _record: object) -> None:
     cursor = connection.cursor()
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
@@ -93,6 +134,6 @@ def _sqlite_settings(connection: Any, _record: object) -> None:
     cursor.close()
 
 
-def _cause(error: BaseException) -> str:
+def said_by(error: BaseException) -> str:
     """The driver's own sentence, without SQLAlchemy's paragraph about it."""
     return str(getattr(error, "orig", None) or error)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.script.revision import ResolutionError
 from alembic.util import CommandError
 from sqlalchemy import Connection, text
@@ -26,21 +28,23 @@ def alembic_config(connection: Connection | None = None) -> Config:
     return config
 
 
-async def migrate(engine: AsyncEngine, revision: str = HEAD) -> None:
-    """Upgrade to `revision` (idempotent). Raises StorageError when the database is newer than this program."""
+async def migrate(engine: AsyncEngine, revision: str = HEAD, *, back: bool = False) -> None:
+    """Upgrade to `revision` (idempotent); with `back`, downgrade to it. Raises StorageError when the database is newer
+    than this program."""
     async with engine.connect() as connection:
         if engine.dialect.name == "postgresql":
             # Replicas that start together migrate one after the other; the lock ends with the connection.
             await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _MIGRATION_LOCK})
             await connection.commit()
         try:
-            await connection.run_sync(_upgrade, revision)
+            await connection.run_sync(_downgrade if back else _upgrade, revision)
             await connection.commit()
         except (CommandError, ResolutionError) as error:
             raise StorageError(
                 f"The database {engine.url.render_as_string(hide_password=True)} was written by another version of "
                 f"modeldist: {error}.",
-                remedy="Start the newer version again, or give this one a database of its own.",
+                remedy="Start the newer version again, have it bring the database back "
+                "(`modeldist server --migrate-to`), or give this one a database of its own.",
             ) from error
         finally:
             if engine.dialect.name == "postgresql":
@@ -50,3 +54,18 @@ async def migrate(engine: AsyncEngine, revision: str = HEAD) -> None:
 
 def _upgrade(connection: Connection, revision: str) -> None:
     command.upgrade(alembic_config(connection), revision)
+
+
+def _downgrade(connection: Connection, revision: str) -> None:
+    command.downgrade(alembic_config(connection), revision)
+
+
+def revisions() -> list[str]:
+    """All that this version knows, the oldest first."""
+    return [script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()][::-1]
+
+
+async def revision_of(engine: AsyncEngine) -> str | None:
+    """What the database has now; None when it is empty."""
+    async with engine.connect() as connection:
+        return await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())

@@ -115,6 +115,10 @@ class Phase1:
         said what they hold and read, or some seconds have passed."""
         self._presence.expect(nodes, now)
 
+    def waiting(self, now: float) -> bool:
+        """Whether some of those may still come back."""
+        return self._presence.waiting(now)
+
     def _confirmed(self, record: Node, now: float) -> None:
         """What the node has not named again by now is over."""
         self._presence.confirmed(record.name)

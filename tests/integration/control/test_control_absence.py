@@ -47,13 +47,13 @@ async def come_back(agent: ScriptedAgent, *held: HeldLease) -> None:
     await agent.send(Report(1))
 
 
-async def test_a_reset_connection_takes_no_lease_away(sqlite_control: ServedControlPlane) -> None:
-    ws, token = sqlite_control.ws, sqlite_control.agent_token
+async def test_a_reset_connection_takes_no_lease_away(control: ServedControlPlane) -> None:
+    ws, token = control.ws, control.agent_token
     async with scripted_agent(ws, token, "a") as agent:
         lease = await reading(agent)
         agent.connection.transport.abort()
     async with scripted_agent(ws, token, "a") as agent:
-        assert leases(sqlite_control) == {lease.lease: "a"}
+        assert leases(control) == {lease.lease: "a"}
         await come_back(agent, HeldLease(lease.lease, lease.start, lease.count))
         await agent.send(LeaseRequest(TASK, 4))
         message = await agent.receive()
@@ -61,27 +61,29 @@ async def test_a_reset_connection_takes_no_lease_away(sqlite_control: ServedCont
             assert not isinstance(message, LeaseRevoked)
             message = await agent.receive()
         assert message.start != lease.start
-        assert leases(sqlite_control)[lease.lease] == "a"
+        assert leases(control)[lease.lease] == "a"
 
 
-async def test_a_process_that_is_gone_is_missed_after_a_while(sqlite_control: ServedControlPlane) -> None:
-    async with scripted_agent(sqlite_control.ws, sqlite_control.agent_token, "a") as agent:
+async def test_a_process_that_is_gone_is_missed_after_a_while(control: ServedControlPlane) -> None:
+    async with scripted_agent(control.ws, control.agent_token, "a") as agent:
         await reading(agent)
         agent.connection.transport.abort()
     async with asyncio.timeout(PATIENCE):
-        while leases(sqlite_control):
+        while leases(control):
             await asyncio.sleep(0.02)
 
 
-async def test_a_restarted_control_plane_takes_over_what_is_being_read(tmp_path: Path, origin: MemoryOrigin) -> None:
+async def test_a_restarted_control_plane_takes_over_what_is_being_read(
+    tmp_path: Path, origin: MemoryOrigin, database_url: str
+) -> None:
     """A newcomer that asks first is granted nothing before the node that was there has spoken."""
     async with (
-        served_control_plane(tmp_path / "state", origin) as before,
+        served_control_plane(tmp_path / "state", origin, database_url) as before,
         scripted_agent(before.ws, before.agent_token, "a") as agent,
     ):
         lease = await reading(agent)
     async with (
-        served_control_plane(tmp_path / "state", origin) as after,
+        served_control_plane(tmp_path / "state", origin, database_url) as after,
         scripted_agent(after.ws, after.agent_token, "new") as new,
     ):
         await new.send(JoinTasks((JOIN,)))

@@ -11,19 +11,23 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from click.testing import CliRunner, Result
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from modeldist.cli.commands.server import server
 from modeldist.control.pulls.pull import Pull, PullNode
 from modeldist.control.pulls.selection import Selector
 from modeldist.control.store.database import Database, engine_for, sqlite_url
 from modeldist.control.store.meta import Meta
+from modeldist.control.store.nodes import Nodes
 from modeldist.control.store.pulls import Pulls
-from modeldist.control.store.schema import alembic_config, migrate
+from modeldist.control.store.schema import alembic_config, migrate, revision_of
 from modeldist.control.store.tables import Base
 from modeldist.control.store.tokens import Tokens
 from modeldist.errors import StorageError, UsageError
 from modeldist.scheduler.messages import Priority
+from modeldist.session.messages import Hello
 from tests.servers.postgres_cluster import PostgresCluster
 
 REVISIONS = [script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()][::-1]
@@ -66,6 +70,45 @@ async def test_every_older_version_upgrades_with_its_rows(database_url: str, rev
     assert await pulls.add(pull) is pull
     assert await pulls.get("p") == pull
     await database.close()
+
+
+@pytest.mark.parametrize("revision", REVISIONS[1:-1])
+async def test_back_and_forth_keeps_the_rows_that_both_versions_have(database_url: str, revision: str) -> None:
+    database = await Database.open(database_url)
+    token = await Tokens(database).create("mine", "admin")
+    lent = await Tokens(database).create("lent", "admin", lifetime=3600.0)
+    identity = await Meta(database).identity()
+    node = {"n": (Hello(1, "n", "node", "1", "10.0.0.1:1", labels={"gpu": "h100"}), 5.0)}
+    await Nodes(database).seen(node)
+    ended = PullNode("n", "done", 2.0, bytes_total=7, path="/models/x")
+    pull = Pull("p", "org/model", Selector(nodes=("n",)), Priority.PULL, 1.0, nodes={"n": ended})
+    await Pulls(database).add(pull)
+    await migrate(database.engine, revision, back=True)
+    assert await revision_of(database.engine) == revision
+    await database.close()
+    again = await Database.open(database_url)
+    assert await revision_of(again.engine) == REVISIONS[-1]
+    assert await Meta(again).identity() == identity
+    verified = await Tokens(again).verify(token)
+    assert verified is not None
+    assert verified.scope == "admin"
+    assert await Tokens(again).verify(lent) is None  # it would never have expired
+    assert (await Nodes(again).listing(None, 9))[0].labels == {"gpu": "h100"}
+    assert await Pulls(again).get("p") == pull
+    await again.close()
+
+
+def test_the_command_goes_back_and_forth(database_url: str, tmp_path: Path) -> None:
+    def migrated(revision: str) -> Result:
+        given = ["--state-dir", str(tmp_path), "--database-url", database_url]
+        return CliRunner().invoke(server, ["--migrate-to", revision, *given])
+
+    assert f"was at revision none and is at {REVISIONS[-1]}" in migrated("head").stderr
+    assert f"was at revision {REVISIONS[-1]} and is at 0003" in migrated("0003").stderr
+    assert f"was at revision 0003 and is at {REVISIONS[-1]}" in migrated("head").stderr
+    unknown = migrated("0000")
+    assert unknown.exit_code == UsageError.exit_code
+    assert "no revision '0000'" in unknown.stderr
 
 
 async def test_migrations_go_back(database_url: str) -> None:

@@ -18,7 +18,7 @@ import uvicorn
 
 from modeldist.client import AsyncClient
 from modeldist.control.app import create_app
-from modeldist.control.server import listen, serve, stored_tokens
+from modeldist.control.server import listen, only_server, serve, stored_tokens
 from modeldist.control.settings import ServerSettings
 from modeldist.errors import ControlPlaneUnreachable, StorageError, UsageError
 from modeldist.session.messages import StartPull
@@ -63,9 +63,9 @@ def token(state_dir: Path, scope: str) -> str:
     return (state_dir / f"{scope}.token").read_text().strip()
 
 
-async def test_it_stops_when_told(tmp_path: Path) -> None:
+async def test_it_stops_when_told(tmp_path: Path, database_url: str) -> None:
     for told in (signal.SIGTERM, signal.SIGINT):
-        async with process(tmp_path) as (running, url):
+        async with process(tmp_path, database_url=database_url) as (running, url):
             admin, agent = token(tmp_path, "admin"), token(tmp_path, "agent")
             async with AsyncClient(url, admin) as client:
                 assert (await client.status()).agents == 0
@@ -79,13 +79,13 @@ async def test_it_stops_when_told(tmp_path: Path) -> None:
                 assert secret.encode() not in said
 
 
-async def test_a_kill_loses_no_pull(tmp_path: Path) -> None:
-    async with process(tmp_path) as (running, url):
+async def test_a_kill_loses_no_pull(tmp_path: Path, database_url: str) -> None:
+    async with process(tmp_path, database_url=database_url) as (running, url):
         async with AsyncClient(url, token(tmp_path, "admin")) as client:
             made = await client.create_pull("org/model:v1", "all")
         running.kill()
         await running.wait()
-    async with process(tmp_path) as (running, url):
+    async with process(tmp_path, database_url=database_url) as (running, url):
         ws = url.replace("http", "ws") + "/session"
         async with (
             AsyncClient(url, token(tmp_path, "admin")) as client,
@@ -95,9 +95,9 @@ async def test_a_kill_loses_no_pull(tmp_path: Path) -> None:
             assert (await client.get_pull(made.id)).states == {"waiting": 1}
 
 
-async def test_more_tokens(tmp_path: Path) -> None:
-    settings = ServerSettings.load(state_dir=tmp_path)
-    async with process(tmp_path) as (_, url):
+async def test_more_tokens(tmp_path: Path, database_url: str) -> None:
+    settings = ServerSettings.load(state_dir=tmp_path, database_url=database_url)
+    async with process(tmp_path, database_url=database_url) as (_, url):
         async with stored_tokens(settings) as tokens:
             reader = await tokens.create("dashboard", "read")
         async with AsyncClient(url, reader) as client:
@@ -114,10 +114,20 @@ async def test_a_second_one_on_the_same_state_is_refused(tmp_path: Path) -> None
             _, said = await second.communicate()
         assert second.returncode == UsageError.exit_code
         assert f"Another control plane works with {tmp_path}." in said.decode()
+        assert "several replicas need PostgreSQL (--database-url)" in said.decode()
         running.kill()
         await running.wait()
     async with process(tmp_path) as (_, url):
         assert url
+
+
+def test_a_second_one_on_the_same_sqlite_file_is_refused(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/shared.sqlite"
+    first, second = (ServerSettings.load(state_dir=tmp_path / name, database_url=url) for name in "ab")
+    with only_server(first), pytest.raises(UsageError, match=r"works with .*/shared\.sqlite"), only_server(second):
+        pass
+    with only_server(second):
+        pass
 
 
 async def test_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

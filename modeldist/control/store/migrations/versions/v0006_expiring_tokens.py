@@ -16,4 +16,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    # The version before would take them for tokens that never expire.
+    op.execute(sa.text("DELETE FROM tokens WHERE expires_at IS NOT NULL"))
     op.drop_column("tokens", "expires_at")

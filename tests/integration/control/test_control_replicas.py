@@ -1,0 +1,227 @@
+"""Several processes of one control plane on one PostgreSQL: who answers, who takes over, what a deposed one can do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+from sqlalchemy import text
+from websockets.exceptions import InvalidStatus
+
+from modeldist.client import AsyncClient, Client
+from modeldist.control.replicas.lock import LeaderLock
+from modeldist.control.store.database import Database, engine_for
+from modeldist.control.store.tokens import Tokens
+from modeldist.errors import NotLeading, UsageError
+from modeldist.session.messages import StartPull
+from tests.servers.cluster import MODELDIST
+from tests.servers.postgres_cluster import PostgresCluster
+from tests.servers.replicated_cluster import ReplicatedCluster, probe
+from tests.servers.scripted_agent import PATIENCE, open_socket, scripted_agent
+
+END_THE_LOCK = """
+SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted
+AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+BEATS = """
+SELECT query_start > :since FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = 'modeldist replica'
+"""
+
+
+@pytest.fixture
+def database_url(postgres: PostgresCluster) -> str:
+    return postgres.new_database()
+
+
+@pytest.fixture(scope="module")
+def two(postgres: PostgresCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplicatedCluster]:
+    with ReplicatedCluster(tmp_path_factory.mktemp("two"), 0, database_url=postgres.new_database()) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def replicas(two: ReplicatedCluster) -> ReplicatedCluster:
+    """Two that run, whatever a test before did to them, and no agents."""
+    for replica, port in zip(two.replicas, two.ports, strict=True):
+        if not replica.running:
+            replica.start()
+            replica.wait_for("it to listen", partial(answers, port, "/healthz", 200))
+    two.wait_led()
+    return two
+
+
+def answers(port: int, path: str, status: int) -> bool:
+    return probe(port, path) == status
+
+
+def url_of(cluster: ReplicatedCluster, index: int) -> str:
+    return f"http://127.0.0.1:{cluster.ports[index]}"
+
+
+def session_of(cluster: ReplicatedCluster, index: int) -> str:
+    return f"ws://127.0.0.1:{cluster.ports[index]}/session"
+
+
+async def led_by(cluster: ReplicatedCluster, index: int) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while await asyncio.to_thread(cluster.leader) != index:
+            await asyncio.sleep(0.02)
+
+
+async def test_who_stands_by_says_so_and_who_leads(replicas: ReplicatedCluster) -> None:
+    leader = replicas.wait_led()
+    other = 1 - leader
+    admin = replicas.token("admin")
+    assert probe(replicas.ports[other], "/healthz") == 200
+    assert probe(replicas.ports[other], "/readyz") == 503
+    assert probe(replicas.ports[other], "/api/v1/status") == 401
+    request = urllib.request.Request(
+        f"{url_of(replicas, other)}/api/v1/status", headers={"Authorization": f"Bearer {admin}"}
+    )
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=PATIENCE)
+    with refused.value as answer:
+        assert answer.code == 503
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        assert answer.headers["Retry-After"] == "1"
+        problem = json.loads(answer.read())
+    assert problem["code"] == "not_leading"
+    assert f"the one at {url_of(replicas, leader)} leads" in problem["detail"]
+    assert "--server" in problem["remedy"]
+    with pytest.raises(InvalidStatus) as handshake:
+        async with open_socket(session_of(replicas, other), replicas.token("agent")):
+            pass
+    assert handshake.value.response.status_code == 503
+    order = [url_of(replicas, other), url_of(replicas, leader)]
+    async with AsyncClient(order, admin) as client:
+        assert (await client.status()).database == "postgresql"
+    with Client(",".join(order), admin) as blocking:
+        assert blocking.status().agents == 0
+
+
+async def test_what_a_killed_leader_had_begun_goes_on(replicas: ReplicatedCluster) -> None:
+    leader = replicas.wait_led()
+    other = 1 - leader
+    async with AsyncClient(replicas.url, replicas.token("admin")) as client:
+        made = await client.create_pull("memory://org/model:v1", "all")
+        async with scripted_agent(session_of(replicas, leader), replicas.token("agent"), "a") as agent:
+            assert (await agent.expect(StartPull)).pull == made.id
+            replicas.replicas[leader].kill()
+            await agent.closed()
+        waiting = asyncio.create_task(client.wait(made.id))
+        await led_by(replicas, other)
+        async with scripted_agent(session_of(replicas, other), replicas.token("agent"), "a") as agent:
+            asked = await agent.expect(StartPull)
+            assert asked.pull == made.id
+            await agent.finish(asked)
+            async with asyncio.timeout(PATIENCE):
+                assert (await waiting).state == "done"
+
+
+async def test_who_is_told_to_stop_lets_another_one_lead_first(replicas: ReplicatedCluster) -> None:
+    leader = replicas.wait_led()
+    async with scripted_agent(session_of(replicas, leader), replicas.token("agent"), "a") as agent:
+        replicas.replicas[leader].stop()
+        assert (await agent.closed())[0] in (1001, 1012)
+    await led_by(replicas, 1 - leader)
+
+
+async def test_who_loses_the_connection_of_its_lock_leads_no_more(replicas: ReplicatedCluster) -> None:
+    leader = replicas.wait_led()
+    engine = engine_for(replicas.database_url)
+    async with scripted_agent(session_of(replicas, leader), replicas.token("agent"), "a") as agent:
+        async with engine.connect() as connection:
+            await connection.execute(text(END_THE_LOCK))
+        code, reason = await agent.closed()
+        assert (code, "leads no more" in reason) == (1001, True)
+    await engine.dispose()
+    assert "PostgreSQL" in replicas.replicas[leader].log
+    replicas.wait_led()
+
+
+async def test_the_only_replica_goes_on_without_its_lock_and_gets_it_again(replicas: ReplicatedCluster) -> None:
+    leader = replicas.wait_led()
+    replicas.replicas[1 - leader].kill()
+    engine = engine_for(replicas.database_url)
+    async with scripted_agent(session_of(replicas, leader), replicas.token("agent"), "a") as agent:
+        async with engine.connect() as connection:
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+            async with asyncio.timeout(PATIENCE):  # until its last beat found nobody else
+                since = (await connection.execute(text("SELECT clock_timestamp()"))).scalar_one()
+                while (await connection.execute(text(BEATS), {"since": since})).all() != [(True,)]:
+                    await asyncio.sleep(0.05)
+            await connection.execute(text(END_THE_LOCK))
+            async with asyncio.timeout(PATIENCE):
+                while "PostgreSQL is back" not in replicas.replicas[leader].log:
+                    await asyncio.sleep(0.05)
+        async with AsyncClient(url_of(replicas, leader), replicas.token("admin")) as client:
+            await client.create_pull("memory://org/model:v1", "all")
+        await agent.expect(StartPull)
+    await engine.dispose()
+    replicas.replicas[1 - leader].start()
+    replicas.replicas[1 - leader].wait_for(
+        "it to stand by", lambda: probe(replicas.ports[1 - leader], "/readyz") == 503
+    )
+
+
+async def test_a_leader_that_is_stopped_is_replaced_and_cannot_go_on_where_it_was(replicas: ReplicatedCluster) -> None:
+    leader = replicas.wait_led()
+    other = 1 - leader
+    admin = replicas.token("admin")
+    async with (
+        AsyncClient(url_of(replicas, other), admin) as client,
+        scripted_agent(session_of(replicas, leader), replicas.token("agent"), "a") as agent,
+    ):
+        replicas.replicas[leader].send(signal.SIGSTOP)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while probe(replicas.ports[other], "/readyz") != 200:
+                    await asyncio.sleep(0.05)
+        finally:
+            replicas.replicas[leader].send(signal.SIGCONT)
+        assert (await agent.closed())[0] == 1001
+        assert (await client.status()).agents == 0
+    async with asyncio.timeout(PATIENCE):
+        while probe(replicas.ports[leader], "/readyz") != 503:
+            await asyncio.sleep(0.05)
+    assert probe(replicas.ports[other], "/readyz") == 200
+
+
+async def test_nothing_of_an_earlier_term_is_written_after_a_later_one_began(database_url: str) -> None:
+    database = await Database.open(database_url)
+    locks = [await LeaderLock.open(database.engine) for _ in range(2)]
+    assert [await lock.attempt() for lock in locks] == [True, False]
+    first = database.during(await locks[0].begin("a", "http://a"))
+    assert await Tokens(first).create("mine", "read")
+    locks[0].abort()
+    async with asyncio.timeout(PATIENCE):
+        while not await locks[1].attempt():
+            await asyncio.sleep(0.02)
+    async with first.transaction() as session:  # the next term waits for what has begun
+        beginning = asyncio.create_task(locks[1].begin("b", "http://b"))
+        await asyncio.wait({beginning}, timeout=0.2)
+        assert not beginning.done()
+        await session.execute(text("UPDATE tokens SET name = 'yours'"))
+    second = database.during(await beginning)
+    with pytest.raises(NotLeading):
+        await Tokens(first).create("late", "read")
+    assert [token.name for token in await Tokens(second).all()] == ["yours"]
+    assert (await locks[1].leader()) == (await beginning)
+    await locks[1].close()
+    await database.close()
+
+
+def test_the_schema_is_not_taken_from_under_replicas_that_run(replicas: ReplicatedCluster) -> None:
+    where = ["--state-dir", str(replicas.home / "other"), "--database-url", replicas.database_url]
+    command = [*MODELDIST, "server", "--migrate-to", "0005", *where]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert refused.returncode == UsageError.exit_code
+    assert "Replicas of the control plane run on this database (2). Stop all of them first." in refused.stderr
