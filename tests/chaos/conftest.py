@@ -10,6 +10,7 @@ import pytest
 
 from tests.servers.cluster import Cluster
 from tests.servers.oci_faults import FaultyRegistry
+from tests.servers.postgres_cluster import PostgresCluster, postgres_binaries, postgres_cluster
 
 
 @pytest.fixture(scope="session")
@@ -33,4 +34,13 @@ def faulty() -> Iterator[FaultyRegistry]:
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with Cluster(tmp_path_factory.mktemp("cluster"), 4) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresCluster]:
+    binaries = postgres_binaries()
+    if binaries is None:
+        pytest.skip("no PostgreSQL server under /usr/lib/postgresql")
+    with postgres_cluster(binaries) as cluster:
         yield cluster
