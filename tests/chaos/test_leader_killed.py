@@ -7,6 +7,8 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from modeldist.client import Client
 from modeldist.control.views import PullView
 from modeldist.scheduler.pieces import piece_size_for
@@ -21,7 +23,7 @@ from tests.servers.replicated_cluster import ReplicatedCluster
 KILLS = 10
 AGENTS = 3
 WEIGHTS = 96_000_000
-RATE = 300_000  # bytes/s of one connection to the origin: the pull is to outlive all kills
+RATE = 150_000  # bytes/s of one connection to the origin: the pull is to outlive all kills
 GOES_ON = 8  # pieces that come from the origin under a leader before that one is killed
 
 
@@ -41,6 +43,7 @@ class Waiting(threading.Thread):
                     self.ended = event.pull
 
 
+@pytest.mark.timeout(300)
 def test_ten_leaders_are_killed_during_one_pull(
     rng: random.Random, faulty: FaultyRegistry, postgres: PostgresCluster, tmp_path: Path
 ) -> None:

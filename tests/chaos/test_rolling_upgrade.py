@@ -6,11 +6,13 @@ import random
 import sys
 from pathlib import Path
 
+import pytest
+
 from modeldist.client import Client
 from modeldist.scheduler.pieces import piece_size_for
 from modeldist.session.messages import PROTOCOL
 from tests.chaos.moments import Scene
-from tests.chaos.on_disk import assert_right, assert_sound, read_ranges, size_of, united
+from tests.chaos.on_disk import assert_right, assert_sound
 from tests.servers import faults
 from tests.servers.cluster import wait_until
 from tests.servers.oci_faults import FaultyRegistry
@@ -18,17 +20,18 @@ from tests.servers.postgres_cluster import PostgresCluster
 from tests.servers.replicated_cluster import ReplicatedCluster
 
 NEXT = (sys.executable, str(Path(__file__).parents[1] / "servers" / "next_version.py"))
-WEIGHTS = 48_000_000
-RATE = 300_000  # bytes/s of one connection to the origin
+WEIGHTS = 80_000_000
+RATE = 60_000  # bytes/s of one connection to the origin: the pull is to outlive all replacements, on a busy machine too
 STREAMS = 4  # of an agent, at the origin
-GOES_ON = 4  # pieces from the origin after each replacement
-AGENTS = 3
+GOES_ON = 1  # pieces from the origin after each replacement
+AGENTS = 2
 
 
+@pytest.mark.timeout(300)
 def test_a_rolling_upgrade_while_a_model_is_pulled(
     rng: random.Random, faulty: FaultyRegistry, postgres: PostgresCluster, tmp_path: Path
 ) -> None:
-    """The first agent is newer than the control plane, the others are older than it for a while."""
+    """The first agent is newer than the control plane, the second is older than it for a while."""
     files = {"config.json": b"{}", "model.safetensors": rng.randbytes(WEIGHTS)}
     repository = f"org/model-{rng.randrange(1 << 48):x}"
     faulty.add_model(repository, "v1", files)
@@ -55,8 +58,6 @@ def test_a_rolling_upgrade_while_a_model_is_pulled(
                 cluster.wait_led()
                 goes_on()
             _replace_agent(cluster, 1)
-            goes_on()
-            _replace_agent(cluster, 2)
             faulty.heal()
             ended = client.wait(pull.id, timeout=60)
         for node in ended.nodes:
@@ -67,8 +68,7 @@ def test_a_rolling_upgrade_while_a_model_is_pulled(
         for who, protocol in (("node-0", PROTOCOL), ("node-0", PROTOCOL + 1), ("node-1", PROTOCOL)):
             assert any(f"({who})" in line and f"protocol {protocol}" in line for line in said.splitlines()), (who, said)
 
-    asked = read_ranges(scene.reads())
-    again = size_of(asked) - size_of(united(asked))
+    again = scene.sent() - scene.size
     print(f"\nall replaced: A = {1 + again / scene.size:.4f}, {again} of {scene.size} bytes read again")
     assert again <= AGENTS * STREAMS * piece, "more than what the replaced agents were in the middle of"
 
