@@ -175,6 +175,7 @@ class ControlServer(uvicorn.Server):
         )
         self._stands = stands
         self._silence = settings.ping_interval
+        self._most_connections = settings.most_connections
         self._unheard = Unheard()
         self._doors: list[Door] = []
 
@@ -201,8 +202,9 @@ class ControlServer(uvicorn.Server):
             self._doors.append(Door(listening, self._protocol, self.config.ssl))
 
     def _protocol(self) -> asyncio.Protocol:
-        agents = self._plane.rooms.sessions.used
-        if len(self.server_state.connections) - agents >= self._plane.settings.most_connections:
+        plane = self._stands.plane
+        agents = plane.rooms.sessions.used if plane is not None else 0
+        if len(self.server_state.connections) - agents >= self._most_connections:
             return Full()
         make: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
         return make(config=self.config, server_state=self.server_state, app_state={})

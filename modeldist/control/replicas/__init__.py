@@ -1,4 +1,4 @@
-"""Several processes of one control plane on one PostgreSQL: one leads, the others stand by (docs/adr/0032-replicas.md).
+"""Several processes of one control plane on one PostgreSQL: one leads, the others stand by (docs/adr/0033-replicas.md).
 
     lock.py      the advisory lock that makes a leader, on a connection of its own
     held.py      one term of this replica, and how long it may believe in it
