@@ -18,13 +18,13 @@ from tests.servers import faults
 from tests.servers.cluster import finish, wait_until
 from tests.servers.oci_faults import FaultyRegistry
 from tests.servers.postgres_cluster import PostgresCluster
-from tests.servers.replicated_cluster import ReplicatedCluster
+from tests.servers.replicated_cluster import ReplicatedCluster, probe
 
 KILLS = 10
 AGENTS = 3
 WEIGHTS = 96_000_000
-RATE = 150_000  # bytes/s of one connection to the origin: the pull is to outlive all kills
-GOES_ON = 8  # pieces that come from the origin under a leader before that one is killed
+RATE = 60_000  # bytes/s of one connection to the origin: the pull is to outlive all kills
+GOES_ON = 3  # pieces that come from the origin under a leader before that one is killed
 
 
 class Waiting(threading.Thread):
@@ -88,6 +88,7 @@ def test_ten_leaders_are_killed_during_one_pull(
 def _kill_the_leader(cluster: ReplicatedCluster, scene: Scene, piece: int) -> tuple[float, float]:
     """(seconds until another one leads, until the origin reads that it granted began)."""
     leader = cluster.wait_led()
+    wait_until("another one to stand by", lambda: probe(cluster.ports[1 - leader], "/healthz") == 200)
     before = scene.sent()
     wait_until("the origin to be read", lambda: scene.sent() >= before + GOES_ON * piece)
     cluster.replicas[leader].kill()
