@@ -19,9 +19,9 @@ from modeldist.transfer.verbs.rails import MEMORY, SLOT
 
 class AgentSettings(BaseSettings):
     """`control` is the control plane's URL, or those of its replicas with commas between them, and `token` the agents'
-    token that `modeldist server` wrote; or `join_token` one that `modeldist token join` printed, which is looked at until
-    the node is enrolled. `listen` is where pieces are served: loopback unless told otherwise; `advertise` is what other
-    nodes connect to when that differs."""
+    token that `modeldist server` wrote; or `join_token` one that `modeldist token join` printed, which is looked at
+    until the node is enrolled. `listen` is where pieces are served: loopback unless told otherwise; `advertise` is what
+    other nodes connect to when that differs."""
 
     model_config = SettingsConfigDict(env_prefix="MODELDIST_AGENT_", extra="ignore")
 
