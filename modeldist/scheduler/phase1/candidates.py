@@ -48,6 +48,8 @@ class Candidates:
         self._add(swarm, chosen, swarm.serving, config.candidates, child, now, without=rack)
         if rack is not None:  # a large zone or few far nodes: fill up from the rack
             self._add(swarm, chosen, rack, config.candidates, child, now)
+        if not chosen:  # who failed of late, rather than nobody: it may be the only one that has anything
+            self._add(swarm, chosen, swarm.serving, config.candidates, child, now, failing=True)
         return tuple(chosen)
 
     def _add(
@@ -59,6 +61,7 @@ class Candidates:
         child: Member,
         now: float,
         without: NodeSet | None = None,
+        failing: bool = False,
     ) -> None:
         wanted = upto - len(chosen)
         if wanted <= 0:
@@ -71,7 +74,7 @@ class Candidates:
             if node != child.node
             and node not in chosen
             and not (without is not None and node in without)
-            and not nodes[node].service.failing(now)
+            and nodes[node].service.failing(now) == failing
         ]
         if child.sparse:
             members, lacks = swarm.members, child.lacks
@@ -153,11 +156,8 @@ class Candidates:
         """Add the parent that holds most of `pieces`, in the place of the one that brings least where the list is full.
         Whether there is one."""
         nodes = self._nodes
-        holders = [
-            node
-            for node in swarm.serving
-            if swarm.members[node].have & pieces and node not in child.parents and not nodes[node].service.failing(now)
-        ]
+        holders = [node for node in swarm.serving if swarm.members[node].have & pieces and node not in child.parents]
+        holders = [node for node in holders if not nodes[node].service.failing(now)] or holders
         if not holders:
             return False
         members, lacks = swarm.members, child.lacks

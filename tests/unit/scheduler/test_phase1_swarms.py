@@ -139,6 +139,16 @@ def test_parents_that_fail_their_children_are_passed_over() -> None:
     assert view.failures > 10
 
 
+def test_the_only_one_that_has_anything_is_a_parent_however_it_failed() -> None:
+    """Of another model, before its failures are forgotten: else whoever wants it would wait for half a minute."""
+    control, phase1 = joined_racks({"damaged": "", "a": ""})
+    control.report("a", m.TaskReport(TASK, parents=(m.ParentReport("damaged", failures=100),)))
+    other = digest(7)
+    control.join("damaged", task=other, have=PieceSet.full(10).to_bytes())
+    control.join("a", task=other)
+    assert parents_of(phase1, "a", other) == ("damaged",)
+
+
 def test_lists_lose_nodes_that_leave_and_complete_nodes_need_none() -> None:
     control, phase1 = joined_racks(dict.fromkeys("abc", ""))
     control.wait(0.3)
