@@ -111,7 +111,8 @@ def _look(world: World, cell: Cell, scene: Scene, seen: Seen) -> None:
     for node in {*scene.pullers, *range(world.size)} if cell.target is Target.PARENT else scene.pullers:
         again(world, node, scene.model)
     for node in range(world.size):
-        assert wrongs(world.store(node), [scene.model], [scene.model]) == []
+        found = wrongs(world.store(node), [scene.model], [scene.model])
+        assert not found, found
     if cell.moment is Moment.GC:
         world.clients[scene.collects].gc()
         assert not any(orphan.exists() for orphan in scene.orphans), "garbage is left"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -12,16 +13,33 @@ from tests.chaos.matrix.world import World
 
 
 @pytest.fixture(scope="session")
-def world() -> Iterator[World]:
-    with World(2) as made:
-        yield made
+def worlds() -> Iterator[Callable[[bool], World]]:
+    """The world; called with True, a new one: what a cell left that failed is no other cell's."""
+    with ExitStack() as stack:
+        made: list[World] = []
+
+        def world(new: bool) -> World:
+            if new or not made:
+                stack.close()
+                made[:] = [stack.enter_context(World(2))]
+            return made[0]
+
+        yield world
 
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("cell", CELLS, ids=[cell.name for cell in CELLS])
-def test_survives(cell: Cell, world: World, seed: int) -> None:
+def test_survives(cell: Cell, worlds: Callable[[bool], World], seed: int) -> None:
     print(f"MODELDIST_CHAOS_SEED={seed}")
-    seen = run_cell(world, cell, seed)
+    folder = recorded_in()
+    try:
+        seen = run_cell(worlds(False), cell, seed)
+    except Exception as error:
+        if folder:  # at once: pytest tells of all failures at its end
+            (folder / f"{cell.name}.failed").write_text(f"{error!r}\n\n{error}")
+        worlds(True)
+        raise
     print(seen)
-    if folder := recorded_in():
+    if folder:
+        (folder / f"{cell.name}.failed").unlink(missing_ok=True)
         seen.save(folder)

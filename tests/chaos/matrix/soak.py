@@ -22,7 +22,7 @@ _FAULT_EVERY = 2.0  # seconds
 _AT_ONCE = 3  # faults
 _RUNNING = 6  # pulls
 _MODELS = 6  # at the registry
-_TIDY_EVERY = 3.0  # seconds between removals or collections
+_TIDY_EVERY = 1.5  # seconds between removals, collections, and models that give way to new ones
 _REMEMBERED = 15.0  # seconds after a fault in which it may still be the reason: errors are remembered for ten
 _DISK = 320 << 20
 
@@ -183,7 +183,7 @@ class Soak:
     def _tidy(self) -> None:
         """Remove a model from a node, collect the garbage of one, or have one taken from everywhere."""
         self._tidying = [command for command in self._tidying if not self._try_tidied(command, wait=False)]
-        kind = self._rng.choice(("rm", "gc", "forget"))
+        kind = self._rng.choice(("rm", "gc", "forget", "forget"))
         node = self._rng.randrange(NODES)
         pulled = {pull.model.reference for pull in self._pulls}
         if kind == "gc":
