@@ -47,6 +47,7 @@ def _matrix(seed: int, workers: int, only: str) -> int:
         return 1
     if not only:
         shutil.rmtree(_RECORD, ignore_errors=True)
+    _RECORD.mkdir(parents=True, exist_ok=True)
     command = [
         *(
             sys.executable,
