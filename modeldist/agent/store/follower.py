@@ -130,11 +130,15 @@ class Follower:
 
     def run_slice(self) -> None:
         """A background thread's share: at most SLICE bytes, less when somebody wants the turn."""
+        failed = False
         with self._turn:
             if not self._stopped:
-                self._hash(min(self._limit, self._position + SLICE), background=True)
+                try:
+                    self._hash(min(self._limit, self._position + SLICE), background=True)
+                except OSError:  # finish() meets it too, and says so to whoever waits
+                    failed = True
         with self._state:
-            self._queued = self._position < self._limit and not self._wanted and not self._stopped
+            self._queued = not failed and self._position < self._limit and not self._wanted and not self._stopped
             again = self._queued
         if again:
             self._threads.wake(self)
