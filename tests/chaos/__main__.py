@@ -31,38 +31,31 @@ def main() -> int:
     parser.add_argument(
         "--only", default="", help="only cells whose names contain this, as pytest -k; others as last seen"
     )
+    parser.add_argument("--resume", action="store_true", help="only cells that the last run has no record of")
     arguments = parser.parse_args()
     print(f"--seed {arguments.seed}", flush=True)
     if arguments.what == "matrix":
-        return _matrix(arguments.seed, arguments.workers, arguments.only)
+        return _matrix(arguments.seed, arguments.workers, arguments.only, arguments.resume)
     return {"soak": _soak, "kills": _kills}[arguments.what](arguments.minutes, arguments.seed)
 
 
-def _matrix(seed: int, workers: int, only: str) -> int:
+def _matrix(seed: int, workers: int, only: str, resume: bool) -> int:
     from tests.chaos.matrix.document import write_matrix
     from tests.chaos.matrix.world import missing
 
     if why := missing():
         print(f"no world can be made here: {why}")
         return 1
-    if not only:
+    if not only and not resume:
         shutil.rmtree(_RECORD, ignore_errors=True)
     _RECORD.mkdir(parents=True, exist_ok=True)
     command = [
-        *(
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "--no-header",
-            "-n",
-            str(workers),
-            "-o",
-            "python_files=matrix_cells.py",
-        ),
-        *("tests/chaos/matrix", *(("-k", only) if only else ())),
+        *(sys.executable, "-m", "pytest", "-q", "--no-header", "-n", str(workers)),
+        *("-o", "python_files=matrix_cells.py", "tests/chaos/matrix", *(("-k", only) if only else ())),
     ]
     environment = {"MODELDIST_CHAOS_SEED": str(seed), "MODELDIST_CHAOS_RECORD": str(_RECORD.resolve())}
+    if resume:
+        environment["MODELDIST_CHAOS_RESUME"] = "1"
     began = time.monotonic()
     failed = subprocess.run(command, env={**os.environ, **environment}, check=False).returncode
     print(f"the matrix took {(time.monotonic() - began) / 60:.1f} minutes", flush=True)

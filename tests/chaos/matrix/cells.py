@@ -144,10 +144,12 @@ class Cell:
         return TRUE_REASONS[self.target] | ({10} if self.fault is Fault.CORRUPT else set())
 
 
+_FIRST = (Moment.MID_TRANSFER, Moment.RESOLVE)  # a run that is cut short has seen something of everything
+
 CELLS = tuple(
     Cell(target, fault, moment)
-    for target in Target
+    for moment in sorted(Moment, key=lambda moment: (moment not in _FIRST, list(Moment).index(moment)))
+    for target in reversed(Target)
     for fault in Fault
     if (target, fault) not in MEANINGLESS
-    for moment in Moment
 )

@@ -21,6 +21,7 @@ NODES = 6
 _FAULT_EVERY = 2.0  # seconds
 _AT_ONCE = 3  # faults
 _RUNNING = 6  # pulls
+_PULL_EVERY = 0.5  # seconds
 _MODELS = 6  # at the registry
 _TIDY_EVERY = 1.5  # seconds between removals, collections, and models that give way to new ones
 _REMEMBERED = 15.0  # seconds after a fault in which it may still be the reason: errors are remembered for ten
@@ -87,6 +88,7 @@ class Soak:
         self._hurts: list[Hurt] = []
         self._past: list[tuple[float, float, frozenset[int]]] = []
         self._pulls: list[Pull] = []
+        self._next_pull = 0.0
         self._tidying: list[subprocess.Popen[str]] = []
         self._present: set[tuple[int, str]] = set()  # (node, reference) that were finished and not removed
         self._gone: list[Published] = []
@@ -148,7 +150,8 @@ class Soak:
     # --- what goes on ----------------------------------------------------------------------------------------------
 
     def _pull(self) -> None:
-        while len(self._pulls) < _RUNNING:
+        if len(self._pulls) < _RUNNING and time.monotonic() >= self._next_pull:
+            self._next_pull = time.monotonic() + _PULL_EVERY
             if len(self._world.models) < _MODELS:
                 model = self._world.publish(self._rng)
             else:

@@ -11,6 +11,7 @@ with World(2) as world:
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pwd
 import random
@@ -79,6 +80,9 @@ class World:
             self._stack.callback(shutil.rmtree, self.home, ignore_errors=True)
             self.home.chmod(0o755)  # PostgreSQL is another user
             self._stack.callback(unmount_below, self.home)
+            # Each process gets a mount namespace with its network: what is unmounted here is to be gone there too.
+            run("mount", "--bind", str(self.home), str(self.home))
+            run("mount", "--make-shared", str(self.home))
             self._stack.enter_context(self.lab)
             self._stack.callback(self._end)
             self._make()
@@ -322,10 +326,15 @@ def _succeeds(command: list[str]) -> bool:
 
 
 def _sweep() -> None:
-    """What worlds left that were killed."""
-    namespaces.sweep()
-    for folder in Path("/tmp").glob("netlab-*"):
-        pid = folder.name.split("-")[1]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
-            unmount_below(folder)
-    namespaces.sweep_folders(Path("/tmp"))
+    """What worlds left that were killed. One process at a time: others look for the same."""
+    everybodys = os.open("/tmp", os.O_RDONLY)
+    try:
+        fcntl.flock(everybodys, fcntl.LOCK_EX)
+        namespaces.sweep()
+        for folder in Path("/tmp").glob("netlab-*"):
+            pid = folder.name.split("-")[1]
+            if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+                unmount_below(folder)
+        namespaces.sweep_folders(Path("/tmp"))
+    finally:
+        os.close(everybodys)
