@@ -181,7 +181,7 @@ class Desk(threading.Thread):
             return
         except OSError as error:
             if isinstance(guest.sock, TlsSocket) and not guest.leaving:
-                log.info("a connection from another node came to nothing: %s", error)
+                log.debug("a connection from another node came to nothing: %s", error)
             data = b""
         if not data:
             self._show_out(guest)

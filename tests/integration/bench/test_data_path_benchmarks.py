@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -46,6 +47,15 @@ def test_peers_pulls_from_the_other_agent_alone(tmp_path: Path, capsys: pytest.C
     printed = capsys.readouterr().out
     assert "| agent → agent, digests on |" in printed and "sum of its parts" in printed
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_tls_between_nodes_costs_is_printed_as_ratios(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for benchmark, row in ((peers, "agent → agent, digests on, TLS"), (transports, "piece protocol, TLS")):
+        benchmark.main(["--tls", "--size", "2", "--repeat", "1", "--directory", str(tmp_path)])
+        printed = capsys.readouterr().out
+        assert f"| {row} |" in printed
+        assert re.search(r"TLS ÷ in the clear: CPU \d+\.\d\d, goodput \d+\.\d\d", printed), printed
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_stream_compares_with_a_pull_that_is_loaded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
