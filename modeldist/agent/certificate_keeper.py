@@ -42,7 +42,7 @@ class CertificateKeeper:
             await asyncio.sleep(self._wait())
             try:
                 await self._renew()
-            except ModeldistError as error:
+            except Exception as error:  # whatever it is, the next attempt may be better
                 await self._failed(error)
             else:
                 log.info("this node has a new certificate", seconds=round(self._identity.left()))
@@ -52,8 +52,10 @@ class CertificateKeeper:
         half = self._identity.half()
         return max(0.0, self._identity.left() - half - self._rng.uniform(0, SPREAD) * half)
 
-    async def _failed(self, error: ModeldistError) -> None:
+    async def _failed(self, error: Exception) -> None:
         left = self._identity.left()
+        if not isinstance(error, ModeldistError):
+            log.exception("this node's certificate could not be renewed")
         say = log.error if isinstance(error, ControlPlaneRefused) or left <= 0 else log.warning
         say("this node's certificate is not renewed", error=str(error), seconds_left=round(max(0.0, left)))
         longest = min(LONGEST_RETRY, max(1.0, self._identity.half() / 10))
