@@ -24,7 +24,7 @@ class Violation(AssertionError):
 
 def go_on(operation: Operation, promises: Promises, root: Path) -> None:
     """What was wanted is pulled to its end. Raises Violation, and whatever the store raises that it should not."""
-    store = Store.open(root, formats=operation.formats)
+    store = Store.open(root, formats=operation.formats, tell=_unheard)
     if operation.damaged:
         store.remove_damaged(store.audit())
     else:
@@ -46,9 +46,13 @@ def go_on(operation: Operation, promises: Promises, root: Path) -> None:
 
 def give_up(operation: Operation, promises: Promises, root: Path) -> None:
     """Nobody pulls again. Raises as `go_on`."""
-    store = Store.open(root, formats=operation.formats)
+    store = Store.open(root, formats=operation.formats, tell=_unheard)
     _leaves_nothing(store, operation)
     store.close()
+
+
+def _unheard(_: str) -> None:
+    """What is said of a migration."""
 
 
 def _require(holds: bool, otherwise: str) -> None:
@@ -159,7 +163,7 @@ def _read_again(read: list[tuple[Digest, int]], promises: Promises) -> None:
 
 def _leaves_nothing(store: Store, operation: Operation) -> None:
     """All that is here is of an artifact, which `rm` removes, or garbage, which `gc` does."""
-    later = Store.open(store.root, clock=lambda: time.time() + _LATER, formats=operation.formats)
+    later = Store.open(store.root, clock=lambda: time.time() + _LATER, formats=operation.formats, tell=_unheard)
     for stored in later.artifacts():
         later.remove(stored.artifact.digest)
     later.gc()
