@@ -9,6 +9,8 @@ from http import HTTPStatus
 import msgspec
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
@@ -39,6 +41,8 @@ from modeldist.errors import (
 )
 
 log = logging.getLogger(__name__)
+
+BEHIND = 5.0  # seconds; it was waited for for longer than that
 
 # The first class that matches decides. The origin's own 401 and 403 are not the caller's: his token was good, so he
 # is told 403 with the origin's code; 401 means this API's token alone. An origin that does not answer is no fault of
@@ -92,6 +96,8 @@ def problem_response(error: ModeldistError, status: int | None = None) -> Respon
 def install(app: FastAPI) -> None:
     """Every failure of a route leaves as a problem."""
     app.add_exception_handler(ModeldistError, _ours)
+    app.add_exception_handler(NoConnection, _behind)
+    app.add_exception_handler(OperationalError, _behind)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _bug)
@@ -103,6 +109,17 @@ async def _ours(request: HTTPConnection, error: Exception) -> Response:
     if isinstance(request, WebSocket):  # refused before the handshake; nobody sends what is returned here
         await request.send_denial_response(response)
     return response
+
+
+async def _behind(request: HTTPConnection, error: Exception) -> Response:
+    """The database has more to do than it can: nothing of this was done."""
+    if not isinstance(error, NoConnection) and "database is locked" not in str(error):
+        raise error
+    log.warning("the database does not keep up: %s", error)
+    full = Overloaded(
+        "The database does not keep up with what is asked.", remedy="Ask again later.", retry_after=BEHIND
+    )
+    return await _ours(request, full)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from sqlalchemy.exc import TimeoutError as NoConnection
 
 from modeldist.agent.link import WebSocketLink
 from modeldist.agent.session_keeper import SessionKeeper
@@ -276,6 +277,19 @@ async def test_a_connection_too_many_is_told_so(tmp_path: Path, origin: MemoryOr
         async with asyncio.timeout(PATIENCE), asking(served) as later:
             while (await later.get("/status")).status_code != 200:
                 await asyncio.sleep(0.05)
+
+
+async def test_a_database_that_does_not_keep_up(
+    tmp_path: Path, origin: MemoryOrigin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def waits_in_vain(*_: object) -> None:
+        raise NoConnection("QueuePool limit of size 5 overflow 10 reached, connection timed out, timeout 30.00")
+
+    async with serving(tmp_path, origin) as served, asking(served) as http:
+        monkeypatch.setattr(served.plane.book, "listing", waits_in_vain)
+        refused = await http.get("/pulls")
+        assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+        assert refused.headers["retry-after"] == "5"
 
 
 # --- sessions --------------------------------------------------------------------------------------------------------
