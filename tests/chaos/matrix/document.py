@@ -14,17 +14,18 @@ from tests.chaos.matrix.cells import CELLS, LASTS, MEANINGLESS, MEANS, Cell, Fau
 PAGE = Path("docs/reliability.md")
 
 _MATRIX = """## The fault matrix
-`make chaos`, seed {seed}: {count} cells, each a test of its name (`agent-kill-9-mid-transfer`) on real processes: two
-agents with disks of their own (ext4), a control plane on PostgreSQL, Debian's docker-registry, and nginx, to which
-the registry sends clients for blobs, each in a network namespace behind a link of its own. Both nodes pull a model
-that nobody has seen (where a parent is meant, one pulls from the other); at the moment, told by bytes on the wire and
-files on the disks, the fault is done, and healed after {least:g} to {most:g} seconds. Every pull then has to end,
-with the right bytes or with an exit code and a sentence that are true of what is broken; a pull afterwards has to
-work; and a checker that is none of the product's hashes every store.
+`make chaos`, seed {seed}: {count} of {all} cells, each a test of its name (`agent-kill-9-mid-transfer`) on real
+processes: two agents with disks of their own (ext4), a control plane on PostgreSQL, Debian's docker-registry, and
+nginx, to which the registry sends clients for blobs, each in a network namespace behind a link of its own. Both
+nodes pull a model that nobody has seen (where a parent is meant, one pulls from the other); at the moment, told by
+bytes on the wire and files on the disks, the fault is done, and healed after {least:g} to {most:g} seconds. Every
+pull then has to end, with the right bytes or with an exit code and a sentence that are true of what is broken; a
+pull afterwards has to work; and a checker that is none of the product's hashes every store.
 
-In a cell: **✓** all pulls finished; a number is the exit code with which some ended; behind it, in brackets, what the
-origin sent until then, over the size of the model, where that is more than 1.00 (a pull that failed leaves the rest
-to the next). Garbage collection goes on beside the pulls.
+In a cell: **✓** all pulls finished; a number is the exit code with which some ended; behind it, in brackets, what
+the origin sent until then, over the size of the model, where that is more than 1.00 (a pull that failed leaves the
+rest to the next). Garbage collection goes on beside the pulls. What was not run was not reached by a run that was
+cut short.
 """
 
 
@@ -35,6 +36,7 @@ def write_matrix(folder: Path, page: Path = PAGE) -> None:
     words = _MATRIX.format(
         seed=", ".join(map(str, seeds)),
         count=len(seen),
+        all=len(CELLS),
         least=min(last for last in LASTS.values() if last),
         most=max(LASTS.values()),
     )

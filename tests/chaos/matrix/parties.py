@@ -14,6 +14,7 @@ import psutil
 
 from tests.servers.cluster import Process
 
+_PATIENCE = 120.0  # seconds to start on a machine that does other things
 _AWAKE, _ASLEEP = 0.02, 0.18  # seconds of each stroke of a process that is slow
 _ESTABLISHED, _LISTENING = "01", "0A"  # include/net/tcp_states.h
 
@@ -33,7 +34,8 @@ class Party(Process):
         ends_by: signal.Signals = signal.SIGTERM,
         environment: dict[str, str] | None = None,
     ) -> None:
-        super().__init__(name, arguments, {**os.environ, **(environment or {})}, home, command=command)
+        all_of_it = {**os.environ, **(environment or {})}
+        super().__init__(name, arguments, all_of_it, home, command=command, patience=_PATIENCE)
         self.role = role
         self._ready = ready
         self._ends_by = ends_by
