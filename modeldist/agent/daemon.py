@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from modeldist.agent.certificate_keeper import CertificateKeeper
 from modeldist.agent.config import EngineConfig, few_cores
@@ -24,10 +24,20 @@ from modeldist.agent.identity import NodeIdentity
 from modeldist.agent.link import WebSocketLink
 from modeldist.agent.local_api import create_local_app
 from modeldist.agent.local_client import LocalAgent
+from modeldist.agent.metrics import AgentMetrics
+from modeldist.agent.metrics.endpoint import MetricsEndpoint
 from modeldist.agent.pull import Pulls
 from modeldist.agent.repairing import Repairs
 from modeldist.agent.scrubbing import Scrub
-from modeldist.agent.serving import address_of, gateway_socket, is_any, listen_local, serve, split_address
+from modeldist.agent.serving import (
+    address_of,
+    gateway_socket,
+    is_any,
+    listen_local,
+    metrics_socket,
+    serve,
+    split_address,
+)
 from modeldist.agent.settings import AgentSettings
 from modeldist.agent.store import Store
 from modeldist.agent.store.locks import try_lock
@@ -69,18 +79,27 @@ async def run_agent(settings: AgentSettings, gateway: MakeDropIn | None = None) 
     split_address(settings.listen)
     marks = settings.watermarks()
     settings.scrub_pace()
-    with only_listener(settings.socket), gateway_socket(settings.gateway) as listener:
+    settings.metrics_token()
+    with (
+        only_listener(settings.socket),
+        gateway_socket(settings.gateway) as listener,
+        metrics_socket(settings.metrics) as scraped,
+    ):
         store = await asyncio.to_thread(lambda: Store.open(settings.store, hub=settings.hub))
         store.watermarks = marks
         try:
             with only_agent(settings.store):
-                await _run(settings, store, gateway if listener else None, listener)
+                await _run(settings, store, gateway if listener else None, listener, scraped)
         finally:
             store.close()
 
 
 async def _run(
-    settings: AgentSettings, store: Store, gateway: MakeDropIn | None, listener: socket.socket | None
+    settings: AgentSettings,
+    store: Store,
+    gateway: MakeDropIn | None,
+    listener: socket.socket | None,
+    scraped: socket.socket | None,
 ) -> None:
     own = await enrolled(settings, store)
     security = PieceSecurity()
@@ -91,7 +110,7 @@ async def _run(
         keeper = CertificateKeeper(own, security, partial(renew, settings.control, own))
         keeping = asyncio.create_task(keeper.run(), name="certificate")
     try:
-        await _run_with(rails, settings, store, own, security, gateway, listener)
+        await _run_with(rails, settings, store, own, security, gateway, listener, scraped)
     finally:
         if keeping is not None:
             keeping.cancel()
@@ -125,6 +144,7 @@ async def _run_with(
     security: PieceSecurity,
     gateway: MakeDropIn | None,
     listener: socket.socket | None,
+    scraped: socket.socket | None,
 ) -> None:
     gate = Gate()
     server = piece_server(settings, store, gate, rails, security)
@@ -165,18 +185,21 @@ async def _run_with(
     preparing = asyncio.create_task(_prepare(origins))
     drop_in: DropIn | None = None
     try:
-        beside: list[tuple[DropIn, socket.socket]] = []
+        beside: list[tuple[ASGIApp, socket.socket]] = []
+        address = ""
         if gateway is not None and listener is not None:
             address = address_of(listener)
             drop_in = gateway(engine, pulls, origins, address)
             beside.append((drop_in, listener))
             log.info("gateway", hf_endpoint=f"http://{address}")
+        if scraped is not None:
+            beside.append((_metrics(AgentMetrics(engine, pulls, rails), settings, scraped), scraped))
         await engine.start()
         log.info("agent started", node=store.node_id, pieces=server.address, socket=str(settings.socket))
         engine.node.loop.spawn(repairs.run(), "repairs")
         if scrub is not None:
             scrub.start()
-        await serve_local(settings.socket, engine, pulls, rails, beside, scrub)
+        await serve_local(settings.socket, engine, pulls, rails, beside, scrub, gateway=address)
     finally:
         if scrub is not None:
             await asyncio.to_thread(scrub.close)
@@ -199,6 +222,11 @@ def _scrub(settings: AgentSettings, engine: Engine, repairs: Repairs) -> Scrub |
         return bool(engine.node.fetches) or (engine.server is not None and engine.server.load().requests > 0)
 
     return Scrub(engine.store, pace, busy, lambda: engine.node.loop.post(repairs.wake))
+
+
+def _metrics(metrics: AgentMetrics, settings: AgentSettings, listener: socket.socket) -> ASGIApp:
+    log.info("metrics", url=f"http://{address_of(listener)}/metrics")
+    return MetricsEndpoint(metrics, settings.metrics_token())
 
 
 def node_rails(settings: AgentSettings) -> NodeRails | None:
@@ -325,12 +353,14 @@ async def serve_local(
     engine: Engine,
     pulls: Pulls,
     rails: NodeRails | None = None,
-    beside: Sequence[tuple[DropIn, socket.socket]] = (),
+    beside: Sequence[tuple[ASGIApp, socket.socket]] = (),
     scrub: Scrub | None = None,
+    *,
+    gateway: str = "",
 ) -> None:
-    """Serve the local API, and the gateway `beside` it on a listening socket of its own, until a signal."""
+    """Serve the local API, and what is `beside` it on listening sockets of its own, until a signal. `gateway`: the
+    host:port of the drop-in endpoints, if they are among that."""
     listener = listen_local(path)
-    gateway = address_of(beside[0][1]) if beside else ""
     try:
         await serve([(create_local_app(engine, pulls, rails, gateway, scrub), listener), *beside])
     finally:

@@ -145,6 +145,16 @@ class Engine:
         self._readers.close()
         await asyncio.to_thread(self._verifier.close)
 
+    @property
+    def bytes_in_flight(self) -> int:
+        """Asked of other nodes, and not here."""
+        return self._peer_fetches.bytes_in_flight
+
+    @property
+    def origin_reads(self) -> int:
+        """Leases that are being read."""
+        return sum(map(len, self._leases.progress().values()))
+
     # --- phase 2 ---
 
     def _apply(self, event: p2.Event) -> None:
@@ -295,7 +305,7 @@ class Engine:
             report = self._reporter.report(
                 fetches,
                 self._leases.progress(),
-                bytes_in_flight=self._peer_fetches.bytes_in_flight,
+                bytes_in_flight=self.bytes_in_flight,
                 queue=self.server.load().requests if self.server else 0,
                 asked=asked,
             )

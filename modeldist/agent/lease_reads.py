@@ -127,7 +127,8 @@ class LeaseReads:
         if fetch.ended:
             return
         fetch.origin_failures = 0
-        fetch.mended(piece)
+        self._node.intake.reused += fetch.mended(piece)
+        self._node.intake.pieces_origin += 1
         fetch.trusted[piece] = digest
         fetch.verified.append(PieceDigest(piece, digest))
         fetch.have_changed = True
@@ -147,6 +148,7 @@ class LeaseReads:
             self._at_rest()
         fetch.reads.discard(read)
         fetch.origin_bytes += read.bytes
+        self._node.intake.origin += read.bytes
         fetch.release()
         if fetch.ended:
             return
@@ -164,6 +166,7 @@ class LeaseReads:
     def _failed(self, fetch: ShardFetch, error: ModeldistError) -> None:
         fetch.note(f"Reading from the origin failed: {error}")
         fetch.origin_failures += 1
+        self._node.intake.origin_failures += 1
         log.warning("origin read failed", shard=fetch.path, error=str(error), failures=fetch.origin_failures)
         if not isinstance(error, TRANSIENT) or fetch.origin_failures >= self._node.config.origin_failures:
             self._fail(fetch, error.about(fetch.path))

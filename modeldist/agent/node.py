@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from modeldist.agent.config import EngineConfig
+from modeldist.agent.intake import Intake
 from modeldist.agent.shard_fetch import ShardFetch
 from modeldist.agent.store import Store
 from modeldist.agent.wishes import Wishes
@@ -111,6 +112,7 @@ class Node:
     tell: Callable[[FromAgent], None]
     leases: Callable[[Digest], Iterable[LeaseArrived]]
     fetches: dict[Digest, ShardFetch] = field(default_factory=dict)
+    intake: Intake = field(default_factory=Intake)
     wishes: Wishes = field(init=False)
 
     def __post_init__(self) -> None:

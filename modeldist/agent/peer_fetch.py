@@ -73,6 +73,7 @@ class PeerFetches:
         self._verifier = verifier
         self._post = node.loop.post
         self._apply = node.apply
+        self._intake = node.intake
         self._scratch_dir = node.store.root / "tmp"
         self._moves: set[asyncio.Task[None]] = set()
         self.bytes_in_flight = 0
@@ -202,6 +203,7 @@ class PeerFetches:
         tally.bytes += received.bytes
         if good is None:
             tally.failures += 1
+            self._intake.wrong_pieces += 1
             fetch.note(f"Piece {request.piece} of {fetch.path} from node {request.node} was wrong; fetched again.")
             self._ended(request)
             if not fetch.ended:
@@ -209,6 +211,7 @@ class PeerFetches:
             return
         if received.transport == "rdma":
             fetch.rdma_bytes += received.bytes
+            self._intake.rdma += received.bytes
         elif received.detour:
             fetch.note_detour(request.node, received.detour)
         if request.scratch is not None:
@@ -253,8 +256,10 @@ class PeerFetches:
     def _verified(self, request: _Request) -> None:
         fetch = request.fetch
         fetch.peer_bytes[request.node] += request.length
+        self._intake.peers += request.length
+        self._intake.pieces_peers += 1
         if request.scratch is None:
-            fetch.mended(request.piece)
+            self._intake.reused += fetch.mended(request.piece)
         fetch.holes.pop(request.piece, None)
         fetch.arrived(request.piece)
         fetch.origin_failures = 0

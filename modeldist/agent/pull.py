@@ -320,6 +320,8 @@ class Pulls:
         self._pulls: dict[str, Pull] = {}
         self._tasks: dict[str, asyncio.Future[Path]] = {}
         self._reports: set[asyncio.Task[None]] = set()
+        self.ended: Callable[[Pull], None] = lambda _: None
+        """Called with each pull that was started here, once it is over."""
         engine.inbox.start_pull = self._commanded
         engine.inbox.cancel_pull = self._cancel_commanded
 
@@ -349,7 +351,7 @@ class Pulls:
         self._pulls[pull_id] = state
         self._engine.shards.watch(pull_id, state.shard_done)
         task = asyncio.create_task(state.run(), name=f"pull {state.reference}")
-        task.add_done_callback(self._finished)
+        task.add_done_callback(lambda done: self._finished(state, done))
         self._tasks[pull_id] = task
         self._forget_old()
         return state
@@ -402,10 +404,10 @@ class Pulls:
             report.cancel()
         await asyncio.gather(*self._reports, return_exceptions=True)
 
-    @staticmethod
-    def _finished(task: asyncio.Task[Path]) -> None:
+    def _finished(self, pull: Pull, task: asyncio.Task[Path]) -> None:
         if not task.cancelled():
             task.exception()  # seen: nobody may be waiting
+        self.ended(pull)
 
     def _forget_old(self) -> None:
         finished = [pull for pull in self._pulls.values() if pull.state in FINAL]

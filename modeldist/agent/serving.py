@@ -95,15 +95,30 @@ def listen_local(path: Path) -> socket.socket:
 @contextmanager
 def gateway_socket(address: str) -> Iterator[socket.socket | None]:
     """Listens on a loopback `host:port`; None where it is empty. Raises UsageError, AgentError."""
+    if address:
+        host, _ = split_address(address)
+        if not is_loopback(host) or is_any(host):
+            raise UsageError(
+                f"The gateway is for programs on this machine: {address} is not on loopback.",
+                remedy="Give --gateway 127.0.0.1:PORT.",
+            )
+    with _tcp_socket(address, "the gateway", "--gateway") as listener:
+        yield listener
+
+
+@contextmanager
+def metrics_socket(address: str) -> Iterator[socket.socket | None]:
+    """Listens on `host:port`; None where it is empty. Raises UsageError, AgentError."""
+    with _tcp_socket(address, "metrics", "--metrics") as listener:
+        yield listener
+
+
+@contextmanager
+def _tcp_socket(address: str, served: str, option: str) -> Iterator[socket.socket | None]:
     if not address:
         yield None
         return
     host, port = split_address(address)
-    if not is_loopback(host) or is_any(host):
-        raise UsageError(
-            f"The gateway is for programs on this machine: {address} is not on loopback.",
-            remedy="Give --gateway 127.0.0.1:PORT.",
-        )
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         # Named TCP: asyncio turns Nagle's algorithm off for no other, and a short answer then waits for 40 ms.
@@ -117,8 +132,8 @@ def gateway_socket(address: str) -> Iterator[socket.socket | None]:
             raise
     except OSError as error:
         raise AgentError(
-            f"Cannot serve the gateway on {address}: {error.strerror or error}.",
-            remedy="Stop what listens there, or choose another port with --gateway.",
+            f"Cannot serve {served} on {address}: {error.strerror or error}.",
+            remedy=f"Stop what listens there, or choose another port with {option}.",
         ) from error
     with listener:
         yield listener

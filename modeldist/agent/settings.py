@@ -16,6 +16,8 @@ from modeldist.errors import UsageError
 from modeldist.origins.listed import LISTED, LISTED_PATHS
 from modeldist.transfer.verbs.rails import MEMORY, SLOT
 
+SHORTEST_TOKEN = 16  # characters
+
 
 class AgentSettings(BaseSettings):
     """`control` is the control plane's URL, or those of its replicas with commas between them, and `token` the agents'
@@ -40,6 +42,8 @@ class AgentSettings(BaseSettings):
     listen: str = "127.0.0.1:0"
     advertise: str = ""
     gateway: str = ""  # host:port of the drop-in endpoints; empty: none
+    metrics: str = ""  # host:port where Prometheus reads; empty: nowhere
+    metrics_token_file: Path | None = None  # what it has to give there
     mirror: LISTED = ()  # registries that the gateway mirrors; none: the default one
     origin_streams: int = Field(default=4, ge=1, le=64)
     upload_rate: float | None = Field(default=None, gt=0, description="bytes/s")
@@ -93,3 +97,27 @@ class AgentSettings(BaseSettings):
         if self.token.get_secret_value():
             return self.token.get_secret_value()
         return self.token_file.read_text().strip() if self.token_file else ""
+
+    def metrics_token(self) -> str:
+        """What a scrape has to give; empty where there are no metrics. Raises UsageError."""
+        if not self.metrics:
+            return ""
+        if self.metrics_token_file is None:
+            raise UsageError(
+                "--metrics needs --metrics-token-file: nobody reads them without a token.",
+                remedy="Write one: `head -c 32 /dev/urandom | base64 > metrics.token`, and give Prometheus the same "
+                "file (authorization, credentials_file).",
+            )
+        try:
+            token = self.metrics_token_file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(
+                f"Cannot read --metrics-token-file {self.metrics_token_file}: {error}.",
+                remedy="Give one that can be read.",
+            ) from None
+        if len(token) < SHORTEST_TOKEN:
+            raise UsageError(
+                f"The token in {self.metrics_token_file} has {len(token)} characters, too few not to be guessed.",
+                remedy=f"Make it {SHORTEST_TOKEN} or more: `head -c 32 /dev/urandom | base64`.",
+            )
+        return token

@@ -131,18 +131,21 @@ class ShardFetch:
         start = self.layout.offset(piece)
         return self.holes.get(piece) or ((start, start + self.layout.length(piece)),)
 
-    def mended(self, piece: int) -> None:
-        """A piece that was here in part is whole and right."""
-        if holes := self.holes.pop(piece, None):
-            here = self.layout.length(piece) - total(holes)
-            self.local_bytes += here
-            self.reused_bytes += here
+    def mended(self, piece: int) -> int:
+        """A piece that was here in part is whole and right; the bytes of that part."""
+        if not (holes := self.holes.pop(piece, None)):
+            return 0
+        here = self.layout.length(piece) - total(holes)
+        self.local_bytes += here
+        self.reused_bytes += here
+        return here
 
-    def filled(self, holes: dict[int, Ranges]) -> None:
-        """Pieces were added from other shards; of others these ranges are left."""
+    def filled(self, holes: dict[int, Ranges]) -> int:
+        """Pieces were added from other shards, so many bytes; of others these ranges are left."""
         before, self.local_bytes = self.local_bytes, self.wanted_here
         self.reused_bytes += self.local_bytes - before
         self.holes = holes
+        return self.local_bytes - before
 
     def trust_again(self) -> None:
         """The partial file is cut or filled otherwise now: trust what proves its pieces, and no digest but those."""

@@ -164,7 +164,7 @@ class Shards:
         if error is not None:
             await self.end(fetch, error)
         elif not fetch.ended:
-            fetch.filled(holes)
+            self._node.intake.reused += fetch.filled(holes)
             self.join([fetch])
 
     async def _sorted_out(self, shards: Iterable[Shard]) -> tuple[list[Shard], list[Shard]]:
@@ -306,6 +306,7 @@ class Shards:
     async def _rejected(self, fetch: ShardFetch, error: IntegrityError) -> None:
         """Every piece was as promised and the shard is still wrong: some promise was false."""
         fetch.rejections += 1
+        self._node.intake.rejected += 1
         fetch.note(str(error))
         self._node.tell(ShardRejected(fetch.shard.digest))
         alone = not fetch.peer_bytes.total() and not fetch.local_bytes

@@ -13,6 +13,7 @@ from modeldist.control.api import (
     enrolment,
     harbor,
     keeping,
+    metrics,
     models,
     nodes,
     problems,
@@ -29,6 +30,7 @@ from modeldist.control.api.body_limit import BodyLimit
 from modeldist.control.api.description import describe
 from modeldist.control.api.failed_logins import FailedLogins
 from modeldist.control.api.leading import OnlyTheLeader
+from modeldist.control.metrics.requests import CountsRequests, RequestCounts
 from modeldist.control.plane import ControlPlane
 from modeldist.control.ports import Resolves
 from modeldist.control.replicas.replica import standing
@@ -85,10 +87,13 @@ def _app(settings: ServerSettings, lifespan: object) -> FastAPI:
     app.add_middleware(Admits, body_limit=settings.body_limit)
     app.add_middleware(Audit)
     app.add_middleware(OnlyTheLeader)
-    app.add_middleware(RequiresToken, failed_logins=FailedLogins(settings.failed_logins))  # added last: comes first
+    app.add_middleware(RequiresToken, failed_logins=FailedLogins(settings.failed_logins))  # comes before those
+    app.state.requests = RequestCounts()
+    app.add_middleware(CountsRequests, counts=app.state.requests, prefix=PREFIX)  # added last: comes first
     for room in (references, pulls, models, keeping, nodes, tasks, enrolment, status):
         app.include_router(room.router, prefix=PREFIX)
     app.include_router(harbor.router)  # at the root: Harbor has the paths built in
     app.include_router(session.router)
     app.include_router(status.probes)
+    app.include_router(metrics.router)
     return app

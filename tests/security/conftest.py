@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.security.house import GRANTED, NODES, WEIGHTS, House
+from tests.security.house import GRANTED, NODES, SCRAPES, WEIGHTS, House
 from tests.servers.cluster import Cluster
 from tests.servers.hub import Hub
 from tests.servers.images import image_layout, needs_skopeo, push
@@ -34,12 +34,15 @@ def house(open_home: Path) -> Iterator[House]:
         hub.restrict("org/private", [NODES, GRANTED], gated=False)
         image = image_layout(open_home / "image", "private", {"linux/amd64": 1}, size=50_000)
         push(image, registry.host, "org/private:v1", credentials=f"{USERNAME}:{PASSWORD}")
+        (open_home / "metrics.token").write_text(SCRAPES)
         environment = {
             "HF_ENDPOINT": hub.url,
             "HF_TOKEN": NODES,
             "HF_HOME": str(open_home / "hf"),
             "MODELDIST_AGENT_GATEWAY": "127.0.0.1:0",
             "MODELDIST_AGENT_MIRROR": registry.host,
+            "MODELDIST_AGENT_METRICS": "127.0.0.1:0",
+            "MODELDIST_AGENT_METRICS_TOKEN_FILE": str(open_home / "metrics.token"),
         }
         with Cluster(open_home / "cluster", agents=1, environment=environment) as cluster:
             gateway = re.findall(r"hf_endpoint\W+(http://127\.0\.0\.1:\d+)", cluster.agents[0].log)[-1]

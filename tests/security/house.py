@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.servers.registry import Registry
 
 GRANTED = "hf_granted_5f2d"  # reads the private repository of the hub
 NODES = "hf_of_the_nodes_91c7"  # so do the nodes
+SCRAPES = "scrapes_4d1f0b7c22e9a6"  # reads metrics
 WEIGHTS = "model.safetensors"
 
 
@@ -34,6 +36,11 @@ class House:
     @property
     def agent(self) -> LocalAgent:
         return LocalAgent(Path(self.cluster.environment(0)["MODELDIST_SOCKET"]))
+
+    @property
+    def metrics(self) -> str:
+        """host:port where the agent's metrics are read."""
+        return re.findall(r"http://([\d.:]+)/metrics", self.cluster.agents[0].log)[-1]
 
     @property
     def pieces(self) -> str:

@@ -29,7 +29,7 @@ from modeldist.scheduler.messages import JoinTasks, TaskJoin, TaskJoined
 from modeldist.transfer import frames
 from modeldist.transfer.frame_reader import BodyData
 from tests.security.gateway_requests import hub_requests, oci_requests
-from tests.security.house import GRANTED, NODES, WEIGHTS, House, all_routes
+from tests.security.house import GRANTED, NODES, SCRAPES, WEIGHTS, House, all_routes
 from tests.security.listening import Listening, listening, listens_itself
 from tests.security.other_user import NOBODY, ask
 from tests.security.piece_target import CHILD, Target, heard, one_of_each
@@ -40,7 +40,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 MADE_IN = {
     "modeldist/control/server.py": "test_every_route.py",
-    "modeldist/agent/serving.py": "the agent's socket and the gateway, below",
+    "modeldist/agent/serving.py": "the agent's socket and the gateway, below; metrics: tests/integration/metrics",
     "modeldist/transfer/tcp/server.py": "the piece server, below",
     "modeldist/transfer/bench.py": "a benchmark's own peer on loopback, which serves zeros",
     "modeldist/bench/nginx.py": "finds a free port for a benchmark's rival",
@@ -79,6 +79,7 @@ def test_processes_listen_nowhere_else(house: House) -> None:
     assert listening(house.cluster.agents[0].pid) == {
         Listening("tcp", house.pieces),
         Listening("tcp", house.gateway.removeprefix("http://")),
+        Listening("tcp", house.metrics),
         Listening("unix", str(house.agent.path)),
     }
 
@@ -122,7 +123,7 @@ def test_secrets_are_in_no_process_list_log_answer_database_nor_store(house: Hou
     assert any("--token-file" in text for text in said)
     basic = base64.b64encode(f"{USERNAME}:{PASSWORD}".encode()).decode()
     own = [cluster.token(kind).rpartition("_")[2] for kind in ("admin", "agent")]
-    for secret in (NODES, GRANTED, basic, f"{USERNAME}:{PASSWORD}", f"{PASSWORD}-wrong", *own):
+    for secret in (NODES, GRANTED, SCRAPES, basic, f"{USERNAME}:{PASSWORD}", f"{PASSWORD}-wrong", *own):
         for text in said:
             assert secret not in text, text[max(0, text.index(secret) - 300) : text.index(secret) + 100]
 

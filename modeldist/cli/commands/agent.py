@@ -56,6 +56,10 @@ if TYPE_CHECKING:
     metavar="REGISTRY",
     help="What the gateway mirrors: host[:port] or *.domain (repeatable). [default: what --registry says]",
 )
+@click.option("--metrics", metavar="HOST:PORT", help="Where Prometheus reads /metrics. [default: nowhere]")
+@click.option(
+    "--metrics-token-file", type=options.PATH, metavar="FILE", help="Holds the token that it has to give there."
+)
 @click.option("--origin-streams", type=int, metavar="N", help="Concurrent origin reads of this node. [default: 4]")
 @click.option("--upload-rate", metavar="SIZE", help="Bytes per second served to others: 1GB. [unlimited]")
 @click.option("--download-rate", metavar="SIZE", help="Bytes per second fetched from anywhere. [unlimited]")
@@ -149,6 +153,7 @@ def agent_settings(**given: Any) -> AgentSettings:
         settings.secret()
         settings.watermarks()
         settings.scrub_pace()
+        settings.metrics_token()
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = ".".join(str(part) for part in first["loc"])

@@ -75,6 +75,7 @@ class PullBook:
         self._dirty: dict[str, tuple[Pull, set[str]]] = {}
         self._writing: dict[str, tuple[Pull, set[str]]] = {}
         self._watchers = Watchers(self._rooms)
+        self.ended: Counter[str] = Counter(dict.fromkeys(sorted(ENDED), 0))  # since the start
         self._writer = WriteBehind(self._write, write_delay)
 
     async def load(self) -> None:
@@ -235,8 +236,9 @@ class PullBook:
         if node is not None:
             nodes.add(node)
         if not pull.running:
-            self._running.pop(pull.id, None)
             self._places.ended(pull)
+            if self._running.pop(pull.id, None) is not None:
+                self.ended[pull.state] += 1
         ended = node is not None and pull.nodes[node].ended
         self._writer.mark(urgent=ended or not pull.running)
         self._watchers.tell(pull.id, node, not pull.running)

@@ -31,7 +31,13 @@ def prefixed(app: FastAPI) -> list[tuple[str, str]]:
         for path, operations in app.openapi()["paths"].items()
         for method in operations
     ]
-    return [*documented, ("GET", "/api/v1/openapi.json"), ("GET", "/docs"), ("GET", "/openapi.json")]
+    return [
+        *documented,
+        ("GET", "/metrics"),
+        ("GET", "/api/v1/openapi.json"),
+        ("GET", "/docs"),
+        ("GET", "/openapi.json"),
+    ]
 
 
 async def test_the_session_refuses_before_the_handshake(sqlite_control: ServedControlPlane) -> None:

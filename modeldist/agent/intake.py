@@ -1,0 +1,20 @@
+"""What came into this node, counted for as long as the agent runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass
+class Intake:
+    """Bytes by source; pieces that were verified, or were wrong; shards that were wrong as a whole; failed reads."""
+
+    origin: int = 0  # of reads that have ended
+    peers: int = 0
+    rdma: int = 0  # of them
+    reused: int = 0
+    pieces_origin: int = 0
+    pieces_peers: int = 0
+    wrong_pieces: int = 0
+    rejected: int = 0
+    origin_failures: int = 0
