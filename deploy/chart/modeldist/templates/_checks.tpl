@@ -36,9 +36,6 @@
 {{- fail "The agents are on the nodes' network, which no selector of a NetworkPolicy matches: give the nodes' addresses in networkPolicy.nodes." -}}
 {{- end -}}
 {{- if .Values.metrics.serviceMonitor.enabled -}}
-{{- if not .Values.metrics.serviceMonitor.path -}}
-{{- fail "This version of modeldist serves no metrics: metrics.serviceMonitor.path says where another one does." -}}
-{{- end -}}
 {{- if not .Values.metrics.serviceMonitor.token.secretName -}}
 {{- fail "Every route of the control plane needs a token: name the Secret that holds one of the scope read in metrics.serviceMonitor.token.secretName." -}}
 {{- end -}}
