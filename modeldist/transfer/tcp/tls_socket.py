@@ -2,7 +2,7 @@
 
 The bytes of TLS pass through memory, and the socket below stays what it is: it blocks, with the kernel's own timeouts.
 So one thread may wait for bytes while another sends; only what is neither, a few records' arithmetic, is under a lock.
-Kernel TLS would keep `sendfile` and `splice`, and is not used: docs/adr/0032-enrolment-and-tls-between-nodes.md.
+Kernel TLS would keep `sendfile` and `splice`, and is not used: docs/adr/0038-enrolment-and-tls-between-nodes.md.
 """
 
 from __future__ import annotations
