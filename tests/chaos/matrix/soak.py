@@ -24,7 +24,8 @@ _RUNNING = 6  # pulls
 _PULL_EVERY = 0.5  # seconds
 _MODELS = 6  # at the registry
 _TIDY_EVERY = 1.5  # seconds between removals, collections, and models that give way to new ones
-_REMEMBERED = 15.0  # seconds after a fault in which it may still be the reason: errors are remembered for ten
+_REMEMBERED = 30.0  # seconds after a fault in which it may still be the reason: errors are remembered for ten, and what
+# was killed has to start
 _DISK = 320 << 20
 
 # What is damaged at rest on a node is for `modeldist verify` to find, and its cells have it; and a clock that can be
@@ -98,6 +99,7 @@ class Soak:
         end, next_fault, next_tidy = now + 60 * self._minutes, now + 3, now + 10
         while (now := time.monotonic()) < end:
             self._heal(now)
+            self._supervise()
             self._reap()
             self._pull()
             if now >= next_fault and len(self._hurts) < _AT_ONCE:
@@ -140,6 +142,14 @@ class Soak:
             hurt.healing.close()
             reasons = TRUE_REASONS[hurt.target] | ({10} if hurt.fault is Fault.CORRUPT else frozenset())
             self._past.append((hurt.began, time.monotonic(), reasons))
+
+    def _supervise(self) -> None:
+        """Start again what ended and is not under a fault, as systemd does: a control plane whose database was away."""
+        names = {"control": str(Target.CONTROL), "database": str(Target.DATABASE)}
+        hurt = {hurt.who for hurt in self._hurts}
+        for party in self._world.parties:
+            if not party.running and names.get(party.name, party.name) not in hurt:
+                party.start()
 
     def _true_reasons(self, began: float, end: float) -> set[int]:
         """Exit codes that would tell the truth about what was broken in this time."""
