@@ -18,6 +18,7 @@ log = Logger(__name__)
 
 SPREAD = 0.2  # of half a lifetime: a fleet that was enrolled at once does not ask at once for ever
 LONGEST_RETRY = 300.0  # seconds
+LOOK = 60.0  # seconds between two looks at the clock
 
 
 class CertificateKeeper:
@@ -37,26 +38,52 @@ class CertificateKeeper:
 
     async def run(self) -> None:
         """Show what there is, and renew it for ever."""
-        self._security.show(self._identity.contexts())
         while True:
-            await asyncio.sleep(self._wait())
-            try:
-                await self._renew()
-            except Exception as error:  # whatever it is, the next attempt may be better
-                await self._failed(error)
-            else:
-                log.info("this node has a new certificate", seconds=round(self._identity.left()))
-            self._security.show(self._identity.contexts())
+            self._show()
+            await self._until_due()
+            if not await self._renewed():
+                await asyncio.sleep(self._pause())
 
-    def _wait(self) -> float:
-        half = self._identity.half()
-        return max(0.0, self._identity.left() - half - self._rng.uniform(0, SPREAD) * half)
+    def _show(self) -> None:
+        self._security.show(self._identity.contexts())
 
-    async def _failed(self, error: Exception) -> None:
+    async def _until_due(self) -> None:
+        """Looked at now and then: clocks are set, and stand still in machines that sleep."""
+        spread = self._rng.uniform(0, SPREAD)
+        wait = self._wait(spread)
+        while wait > 0:
+            await asyncio.sleep(min(wait, LOOK))
+            wait = self._wait(spread)
+
+    def _wait(self, spread: float) -> float:
+        return self._identity.left() - (1 + spread) * self._identity.half()
+
+    async def _renewed(self) -> bool:
+        """Whether a certificate came that is not due again at once."""
+        try:
+            await self._renew()
+        except Exception as error:  # whatever it is, the next attempt may be better
+            self._failed(error)
+            return False
+        self._show()
+        left = self._identity.left()
+        if self._wait(SPREAD) <= 0:
+            log.error(
+                "this node's new certificate is half over: its clock is ahead of the control plane's",
+                seconds_left=round(left),
+                remedy="Set the clocks of both.",
+            )
+            return False
+        log.info("this node has a new certificate", seconds=round(left))
+        return True
+
+    def _failed(self, error: Exception) -> None:
         left = self._identity.left()
         if not isinstance(error, ModeldistError):
             log.exception("this node's certificate could not be renewed")
         say = log.error if isinstance(error, ControlPlaneRefused) or left <= 0 else log.warning
         say("this node's certificate is not renewed", error=str(error), seconds_left=round(max(0.0, left)))
+
+    def _pause(self) -> float:
         longest = min(LONGEST_RETRY, max(1.0, self._identity.half() / 10))
-        await asyncio.sleep(self._rng.uniform(longest / 2, longest))
+        return self._rng.uniform(longest / 2, longest)
