@@ -18,12 +18,12 @@ class AskingAgain:
         self._next = FIRST
 
     def pause(self, error: ModeldistError, now: float, uniform: float) -> float | None:
-        """Seconds before the next try after `error`, never fewer than it asks for. None: this is the answer, since it
-        is another error, or the next try would come too late. `uniform` in [0, 1)."""
+        """Seconds before the next try after `error`, never fewer than it asks for, and never none. None: this is the
+        answer, since it is another error, or the next try would come too late. `uniform` in [0, 1)."""
         if not isinstance(error, Overloaded):
             return None
         wanted = error.retry_after
-        if wanted is None:
+        if wanted is None or wanted <= 0:
             wanted, self._next = self._next, min(2 * self._next, LONGEST)
         pause = wanted * (1.0 + SPREAD * uniform)
         return pause if now + pause <= self._until else None

@@ -31,6 +31,12 @@ def test_longer_and_longer_where_nobody_says() -> None:
     assert pauses == [0.5, 1.0, 2.0, 4.0, LONGEST, LONGEST, LONGEST]
 
 
+@pytest.mark.parametrize("said", [0.0, -3.0])
+def test_never_at_once_whatever_is_said(said: float) -> None:
+    again = AskingAgain(1000.0, 0.0)
+    assert [again.pause(Overloaded("Full.", retry_after=said), 0.0, 0.0) for _ in range(3)] == [0.5, 1.0, 2.0]
+
+
 @pytest.mark.parametrize("kind", [ControlPlaneRefused, RateLimited, ModeldistError])
 def test_other_errors_are_answers(kind: type[ModeldistError]) -> None:
     assert AskingAgain(60.0, 0.0).pause(kind("No.", retry_after=1.0), 0.0, 0.0) is None
