@@ -163,6 +163,7 @@ class ControlServer(uvicorn.Server):
             uvicorn.Config(
                 app,
                 lifespan="off",
+                http="h11",  # httptools, which uvicorn prefers where it is installed, takes a head of any length
                 ws=SessionSocket,
                 ws_max_size=MAX_MESSAGE,
                 timeout_graceful_shutdown=GRACE,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import resource
 import signal
 import socket
 import ssl
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -35,11 +36,18 @@ serve(ServerSettings.load(**json.loads(sys.argv[1])))
 
 
 @asynccontextmanager
-async def process(state_dir: Path, **settings: object) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
-    """A server process and its URL; killed at the end when it still runs."""
+async def process(
+    state_dir: Path, *, environment: Mapping[str, str] | None = None, **settings: object
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """A server process and its URL; killed at the end when it still runs. `environment`: beside what there is."""
     given = {"state_dir": str(state_dir), "port": 0, "log_format": "json"} | settings
     running = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", PROGRAM, json.dumps(given), stderr=asyncio.subprocess.PIPE
+        sys.executable,
+        "-c",
+        PROGRAM,
+        json.dumps(given),
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **(environment or {})},
     )
     try:
         yield running, await url_of(running)
@@ -61,6 +69,21 @@ async def url_of(running: asyncio.subprocess.Process) -> str:
 
 def token(state_dir: Path, scope: str) -> str:
     return (state_dir / f"{scope}.token").read_text().strip()
+
+
+async def test_heads_are_short_whatever_else_is_installed(tmp_path: Path) -> None:
+    """uvicorn would take httptools where that is there, as beside an engine, and a head then has no end."""
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside" / "httptools.py").write_text("HttpRequestParser = None\n")
+    beside = {"PYTHONPATH": os.pathsep.join(filter(None, [str(tmp_path / "beside"), os.environ.get("PYTHONPATH", "")]))}
+    async with process(tmp_path / "state", environment=beside) as (_, url):
+        host, _, port = url.removeprefix("http://").partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer " + bytes(1 << 20))
+        async with asyncio.timeout(PATIENCE):
+            said = await reader.read(100)
+        writer.transport.abort()
+        assert said.startswith(b"HTTP/1.1 400 ")
 
 
 async def test_it_stops_when_told(tmp_path: Path, database_url: str) -> None:
