@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 
-from modelpack.errors import InvalidTensorIndex
+from modelpack.errors import InvalidSafetensors, InvalidTensorIndex
 from modelpack.plan.files import Ranges
 from modelpack.plan.layout import Layout
 from modelpack.plan.model_shape import ModelShape
@@ -98,6 +98,8 @@ def cut(sources: Mapping[str, Path], model: ModelShape, layout: Layout) -> Cut:
     """`sources`: the safetensors files that config.json speaks of, by their paths in the model. Raises
     InvalidSafetensors, InvalidTensorIndex (two files have a tensor of one name), OSError."""
     headers = {path: read_header(file, name=path) for path, file in sources.items()}
+    for path, header in headers.items():
+        _check_whole(path, header)
     places = tensor_places(FileTensors(path, 0, entries_of(header)) for path, header in headers.items())
     entries = [place.entry for place in places.values()]
     ranks = layout.ranks()
@@ -112,7 +114,7 @@ def cut(sources: Mapping[str, Path], model: ModelShape, layout: Layout) -> Cut:
             groups.setdefault(loading, {})[name] = CutTensor(place.entry, sources[place.path], ranges, rows)
     said: dict[str, str] = {}
     for header in headers.values():
-        said = {**header.metadata, **said}
+        said = {**_apart_from_ranks(header.metadata), **said}
     names = _names(list(groups), layout)
     files = []
     for loading, tensors in sorted(groups.items(), key=lambda group: (len(group[0]), group[0])):
@@ -120,6 +122,20 @@ def cut(sources: Mapping[str, Path], model: ModelShape, layout: Layout) -> Cut:
         metadata = {**said, **metadata_of(str(layout), slices)}
         files.append(CutFile(names[loading], tuple(ranks[number] for number in loading), tensors, metadata))
     return Cut(layout, tuple(files), rules[0].notes(ranks[0]))
+
+
+def _check_whole(path: str, header: SafetensorsHeader) -> None:
+    """Raises InvalidSafetensors: rows that are left of a tensor would be cut, and passed off, as all of it."""
+    if slices := slices_of(header, path):
+        raise InvalidSafetensors(
+            f"{path} has only some rows of the tensor {next(iter(slices))[:120]!r}: it was cut for ranks already.",
+            remedy="Name the model that is not cut.",
+        )
+
+
+def _apart_from_ranks(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Without what it says of how a file was cut."""
+    return {key: value for key, value in metadata.items() if key not in (RANKS_KEY, SLICES_KEY)}
 
 
 def entries_of(header: SafetensorsHeader) -> tuple[TensorEntry, ...]:
@@ -151,8 +167,7 @@ def put_together(files: Sequence[Path], target: Path) -> None:
     moves = {name: _whole(name, dtypes[name][1], found) for name, found in parts.items()}
     sizes = {name: sum(move.stop - move.start for move in found) for name, found in moves.items()}
     order = loading_order(sizes, PAGE)
-    kept = {key: value for key, value in metadata.items() if key not in (RANKS_KEY, SLICES_KEY)}
-    head = head_of([(name, *dtypes[name], sizes[name]) for name in order], kept, PAGE)
+    head = head_of([(name, *dtypes[name], sizes[name]) for name in order], _apart_from_ranks(metadata), PAGE)
     write_moved(head, [move for name in order for move in moves[name]], target)
 
 

@@ -177,3 +177,19 @@ def test_metadata_that_contradicts_the_file(tmp_path: Path, text: str) -> None:
     path.write_bytes(safetensors({"a": ("U8", (2,), b"ab")}, {SLICES_KEY: text}))
     with pytest.raises(InvalidSafetensors, match=r"model\.safetensors"):
         slices_of(read_header(path), path.name)
+
+
+def test_what_was_cut_is_not_cut_again(tmp_path: Path) -> None:
+    """Not even without the index that would tell: a rank's rows are not the tensor. Files of whole tensors may be, and
+    say nothing of the first time."""
+    _, after, _ = presharded(tmp_path, "tp=2")
+    one = after / "model-tp0of2.safetensors"
+    with pytest.raises(
+        InvalidSafetensors, match=r"model-tp0of2\.safetensors has only some rows of .* cut for ranks already"
+    ):
+        cut({one.name: one}, model_shape(CONFIG), Layout.parse("2"))
+    shared = tmp_path / "shared.safetensors"
+    save_file({"a": np.zeros((2, 2), np.float32)}, shared, {RANKS_KEY: "tp=8", SLICES_KEY: "{}", "format": "pt"})
+    again = cut({shared.name: shared}, model_shape(CONFIG), Layout.parse("2"))
+    again.files[0].write(tmp_path / "again.safetensors")
+    assert read_header(tmp_path / "again.safetensors").metadata == {RANKS_KEY: "tp=2", "format": "pt"}
