@@ -45,9 +45,13 @@ side. Exit code 1 is left to bugs (a traceback), 3 is unused because some shells
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from typing import ClassVar, Final, Self
 
 import msgspec
+
+UNDECODABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are not what was asked for: its own errors cover neither text that is not UTF-8
+nor nesting without an end."""
 
 
 class ErrorInfo(msgspec.Struct, frozen=True, omit_defaults=True):

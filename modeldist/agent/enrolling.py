@@ -11,7 +11,7 @@ import httpx2
 import msgspec
 
 from modeldist.agent.identity import NodeIdentity
-from modeldist.errors import ControlPlaneUnreachable, ErrorInfo, NotLeading, UsageError
+from modeldist.errors import UNDECODABLE, ControlPlaneUnreachable, ErrorInfo, NotLeading, UsageError
 from modeldist.session.addresses import addresses
 from modeldist.session.unreachable import unreachable
 from modeldist.transfer.tls.requests import new_request
@@ -94,7 +94,7 @@ async def _ask(url: str, what: str, token: str, body: Mapping[str, str], answer:
             problem = msgspec.json.decode(said.content, type=_Problem)
             raise ErrorInfo(problem.code, problem.detail, problem.remedy, problem.retry_after).as_error()
         return msgspec.json.decode(said.content, type=answer)
-    except msgspec.MsgspecError as error:
+    except UNDECODABLE as error:
         raise ControlPlaneUnreachable(
             f"{url} answered {said.status_code} with something that is no control plane's answer.",
             remedy="Check the address; a proxy may stand in between, or the control plane is of an older release.",

@@ -16,7 +16,14 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.http11 import Response
 
 from modeldist.agent.first_of import first_of
-from modeldist.errors import ControlPlaneError, ControlPlaneRefused, ControlPlaneUnreachable, ErrorInfo, Overloaded
+from modeldist.errors import (
+    UNDECODABLE,
+    ControlPlaneError,
+    ControlPlaneRefused,
+    ControlPlaneUnreachable,
+    ErrorInfo,
+    Overloaded,
+)
 from modeldist.logger import Logger
 from modeldist.session.addresses import addresses
 from modeldist.session.messages import (
@@ -64,7 +71,7 @@ class WebSocketSession:
             async for frame in self._socket:
                 try:
                     yield decode_from_control(frame if isinstance(frame, bytes) else frame.encode())
-                except msgspec.MsgspecError as error:
+                except UNDECODABLE as error:
                     log.warning("message not understood", control=self._url, error=str(error))
         except ConnectionClosed as end:
             if end.rcvd and end.rcvd.reason:
@@ -137,7 +144,7 @@ class WebSocketLink:
             await socket.send(encode(hello))
             frame = await asyncio.wait_for(socket.recv(decode=False), self._open_timeout)
             answer = decode_from_control(frame)
-        except (ConnectionClosed, TimeoutError, msgspec.MsgspecError) as error:
+        except (ConnectionClosed, TimeoutError, *UNDECODABLE) as error:
             raise ControlPlaneUnreachable(f"{url} does not answer like a control plane ({error}).") from error
         if isinstance(answer, Refused):
             raise answer.error.as_error()
@@ -167,7 +174,7 @@ def _detail(body: bytes) -> str:
     """What a problem says, as the rest of a sentence."""
     try:
         return ": " + str(msgspec.json.decode(body)["detail"]).rstrip(".")
-    except (msgspec.MsgspecError, KeyError, TypeError):
+    except (*UNDECODABLE, KeyError, TypeError):
         return ""
 
 
@@ -184,7 +191,7 @@ def _without_room(response: Response) -> Overloaded | None:
     """What a control plane that takes no more agents now says; None where it says something else."""
     try:
         said = msgspec.json.decode(response.body or b"", type=_Problem)
-    except msgspec.MsgspecError:
+    except UNDECODABLE:
         return None
     error = ErrorInfo(said.code, said.detail, said.remedy, said.retry_after).as_error()
     return error if isinstance(error, Overloaded) else None

@@ -15,7 +15,7 @@ import msgspec
 from modeldist.agent.progress import PullSnapshot
 from modeldist.agent.reading_news import News, WishRequest
 from modeldist.agent.unix_address import unix_address
-from modeldist.errors import AgentError, ErrorInfo
+from modeldist.errors import UNDECODABLE, AgentError, ErrorInfo
 
 if TYPE_CHECKING:
     from modeldist.artifact import Digest
@@ -183,5 +183,5 @@ class ReadingStream:
 def _error(body: bytes, status: int) -> Exception:
     try:
         return msgspec.json.decode(body, type=ErrorInfo).as_error()
-    except msgspec.MsgspecError:
+    except UNDECODABLE:
         return AgentError(f"The agent answered {status}: {body[:200].decode(errors='replace')}.")

@@ -11,6 +11,7 @@ import msgspec
 
 from modeldist.agent.progress import PullSnapshot
 from modeldist.agent.store.atomic import write_atomically
+from modeldist.errors import UNDECODABLE
 
 KEPT = 50  # pulls; the oldest go first
 
@@ -37,7 +38,7 @@ class PastPulls:
         for path in self._files():
             try:
                 found = msgspec.json.decode(path.read_bytes(), type=PullSnapshot)
-            except (OSError, msgspec.DecodeError):
+            except (OSError, *UNDECODABLE):
                 continue
             if found.pull.startswith(text) or text in (found.reference, found.resolved):
                 return found

@@ -10,7 +10,7 @@ import msgspec
 
 from modeldist.client.calls import Call
 from modeldist.control.views import Problem
-from modeldist.errors import ControlPlaneUnreachable, ErrorInfo, ModeldistError, Overloaded
+from modeldist.errors import UNDECODABLE, ControlPlaneUnreachable, ErrorInfo, ModeldistError, Overloaded
 from modelpack.oci.retry import retry_after_seconds
 
 T = TypeVar("T")
@@ -25,14 +25,14 @@ def decoded(call: Call[T], response: httpx2.Response, url: str) -> T:
         raise error_of(response, url)
     try:
         return msgspec.json.decode(response.content, type=call.answer)
-    except msgspec.MsgspecError as error:
+    except UNDECODABLE as error:
         raise _stranger(response, url) from error
 
 
 def error_of(response: httpx2.Response, url: str) -> ModeldistError:
     try:
         problem = msgspec.json.decode(response.content, type=Problem)
-    except msgspec.MsgspecError:
+    except UNDECODABLE:
         return _without_room(response, url) or _stranger(response, url)
     return ErrorInfo(problem.code, problem.detail, problem.remedy, problem.retry_after).as_error()
 

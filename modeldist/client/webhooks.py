@@ -10,7 +10,7 @@ import msgspec
 
 from modeldist.control.views import PullNotice
 from modeldist.control.webhooks.signing import signed
-from modeldist.errors import InvalidWebhook
+from modeldist.errors import UNDECODABLE, InvalidWebhook
 
 TOLERANCE = 300.0  # seconds; what Standard Webhooks' own libraries allow
 
@@ -51,5 +51,5 @@ def verify_webhook(
         )
     try:
         return msgspec.json.decode(body, type=PullNotice)
-    except msgspec.MsgspecError as error:
+    except UNDECODABLE as error:
         raise InvalidWebhook(f"The body tells of no pull: {error}.", remedy="Upgrade modeldist here.") from error

@@ -120,7 +120,7 @@ class Conversation:
             return
         try:
             message = decode_from_agent(data)
-        except (msgspec.DecodeError, RecursionError) as error:  # ValidationError is a DecodeError
+        except msgspec.DecodeError as error:  # ValidationError is a DecodeError
             self._end(MALFORMED, f"not a message of an agent: {error}")
             return
         if self._session is None:

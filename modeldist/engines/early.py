@@ -14,7 +14,7 @@ import msgspec
 from modeldist.agent.local_client import LocalAgent
 from modeldist.agent.local_pull import pulled
 from modeldist.artifact import Digest
-from modeldist.errors import AgentError, ModeldistError
+from modeldist.errors import UNDECODABLE, AgentError, ModeldistError
 from modeldist.origins import selected
 from modeldist.origins.identity import revision_of
 from modeldist.origins.plans import PlanView
@@ -93,7 +93,7 @@ def _says_dtype(folder: Path) -> bool:
     try:
         raw = (folder / "config.json").read_bytes()
         config = msgspec.json.decode(raw[:_MAX_CONFIG])
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *UNDECODABLE):
         return False
     if not isinstance(config, dict):
         return False

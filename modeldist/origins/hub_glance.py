@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from modeldist.errors import OriginError
+from modeldist.errors import UNDECODABLE, OriginError
 from modeldist.origins.http_answers import Source, TryAgain, refusal
 from modeldist.origins.http_dialing import Dialer
 from modeldist.origins.http_session import Answer, HttpSession
@@ -68,7 +68,7 @@ class HubGlance:
                 if answer.status != 200 or answer.url != url:
                     return None
                 info = msgspec.json.decode(answer.text(_MAX_LISTING), type=_Info)
-        except (_Unanswered, OSError, msgspec.DecodeError):
+        except (_Unanswered, OSError, *UNDECODABLE):
             return None
         finally:
             session.close()

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from modeldist.errors import NotFound, OriginProtocolError
+from modeldist.errors import UNDECODABLE, NotFound, OriginProtocolError
 from modeldist.origins.http_answers import Source, refusal
 
 MOST_ENTRIES = 3000
@@ -42,7 +42,7 @@ def entries_of(body: bytes, source: Source) -> list[Entry]:
         if answer.code == 200 and answer.success:
             found = msgspec.json.decode(answer.data, type=_Files | None)
             return (found.files if found else None) or []
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNDECODABLE as error:
         raise OriginProtocolError(
             f"{source.label}: the origin does not answer like ModelScope ({error}).", remedy=_NOT_LIKE_IT
         ) from error

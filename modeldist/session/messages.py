@@ -9,7 +9,7 @@ control plane and agents can be upgraded in any order, one version at a time.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -188,6 +188,7 @@ FromControl = (
     | TaskReset
 )
 
+T = TypeVar("T")
 _encoder = msgspec.msgpack.Encoder()
 _from_agent: msgspec.msgpack.Decoder[FromAgent] = msgspec.msgpack.Decoder(FromAgent)
 _from_control: msgspec.msgpack.Decoder[FromControl] = msgspec.msgpack.Decoder(FromControl)
@@ -199,9 +200,16 @@ def encode(message: FromAgent | FromControl) -> bytes:
 
 def decode_from_agent(frame: bytes) -> FromAgent:
     """Raises msgspec.DecodeError (malformed) or msgspec.ValidationError (not a message of an agent)."""
-    return _from_agent.decode(frame)
+    return _decoded(_from_agent, frame)
 
 
 def decode_from_control(frame: bytes) -> FromControl:
     """Raises msgspec.DecodeError (malformed) or msgspec.ValidationError (not a message of a control plane)."""
-    return _from_control.decode(frame)
+    return _decoded(_from_control, frame)
+
+
+def _decoded(decoder: msgspec.msgpack.Decoder[T], frame: bytes) -> T:
+    try:
+        return decoder.decode(frame)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from None

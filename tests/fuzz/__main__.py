@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import logging
+import re
 import subprocess
 import sys
 from pathlib import Path
 
-from tests.fuzz.target import HERE, load_target, target_names
+from tests.fuzz.target import HERE, is_beside, load_target, target_names
+
+_INPUTS = re.compile(r"^(?:fuzz \w+: (?=\d+ inputs)|stat::number_of_executed_units: )(\d+)", re.MULTILINE)
 
 
 def main() -> int:
@@ -23,24 +27,31 @@ def main() -> int:
         return _all(sys.argv[2:])
     from tests.fuzz import running
 
+    logging.disable(logging.CRITICAL)  # of thousands of refusals in order
     files = [path.read_bytes() for path in given.files]
     limits = running.Limits(seconds=given.seconds, timeout=given.timeout, memory=given.memory, seed=given.seed)
     findings = given.findings / given.target.rpartition(":")[2]
     if files:
         return running.replay(load_target(given.target), files, limits, findings)
-    if given.plain or importlib.util.find_spec("atheris") is None:
+    if given.plain or importlib.util.find_spec("atheris") is None or is_beside(given.target):
         return running.by_mutation(load_target(given.target), limits, findings)
     return running.by_coverage(given.target, limits, findings)
 
 
 def _all(arguments: list[str]) -> int:
-    """Every target in a process of its own; the names of those with findings at the end."""
-    failed = [
-        name
-        for name in target_names()
-        if subprocess.run([sys.executable, "-m", "tests.fuzz", name, *arguments], check=False).returncode
-    ]
-    print(f"fuzz: {len(target_names()) - len(failed)} of {len(target_names())} targets without findings", *failed)
+    """Every target in a process of its own; the inputs of all and the names of those with findings at the end."""
+    failed, inputs = [], 0
+    for name in target_names():
+        command = [sys.executable, "-m", "tests.fuzz", name, *arguments]
+        done = subprocess.run(
+            command, check=False, text=True, errors="replace", stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        print(done.stdout, end="", flush=True)
+        inputs += sum(map(int, _INPUTS.findall(done.stdout)))
+        if done.returncode:
+            failed.append(name)
+    fine = len(target_names()) - len(failed)
+    print(f"fuzz: {inputs} inputs; {fine} of {len(target_names())} targets without findings", *failed)
     return 1 if failed else 0
 
 

@@ -58,7 +58,7 @@ def by_coverage(name: str, limits: Limits, findings: Path) -> NoReturn:
     """libFuzzer ends the process itself, with a status that is not 0 after a finding."""
     import atheris
 
-    with atheris.instrument_imports(include=["modelpack"]):
+    with atheris.instrument_imports(include=["modelpack", "modeldist"]):
         target = load_target(name)
         corpus = target.corpus()
         for data in corpus:  # modules that are imported on first use are instrumented, too

@@ -20,8 +20,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from modeldist.agent.store import selections, trees
 from modeldist.agent.store.atomic import sync_directory, sync_tree, unique, write_atomically
 from modeldist.agent.store.blobs import Blobs
@@ -33,7 +31,7 @@ from modeldist.agent.store.locks import FileLock, lock
 from modeldist.agent.store.selections import SparseFile
 from modeldist.agent.store.unpacking import check_names, check_tag, linked, unpack
 from modeldist.artifact import Artifact, ArtifactFile, Digest, algorithm
-from modeldist.errors import IntegrityError, StorageError, UnsafeArtifact
+from modeldist.errors import UNDECODABLE, IntegrityError, StorageError, UnsafeArtifact
 from modelpack.names import NameSet
 
 if TYPE_CHECKING:
@@ -119,7 +117,7 @@ class Hub:
         """The sparse files of a snapshot; None where that is not to be found out."""
         try:
             return selections.read(repository.selection(artifact.revision))
-        except (OSError, msgspec.DecodeError):
+        except (OSError, *UNDECODABLE):
             return None
 
     def check_place(self, artifact: Artifact) -> None:

@@ -79,9 +79,10 @@ def _parse_header(data: bytes) -> Header | None:
         return None
     magic, size, piece_size, length = _HEAD.unpack_from(data)
     end = _HEAD.size + length
+    name = data[_HEAD.size : end]
     if magic != MAGIC or piece_size == 0 or data[end : end + _CRC.size] != _CRC.pack(zlib.crc32(data[:end])):
         return None
-    return Header(Digest(data[_HEAD.size : end].decode("ascii", "replace")), size, piece_size)
+    return Header(Digest(name.decode("ascii")), size, piece_size) if name.isascii() else None
 
 
 @lru_cache(maxsize=16)  # one of these for every piece

@@ -15,7 +15,7 @@ from modeldist.agent.store.failures import naming
 from modeldist.agent.store.locks import FileLock, lock
 from modeldist.agent.store.places import Places, file_name
 from modeldist.artifact import Artifact, Digest, OriginKind
-from modeldist.errors import NotFound
+from modeldist.errors import UNDECODABLE, NotFound
 
 T = TypeVar("T")
 
@@ -272,7 +272,7 @@ class Records:
 def _read(path: Path, decoder: msgspec.json.Decoder[T]) -> T | None:
     try:
         return decoder.decode(path.read_bytes())
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *UNDECODABLE):
         return None
 
 

@@ -27,6 +27,7 @@ from modeldist.agent.store.records import Records
 from modeldist.agent.store.rounds import Round
 from modeldist.agent.store.sparse_shards import SparseShard, sparse_shard
 from modeldist.artifact import Digest
+from modeldist.errors import UNDECODABLE
 
 _TOGETHER = 64 << 20  # bytes read between two writings of how far it is
 _UNALIGNED = (errno.EINVAL, errno.EOPNOTSUPP)  # what a filesystem says that cannot read past its cache
@@ -125,7 +126,7 @@ class Scrubber:
     def _read(self) -> Round:
         try:
             return msgspec.json.decode(self._places.scrub.read_bytes(), type=Round)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, *UNDECODABLE):
             return Round()
 
     # --- what is read ---

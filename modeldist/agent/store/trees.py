@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from modeldist.artifact import Digest
+from modeldist.errors import UNDECODABLE
 
 FORMAT = 1
 
@@ -42,7 +43,7 @@ def read(path: Path) -> Mapping[str, TreeFile] | None:
     """None when the file is missing, damaged or of another format."""
     try:
         tree = _decoder.decode(path.read_bytes())
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *UNDECODABLE):
         return None
     return tree.files if tree.format_version == FORMAT else None
 

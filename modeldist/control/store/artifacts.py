@@ -17,6 +17,7 @@ from modeldist.control.store.absence import is_away
 from modeldist.control.store.database import Database
 from modeldist.control.store.tables import ArtifactRow, ReferenceRow
 from modeldist.control.store.upsert import upsert
+from modeldist.errors import UNDECODABLE
 
 PATIENCE = 5.0  # seconds for the database to say what a reference meant, or to write it down
 DECODED = 32  # artifacts kept decoded
@@ -114,7 +115,7 @@ class Artifacts:
             return None
         try:
             artifact = _decoder.decode(document)
-        except msgspec.DecodeError:
+        except UNDECODABLE:
             return None  # written by a version whose Artifact was another; resolving again replaces it
         self._keep(artifact, len(document))
         return artifact

@@ -13,7 +13,7 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from modeldist.control.store.tables import MetaRow
-from modeldist.errors import NotLeading
+from modeldist.errors import UNDECODABLE, NotLeading
 
 KEY = "leader"  # in the table `meta`
 LEADER_LOCK = 0x6D6F64656D  # any number, the same for all replicas; beside the migrations' lock
@@ -38,7 +38,7 @@ def term_of(stored: bytes | None) -> Term | None:
     """None where nobody led yet, or a later version writes it in another way."""
     try:
         return None if stored is None else msgspec.json.decode(stored, type=Term)
-    except msgspec.MsgspecError:
+    except UNDECODABLE:
         return None
 
 

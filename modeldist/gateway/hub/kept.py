@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from modeldist.agent.store.atomic import write_atomically
+from modeldist.errors import UNDECODABLE
 from modeldist.logger import Logger
 
 log = Logger(__name__)
@@ -49,7 +50,7 @@ class KeptAdmissions:
         self._changed = False
         try:
             read = msgspec.json.decode(path.read_bytes(), type=_File)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, *UNDECODABLE):
             read = _File(os.urandom(32), {})
         self._key = read.key if len(read.key) == 32 else os.urandom(32)
         self._said: OrderedDict[str, dict[str, Said]] = OrderedDict(read.said)

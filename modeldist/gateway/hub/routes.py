@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from modeldist.agent.engine import Engine
 from modeldist.artifact import ArtifactFile, Shard
-from modeldist.errors import ModeldistError, NotFound
+from modeldist.errors import UNDECODABLE, ModeldistError, NotFound
 from modeldist.gateway import byte_ranges
 from modeldist.gateway.flights import Flights
 from modeldist.gateway.hub import answers, documents
@@ -169,7 +169,7 @@ async def _paths(request: Request) -> list[str]:
     if request.headers.get("content-type", "").startswith("application/json"):
         try:
             return msgspec.json.decode(body, type=_PathsInfo).paths
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except UNDECODABLE as error:
             raise _NoPaths(f'The body does not name paths ({error}). Send {{"paths": ["config.json"]}}.') from None
     try:
         return parse_qs(body.decode("utf-8", "replace"), max_num_fields=_MOST_FIELDS).get("paths", [])
