@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from modeldist.errors import UsageError
@@ -17,7 +18,7 @@ def parse_size(text: str) -> int:
     if found := _NUMBER.fullmatch(text.strip()):
         number, unit = float(found[1]), found[2].upper()
         step = _BINARY.get(unit) or _SIZES.get(unit.removesuffix("B") if unit != "B" else unit)
-        if step:
+        if step and math.isfinite(number * step):
             return int(number * step)
     raise UsageError(f"{text!r} is not a size.", remedy="Write it like 500GB, 1.5TiB or a number of bytes.")
 
@@ -25,5 +26,7 @@ def parse_size(text: str) -> int:
 def parse_duration(text: str) -> float:
     """Seconds of `30d`, `12h`, `90`. Raises UsageError."""
     if (found := _NUMBER.fullmatch(text.strip())) and found[2].lower() in _DURATIONS:
-        return float(found[1]) * _DURATIONS[found[2].lower()]
+        seconds = float(found[1]) * _DURATIONS[found[2].lower()]
+        if math.isfinite(seconds):
+            return seconds
     raise UsageError(f"{text!r} is not a duration.", remedy="Write it like 30d, 12h, 45m or a number of seconds.")

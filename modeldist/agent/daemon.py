@@ -129,7 +129,7 @@ async def enrolled(settings: AgentSettings, store: Store) -> NodeIdentity | None
         return None
     try:
         token = settings.join_secret()
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"The join token cannot be read: {error}.", remedy="Correct --join-token-file.") from error
     await enrol(settings.control, token, store.node_id, own)
     log.info("this node is enrolled", node=store.node_id, kept_in=str(own.folder))

@@ -45,9 +45,9 @@ class NodeIdentity:
         """Raises StorageError."""
         try:
             return self._token.read_text().strip()
-        except OSError as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise StorageError(
-                f"This node's token {self._token} cannot be read: {error.strerror}.",
+                f"This node's token {self._token} cannot be read: {error}.",
                 remedy="Correct its owner, or remove the directory and enrol the node again.",
             ) from error
 

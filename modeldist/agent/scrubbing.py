@@ -25,6 +25,7 @@ log = Logger(__name__)
 RATE = 50e6  # bytes/s, or what brings a round to its end within half its time
 FIRST = 600.0  # seconds after its start before an agent begins the first round of a store, at most half the period
 LOOK = 0.2  # seconds between looks at whether the node is busy
+LOOK_AGAIN = 3600.0  # seconds between looks at the clock, which may be set, while no round is due
 AGAIN = 60.0  # seconds after a round that failed
 
 
@@ -79,7 +80,9 @@ class Scrub:
     def _run(self) -> None:
         give_way()
         _idle_disk()
-        while not self._stop.wait(self._until_due()):
+        while not self._stop.wait(min(self._until_due(), LOOK_AGAIN)):
+            if self._until_due():
+                continue
             try:
                 self._go_round()
             except _Stopped:

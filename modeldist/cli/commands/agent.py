@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -147,6 +148,7 @@ def agent_settings(**given: Any) -> AgentSettings:
 
     from modeldist.agent.identity import is_enrolled
     from modeldist.agent.settings import AgentSettings
+    from modeldist.control.greeting import MAX_NAME
 
     try:
         settings = AgentSettings(**{key: value for key, value in given.items() if value is not None})
@@ -160,8 +162,11 @@ def agent_settings(**given: Any) -> AgentSettings:
         raise _wrong(name, first["msg"]) from None
     except SettingsError as error:
         raise UsageError(f"The environment is wrong: {error}.", remedy="Lists and labels are JSON there.") from None
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise _wrong("token_file", str(error)) from None
+    for what, text in _said(settings):
+        if len(text) > MAX_NAME or not text.isprintable():
+            raise _wrong(what, f"{text[:80]!r} is not {MAX_NAME} printable characters or less")
     for url in addresses(settings.control) or ("",):
         if not names_a_server(url if "//" in url else f"http://{url}"):
             raise _wrong("control", f"{url!r} is no URL of a control plane, like https://control:7420")
@@ -172,6 +177,12 @@ def agent_settings(**given: Any) -> AgentSettings:
     if not settings.joins and not settings.secret() and not is_enrolled(settings.store):
         settings.token_file = token_of_this_machine(settings.control)
     return settings
+
+
+def _said(settings: AgentSettings) -> Iterator[tuple[str, str]]:
+    """What the control plane is told that this node is called, by the settings' names."""
+    yield from (("name", settings.name), ("rack", settings.rack), ("zone", settings.zone))
+    yield from (("labels", text) for pair in settings.labels.items() for text in pair)
 
 
 def token_of_this_machine(control: str) -> Path:

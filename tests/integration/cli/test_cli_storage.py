@@ -83,7 +83,9 @@ def test_damage_is_found_and_repaired_by_itself(tmp_path: Path, faulty: FaultyRe
         (("--high-watermark", "80%", "--low-watermark", "90%"), "must be below the high one"),
         (("--high-watermark", "much"), "neither a share nor a size"),
         (("--low-watermark", "80%"), "Add --high-watermark"),
+        (("--high-watermark", "9" * 400), "neither a share nor a size"),
         (("--scrub-every", "now"), "not a duration"),
+        (("--scrub-every", "9" * 400 + "d"), "not a duration"),
         (("--scrub-every", "0"), "Write it like 7d, or `off`"),
     ],
 )

@@ -73,7 +73,7 @@ def test_durations_as_typed(text: str, seconds: float) -> None:
     assert units.parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "GB", "-1GB", "5 parsecs", "1e9", "ten"])
+@pytest.mark.parametrize("text", ["", "GB", "-1GB", "5 parsecs", "1e9", "ten", "9" * 400])
 def test_what_is_no_number_is_refused_by_name(text: str) -> None:
     with pytest.raises(UsageError, match="not a size"):
         units.parse_size(text)
