@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import resource
 import stat
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +20,7 @@ from modeldist.artifact import Digest, algorithm, parse_digest
 from modeldist.errors import IntegrityError
 
 SMALL = 1 << 20  # bytes; below this a name lost in a crash of the machine costs less than syncing it
+_NAME = re.compile(r"[0-9a-f]{64}")
 _READ_ONLY = 0o444
 _AT_ONCE = 256  # files open at once for one wait, but no more than
 _OF_DESCRIPTORS = 8  # the limit of descriptors over this
@@ -188,9 +190,7 @@ class Blobs:
 
     def walk(self) -> Iterator[tuple[Digest, Path]]:
         """Every complete blob."""
-        for folder in _children(self._places.blobs):
-            for path in _children(folder):
-                yield Digest(f"sha256:{path.name}"), path
+        return blobs_in(self._places)
 
     def known_aliases(self) -> Iterator[tuple[Digest, Path]]:
         for folder in _children(self._places.aliases):
@@ -238,6 +238,15 @@ def _open_at_once() -> int:
 def _give_name(fd: int, path: str) -> None:
     # A directory's descriptor, which an absolute path makes no use of, is what has Python follow the link.
     os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd, follow_symlinks=True)
+
+
+def blobs_in(places: Places) -> Iterator[tuple[Digest, Path]]:
+    """Every complete blob. What else lies among them (`.nfs…` of a network's filesystem, a pipe that nobody writes
+    into) is left alone."""
+    for folder in _children(places.blobs):
+        for path in _children(folder):
+            if _NAME.fullmatch(path.name) and path.is_file():
+                yield Digest(f"sha256:{path.name}"), path
 
 
 def _children(folder: Path) -> list[Path]:

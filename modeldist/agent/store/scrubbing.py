@@ -21,6 +21,7 @@ import msgspec
 
 from modeldist.agent.store.atomic import write_atomically
 from modeldist.agent.store.audit import Auditor, Flaw, OnBytes, inode_of
+from modeldist.agent.store.blobs import blobs_in
 from modeldist.agent.store.buffers import SIZE, piece_hash
 from modeldist.agent.store.places import Places
 from modeldist.agent.store.records import Records
@@ -141,9 +142,8 @@ class Scrubber:
         return (target for target in self._all() if target.place > after)
 
     def _all(self) -> Iterator[Target]:
-        for folder in sorted(self._places.blobs.glob("*")):
-            for path in sorted(folder.glob("*")):
-                yield Target(path.name, Digest(f"sha256:{path.name}"), path)
+        for digest, path in blobs_in(self._places):
+            yield Target(path.name, digest, path)
         for digest in sorted(set().union(*(record.sparse for record in self._records.all()))):
             if not self._places.blob(digest).exists() and (part := sparse_shard(self._places, digest)) is not None:
                 yield Target(_PARTS + digest, digest, part.path, part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,20 @@ def test_all_is_read_once(store: Store) -> None:
     done = store.scrubber.round
     assert (done.shards, done.bytes, done.damaged) == (4, sum(map(len, FILES.values())) + 11, 0)
     assert store.scrubber.bytes() == done.bytes
+
+
+def test_what_lies_among_shards_and_is_none_is_left_alone(store: Store) -> None:
+    """Above all a pipe, which nobody would ever come back from reading."""
+    folder = store.path(ARTIFACT.files[1].digest)
+    assert folder is not None
+    os.mkfifo(folder.with_name("f" * 64))
+    folder.with_name("d" * 64).mkdir()
+    folder.with_name("e" * 64).symlink_to("nothing")
+    folder.with_name(".nfs0001").write_bytes(b"removed, and open elsewhere")
+    assert go_round(store) == []
+    assert store.scrubber.round.shards == 3
+    assert not store.audit().damages
+    assert {path.name[0] for path in folder.parent.iterdir()} >= {"f", "d", "e", "."}
 
 
 def test_damage_is_withdrawn_and_remembered(store: Store) -> None:
