@@ -22,6 +22,8 @@ MOST = 64
 JOINING = 0.0015  # seconds of work that an agent which joins makes
 SHARE = 0.25  # of a long turn, to be spent on agents that join
 FORGOTTEN = 1.0  # seconds; who comes alone is no storm
+HANDSHAKE_WITHIN = 10.0  # seconds, for TLS
+MOST_SHAKING = 1024  # connections in their handshake; beyond it the oldest goes for every new one
 FULL_PAUSE = 1.0  # seconds before a process without free descriptors tries again
 _FULL = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -37,7 +39,7 @@ class Door:
         self._tls = tls
         self._loop = asyncio.get_running_loop()
         self._last = float("-inf")
-        self._entering: set[asyncio.Task[None]] = set()
+        self._entering: dict[asyncio.Task[None], None] = {}  # oldest first
         self._pause: asyncio.TimerHandle | None = None
         self._open()
 
@@ -65,12 +67,18 @@ class Door:
                 return
             connection.setblocking(False)
             task = self._loop.create_task(self._enter(connection), name="accept")
-            self._entering.add(task)
-            task.add_done_callback(self._entering.discard)
+            self._entering[task] = None
+            task.add_done_callback(lambda task: self._entering.pop(task, None))
+            if len(self._entering) > MOST_SHAKING:  # strangers may, without a token; who means it takes moments
+                oldest = next(iter(self._entering))
+                del self._entering[oldest]
+                oldest.cancel()
 
     async def _enter(self, connection: socket.socket) -> None:
         try:
-            await self._loop.connect_accepted_socket(self._protocol, connection, ssl=self._tls)
+            await self._loop.connect_accepted_socket(
+                self._protocol, connection, ssl=self._tls, ssl_handshake_timeout=HANDSHAKE_WITHIN if self._tls else None
+            )
         except OSError as error:  # it left again, or speaks no TLS
             log.debug("a connection did not come about: %s", error)
             connection.close()
