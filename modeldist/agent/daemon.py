@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from modeldist.agent.certificate_keeper import CertificateKeeper
 from modeldist.agent.config import EngineConfig, few_cores
@@ -25,11 +25,13 @@ from modeldist.agent.link import WebSocketLink
 from modeldist.agent.local_api import create_local_app
 from modeldist.agent.local_client import LocalAgent
 from modeldist.agent.metrics import AgentMetrics
+from modeldist.agent.metrics.connection import ScrapeConnection
 from modeldist.agent.metrics.endpoint import MetricsEndpoint
 from modeldist.agent.pull import Pulls
 from modeldist.agent.repairing import Repairs
 from modeldist.agent.scrubbing import Scrub
 from modeldist.agent.serving import (
+    Served,
     address_of,
     gateway_socket,
     is_any,
@@ -185,15 +187,15 @@ async def _run_with(
     preparing = asyncio.create_task(_prepare(origins))
     drop_in: DropIn | None = None
     try:
-        beside: list[tuple[ASGIApp, socket.socket]] = []
+        beside: list[Served] = []
         address = ""
         if gateway is not None and listener is not None:
             address = address_of(listener)
             drop_in = gateway(engine, pulls, origins, address)
-            beside.append((drop_in, listener))
+            beside.append(Served(drop_in, listener))
             log.info("gateway", hf_endpoint=f"http://{address}")
         if scraped is not None:
-            beside.append((_metrics(AgentMetrics(engine, pulls, rails), settings, scraped), scraped))
+            beside.append(_metrics(AgentMetrics(engine, pulls, rails), settings, scraped))
         await engine.start()
         log.info("agent started", node=store.node_id, pieces=server.address, socket=str(settings.socket))
         engine.node.loop.spawn(repairs.run(), "repairs")
@@ -224,9 +226,9 @@ def _scrub(settings: AgentSettings, engine: Engine, repairs: Repairs) -> Scrub |
     return Scrub(engine.store, pace, busy, lambda: engine.node.loop.post(repairs.wake))
 
 
-def _metrics(metrics: AgentMetrics, settings: AgentSettings, listener: socket.socket) -> ASGIApp:
+def _metrics(metrics: AgentMetrics, settings: AgentSettings, listener: socket.socket) -> Served:
     log.info("metrics", url=f"http://{address_of(listener)}/metrics")
-    return MetricsEndpoint(metrics, settings.metrics_token())
+    return Served(MetricsEndpoint(metrics, settings.metrics_token()), listener, ScrapeConnection)
 
 
 def node_rails(settings: AgentSettings) -> NodeRails | None:
@@ -353,7 +355,7 @@ async def serve_local(
     engine: Engine,
     pulls: Pulls,
     rails: NodeRails | None = None,
-    beside: Sequence[tuple[ASGIApp, socket.socket]] = (),
+    beside: Sequence[Served] = (),
     scrub: Scrub | None = None,
     *,
     gateway: str = "",
@@ -362,7 +364,7 @@ async def serve_local(
     host:port of the drop-in endpoints, if they are among that."""
     listener = listen_local(path)
     try:
-        await serve([(create_local_app(engine, pulls, rails, gateway, scrub), listener), *beside])
+        await serve([Served(create_local_app(engine, pulls, rails, gateway, scrub), listener), *beside])
     finally:
         listener.close()
         path.unlink(missing_ok=True)  # noqa: ASYNC240 - the loop is about to end

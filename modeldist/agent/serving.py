@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -44,19 +45,27 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(served: Sequence[tuple[ASGIApp, socket.socket]]) -> None:
+class Served(NamedTuple):
+    """An application, and where it listens."""
+
+    app: ASGIApp
+    listening: socket.socket
+    connection: type[asyncio.Protocol] = FileConnection  # uvicorn's, or such a one
+
+
+async def serve(served: Sequence[Served]) -> None:
     """Serve each application on its listening socket until SIGTERM or SIGINT."""
-    servers = [(_server(app), listening) for app, listening in served]
+    servers = [(_server(each.app, each.connection), each.listening) for each in served]
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, _all_leave, [server for server, _ in servers])
     await asyncio.gather(*(server.serve(sockets=[listening]) for server, listening in servers))
 
 
-def _server(app: ASGIApp) -> _Server:
+def _server(app: ASGIApp, connection: type[asyncio.Protocol]) -> _Server:
     config = uvicorn.Config(
         app,
-        http=FileConnection,
+        http=connection,
         ws="none",  # nothing here speaks WebSocket, and an application that does not answer one is taken to be broken
         log_level="warning",
         lifespan="off",
