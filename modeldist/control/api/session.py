@@ -14,7 +14,7 @@ from modeldist.control.asgi_frames import AsgiFrames
 from modeldist.control.conversation import Conversation
 from modeldist.control.greeting import check_enrolled
 from modeldist.control.session_socket import EXTENSION, SessionSocket
-from modeldist.control.store.tokens import Token
+from modeldist.control.store.tokens import Token, id_of
 from modeldist.scheduler.messages import Priority
 from modeldist.session.messages import PATH
 
@@ -39,7 +39,12 @@ async def session(
         raise
     clock = asyncio.get_running_loop().time
     node = token.name if token.scope == "node" else ""
-    admits = partial(check_enrolled, node=node, required=plane.settings.piece_tls == "require")
+    admits = partial(
+        check_enrolled,
+        node=node,
+        required=plane.settings.piece_tls == "require",
+        proven=lambda named: (older := plane.core.session(named)) is not None and older.joined.holder == id_of(named),
+    )
     socket: SessionSocket | None = websocket.scope.get("extensions", {}).get(EXTENSION)
     if socket is not None:
         socket.hand_over(

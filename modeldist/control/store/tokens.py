@@ -77,7 +77,7 @@ class Tokens:
     async def enrol(self, join: Token, node: str) -> str | None:
         """The text of `node`'s own token, in the place of the join token, which is gone then. None where the join token
         was used already. Raises ControlPlaneRefused, and takes nothing, for a node that has a token."""
-        token_id, secret, now = _id_of(node), secrets.token_hex(32), self._now()
+        token_id, secret, now = id_of(node), secrets.token_hex(32), self._now()
         async with self._database.transaction() as session:
             used = await session.execute(
                 delete(TokenRow).where(TokenRow.id == join.id, TokenRow.scope == "join", TokenRow.expires_at > now)
@@ -162,7 +162,7 @@ def _token(row: TokenRow) -> Token:
     return Token(row.id, row.name, cast(Scope, row.scope), row.created_at, row.expires_at)
 
 
-def _id_of(node: str) -> str:
+def id_of(node: str) -> str:
     """The id of a node's own token: the same for the same node, so that the database lets it have one."""
     return hashlib.sha256(b"node\0" + node.encode()).hexdigest()[:16]
 

@@ -177,6 +177,23 @@ async def test_a_nodes_token_opens_its_own_session_alone(sqlite_control: ServedC
     assert isinstance(refused, Refused) and "with the token of node a" in refused.error.message
 
 
+async def test_nobody_takes_over_from_a_node_with_the_agents_token(
+    sqlite_control: ServedControlPlane, node: MakeNode
+) -> None:
+    """Which anybody may have, where TLS is not required. The node itself comes back as it did."""
+    await enrol(sqlite_control.url, await join_token(sqlite_control), "a", node("a"))
+    async with open_socket(sqlite_control.ws, node("a").token) as own:
+        await own.send(hello("a", instance="own"))
+        await own.expect(Welcome)
+        async with open_socket(sqlite_control.ws, sqlite_control.agent_token) as other:
+            await other.send(hello("a", instance="other"))
+            refused = await other.expect(Refused)
+            assert "connected with a token of its own" in refused.error.message
+        async with open_socket(sqlite_control.ws, node("a").token) as again:
+            await again.send(hello("a", instance="own"))
+            await again.expect(Welcome)
+
+
 @pytest.mark.parametrize("mode", ["prefer", "require"])
 async def test_who_may_join_a_cluster_with_tls(tmp_path: Path, node: MakeNode, mode: str) -> None:
     async with served_control_plane(tmp_path / "state", MemoryOrigin(), piece_tls=mode) as control:
