@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -34,8 +35,18 @@ AS_NOBODY = (
 )
 
 
+@pytest.fixture(scope="module")
+def device() -> Iterator[None]:
+    """Users may open it, as where udev has set it up; not every machine has udev."""
+    path = Path("/dev/fuse")
+    before = stat.S_IMODE(path.stat().st_mode)
+    path.chmod(0o666)
+    yield
+    path.chmod(before)
+
+
 @pytest.fixture
-def users(hub: Hub) -> Iterator[Shell]:
+def users(hub: Hub, device: None) -> Iterator[Shell]:
     """In a directory that fusermount3 can reach as the user."""
     with tempfile.TemporaryDirectory(prefix="mount-of-nobody-") as home:
         os.chown(home, NOBODY, NOBODY)
