@@ -48,7 +48,7 @@ test-ray: setup  ## the Ray tests on a real cluster of three raylets on loopback
 	@$(BIN)/pip install -q -e '.[ray]' 'ray[serve]'
 	@$(BIN)/pytest -q --timeout 300 -o python_files="ray_*.py" tests/ray $(PYTEST_ARGS)
 
-fuzz: setup  ## every parser of modelpack for SECONDS (600) each; TARGET=name for one
+fuzz: setup  ## every parser, protocol and listener for SECONDS (600) each; TARGET=name for one
 	@$(BIN)/python -m tests.fuzz $(or $(TARGET),all) --seconds $(or $(SECONDS),600)
 
 fuzz-api: setup  ## schemathesis against the control plane's API, for SECONDS (600), on SQLite and PostgreSQL

@@ -9,8 +9,10 @@ takes longer than `--timeout` seconds or more than `--memory` MiB is a finding t
 from __future__ import annotations
 
 import argparse
+import atexit
 import importlib.util
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -69,4 +71,7 @@ def _arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    atexit._run_exitfuncs()  # servers of a target end while there still are threads to end them in
+    sys.stdout.flush()
+    os._exit(status)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz.target import HERE, load_target, target_names
+from tests.fuzz.target import HERE, is_beside, load_target, target_names
 
 ROOT = HERE.parent.parent
 # Coverage of fuzzed processes says nothing, and its tracer would slow them down.
@@ -36,13 +36,19 @@ def fuzz(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def _text(name: str) -> str:
+    return (HERE / "targets" / f"{name}.py").read_text()
+
+
 @pytest.mark.parametrize("name", target_names())
 def test_a_moment_of_each_target(name: str, tmp_path: Path) -> None:
-    done = fuzz(name, "--seconds", "1", "--findings", str(tmp_path))
+    # To import what is beneath modeldist's targets for coverage takes longer than their moment.
+    moment = ("--plain", "--seconds", "0.2") if "modeldist." in _text(name) else ("--seconds", "1")
+    done = fuzz(name, *moment, "--findings", str(tmp_path))
     assert done.returncode == 0, done.stderr[-5000:]
 
 
-@pytest.mark.parametrize("name", target_names())
+@pytest.mark.parametrize("name", [name for name in target_names() if not is_beside(name)])
 def test_the_corpus_holds_what_is_accepted_and_what_was_found(name: str) -> None:
     target = load_target(name)
     assert target.name == name

@@ -6,6 +6,7 @@ An input is all that one connection brings, after the shard's true capability is
 from __future__ import annotations
 
 import atexit
+import select
 import shutil
 import socket
 import tempfile
@@ -53,12 +54,21 @@ class House:
         with socket.create_connection(self.where, timeout=8) as sock:
             try:
                 sock.sendall(data)
+                if len(data) % 4 == 0:  # somebody who waits for what was asked
+                    heard += _until_silence(sock)
                 sock.shutdown(socket.SHUT_WR)
                 while part := sock.recv(1 << 16):
                     heard += part
             except ConnectionError:
                 pass
         return heard
+
+
+def _until_silence(sock: socket.socket) -> bytes:
+    heard = b""
+    while select.select([sock], [], [], 0.004)[0] and (part := sock.recv(1 << 16)):
+        heard += part
+    return heard
 
 
 @cache

@@ -54,7 +54,6 @@ TASK = Digest("sha256:" + "ab" * 32)
 REFERENCE = "memory://org/model:v1"
 ORIGIN = MemoryOrigin()
 MODEL = ORIGIN.add(REFERENCE, {"model.safetensors": b"x"})
-LOOP = asyncio.new_event_loop()
 HELLO = Hello(PROTOCOL, "a" * 32, "node-a", "1.0", "10.0.0.1:7421", artifacts=(TASK,))
 JOIN = JoinTasks((TaskJoin(TASK, 40 * MIB, origin="registry.example"),))
 
@@ -104,7 +103,7 @@ def check(data: bytes) -> None:
     messages = list(parts(data))
     for message in messages:
         check_codec(message)
-    LOOP.run_until_complete(_converse(messages))
+    asyncio.run(_converse(messages))
 
 
 def check_codec(data: bytes) -> None:
