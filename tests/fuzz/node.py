@@ -20,6 +20,7 @@ from typing import Any
 
 from modeldist.agent.config import EngineConfig
 from modeldist.agent.engine import Engine
+from modeldist.agent.file_connection import FileConnection
 from modeldist.agent.local_api import create_local_app
 from modeldist.agent.pull import Pulls
 from modeldist.agent.serving import _server, listen_local
@@ -101,7 +102,8 @@ class Node:
             gateway = Gateway(engine, pulls, origins, f"127.0.0.1:{self.gateway[1]}", [self.registry.host])
             stack.push_async_callback(gateway.close)
             local = listen_local(self.socket)
-            servers = [_server(self._watched(gateway)), _server(self._watched(create_local_app(engine, pulls)))]
+            apps = (gateway, create_local_app(engine, pulls))
+            servers = [_server(self._watched(app), FileConnection) for app in apps]
             serving = asyncio.gather(servers[0].serve(sockets=[listener]), servers[1].serve(sockets=[local]))
             try:
                 await asyncio.sleep(0)
