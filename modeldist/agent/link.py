@@ -43,6 +43,7 @@ from modeldist.session.unreachable import unreachable
 
 log = Logger(__name__)
 
+FAREWELL = 1.0  # seconds for the other end to close, too: nothing is told in them, and an agent that stops waits for it
 AFTER = 1.0  # seconds without an answer of one replica before the next is tried beside it
 PING = 5.0  # seconds to a sign of life, and to its answer, where another replica may have taken over
 PING_ALONE = 20.0
@@ -116,6 +117,7 @@ class WebSocketLink:
                 ssl=secure,
                 additional_headers={"Authorization": f"Bearer {self._token}"},
                 open_timeout=self._open_timeout,
+                close_timeout=FAREWELL,
                 max_size=MAX_MESSAGE,
                 compression=None,
                 ping_interval=PING_ALONE if alone else PING,
