@@ -24,7 +24,7 @@ from modeldist.agent.store import Partial, ShardLocked, Store
 from modeldist.agent.store.failures import disk_failure
 from modeldist.agent.whole_reads import WholeReads
 from modeldist.artifact import Artifact, Digest, Shard
-from modeldist.errors import Cancelled, IntegrityError, ModeldistError
+from modeldist.errors import Cancelled, IntegrityError, ModeldistError, StorageError
 from modeldist.logger import Logger
 from modeldist.scheduler.messages import (
     HeldLease,
@@ -362,7 +362,10 @@ class Shards:
             await self._quiesce(fetch, f"stopped fetching {fetch.path}")
         self._tell_watchers(fetch, complete=error is None)
         if not fetch.partial.closed:
-            await asyncio.to_thread(fetch.partial.close)
+            try:
+                await asyncio.to_thread(fetch.partial.close)
+            except (OSError, StorageError) as failed:  # whoever waits for the shard must hear of its end all the same
+                log.warning("cannot close a partial file", shard=fetch.path, error=str(failed))
         if self._node.fetches.get(task) is fetch:
             del self._node.fetches[task]
         if error is None:

@@ -195,11 +195,13 @@ def _adopt_copy(blobs: Blobs, path: Path, fd: int, content: Digest, aliases: Ite
 
 def leave(folder: Path, held: FileLock) -> None:
     """Remove a partial's folder and let go of its lock. The lock goes last: until then nobody else makes files here."""
-    with suppress(FileNotFoundError):
-        (folder / SETTLED).unlink()
-        sync_directory(folder)  # it must not speak of a file that is gone
-    for name in CONTENTS:
-        (folder / name).unlink(missing_ok=True)
-    with suppress(OSError):  # somebody has begun anew in it
-        folder.rmdir()
-    held.release()
+    try:
+        with suppress(FileNotFoundError):
+            (folder / SETTLED).unlink()
+            sync_directory(folder)  # it must not speak of a file that is gone
+        for name in CONTENTS:
+            (folder / name).unlink(missing_ok=True)
+        with suppress(OSError):  # somebody has begun anew in it
+            folder.rmdir()
+    finally:  # also on a disk that fails: what is left there is what a crash leaves
+        held.release()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -39,8 +40,7 @@ class Lease:
 
     def release(self) -> None:
         if self._held.fd >= 0:
-            self._held.path.unlink(missing_ok=True)
-            self._held.release()
+            let_go(self._held)
 
     def outlive(self) -> None:
         """The program that this process becomes holds it, as long as it runs; it is never released here."""
@@ -80,14 +80,20 @@ class Reservation:
         with self._lock:
             if self._held.fd >= 0:
                 self._live.forget(self)
-                self._held.path.unlink(missing_ok=True)
-                self._held.release()
+                let_go(self._held)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.release()
+
+
+def let_go(held: FileLock) -> None:
+    """Without its lock the file means nothing: a disk that does not remove it must not hide why a pull failed."""
+    with suppress(OSError):
+        held.path.unlink(missing_ok=True)
+    held.release()
 
 
 class Live:

@@ -350,10 +350,12 @@ class Partial:
         self._follower.stop()
         self._stop_allocating()
         self._on_close(self)
-        if self._committed is None and not keep:
-            self._home.leave()
-        self._home.close()
-        os.close(self.fd)
+        try:
+            if self._committed is None and not keep:
+                self._home.leave()
+        finally:
+            self._home.close()
+            os.close(self.fd)
 
     def _stop_allocating(self) -> None:
         if self._allocation is not None:
