@@ -57,10 +57,6 @@ def repairs(node: EngineNode) -> list[Repair]:
     return [pull for pull in node.pulls.all() if isinstance(pull, Repair)]
 
 
-def rounds(store: Store) -> Callable[[], bool]:
-    return lambda: store.scrubber.round.ended > 0
-
-
 async def test_damage_is_withdrawn_and_brought_again_by_peers(cluster: EngineCluster) -> None:
     files = model(3 * MIB, 300_000)
     artifact = cluster.origin.add(REFERENCE, files)
