@@ -98,4 +98,5 @@ def orphans(store: Path) -> list[Path]:
         path.write_bytes(content)
         os.utime(path, (time.time() - _OLD,) * 2)
         made.append(path)
+    os.sync()  # a loss of power is to find them as they are
     return made
