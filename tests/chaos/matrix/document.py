@@ -24,8 +24,8 @@ pull afterwards has to work; and a checker that is none of the product's hashes 
 
 In a cell: **✓** all pulls finished; a number is the exit code with which some ended; behind it, in brackets, what
 the origin sent until then, over the size of the model, where that is more than 1.00 (a pull that failed leaves the
-rest to the next). Garbage collection goes on beside the pulls. What was not run was not reached by a run that was
-cut short.
+rest to the next). Garbage collection goes on beside the pulls. **failed**: what has to hold did not, in the last run of
+that cell.
 """
 
 
@@ -41,7 +41,8 @@ def write_matrix(folder: Path, page: Path = PAGE) -> None:
         most=max(LASTS.values()),
     )
     head = ["target", "fault", *(str(moment) for moment in Moment)]
-    lines = [_line(head), _line(["---"] * len(head)), *_rows(seen)]
+    failed = {cell for cell in CELLS if (folder / f"{cell.name}.failed").exists()}
+    lines = [_line(head), _line(["---"] * len(head)), *_rows(seen, failed)]
     parts = [words, *lines, "", *_sentences(seen), "", *_means(), "", *_reasons()]
     write_section("matrix", "\n".join(parts), page)
 
@@ -54,12 +55,13 @@ def write_soak(report: list[str], page: Path = PAGE) -> None:
     write_section("soak", "\n".join([words, "", "```", *report, "```"]), page)
 
 
-def _rows(seen: dict[Cell, Any]) -> Iterable[str]:
+def _rows(seen: dict[Cell, Any], failed: set[Cell]) -> Iterable[str]:
     for target in Target:
         for fault in Fault:
             if (target, fault) in MEANINGLESS:
                 continue
-            cells = [_result(seen.get(Cell(target, fault, moment))) for moment in Moment]
+            row = [Cell(target, fault, moment) for moment in Moment]
+            cells = ["**failed**" if cell in failed else _result(seen.get(cell)) for cell in row]
             yield _line([str(target), str(fault), *cells])
 
 
