@@ -69,6 +69,15 @@ def new_scene(origin: FaultyRegistry, rng: random.Random) -> Scene:
     return Scene(origin, files, repository, fraction=rng.uniform(0.05, 0.95))
 
 
+def slow_scene(origin: FaultyRegistry, rng: random.Random, *, weights: int, rate: float) -> Scene:
+    """One large file, of which a connection to the origin gives `rate` bytes/s."""
+    files = {"config.json": b"{}", "model.safetensors": rng.randbytes(weights)}
+    repository = f"org/model-{rng.randrange(1 << 48):x}"
+    origin.add_model(repository, "v1", files)
+    origin.inject(faults.slow(rate), on=f"/{repository}/blobs/")
+    return Scene(origin, files, repository, fraction=0)
+
+
 @dataclass(frozen=True)
 class Moment:
     """`reached(scene, stores)`: it has come. `stores` are those of the nodes that pull."""

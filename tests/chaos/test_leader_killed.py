@@ -12,9 +12,8 @@ import pytest
 from modeldist.client import Client
 from modeldist.control.views import PullView
 from modeldist.scheduler.pieces import piece_size_for
-from tests.chaos.moments import Scene
+from tests.chaos.moments import Scene, slow_scene
 from tests.chaos.on_disk import assert_right, assert_sound, read_ranges, size_of, united
-from tests.servers import faults
 from tests.servers.cluster import finish, wait_until
 from tests.servers.oci_faults import FaultyRegistry
 from tests.servers.postgres_cluster import PostgresCluster
@@ -47,12 +46,8 @@ class Waiting(threading.Thread):
 def test_ten_leaders_are_killed_during_one_pull(
     rng: random.Random, faulty: FaultyRegistry, postgres: PostgresCluster, tmp_path: Path
 ) -> None:
-    files = {"config.json": b"{}", "model.safetensors": rng.randbytes(WEIGHTS)}
-    repository = f"org/model-{rng.randrange(1 << 48):x}"
-    faulty.add_model(repository, "v1", files)
-    scene = Scene(faulty, files, repository, fraction=0)
+    scene = slow_scene(faulty, rng, weights=WEIGHTS, rate=RATE)
     piece = piece_size_for(WEIGHTS)
-    faulty.inject(faults.slow(RATE), on=f"/{repository}/blobs/")
     with ReplicatedCluster(tmp_path, AGENTS, database_url=postgres.new_database()) as cluster:
         waiting = Waiting(cluster, scene.reference)
         waiting.start()
@@ -72,7 +67,7 @@ def test_ten_leaders_are_killed_during_one_pull(
         snapshots = [Path(node.path) for node in waiting.ended.nodes]
         assert len(snapshots) == AGENTS
         for snapshot in (*snapshots, Path(result["path"])):
-            assert_right(snapshot, files)
+            assert_right(snapshot, scene.files)
         for index in range(AGENTS):
             assert_sound(cluster.store(index))
 

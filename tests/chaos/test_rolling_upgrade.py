@@ -11,9 +11,8 @@ import pytest
 from modeldist.client import Client
 from modeldist.scheduler.pieces import piece_size_for
 from modeldist.session.messages import PROTOCOL
-from tests.chaos.moments import Scene
+from tests.chaos.moments import slow_scene
 from tests.chaos.on_disk import assert_right, assert_sound
-from tests.servers import faults
 from tests.servers.cluster import wait_until
 from tests.servers.oci_faults import FaultyRegistry
 from tests.servers.postgres_cluster import PostgresCluster
@@ -32,12 +31,8 @@ def test_a_rolling_upgrade_while_a_model_is_pulled(
     rng: random.Random, faulty: FaultyRegistry, postgres: PostgresCluster, tmp_path: Path
 ) -> None:
     """The first agent is newer than the control plane, the second is older than it for a while."""
-    files = {"config.json": b"{}", "model.safetensors": rng.randbytes(WEIGHTS)}
-    repository = f"org/model-{rng.randrange(1 << 48):x}"
-    faulty.add_model(repository, "v1", files)
-    scene = Scene(faulty, files, repository, fraction=0)
+    scene = slow_scene(faulty, rng, weights=WEIGHTS, rate=RATE)
     piece = piece_size_for(WEIGHTS)
-    faulty.inject(faults.slow(RATE), on=f"/{repository}/blobs/")
 
     def goes_on() -> None:
         before = scene.sent()
@@ -61,7 +56,7 @@ def test_a_rolling_upgrade_while_a_model_is_pulled(
             faulty.heal()
             ended = client.wait(pull.id, timeout=60)
         for node in ended.nodes:
-            assert_right(Path(node.path), files)
+            assert_right(Path(node.path), scene.files)
         for index in range(AGENTS):
             assert_sound(cluster.store(index))
         said = "".join(replica.log for replica in cluster.replicas)
