@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 
 @dataclass
 class Intake:
-    """Bytes by source; pieces that were verified, or were wrong; shards that were wrong as a whole; failed reads."""
+    """Bytes by source; pieces that were verified, or were wrong; shards that were wrong as a whole; what did not come:
+    `peer_failures` by busy, refused, lost or disk, `origin_failures` by the error's code."""
 
     origin: int = 0  # of reads that have ended
     peers: int = 0
@@ -17,4 +19,5 @@ class Intake:
     pieces_peers: int = 0
     wrong_pieces: int = 0
     rejected: int = 0
-    origin_failures: int = 0
+    peer_failures: Counter[str] = field(default_factory=Counter)
+    origin_failures: Counter[str] = field(default_factory=Counter)

@@ -268,18 +268,22 @@ class PeerFetches:
 
     def _not_received(self, request: _Request, outcome: Outcome) -> None:
         if isinstance(outcome, NotWritten):
+            self._intake.peer_failures["disk"] += 1
             self._not_kept(request, disk_failure(request.fetch.partial.path, outcome.error))
             return
         fetch, task = request.fetch, request.fetch.shard.digest
         self._ended(request)
         tally = fetch.tally(request.node)
         if isinstance(outcome, Busy):
+            self._intake.peer_failures["busy"] += 1
             tally.busy += 1
             event: Event | None = PieceBusy(task, request.piece, request.node, outcome.retry_after)
         elif isinstance(outcome, Refused):
+            self._intake.peer_failures["refused"] += 1
             tally.failures += 1
             event = PieceRefused(task, request.piece, request.node, outcome.reason)
         else:
+            self._intake.peer_failures["lost"] += 1
             tally.failures += 1
             event = None  # its ParentLost comes once for the connection
         if event is not None and not fetch.ended:

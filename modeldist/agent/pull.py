@@ -239,13 +239,18 @@ class Pull:
         if progress is not None:
             self.heard(progress.digest)
 
+    @property
+    def seconds(self) -> float:
+        """That it has taken, until now or its end."""
+        return self._seconds if self._seconds is not None else time.monotonic() - self._started
+
     def snapshot(self) -> PullSnapshot:
         shards = self._shards()
         return PullSnapshot(
             pull=self.id,
             reference=self.reference,
             state=self.state,
-            seconds=self._seconds if self._seconds is not None else time.monotonic() - self._started,
+            seconds=self.seconds,
             resolved=self.artifact.reference if self.artifact else "",
             digest=self.artifact.digest if self.artifact else "",
             path=str(self.path or ""),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterable
 from itertools import accumulate
 
 from prometheus_client.core import HistogramMetricFamily
@@ -11,13 +12,16 @@ from modeldist.metrics.metric import Metric
 
 
 class Histogram:
-    """Of one metric, by the values of its labels. `bounds`: upper ends of its buckets, rising. One thread."""
+    """Of one metric, by the values of its labels. `bounds`: upper ends of its buckets, rising. `known`: values that are
+    there from the start, since the first of a kind is an increase, too. One thread."""
 
-    def __init__(self, metric: Metric, bounds: tuple[float, ...]) -> None:
+    def __init__(self, metric: Metric, bounds: tuple[float, ...], known: Iterable[tuple[str, ...]] = ()) -> None:
         self.metric = metric
         self._bounds = bounds
         self._counts: dict[tuple[str, ...], list[int]] = {}
         self._sums: dict[tuple[str, ...], float] = {}
+        for labels in known if metric.labels else [()]:
+            self._counts[labels], self._sums[labels] = [0] * (len(bounds) + 1), 0.0
 
     def note(self, value: float, *labels: str) -> None:
         counts = self._counts.setdefault(labels, [0] * (len(self._bounds) + 1))

@@ -23,16 +23,41 @@ REJECTED = Metric(
     "counter",
     "Shards whose pieces were all as promised and whose digest was wrong all the same.",
 )
-ORIGIN_FAILURES = Metric("modeldist_agent_origin_failures_total", "counter", "Reads of an origin that failed.")
+PEER_FAILURES = Metric(
+    "modeldist_agent_piece_failures_total",
+    "counter",
+    "Requests for pieces that other nodes did not fulfil: busy (it has enough to do, and says when to ask again), "
+    "refused, lost (the connection ended), disk (of this node: it could not be written).",
+    ("reason",),
+)
+ORIGIN_FAILURES = Metric(
+    "modeldist_agent_origin_failures_total",
+    "counter",
+    "Reads of an origin that failed, by the code of the error.",
+    ("reason",),
+)
 FALLBACKS = Metric(
     "modeldist_agent_rdma_fallbacks_total",
     "counter",
-    "Pieces that were meant to come by RDMA and came over TCP.",
+    "Pieces that were meant to come by RDMA and came over TCP: no_device (the parent has none), no_memory (the parent "
+    "had none registered that was free), no_answer (the parent did not say whether it can), failed (`modeldist status` "
+    "has the words).",
     ("reason",),
 )
 PULLS = Metric("modeldist_agent_pulls", "gauge", "Pulls under way.", ("state",))
 ENDED = Metric("modeldist_agent_pulls_ended_total", "counter", "Pulls that ended.", ("state",))
 SECONDS = Metric("modeldist_agent_pull_seconds", "histogram", "How long pulls took.", ("state",))
+PULL_AGE = Metric("modeldist_agent_pull_age_seconds", "gauge", "The longest that one of those under way has taken.")
+RATE = Metric(
+    "modeldist_agent_pull_bytes_per_second",
+    "histogram",
+    "Of pulls that are done and took 64 MiB or more from elsewhere: those bytes, over all the seconds of the pull.",
+)
+STALE = Metric(
+    "modeldist_agent_stale_pulls_total",
+    "counter",
+    "Pulls that used what was there, since nobody could say whether there is a newer one.",
+)
 FETCHING = Metric("modeldist_agent_shards_fetching", "gauge", "Shards that are being fetched.")
 LEASES = Metric("modeldist_agent_origin_reads", "gauge", "Origin leases that are being read.")
 IN_FLIGHT = Metric("modeldist_agent_bytes_in_flight", "gauge", "Bytes asked of other nodes that have not come.")
@@ -41,6 +66,12 @@ QUEUED_BYTES = Metric("modeldist_agent_queued_bytes", "gauge", "Bytes of those t
 ARTIFACTS = Metric("modeldist_agent_store_artifacts", "gauge", "Artifacts in the store that are complete.")
 FREE = Metric("modeldist_agent_store_free_bytes", "gauge", "Bytes free on the store's file system.")
 CAPACITY = Metric("modeldist_agent_store_capacity_bytes", "gauge", "Bytes of the store's file system.")
+
+DAMAGED = Metric(
+    "modeldist_agent_store_damaged_shards",
+    "gauge",
+    "Shards that the scrubber found damaged and withdrew, in the round that runs, or else the last one.",
+)
 
 AGENT_METRICS = every(
     [
@@ -51,11 +82,15 @@ AGENT_METRICS = every(
         PIECES,
         WRONG_PIECES,
         REJECTED,
+        PEER_FAILURES,
         ORIGIN_FAILURES,
         FALLBACKS,
         PULLS,
         ENDED,
         SECONDS,
+        PULL_AGE,
+        RATE,
+        STALE,
         FETCHING,
         LEASES,
         IN_FLIGHT,
@@ -64,5 +99,6 @@ AGENT_METRICS = every(
         ARTIFACTS,
         FREE,
         CAPACITY,
+        DAMAGED,
     ]
 )

@@ -27,8 +27,14 @@ class Room:
         self.most = most
         self._held: dict[str, float] = {}
         self._used = 0.0
+        self.refused = 0  # since the start
         self._drain = Drain(now)
         self._promised: dict[Priority, float] = {}  # until when those who were refused are told to wait
+
+    @property
+    def full(self) -> float:
+        """How much of it is used, of 1."""
+        return self._used / self.most
 
     @property
     def used(self) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from modeldist.control.admission.drain import LONGEST, SHORTEST
 from modeldist.control.admission.room import REACH, Room
@@ -49,11 +49,19 @@ class Rooms:
         self.sessions = Room("agents are connected", most.sessions, now)
         self.held = Room("bytes are held", most.held, now)
 
+    def all(self) -> dict[str, Room]:
+        """By their names in `Ceilings`."""
+        return {field.name: getattr(self, field.name) for field in fields(Ceilings)}
+
     def take(self, room: Room, holder: str, priority: Priority, amount: float = 1.0) -> None:
         """Let something in. Raises Overloaded, ShareUsedUp."""
-        if room is not self.requests:  # somebody has to be able to look, and to stop what runs
-            self._check_memory(room, priority)
-        room.take(amount, holder, priority, self._clock())
+        try:
+            if room is not self.requests:  # somebody has to be able to look, and to stop what runs
+                self._check_memory(room, priority)
+            room.take(amount, holder, priority, self._clock())
+        except Overloaded:
+            room.refused += 1
+            raise
 
     def add(self, room: Room, holder: str, amount: float = 1.0) -> None:
         """What was let in grows, or was there before."""

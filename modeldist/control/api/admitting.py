@@ -11,7 +11,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modeldist.control.admission.rooms import Rooms
-from modeldist.control.api.authentication import plane_of
+from modeldist.control.api.authentication import standing_of
 from modeldist.control.api.problems import problem_response
 from modeldist.errors import Overloaded
 from modeldist.scheduler.messages import Priority
@@ -40,7 +40,10 @@ class Admits:
         if scope["type"] != "http" or token is None:
             await self._app(scope, receive, send)
             return
-        rooms = plane_of(HTTPConnection(scope)).rooms
+        if (plane := standing_of(HTTPConnection(scope)).plane) is None:  # there is no room of one that stands by
+            await self._app(scope, receive, send)
+            return
+        rooms = plane.rooms
         with ExitStack() as held:
             try:
                 self._let_in(held, rooms, token.id, scope)

@@ -23,6 +23,8 @@ from modeldist.control.store.tokens import Token
 from modeldist.errors import ControlPlaneRefused, NotLeading, StorageError
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})  # they carry no data
+METRICS = "/metrics"
+WITHOUT_LEADING = OPEN_PATHS | {METRICS}  # replicas that stand by answer these, too
 
 
 def standing_of(connection: HTTPConnection) -> Standing:

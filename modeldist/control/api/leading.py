@@ -1,11 +1,11 @@
-"""Only a replica that leads answers; the others say that they stand by, and who leads."""
+"""Only a replica that leads answers, but for what says how it is; the others say that they stand by, and who leads."""
 
 from __future__ import annotations
 
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from modeldist.control.api.authentication import OPEN_PATHS, answer_with, standing_of
+from modeldist.control.api.authentication import WITHOUT_LEADING, answer_with, standing_of
 from modeldist.control.api.problems import problem_response
 
 
@@ -16,7 +16,7 @@ class OnlyTheLeader:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or (scope["type"] == "http" and scope["path"] in OPEN_PATHS):
+        if scope["type"] == "lifespan" or (scope["type"] == "http" and scope["path"] in WITHOUT_LEADING):
             await self._app(scope, receive, send)
             return
         standing = standing_of(HTTPConnection(scope))

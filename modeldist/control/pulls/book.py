@@ -92,6 +92,11 @@ class PullBook:
     def running(self) -> int:
         return len(self._running)
 
+    @property
+    def longest(self) -> float:
+        """Seconds that the oldest of them has run."""
+        return max((self._now() - pull.created_at for pull in self._running.values()), default=0.0)
+
     # --- what REST asks ---------------------------------------------------------------------------------------------
 
     async def create(

@@ -24,6 +24,7 @@ def task_view(swarm: Swarm, leases: Iterable[Lease], now: float) -> TaskView:
         holders=sum(member.have == swarm.all for member in swarm.members.values()),
         origin_bytes=swarm.origin_bytes,
         resets=swarm.resets,
+        askers=swarm.askers,
         members=members,
         leases=tuple(_lease_view(lease, now) for lease in leases),
     )
@@ -52,6 +53,7 @@ def _lease_view(lease: Lease, now: float) -> LeaseView:
         count=lease.count,
         unread=PieceSet(lease.unread),
         bytes=max(lease.bytes, lease.counted),
+        age=now - lease.granted,
         idle=now - lease.progressed,
         after=lease.after,
     )

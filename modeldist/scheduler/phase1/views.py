@@ -11,7 +11,8 @@ from modeldist.scheduler.pieces import PieceSet
 
 @dataclass(frozen=True, slots=True)
 class LeaseView:
-    """`unread`: pieces not verified yet. `idle`: seconds without progress. `after`: the lease it follows (0: none)."""
+    """`unread`: pieces not verified yet. `age`: seconds since it was granted, `idle`: without progress. `after`: the
+    lease it follows (0: none)."""
 
     lease: int
     node: str
@@ -19,6 +20,7 @@ class LeaseView:
     count: int
     unread: PieceSet
     bytes: int
+    age: float
     idle: float
     after: int
 
@@ -41,7 +43,8 @@ class MemberView:
 
 @dataclass(frozen=True, slots=True)
 class TaskView:
-    """`origin_bytes`: verified bytes read from the origin by all members, gone ones included."""
+    """`origin_bytes`: verified bytes read from the origin by all members, gone ones included. `askers`: members that
+    wait for a lease."""
 
     task: Digest
     origin: str
@@ -53,6 +56,7 @@ class TaskView:
     holders: int  # members with all of it
     origin_bytes: int
     resets: int
+    askers: int
     members: tuple[MemberView, ...]
     leases: tuple[LeaseView, ...]
 

@@ -22,7 +22,7 @@ from modeldist.transfer.tcp.news_limit import NewsLimit
 from modeldist.transfer.tcp.tls_incoming import TlsIncoming
 from modeldist.transfer.tcp.tls_socket import TlsSocket
 from modeldist.transfer.verbs.child_lanes import ChildLanes
-from modeldist.transfer.verbs.detours import Detours
+from modeldist.transfer.verbs.detours import NO_MEMORY, Detours
 from modeldist.transfer.verbs.lane_fetch import LaneFetch
 from modeldist.transfer.verbs.rails import NodeRails
 
@@ -341,7 +341,7 @@ class TcpPeerConnection:
         if not self._lanes.declined(fetch.over_lane):
             return False
         fetch.over_lane = None
-        fetch.detour = "The parent had no registered memory free."
+        fetch.detour = NO_MEMORY
         self._detours.add(fetch.detour)
         return True
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from modeldist.transfer import frames
+from modeldist.transfer.verbs.detours import NO_ANSWER
 from modeldist.transfer.verbs.lane_ends import from_the_wire, on_the_wire
 from modeldist.transfer.verbs.lane_fetch import LaneFetch
 from modeldist.transfer.verbs.lane_policy import LanePolicy
@@ -117,9 +118,7 @@ class ChildLanes:
         later is as good."""
         if self._parked and self._clock() - self._parked_since > _PATIENCE:
             with self._lock:
-                self._problem = (
-                    self._problem or f"The parent did not say within {_PATIENCE:g} s whether it opens lanes."
-                )
+                self._problem = self._problem or NO_ANSWER.format(seconds=_PATIENCE)
             self._answered()
 
     @property

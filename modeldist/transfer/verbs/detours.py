@@ -4,8 +4,25 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from typing import Literal, get_args
 
 _MOST = 100  # reasons told apart
+
+NO_DEVICE = "The parent has no RDMA device that works."
+NO_MEMORY = "The parent had no registered memory free."
+NO_ANSWER = "The parent did not say within {seconds:g} s whether it opens lanes."
+
+Kind = Literal["no_device", "no_memory", "no_answer", "failed"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+def kind_of(reason: str) -> Kind:
+    """What a reason comes to. Their words, of which a parent may have written some, have no bounds."""
+    if reason == NO_DEVICE:
+        return "no_device"
+    if reason == NO_MEMORY:
+        return "no_memory"
+    return "no_answer" if reason.startswith(NO_ANSWER.partition("{")[0]) else "failed"
 
 
 class Detours:

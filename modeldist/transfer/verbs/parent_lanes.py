@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from modeldist.transfer import frames
+from modeldist.transfer.verbs.detours import NO_DEVICE
 from modeldist.transfer.verbs.lane_ends import from_the_wire, on_the_wire, rail_towards
 from modeldist.transfer.verbs.rails import NodeRails, OpenRail
 from modeldist.transfer.verbs.shard_pages import NotInPlace, PagesPart
@@ -57,7 +58,7 @@ class ParentLanes:
         self.close()
         rails = self._rails.rails if self._rails else ()
         if not rails:
-            return frames.LanesOpened([None] * len(wanted.ends), "The parent has no RDMA device that works.")
+            return frames.LanesOpened([None] * len(wanted.ends), NO_DEVICE)
         ends: list[frames.LaneEnd | None] = []
         reason = ""
         for number, end in enumerate(wanted.ends):

@@ -68,6 +68,8 @@ async def test_its_copy_is_of_no_use(cluster: EngineCluster, fault: Fault, size:
         path, final = await child.pull_and_tell()
         assert_right(path, files)
         assert any("No node that holds part-0.safetensors serves it" in note for note in final.notes)
+        intake = child.engine.node.intake
+        assert intake.wrong_pieces if fault is damaged else intake.peer_failures["refused"]
 
 
 @pytest.mark.parametrize("size", [MIB // 2, 12 * MIB], ids=["one piece", "several pieces"])

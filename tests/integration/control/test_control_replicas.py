@@ -12,10 +12,13 @@ from collections.abc import Iterator
 from functools import partial
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 from websockets.exceptions import InvalidStatus
 
+from modeldist import __version__
 from modeldist.client import AsyncClient, Client
+from modeldist.control.metrics.names import SERVER_METRICS
 from modeldist.control.replicas.lock import LeaderLock
 from modeldist.control.store.database import Database, engine_for
 from modeldist.control.store.tokens import Tokens
@@ -26,6 +29,10 @@ from tests.servers.postgres_cluster import PostgresCluster
 from tests.servers.replicated_cluster import ReplicatedCluster, probe
 from tests.servers.scripted_agent import PATIENCE, open_socket, scripted_agent
 
+# What is said of agents and their tasks, where there are some.
+NOT_WITHOUT_AGENTS = {
+    f"modeldist_server_{name}" for name in ("heard_age_seconds", "load_age_seconds", "task_origin_ratio")
+}
 END_THE_LOCK = """
 SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted
 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -105,6 +112,27 @@ async def test_who_stands_by_says_so_and_who_leads(replicas: ReplicatedCluster) 
         assert (await client.status()).database == "postgresql"
     with Client(",".join(order), admin) as blocking:
         assert blocking.status().agents == 0
+
+
+def test_who_stands_by_has_metrics_that_say_so(replicas: ReplicatedCluster) -> None:
+    leader = replicas.wait_led()
+    said = {}
+    for index, port in enumerate(replicas.ports):
+        assert probe(port, "/metrics") == 401
+        request = urllib.request.Request(
+            f"{url_of(replicas, index)}/metrics", headers={"Authorization": f"Bearer {replicas.token('admin')}"}
+        )
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            families = text_string_to_metric_families(answer.read().decode())
+            said[index] = {family.name: family.samples for family in families}
+    leads, stands_by = said[leader], said[1 - leader]
+    assert [sample.value for sample in leads["modeldist_server_leading"]] == [1]
+    assert [sample.value for sample in stands_by["modeldist_server_leading"]] == [0]
+    assert stands_by["modeldist_server_info"][0].labels["version"] == __version__
+    # Of the cluster it knows nothing, which is not the same as none.
+    of_itself = {"info", "leading", "http_requests", "http_seconds"}
+    assert set(stands_by) == {f"modeldist_server_{name}" for name in of_itself}
+    assert set(leads) == {name.removesuffix("_total") for name in SERVER_METRICS} - NOT_WITHOUT_AGENTS
 
 
 async def test_what_a_killed_leader_had_begun_goes_on(replicas: ReplicatedCluster) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import re
 import subprocess
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import httpx2
@@ -13,14 +15,18 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from modeldist.agent.metrics import AGENT_METRICS
+from modeldist.control.admission.rooms import Ceilings
 from modeldist.control.metrics.names import SERVER_METRICS
+from modeldist.errors import AccessDenied
 from modeldist.metrics.metric import Metric
+from tests.servers import faults
 from tests.servers.cluster import MODELDIST, Cluster, finish, wait_until
 from tests.servers.oci_faults import FaultyRegistry
 
 TOKEN = "a-token-that-nobody-guesses"
 PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
 NODES = 3
+ORIGIN_FAILURES = "modeldist_agent_origin_failures_total"
 
 Samples = dict[tuple[str, tuple[str, ...]], float]
 """(name, values of its labels) -> value."""
@@ -93,7 +99,30 @@ def test_they_say_what_moved(cluster: Cluster, origin: FaultyRegistry) -> None:
     assert server["modeldist_server_agents", ()] == NODES
     assert server["modeldist_server_origin_bytes", ()] == server["modeldist_server_held_bytes", ()] == size
     assert {value for (name, _), value in server.items() if name == "modeldist_server_task_origin_ratio"} == {1.0}
-    assert server["modeldist_server_leases", ()] == 0
+    assert server["modeldist_server_leases", ()] == server["modeldist_server_lease_age_seconds", ()] == 0
+    assert server["modeldist_server_leading", ()] == 1
+    assert server["modeldist_server_excess_bytes", ()] == server["modeldist_server_lease_asks", ()] == 0
+    assert server["modeldist_server_ceiling_ratio", ("sessions",)] > 0
+    assert {server["modeldist_server_refused_total", (field.name,)] for field in fields(Ceilings)} == {0}
+
+
+def test_reads_of_an_origin_that_fail_have_their_reason(cluster: Cluster, origin: FaultyRegistry) -> None:
+    weights = random.Random(8).randbytes(3_000_000)
+    origin.add_model("org/refused", "v1", {"model.safetensors": weights})
+    before = scrape(address(cluster, 0), TOKEN, AGENT_METRICS)
+    assert {labels[0] for name, labels in before if name == ORIGIN_FAILURES} == {
+        *("not_found", "unauthorized", "access_denied", "rate_limited", "origin_unavailable", "origin_protocol"),
+        *("integrity", "other"),
+    }
+    origin.inject(faults.forbidden(), on=hashlib.sha256(weights).hexdigest())
+    try:
+        assert cluster.run(0, "pull", f"{origin.host}/org/refused:v1").returncode == AccessDenied.exit_code
+    finally:
+        origin.heal()
+    after = scrape(address(cluster, 0), TOKEN, AGENT_METRICS)
+    failures = {labels: value for (name, labels), value in after.items() if name == ORIGIN_FAILURES}
+    grown = {labels for labels, value in failures.items() if value > before[ORIGIN_FAILURES, labels]}
+    assert grown == {("access_denied",)}
 
 
 def total_sent(cluster: Cluster) -> float:

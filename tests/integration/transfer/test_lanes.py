@@ -12,6 +12,7 @@ import pytest
 
 from modeldist.transfer.base import Received, Refused
 from modeldist.transfer.verbs import NodeRails
+from modeldist.transfer.verbs.detours import kind_of
 from rdma import Rail
 from rdma.double import MemoryFabric
 from tests.unit.transfer.lanes_world import LanesWorld, Node, lanes_world, rail
@@ -109,6 +110,7 @@ async def test_a_parent_without_rdma(tmp_path: Path, fabric: MemoryFabric) -> No
     received = await fetch_all(child, shard)
     assert {outcome.transport for outcome in received} == {"tcp"}
     assert {outcome.detour for outcome in received} == {"The parent has no RDMA device that works."}
+    assert {kind_of(outcome.detour) for outcome in received} == {"no_device"}
     assert set(world.node.rails.detours.reasons) == {"The parent has no RDMA device that works."}
     await world.end()
 
@@ -125,6 +127,7 @@ async def test_a_device_removed_in_mid_transfer_and_back_again(world: LanesWorld
     received = await fetch_all(child, shard)
     assert {outcome.transport for outcome in received} == {"tcp"}
     assert all(outcome.detour for outcome in received)
+    assert {kind_of(outcome.detour) for outcome in received} <= {"failed", "no_device"}
     assert sum(world.node.rails.detours.reasons.values()) >= len(received)
     node.found = found
     await until(lambda: len(node.rails.rails) == 2)

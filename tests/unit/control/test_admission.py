@@ -211,6 +211,8 @@ def test_no_room_in_memory() -> None:
     with pytest.raises(Overloaded, match="MODELDIST_SERVER_MEMORY") as refused:
         rooms.take(rooms.pulls, "a", SERVING)
     assert refused.value.retry_after
+    assert {name: room.refused for name, room in rooms.all().items() if room.refused} == {"pulls": 3}
+    assert rooms.all()["pulls"].full == pytest.approx(0.03)
     rooms.take(rooms.requests, "a", SERVING)  # one may look, and stop what runs
     rooms.take(rooms.resolves, "a", SERVING)  # the only one of its kind goes on
     used = 0.5
