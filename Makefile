@@ -10,12 +10,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system helm demo test test-rdma test-ray test-clients fuzz fuzz-api explore chaos crash bench audit sbom check lint types arrows coverage clean
+.PHONY: help setup system helm demo test test-rdma test-ray test-clients test-operations fuzz fuzz-api explore chaos crash bench audit sbom check lint types arrows coverage clean
 
 help:  ## what can be done
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-system:  ## install Debian's registry, skopeo, nginx, PostgreSQL where root or sudo allows; say what is left out otherwise
+system:  ## install Debian's registry, skopeo, nginx, PostgreSQL, Prometheus where root or sudo allows; say what is left out otherwise
 	@deploy/setup/system-packages.sh
 
 $(STAMP): pyproject.toml deploy/setup/environment.sh
@@ -47,6 +47,9 @@ test-rdma: setup  ## the RDMA tests on real verbs, in a virtual machine with Sof
 test-ray: setup  ## the Ray tests on a real cluster of three raylets on loopback (three minutes)
 	@$(BIN)/pip install -q -e '.[ray]' 'ray[serve]'
 	@$(BIN)/pytest -q --timeout 300 -o python_files="ray_*.py" tests/ray $(PYTEST_ARGS)
+
+test-operations: setup  ## dashboard, alerts and metrics with a real Prometheus on a real cluster (a minute)
+	@$(BIN)/pytest -q --timeout 300 -o python_files="operations_*.py" tests/operations $(PYTEST_ARGS)
 
 fuzz: setup  ## every parser, protocol and listener for SECONDS (600) each; TARGET=name for one
 	@$(BIN)/python -m tests.fuzz $(or $(TARGET),all) --seconds $(or $(SECONDS),600)

@@ -7,6 +7,7 @@ declare -A needed=(
   [skopeo]=skopeo                     # another tool's reading of what we push
   [containerd]=containerd             # a container runtime that pulls through the mirror
   [nginx]=nginx-light                 # a real web server
+  [promtool]=prometheus               # what scrapes, and what tests its rules
   [curl]=curl                         # what docs/platforms.md is written for
   [openssl]=openssl                   # and how it checks a webhook
   [fusermount3]=fuse3                 # what mounts and unmounts for users who are not root
