@@ -11,6 +11,7 @@ from typing import Any
 from tests.deploy import told
 
 NODE = "node-7"
+HOST_IP = "192.0.2.9"
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,11 @@ class Container:
     def port(self, name: str) -> int:
         (number,) = [port["containerPort"] for port in self.spec["ports"] if port["name"] == name]
         return int(number)
+
+    def host_port(self, name: str) -> int:
+        """0 where the host's is none of it."""
+        (port,) = [port for port in self.spec["ports"] if port["name"] == name]
+        return int(port.get("hostPort", 0))
 
 
 def container(pod: dict[str, Any], folder: Path, pod_ip: str = "10.1.2.3") -> Container:
@@ -42,6 +48,8 @@ def _fill(pod: dict[str, Any], spec: dict[str, Any], places: Mapping[str, Path])
     for mount in spec["volumeMounts"]:
         place, volume = places[mount["mountPath"]], volumes[mount["name"]]
         place.mkdir(parents=True, exist_ok=True)
+        if volume["name"] == "join":  # what whoever sets up the node puts there
+            told.token_file(place)
         for item in (volume.get("secret") or volume.get("configMap") or {}).get("items", []):
             told.token_file(place / "made").rename(place / item["path"])
 
@@ -53,6 +61,7 @@ def _from(source: dict[str, Any], pod_ip: str) -> str:
     return {
         "spec.nodeName": NODE,
         "status.podIP": pod_ip,
+        "status.hostIP": HOST_IP,
         "metadata.labels['topology.kubernetes.io/zone']": "",
     }[source["fieldRef"]["fieldPath"]]
 

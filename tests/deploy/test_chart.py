@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 import modeldist
+from modeldist.agent.metrics.endpoint import PATH
 from modeldist.control.api.authentication import OPEN_PATHS
 from modeldist.control.app import create_app
 from modeldist.control.settings import DEFAULT_PORT, ServerSettings
@@ -115,11 +117,16 @@ def test_what_waits_for_pods_selects_them(values: Path) -> None:
             "PodDisruptionBudget": lambda spec: spec["selector"]["matchLabels"],
             "Deployment": lambda spec: spec["selector"]["matchLabels"],
             "DaemonSet": lambda spec: spec["selector"]["matchLabels"],
+            "PodMonitor": lambda spec: spec["selector"]["matchLabels"],
         }.get(document["kind"])
         if found:
             selector = found(document["spec"]).items()
             assert selector <= labels[part]
             assert not selector <= labels["agent" if part == "control" else "control"]
+
+
+def of_namespace(name: str) -> dict[str, Any]:
+    return {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
 
 
 def test_policies_let_agents_through_and_only_named_clients() -> None:
@@ -129,9 +136,10 @@ def test_policies_let_agents_through_and_only_named_clients() -> None:
     (inward,) = control[0]["spec"]["ingress"]
     assert inward["ports"] == [{"port": "control", "protocol": "TCP"}]
     assert inward["from"][0]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "agent"
-    assert len(inward["from"]) == 3
-    (inward,) = agent[0]["spec"]["ingress"]
-    assert [*inward["from"][0]["podSelector"]["matchLabels"].values()][-1] == "agent"
+    assert inward["from"][1:] == [of_namespace("monitoring"), of_namespace("platform")]
+    pieces, metrics = agent[0]["spec"]["ingress"]
+    assert [*pieces["from"][0]["podSelector"]["matchLabels"].values()][-1] == "agent"
+    assert metrics == {"ports": [{"port": "metrics", "protocol": "TCP"}], "from": [of_namespace("monitoring")]}
     outward = {rule["ports"][0]["port"] for rule in agent[0]["spec"]["egress"]}
     assert outward == {7421, DEFAULT_PORT, 53, 443}
 
@@ -186,6 +194,41 @@ def test_prometheus_is_led_to_the_metrics_of_the_control_plane() -> None:
     assert endpoint["tlsConfig"]["serverName"] == "modeldist-control.models.svc"
 
 
+@pytest.mark.parametrize(
+    ("name", "secret", "key"), [("locked-down", "scrapes", "token"), ("everything", "scrapes", "bearer")]
+)
+def test_prometheus_is_led_to_the_metrics_of_agents(name: str, secret: str, key: str) -> None:
+    documents = rendered(MINIMAL.with_name(f"{name}.yaml"))
+    (monitor,) = of_kind(documents, "PodMonitor")
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    pod = workload(documents, "agent")["spec"]["template"]["spec"]
+    assert endpoint["port"] in {port["name"] for port in pod["containers"][0]["ports"]}
+    assert endpoint["path"] == PATH
+    assert endpoint["authorization"] == {"credentials": {"name": secret, "key": key}}
+    (volume,) = [volume for volume in pod["volumes"] if volume["name"] == "metrics-token"]
+    assert volume["secret"]["secretName"] == secret
+    assert volume["secret"]["items"] == [{"key": key, "path": "token"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"), [("locked-down", {"grafana_dashboard": "1"}), ("everything", {"grafana": "models"})]
+)
+def test_rules_and_dashboard_are_the_files_of_the_chart(name: str, labels: dict[str, str]) -> None:
+    documents = rendered(MINIMAL.with_name(f"{name}.yaml"))
+    (rule,) = of_kind(documents, "PrometheusRule")
+    assert rule["spec"] == yaml.safe_load((CHART / "observability" / "rules.yaml").read_text())
+    (dashboard,) = of_kind(documents, "ConfigMap", "-dashboard")
+    assert labels.items() <= dashboard["metadata"]["labels"].items()
+    assert json.loads(dashboard["data"]["modeldist.json"]) == json.loads(
+        (CHART / "observability" / "dashboard.json").read_text()
+    )
+
+
+def test_nothing_of_prometheus_or_grafana_is_there_unless_it_is_asked_for() -> None:
+    kinds = {each["kind"] for each in rendered(MINIMAL)}
+    assert not kinds & {"ServiceMonitor", "PodMonitor", "PrometheusRule", "ConfigMap"}
+
+
 def test_versions() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert chart["appVersion"] == modeldist.__version__
@@ -204,6 +247,13 @@ def test_versions() -> None:
         ((*TLS, "--set", "trustedCA.secretName=a,trustedCA.configMapName=b"), "leave one of them out"),
         ((*TLS, "--set", "networkPolicy.enabled=true,agent.hostNetwork=true"), "networkPolicy.nodes"),
         ((*TLS, "--set", "metrics.serviceMonitor.enabled=true"), "a token"),
+        ((*TLS, "--set", "agent.metrics.enabled=true"), "agent.metrics.token.secretName"),
+        ((*TLS, "--set", "metrics.podMonitor.enabled=true"), "set agent.metrics.enabled"),
+        (
+            (*TLS, "--set", "networkPolicy.enabled=true,agent.metrics.enabled=true,agent.metrics.token.secretName=a"),
+            "networkPolicy.monitoring",
+        ),
+        ((*TLS, "--set", "controlPlane.pieceTls=require"), "agent.join.hostPath"),
         ((*TLS, "--set", "metrics.serviceMonitor.path="), "/metrics/serviceMonitor/path"),
         ((*TLS, "--set", "agent.gatway.enabled=true"), "gatway"),
         ((*TLS, "--set", "agent.port=70000"), "/agent/port"),

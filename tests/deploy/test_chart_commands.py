@@ -9,12 +9,12 @@ from urllib.parse import urlsplit
 import pytest
 
 from modeldist.agent.serving import gateway_socket, split_address
-from modeldist.agent.settings import AgentSettings
+from modeldist.agent.settings import SHORTEST_TOKEN, AgentSettings
 from modeldist.control.settings import ServerSettings
 from modeldist.control.store.database import engine_for
 from tests.deploy import told
 from tests.deploy.helm import NAMESPACE, VALUE_SETS, Document, of_kind, rendered, workload
-from tests.deploy.pods import NODE, Container, container
+from tests.deploy.pods import HOST_IP, NODE, Container, container
 
 value_sets = pytest.mark.parametrize("values", VALUE_SETS, ids=lambda path: path.stem)
 
@@ -60,9 +60,14 @@ def test_the_control_plane(values: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("pod_ip", ["10.1.2.3", "fd00::7"])
 def test_the_agent(values: Path, tmp_path: Path, pod_ip: str) -> None:
     settings, pod = agent(values, tmp_path, pod_ip)
-    assert settings.secret().startswith("md_")
+    assert (settings.join_secret() or settings.secret()).startswith("md_")
+    assert bool(settings.join_secret()) == (settings.token_file is None)
     assert settings.name == NODE
     assert split_address(settings.listen) == (pod_ip, pod.port("pieces"))
+    assert settings.advertise in ("", f"{HOST_IP}:{pod.host_port('pieces')}")
+    if settings.metrics:
+        assert split_address(settings.metrics) == (pod_ip, pod.port("metrics"))
+        assert len(settings.metrics_token()) >= SHORTEST_TOKEN
     for place in (settings.store, settings.socket.parent):
         assert place.is_relative_to(tmp_path)
         assert place.is_dir()
@@ -91,6 +96,7 @@ def test_engines_find_the_store_where_the_agent_has_it(values: Path) -> None:
     """Snapshots name their place, so it has to be the same in each container."""
     pod = pod_of(rendered(values), "agent")
     hosts = {volume["name"]: volume["hostPath"]["path"] for volume in pod["volumes"] if "hostPath" in volume}
+    hosts.pop("join", None)
     for each in (*pod["initContainers"], *pod["containers"]):
         mounted = {mount["name"]: mount["mountPath"] for mount in each["volumeMounts"] if mount["name"] in hosts}
         assert mounted == hosts
@@ -119,6 +125,7 @@ def test_defaults_are_those_of_the_program(tmp_path: Path) -> None:
 def test_values_reach_their_settings(tmp_path: Path) -> None:
     everything = next(path for path in VALUE_SETS if path.stem == "everything")
     plane, node = server(everything, tmp_path / "control")[0], agent(everything, tmp_path / "agent")[0]
+    assert (plane.piece_tls, node.metrics) == ("prefer", "[10.1.2.3]:9002")
     assert (plane.origin_streams, plane.origin_rate, plane.ping_interval) == (16, 500e6, 30)
     assert plane.webhook_hosts == ("platform.internal",)
     assert plane.default_registry == node.default_registry == "registry.example"
@@ -129,6 +136,8 @@ def test_values_reach_their_settings(tmp_path: Path) -> None:
     assert (node.rack, node.zone, node.labels) == ("r1", "z1", {"gpu": "h100"})
     assert node.upload_rate == node.download_rate == 10e9
     assert (node.origin_streams, node.mirror) == (8, ("docker.io",))
+    replicas = agent(everything.with_name("postgresql-replicas.yaml"), tmp_path / "replicas")[0]
+    assert replicas.advertise == f"{HOST_IP}:17421"
     rdma = agent(everything.with_name("rdma.yaml"), tmp_path / "rdma")[0]
     assert (rdma.rdma, rdma.rdma_devices, rdma.rdma_memory) == ("auto", ("mlx5_0", "mlx5_1"), 256 << 20)
     mirrors = agent(everything.with_name("gateway-mirrors.yaml"), tmp_path / "mirrors")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import HTTPError, URLError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 from tests.deploy.helm import VALUE_SETS, rendered, workload
 from tests.deploy.pods import Container, container
@@ -45,10 +45,11 @@ def answers(url: str) -> bool:
     return status_of(url) == 200
 
 
-def status_of(url: str) -> int:
+def status_of(url: str, token: str = "") -> int:
     """0 where nobody answers."""
     try:
-        with urlopen(url, timeout=5) as answer:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        with urlopen(Request(url, headers=headers), timeout=5) as answer:
             return int(answer.status)
     except HTTPError as answer:
         return answer.code
@@ -57,11 +58,12 @@ def status_of(url: str) -> int:
 
 
 def test_from_the_first_start_to_a_connected_agent(tmp_path: Path, unused_tcp_port_factory: Callable[[], int]) -> None:
-    port, pieces, gateway = (unused_tcp_port_factory() for _ in range(3))
+    port, pieces, gateway, metrics = (unused_tcp_port_factory() for _ in range(4))
     settings = {
         "controlPlane.port": port,
         "agent.port": pieces,
         "agent.gateway.port": gateway,
+        "agent.metrics.port": metrics,
         "agent.controlUrl": f"http://127.0.0.1:{port}",
     }
     chosen = ",".join(f"{name}={value}" for name, value in settings.items())
@@ -91,6 +93,9 @@ def test_from_the_first_start_to_a_connected_agent(tmp_path: Path, unused_tcp_po
             status = program(("modeldist", "status"))  # by MODELDIST_SOCKET, as in the container
             node.wait_for("a session", lambda: b"connected\n" in _said(status, agent))
             assert status_of(f"http://127.0.0.1:{gateway}/") == 404  # the gateway's own answer
+            assert status_of(f"http://127.0.0.1:{metrics}/metrics") == 401
+            scrapes = (tmp_path / "agent/etc/modeldist/metrics/token").read_text().strip()
+            assert status_of(f"http://127.0.0.1:{metrics}/metrics", scrapes) == 200
 
 
 def _said(words: list[str], pod: Container) -> bytes:

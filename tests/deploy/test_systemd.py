@@ -20,6 +20,7 @@ UNITS = ("modeldist-server.service", "modeldist-agent.service")
 MOST_EXPOSED = 20  # tenths; systemd-analyze security: 100 is a service without any hardening
 RDMA = FOLDER / "modeldist-agent.service.d" / "rdma.conf"
 JOIN = RDMA.with_name("join.conf")
+METRICS = RDMA.with_name("metrics.conf")
 
 
 def unit(*paths: Path) -> dict[str, list[str]]:
@@ -47,7 +48,7 @@ def settings(name: str, folder: Path, *more: Path) -> ServerSettings | AgentSett
         place.mkdir()
     environment = {"STATE_DIRECTORY": str(state), "RUNTIME_DIRECTORY": str(run), "CREDENTIALS_DIRECTORY": str(secrets)}
     for line in directives["Environment"]:
-        environment |= dict(word.split("=", 1) for word in shlex.split(line))
+        environment |= dict(word.split("=", 1) for word in shlex.split(line.replace("%d", str(secrets))))
     for line in (FOLDER / f"{name}.env").read_text().splitlines():
         if line and not line.startswith("#"):
             key, _, value = line.partition("=")
@@ -94,6 +95,17 @@ def test_a_node_is_enrolled_by_a_token_of_its_own(tmp_path: Path) -> None:
     assert unit(FOLDER / UNITS[1], JOIN)["LoadCredential"] == ["join.token:/etc/modeldist/join.token"]
 
 
+def test_metrics_are_read_with_a_token_that_is_handed_over(tmp_path: Path) -> None:
+    found = settings("agent", tmp_path, METRICS)
+    assert isinstance(found, AgentSettings)
+    assert found.metrics_token_file == tmp_path / "credentials" / "metrics.token"
+    assert not found.metrics  # until agent.env says where
+    (address,) = [line for line in (FOLDER / "agent.env").read_text().splitlines() if "AGENT_METRICS=" in line]
+    with_it = found.model_copy(update={"metrics": address.partition("=")[2]})
+    assert split_address(with_it.metrics)[1] == 7431
+    assert with_it.metrics_token()
+
+
 def test_lines_that_are_left_out_are_settings_too() -> None:
     for name in ("server", "agent"):
         lines = [line.lstrip("#") for line in (FOLDER / f"{name}.env").read_text().splitlines()]
@@ -115,7 +127,7 @@ def installed(tmp_path: Path) -> Path:
         text = (FOLDER / name).read_text().replace("/opt/modeldist/bin/modeldist", shutil.which("true") or "/bin/true")
         (tmp_path / name).write_text(text)
     (tmp_path / RDMA.parent.name).mkdir()
-    for drop_in in (RDMA, JOIN):
+    for drop_in in (RDMA, JOIN, METRICS):
         text = drop_in.read_text().replace("/opt/modeldist/bin/modeldist", shutil.which("true") or "/bin/true")
         (tmp_path / RDMA.parent.name / drop_in.name).write_text(text)
     return tmp_path

@@ -35,6 +35,22 @@
 {{- if and .Values.networkPolicy.enabled .Values.controlPlane.enabled .Values.agent.enabled .Values.agent.hostNetwork (not .Values.networkPolicy.nodes) -}}
 {{- fail "The agents are on the nodes' network, which no selector of a NetworkPolicy matches: give the nodes' addresses in networkPolicy.nodes." -}}
 {{- end -}}
+{{- if .Values.agent.enabled -}}
+{{- if and .Values.controlPlane.enabled (eq .Values.controlPlane.pieceTls "require") (not .Values.agent.join.hostPath) -}}
+{{- fail "controlPlane.pieceTls is require, which turns away agents that share a token: give them join tokens of their own in agent.join.hostPath." -}}
+{{- end -}}
+{{- with .Values.agent.metrics -}}
+{{- if and .enabled (not .token.secretName) -}}
+{{- fail "Nobody reads the agents' metrics without a token: name the Secret that holds one in agent.metrics.token.secretName." -}}
+{{- end -}}
+{{- if and $.Values.metrics.podMonitor.enabled (not .enabled) -}}
+{{- fail "metrics.podMonitor is for the agents' metrics: set agent.metrics.enabled." -}}
+{{- end -}}
+{{- if and .enabled $.Values.networkPolicy.enabled (not $.Values.agent.hostNetwork) (not $.Values.networkPolicy.monitoring) -}}
+{{- fail "networkPolicy lets nobody read the agents' metrics: say who may in networkPolicy.monitoring." -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if .Values.metrics.serviceMonitor.enabled -}}
 {{- if not .Values.metrics.serviceMonitor.token.secretName -}}
 {{- fail "Every route of the control plane needs a token: name the Secret that holds one of the scope read in metrics.serviceMonitor.token.secretName." -}}
