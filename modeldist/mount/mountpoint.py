@@ -21,7 +21,7 @@ def prepare(directory: Path, place: Place) -> bool:
     something was left of a mount that was killed, and is taken away. Raises MountFailed."""
     left = mounted_at(directory)
     ours = any(mounted.type == OURS for mounted in left)
-    if ours and (_dead(directory) or _shows(directory, left[-1], place)):
+    if ours and (_dead(directory, errno.EIO) or _shows(directory, left[-1], place)):
         # Nobody has the lock of this store for it: whoever served it was killed.
         while left and any(mounted.type == OURS for mounted in left):
             _take_away(directory, left[-1], lazy=True)
@@ -74,12 +74,12 @@ def _shows(directory: Path, top: Mounted, place: Place) -> bool:
     return False
 
 
-def _dead(directory: Path) -> bool:
-    """Whether what is mounted there has lost who served it."""
+def _dead(directory: Path, *also: int) -> bool:
+    """Whether what is mounted there has lost who served it. Of ours EIO says that, too: see `last_answers`."""
     try:
         os.statvfs(directory)
     except OSError as error:
-        return error.errno in (errno.ENOTCONN, errno.ECONNABORTED, errno.ESHUTDOWN)
+        return error.errno in (errno.ENOTCONN, errno.ECONNABORTED, errno.ESHUTDOWN, *also)
     return False
 
 

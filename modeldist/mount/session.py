@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import trio
 
 from modeldist.errors import ModeldistError, MountFailed
 from modeldist.logger import Logger
-from modeldist.mount import access_order
+from modeldist.mount import access_order, last_answers
 from modeldist.mount.access_order import AccessOrder, Range
 from modeldist.mount.asking import Asking
 from modeldist.mount.direct import Direct
@@ -88,13 +89,19 @@ class Session(Generic[F]):
             ) from None
         # From here on a signal, also a second one, must not end this process before it has unmounted.
         before = {number: signal.signal(number, self._note_signal) for number in _STOPPED_BY}
+        watched: int | None = None
         try:
+            watched = last_answers.start(self._directory)
+            if watched is None:
+                log.warning("should this mount be killed, the kernel chooses what its readers are told")
             trio.run(self._serve, ready)
         finally:
             self._keep_order()
             if self._direct is not None:
                 self._direct.hide()
             pyfuse3.close(unmount=True)
+            if watched is not None:
+                os.close(watched)
             for number, handler in before.items():
                 signal.signal(number, handler)
 
