@@ -178,7 +178,8 @@ class LeaseDesk:
             member = swarm.members.get(asker[0]) if swarm is not None else None
             if swarm is None or member is None or not member.asked:
                 continue
-            full = budget.turn(member.node).streams >= self._quota(budget, swarm, member.node, now)
+            quota = self._quota(budget, swarm, member.node, now) + self._starves(swarm, member)
+            full = budget.turn(member.node).streams >= quota
             if full or not self._may_read(swarm, member.node, budget, now):
                 self.asking.cap(name, asker)
                 continue
@@ -238,6 +239,12 @@ class LeaseDesk:
         if budget.filled:  # small shards: more streams, evenly
             quota = max(quota, -(-limits.streams // max(1, len(budget.asking))))
         return min(quota, most)
+
+    def _starves(self, swarm: Swarm, member: Member) -> bool:
+        """Whether somebody there waits for it, and the node reads nothing of it: what it does read may hang."""
+        if not member.first:
+            return False
+        return not any(lease.task == swarm.task for lease in self.book.of_node(member.node).values())
 
     def _free(self, swarm: Swarm, member: Member, now: float) -> int:
         if swarm.hold_until > now:

@@ -2,7 +2,7 @@
 
 A task that nobody reads asks for all its pieces at once, and whatever it is granted stands before what a reader waits
 for. So of models that are read, only what the origin brings within a moment is asked for at a time, in the readers'
-order.
+order. A shard whose bytes do not come takes no other's place.
 """
 
 from __future__ import annotations
@@ -64,13 +64,16 @@ class ReadAhead:
         for fetch, bits in self._order(reading):
             if fetch.asked and now - fetch.asked_at < _STANDS * self._config.read_ahead_seconds:
                 continue  # what it asked for stands
+            # Of what hangs no more than a window: the rest would hang too.
+            left = min(room, window - self._leased(fetch)) if self._hangs(fetch, now) else room
             free = bits & fetch.missing & ~(fetch.leased | fetch.flying | fetch.verifying | fetch.once)
             for start, stop in _runs(free & ~taken.get(fetch.task, 0)):
                 size = fetch.layout.piece_size
-                count = min(stop - start, -(-room // size))
+                if (count := min(stop - start, -(-left // size))) <= 0:
+                    break
                 asked.setdefault(fetch.task, []).append((start, count))
                 taken[fetch.task] = taken.get(fetch.task, 0) | ((1 << count) - 1) << start
-                room -= count * size
+                room, left = room - count * size, left - count * size
                 if room <= 0:
                     return asked
         return asked
@@ -81,9 +84,19 @@ class ReadAhead:
 
     def _on_its_way(self, fetch: Fetch, now: float) -> int:
         """Leased and not here, or asked for a moment ago. What was asked for longer ago is not to be had there now:
-        somebody else reads it."""
+        somebody else reads it. Nor does count what hangs."""
+        if self._hangs(fetch, now):
+            return 0
         asked = fetch.asked if now - fetch.asked_at < self._config.read_ahead_seconds else 0
-        return ((fetch.leased & fetch.missing).bit_count() + asked) * fetch.layout.piece_size
+        return self._leased(fetch) + asked * fetch.layout.piece_size
+
+    @staticmethod
+    def _leased(fetch: Fetch) -> int:
+        return (fetch.leased & fetch.missing).bit_count() * fetch.layout.piece_size
+
+    def _hangs(self, fetch: Fetch, now: float) -> bool:
+        """Its leases bring nothing."""
+        return bool(fetch.leased & fetch.missing) and now - max(fetch.progressed, fetch.asked_at) > self._config.stall
 
     def _order(self, reading: Iterable[Fetch]) -> Iterator[tuple[Fetch, int]]:
         for run in self._awaited:

@@ -308,7 +308,7 @@ class Phase2:
         self._read_ahead(now)
 
     def _read_next(self) -> None:
-        for lease in self._reading.start(self._awaited_lease):
+        for lease in self._reading.start(self._awaited_lease, self._ahead.reads):
             self._out.append(m.ReadLease(lease.task, lease.lease, lease.start, lease.count))
 
     def _awaited_lease(self, lease: m.LeaseArrived) -> bool:

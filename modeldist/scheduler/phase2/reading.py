@@ -23,7 +23,8 @@ class HeldLease:
 
 class Reading:
     """At most `streams` leases are read at a time, and `small` (as many) of small shards beside them, which cost round
-    trips and interpreter time where the others cost bytes. A lease that follows another waits for that one's end."""
+    trips and interpreter time where the others cost bytes. A lease that follows another waits for that one's end. While
+    all streams are taken, one lease more is read, of a task that `reads` and of which none is: the others may hang."""
 
     def __init__(self, streams: int, small: int | None = None) -> None:
         self._most = {False: streams, True: small or streams}
@@ -52,13 +53,17 @@ class Reading:
             self._reading[held.small] -= held.reading
         return held
 
-    def start(self, awaited: Callable[[LeaseArrived], bool]) -> Iterator[LeaseArrived]:
-        """Leases to begin reading now: of what is `awaited` first, else oldest first."""
+    def start(self, awaited: Callable[[LeaseArrived], bool], reads: Callable[[Digest], bool]) -> Iterator[LeaseArrived]:
+        """Leases to begin reading now: of what is `awaited` first, else oldest first. `reads`: tasks that somebody
+        reads while they come."""
         for small, waiting in self._waiting.items():
             free = self._most[small] - self._reading[small]
-            if free <= 0 or not waiting:
+            if free < 0 or not waiting:
                 continue
             ready = [lease for lease, held in waiting.items() if held.arrived.after not in self._live]
+            if not free:
+                ready = [lease for lease in ready if self._starves(waiting[lease].arrived.task, reads)]
+                free = 1
             if len(ready) > free:
                 ready.sort(key=lambda lease, waiting=waiting: not awaited(waiting[lease].arrived))  # type: ignore[misc]
             for lease in list(islice(ready, free)):
@@ -66,6 +71,9 @@ class Reading:
                 held.reading = True
                 self._reading[small] += 1
                 yield held.arrived
+
+    def _starves(self, task: Digest, reads: Callable[[Digest], bool]) -> bool:
+        return reads(task) and not any(held.reading for held in self._held[task].values())
 
     def bits_of(self, task: Digest) -> int:
         bits = 0

@@ -195,3 +195,53 @@ def test_a_node_on_which_somebody_waits_has_its_turn_first() -> None:
         control.wait(0.1)
     assert held[0] == 0
     assert 50 in control.leased("c")
+
+
+def test_a_shard_that_hangs_leaves_a_stream_to_another_that_is_waited_for() -> None:
+    child = Child(CONFIG)
+    origin = Origin(child, {TASK: 100, OTHER: 100})
+    origin.tell(p2.Awaited((), (TASK, OTHER)))
+    for task in (TASK, OTHER):
+        child.task(100, task)
+        origin.tell(p2.TaskRejoined(task))
+    hanging, origin.begun = origin.begun, []
+    assert {lease.task for lease in hanging} == {TASK}
+    assert len(hanging) == CONFIG.origin_streams
+    origin.tell(p2.Awaited((p2.Run(OTHER, 50, 2),), (TASK, OTHER)))
+    for _ in range(60):
+        child.now += 0.1
+        origin.tell(p2.Tick())
+    assert len(origin.begun) == 1, "one stream more, not as many as one likes"
+    read = origin.read_one()
+    assert read == [(OTHER, 50), (OTHER, 51)]
+    origin.tell(p2.Awaited((p2.Run(OTHER, 70, 1),), (TASK, OTHER)))
+    read += origin.read_all()
+    assert read.index((OTHER, 70)) <= 8 + len(read[:2]), "behind what was asked for when the wish came"
+    assert sorted(read) == [(OTHER, piece) for piece in range(100)]
+    assert sum(lease.count for lease in origin.leases if lease.task == TASK) == 8, "no more of what hangs"
+    origin.begun += hanging
+    assert sorted(origin.read_all()) == [(TASK, piece) for piece in range(100)]
+
+
+def test_a_node_whose_streams_hang_gets_one_for_another_shard_that_is_waited_for() -> None:
+    control = Control(limits(node_streams=2, ramp=2))
+    for task in (SHARD, OTHER):
+        control.join("a", task, size=60 << 20)
+    control.ask("a", 60, SHARD)
+    control.ask("a", 60, OTHER)
+    assert {lease.task for lease in control.heard("a", m.LeaseGranted)} == {SHARD}
+    control.say("a", m.LeaseRequest(OTHER, 60, first=((30, 2),)))
+    control.wait(0.5)
+    (lease,) = control.heard("a", m.LeaseGranted)
+    assert (lease.task, lease.start) == (OTHER, 30)
+    assert control.active() == 3
+
+
+def test_the_origins_own_limit_is_never_exceeded_for_who_waits() -> None:
+    control = Control(limits(streams=2, node_streams=2, ramp=2))
+    for task in (SHARD, OTHER):
+        control.join("a", task, size=60 << 20)
+    control.ask("a", 60, SHARD)
+    control.say("a", m.LeaseRequest(OTHER, 2, first=((30, 2),)))
+    control.wait(0.5)
+    assert control.active() == 2
