@@ -17,7 +17,9 @@ from msgspec.structs import replace
 
 from modeldist.agent.shard_fetch import Ranges, ShardFetch
 from modeldist.agent.store import Store
+from modeldist.agent.store.known_cuts import find_parts
 from modeldist.agent.store.reusing import Base, reuse
+from modeldist.agent.store.sparse_shards import SparseShard
 from modeldist.artifact import Artifact, ArtifactFile, Digest, Shard
 from modeldist.origins.selected import whole_of
 from modelpack.chunk_index import MIN_BLOB, SEGMENT, ChunkIndex, Cuts, cut, parse_index
@@ -32,7 +34,7 @@ _WORTH_READING = 0.1  # share of a shard that was not found: a base whose chunks
 
 @dataclass(frozen=True, slots=True)
 class OldShard:
-    """A complete shard of another version, and its `path` in that; `kin`: a version of the same model."""
+    """A shard of another version, complete or in part, and its `path` in that; `kin`: a version of the same model."""
 
     digest: Digest
     path: str
@@ -69,27 +71,38 @@ class Delta:
     def _bases_of(self, path: str, new: Cuts, stopped: Callable[[], bool]) -> Iterator[Base]:
         """The file that had the same path first."""
         for old in sorted(self._bases, key=lambda old: old.path != path):
+            promising = old.path == path
             if (place := self._store.path(old.digest)) is not None:
-                promising = old.path == path
                 yield Base(place, bind(self._cuts_of, old, place, new, stopped, promising))
+            elif (part := self._store.sparse(old.digest)) is not None:
+                yield Base(part.path, bind(self._cuts_of_part, old, part, new, stopped, promising))
 
     def _cuts_of(
         self, old: OldShard, place: Path, new: Cuts, stopped: Callable[[], bool], promising: bool, left: float
     ) -> Cuts | None:
         """None where the old shard would have to be read for them, and that is not worth it."""
         known = self._store.cuts.get(old.digest, self._index.average)
-        if known is None and (promising or left > _WORTH_READING) and (old.kin or self._related(place, new)):
-            known = self._store.cuts.find(old.digest, self._index.average, stopped)
+        if known is None and (promising or left > _WORTH_READING):
+            whole = ((0, place.stat().st_size),)
+            if old.kin or self._related(place, whole, new):
+                known = self._store.cuts.find(old.digest, self._index.average, stopped)
         return known
 
-    def _related(self, place: Path, new: Cuts) -> bool:
+    def _cuts_of_part(
+        self, old: OldShard, part: SparseShard, new: Cuts, stopped: Callable[[], bool], promising: bool, left: float
+    ) -> Cuts | None:
+        """The same of what is here of a shard. Not kept: it is read again for the next version."""
+        if not (promising or left > _WORTH_READING) or not (old.kin or self._related(part.path, part.ranges, new)):
+            return None
+        return find_parts(part.path, part.layout.size, part.ranges, self._index.average, stopped)
+
+    def _related(self, place: Path, ranges: Ranges, new: Cuts) -> bool:
         """Whether some places of a file have a chunk in common with the new shard: files of models that have nothing to
         do with each other are not read to their ends."""
         marks = frozenset(new.marks)
+        segments = [start for first, stop in ranges for start in range(first, stop, SEGMENT)]
         with place.open("rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
-            for sample in range(_SAMPLES):
-                start = size * sample // _SAMPLES // SEGMENT * SEGMENT
+            for start in segments[:: -(-len(segments) // _SAMPLES) or 1]:
                 part = os.pread(file.fileno(), SEGMENT, start)
                 if not marks.isdisjoint(cut(memoryview(part), self._index.average).marks):
                     return True
@@ -137,7 +150,7 @@ def index_artifact(artifact: Artifact, index: Shard) -> Artifact:
 
 
 def old_shards(store: Store, artifact: Artifact) -> list[OldShard]:
-    """Complete shards of other versions of the model, then of models that look like it. Blocks."""
+    """Shards of other versions of the model, then of models that look like it, complete or in part. Blocks."""
     own = {shard.digest for shard in artifact.shards}
     sizes = {file.path: file.size for file in artifact.files}
     found: dict[Digest, OldShard] = {}
@@ -147,11 +160,15 @@ def old_shards(store: Store, artifact: Artifact) -> list[OldShard]:
         if other.digest == artifact.digest or not left[same]:
             continue
         files = [file for file in other.files if same or _alike(file, sizes)]
-        here = [file for file in files if file.size >= MIN_BLOB and file.digest not in own and store.has(file.digest)]
+        here = [file for file in files if file.size >= MIN_BLOB and file.digest not in own and _is_here(store, file)]
         left[same] -= bool(here)
         for file in here:
             found.setdefault(file.digest, OldShard(file.digest, file.path, same))
     return list(found.values())
+
+
+def _is_here(store: Store, file: ArtifactFile) -> bool:
+    return store.has(file.digest) or store.sparse(file.digest) is not None
 
 
 def _alike(file: ArtifactFile, sizes: dict[str, int]) -> bool:

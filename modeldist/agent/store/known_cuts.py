@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 from modeldist.agent.store.atomic import write_atomically
 from modeldist.agent.store.blobs import Blobs
@@ -19,6 +21,8 @@ from modeldist.artifact import Digest
 from modelpack.chunk_index import SEGMENT, Cuts, cut, joined, little_endian, numbers_of
 
 _HEAD = struct.Struct("<QQ")
+_ABSENT = 0  # the mark of what is not here; whoever takes it for a chunk's finds out by its piece's digest
+_LONGEST = 1 << 30  # bytes of such a one
 
 
 class KnownCuts:
@@ -61,6 +65,39 @@ class KnownCuts:
         whole = joined(parts)
         self.put(content, average, whole)
         return whole
+
+
+def find_parts(
+    path: Path, size: int, ranges: Iterable[tuple[int, int]], average: int, stopped: Callable[[], bool]
+) -> Cuts | None:
+    """Of a file of `size` bytes of which only `ranges` (half-open, ascending) are there, by reading them: chunks as of
+    the whole but for a few at the ends, and between them some that are like none. None where `stopped` says so. Raises
+    OSError."""
+    parts: list[Cuts] = []
+    buffer = memoryview(bytearray(SEGMENT))
+    at = 0
+    with path.open("rb", buffering=0) as file:
+        for start, stop in ranges:
+            parts.append(_absent(start - at))
+            for begin, end in _segments(start, stop):
+                if stopped():
+                    return None
+                count = _fill(file.fileno(), buffer[: end - begin], begin)
+                parts += [cut(buffer[:count], average), _absent(end - begin - count)]
+            at = stop
+    return joined([*parts, _absent(size - at)])
+
+
+def _segments(start: int, stop: int) -> Iterator[tuple[int, int]]:
+    while start < stop:
+        end = min(stop, (start // SEGMENT + 1) * SEGMENT)
+        yield start, end
+        start = end
+
+
+def _absent(count: int) -> Cuts:
+    lengths = [min(_LONGEST, count - at) for at in range(0, count, _LONGEST)]
+    return Cuts(array("I", lengths), array("Q", [_ABSENT] * len(lengths)))
 
 
 def _fill(fd: int, buffer: memoryview, start: int) -> int:

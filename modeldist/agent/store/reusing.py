@@ -33,8 +33,8 @@ Stopped = Callable[[], bool]
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """A complete shard that may have some of the same content. `cuts` may have to read it, and gives None where that is
-    not worth it: it is told which share of the new shard's chunks was not found yet."""
+    """A shard, complete or in part, that may have some of the same content. `cuts` may have to read it, and gives None
+    where that is not worth it: it is told which share of the new shard's chunks was not found yet."""
 
     path: Path
     cuts: Callable[[float], Cuts | None]

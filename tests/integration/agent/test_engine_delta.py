@@ -257,6 +257,25 @@ async def test_a_part_of_the_new_version_takes_its_part_of_the_old(cluster: Engi
     assert origin_bytes(cluster, whole) < 0.08 * SIZE
 
 
+async def test_a_part_of_the_old_version_gives_what_it_has(cluster: EngineCluster) -> None:
+    """To the same part of the new version, which lies elsewhere, and then to all of it."""
+    content = longer(OLD)
+    old = add(cluster, REFERENCE, OLD)
+    whole = add(cluster, SECOND, content)
+    wanted = {NAME: ((2 * MIB, 6 * MIB),)}
+    cluster.origin.add_part("memory://org/model:old-part", old, wanted)
+    part = cluster.origin.add_part("memory://org/model:part", whole, wanted)
+    async with cluster.node("a") as node:
+        await node.pull("memory://org/model:old-part")
+        path, final = await node.pull_and_tell("memory://org/model:part")
+        assert (path / NAME).read_bytes()[2 * MIB : 6 * MIB] == content[2 * MIB : 6 * MIB]
+        assert_counted(final, cluster, part)
+        assert final.origin < 1.2 * CHANGED
+        path, final = await node.pull_and_tell(SECOND)
+    assert (path / NAME).read_bytes() == content
+    assert final.origin < len(content) - 4 * MIB + 0.1 * MIB
+
+
 async def test_a_pull_that_is_stopped_goes_on_where_it_was(cluster: EngineCluster) -> None:
     content = in_twelve_places(OLD)
     add(cluster, REFERENCE, OLD)
