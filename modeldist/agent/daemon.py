@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -55,6 +54,7 @@ from modeldist.session.addresses import addresses
 from modeldist.session.messages import Welcome
 from modeldist.transfer.base import ServerLimits
 from modeldist.transfer.capability import CapabilityChecker
+from modeldist.transfer.cluster_time import LearnedTime
 from modeldist.transfer.tcp import TcpPieceServer, TcpTransport
 from modeldist.transfer.tls.security import PieceSecurity
 from modeldist.transfer.verbs import NodeRails, in_memory
@@ -335,16 +335,19 @@ def serves_nobody(settings: AgentSettings, address: str) -> str:
 
 
 class Gate:
-    """Checks capabilities with the key the control plane announced; before any announcement nobody may read."""
+    """Checks capabilities with the key the control plane announced, in the time it announced; before any announcement
+    nobody may read."""
 
     def __init__(self) -> None:
+        self._time = LearnedTime()
         self._checker: CapabilityChecker | None = None
         self._key = b""
 
     def learn(self, welcome: Welcome) -> None:
+        self._time.learn(welcome.now)
         key = welcome.capability_key
         if key != self._key:
-            self._key, self._checker = key, CapabilityChecker(key, time.time)
+            self._key, self._checker = key, CapabilityChecker(key, self._time)
 
     def __call__(self, capability: bytes, child: str, shard: Digest) -> bool:
         return self._checker is not None and self._checker(capability, child, shard)

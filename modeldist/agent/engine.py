@@ -48,7 +48,7 @@ from modeldist.transfer.rate_limit import RateLimit
 
 TICK = 0.1  # seconds between phase 2's ticks
 SMALL_LEASES = 64  # read in a row; enough for a thread not to wait for the loop
-RENEW = 1200.0  # seconds between re-joins of open tasks, which renew their capabilities (valid an hour)
+RENEW = 1200.0  # seconds between re-joins of open tasks, which renew their capabilities (valid a day)
 
 
 class Engine:
@@ -122,6 +122,7 @@ class Engine:
         self.shards.leases = self._leases
         self.inbox = Inbox(self.node, self.shards)
         self.inbox.report_every = self._report_every
+        self.inbox.renewed = self._parents.renew
         self.inbox.offer_again = self._offer_again
 
     async def start(self) -> None:

@@ -40,7 +40,8 @@ log = Logger(__name__)
 
 class Inbox:
     """`start_pull` and `cancel_pull` are set by whoever runs pulls, `store_command` by whoever carries it out,
-    `report_every` (seconds) by whoever reports, `offer_again` by whoever offers complete shards."""
+    `report_every` (seconds) by whoever reports, `offer_again` by whoever offers complete shards, `renewed` by whoever
+    shows capabilities to parents."""
 
     def __init__(self, node: Node, shards: Shards) -> None:
         self._node = node
@@ -50,6 +51,7 @@ class Inbox:
         self.store_command: Callable[[StoreCommand], None] = lambda _: None
         self.report_every: Callable[[float], None] = lambda _: None
         self.offer_again: Callable[[Digest], None] = lambda _: None
+        self.renewed: Callable[[Digest, bytes], None] = lambda task, capability: None
 
     def receive(self, message: FromControl) -> None:  # noqa: PLR0912 - one arm per message
         node = self._node
@@ -123,6 +125,7 @@ class Inbox:
             if recut:
                 self._node.loop.spawn(self._shards.rejoin(fetch), f"rejoin {fetch.path}")
             else:
+                self.renewed(message.task, message.capability)
                 self._node.apply(TaskRejoined(message.task))
             return
         if recut and fetch.ranges and not fetch.provisional:

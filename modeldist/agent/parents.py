@@ -76,6 +76,11 @@ class Parents:
             link.subscribed.add(shard)
             link.connection.subscribe(shard, capability)
 
+    def renew(self, shard: Digest, capability: bytes) -> None:
+        """Show the new one wherever the old one was shown."""
+        for node in [link.node for link in self._links.values() if shard in link.subscribed]:
+            self.subscribe(node, shard, capability)
+
     def unsubscribe(self, node: str, shard: Digest) -> None:
         if (link := self._links.get(node)) and link.connection and shard in link.subscribed:
             link.subscribed.discard(shard)

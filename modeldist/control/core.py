@@ -122,6 +122,7 @@ class ControlCore:
                 report_interval=self._intervals.of(len(self._sessions) + 1),
                 capability_key=self._capabilities.public_key if self._capabilities else b"",
                 piece_tls=self._piece_tls,
+                now=self._capabilities.now() if self._capabilities else None,
             ),
             outbox=Outbox(self._clock, self._outbox_limit),
             connected_at=now,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -33,11 +34,15 @@ from modeldist.control.store.pulls import Pulls
 from modeldist.control.store.tokens import Tokens
 from modeldist.control.webhooks.deliveries import Webhooks
 from modeldist.control.webhooks.destinations import Destinations
+from modeldist.transfer.cluster_time import ClusterTime
 from modeldist.transfer.tls.authority import Authority
+
+log = logging.getLogger(__name__)
 
 DATABASE = "control.sqlite"  # in the state directory
 CATALOGUE = 0.1  # of the memory, for artifacts kept decoded
 NOTE_NODES = 60.0  # seconds between two writes of when connected nodes were last heard
+NOTE_TIME = 60.0  # seconds between two writes of the time in which capabilities expire
 RECENT = 300.0  # seconds; nodes seen since then are waited for after a restart: what they read has not ended long ago
 
 
@@ -122,7 +127,10 @@ async def running(
         if database is None:
             database = await stack.enter_async_context(opened_database(settings))
         resolves = await stack.enter_async_context(opened_origins(settings, origins))
-        identity = await Meta(database).identity()
+        meta = Meta(database)
+        identity = await meta.identity()
+        cluster_time = ClusterTime(now(), await meta.noted_time())
+        await meta.note_time(cluster_time())
         tokens, artifacts, nodes = (
             Tokens(database),
             Artifacts(database, most=settings.most_memory * CATALOGUE),
@@ -146,7 +154,7 @@ async def running(
             clock=time.monotonic,
             rooms=rooms,
             cluster=identity.cluster,
-            capabilities=_capabilities(identity.capability_key),
+            capabilities=_capabilities(identity.capability_key, cluster_time),
             piece_tls=settings.piece_tls,
             watchers=(registry, book),
             intervals=ReportIntervals(
@@ -159,7 +167,8 @@ async def running(
         stack.push_async_callback(core.close)
         deliveries = Deliveries(database)
         webhooks = Webhooks(deliveries, now, notice, destinations)
-        for loop in (core.run_ticks(), book.run_deadlines(), webhooks.run(), _note_nodes(registry)):
+        notes = (_note_nodes(registry), _note_time(meta, cluster_time))
+        for loop in (core.run_ticks(), book.run_deadlines(), webhooks.run(), *notes):
             stack.push_async_callback(_stop, asyncio.create_task(loop))
         yield ControlPlane(
             settings=settings,
@@ -193,6 +202,15 @@ async def _note_nodes(registry: Registry) -> None:
         registry.note_all()
 
 
+async def _note_time(meta: Meta, cluster_time: ClusterTime) -> None:
+    while True:
+        await asyncio.sleep(NOTE_TIME)
+        try:
+            await meta.note_time(cluster_time())
+        except Exception as error:  # the database may be away: what is lost is how far a wrong clock may set it back
+            log.warning("the cluster's time was not noted, and will be in a minute: %s", error)
+
+
 async def _stop(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -215,7 +233,7 @@ def _phase1(settings: ServerSettings) -> SchedulerWithViews:
     return Phase1(Phase1Config(default_origin=limits), Random())
 
 
-def _capabilities(key: bytes) -> IssuesCapabilities:
+def _capabilities(key: bytes, cluster_time: ClusterTime) -> IssuesCapabilities:
     from modeldist.transfer.capability import CapabilityIssuer
 
-    return CapabilityIssuer(key, time.time)
+    return CapabilityIssuer(key, cluster_time)

@@ -61,13 +61,15 @@ class Hello(Message, frozen=True, tag="hello"):
 
 class Welcome(Message, frozen=True, tag="welcome"):
     """The session is open, in the version `protocol`. `report_interval` in seconds; `capability_key` verifies
-    capabilities (Ed25519, raw); `piece_tls`: whether this cluster's nodes speak TLS with each other."""
+    capabilities (Ed25519, raw), which expire in a time that is `now` (seconds; None: by everybody's wall clock, of a
+    release that does not say); `piece_tls`: whether this cluster's nodes speak TLS with each other."""
 
     protocol: int
     cluster: str
     report_interval: float
     capability_key: bytes
     piece_tls: PieceTls = "off"
+    now: float | None = None
 
 
 class ReportEvery(Message, frozen=True, tag="report_every"):

@@ -20,14 +20,14 @@ from msgspec import Meta
 
 from modeldist.artifact import Digest
 
-SKEW = 30.0  # seconds that two nodes' clocks may differ
+SKEW = 30.0  # seconds that the checker's time may be ahead of the issuer's
 _SIGNATURE = 64
 _PURPOSE = b"modeldist capability 1\0"  # so that the key's signatures over other things are none of these
 _REMEMBERED = 4096
 _LONGEST = 4096
 
 Clock = Callable[[], float]
-"""Unix seconds."""
+"""Seconds of the issuer's time (`cluster_time.py`)."""
 
 
 class _Grant(msgspec.Struct, frozen=True, array_like=True):
@@ -57,6 +57,10 @@ class CapabilityIssuer:
         self._key = Ed25519PrivateKey.from_private_bytes(private_key)
         self._clock = clock
         self.public_key: bytes = self._key.public_key().public_bytes_raw()
+
+    def now(self) -> float:
+        """The time in which what it issues expires; checkers have to learn it."""
+        return self._clock()
 
     def issue(self, shard: Digest, node: str, lifetime: float) -> bytes:
         """`node` may read `shard` for `lifetime` seconds from now."""

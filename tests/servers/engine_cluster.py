@@ -22,7 +22,7 @@ from modeldist.agent.store import Store
 from modeldist.artifact import Artifact
 from modeldist.control.inprocess import InProcessControl
 from modeldist.session.link import ControlLink
-from modeldist.transfer.base import ServerLimits, Transport
+from modeldist.transfer.base import CheckCapability, ServerLimits, Transport
 from modeldist.transfer.tcp import TcpPieceServer, TcpTransport
 from tests.servers.memory_origin import MemoryOrigin
 
@@ -63,12 +63,14 @@ class EngineCluster:
         limits: ServerLimits | None = None,
         config: EngineConfig | None = None,
         transport: Transport | None = None,
+        check: CheckCapability = lambda *_: True,
     ) -> AsyncIterator[EngineNode]:
+        """`check`: of the capabilities that it is shown."""
         store = Store.open(self.home / name)
         server = TcpPieceServer(
             store.directory(),
             host="127.0.0.1",
-            check=lambda *_: True,
+            check=check,
             limits=limits or ServerLimits(),
             node=store.node_id,
         )

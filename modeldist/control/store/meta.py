@@ -1,4 +1,5 @@
-"""The control plane's identity, made once: cluster id, the key that signs capabilities, the authority over nodes."""
+"""What there is once per cluster: its id, the key that signs capabilities, the authority over nodes, all made once; and
+the time in which capabilities expire."""
 
 from __future__ import annotations
 
@@ -13,6 +14,8 @@ from modeldist.control.store.tables import MetaRow
 from modeldist.control.store.upsert import upsert
 from modeldist.transfer.capability import new_private_key
 from modeldist.transfer.tls.authority import new_authority
+
+_TIME = "cluster_time"
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,21 @@ class Meta:
         async with self._database.transaction() as session:
             stored = {key: await self._once(session, key, value) for key, value in fresh.items()}
         return Identity(stored["cluster"].decode(), stored["capability_key"], stored["node_authority"])
+
+    async def noted_time(self) -> float:
+        """The latest of the cluster's time that was noted (seconds); 0 where none was."""
+        async with self._database.transaction() as session:
+            return await self._noted(session)
+
+    async def note_time(self, time: float) -> None:
+        """Unless a later one was noted."""
+        async with self._database.transaction() as session:
+            if time > await self._noted(session):
+                await upsert(session, MetaRow, [{"key": _TIME, "value": repr(time).encode()}])
+
+    async def _noted(self, session: AsyncSession) -> float:
+        value = (await session.execute(select(MetaRow.value).where(MetaRow.key == _TIME))).scalar_one_or_none()
+        return float(value) if value else 0.0
 
     async def _once(self, session: AsyncSession, key: str, value: bytes) -> bytes:
         await upsert(session, MetaRow, [{"key": key, "value": value}], keep=("value",))

@@ -44,7 +44,7 @@ def seeds() -> Iterator[bytes]:
     model = MemoryOrigin().add("memory://org/model:v1", {"a/model.safetensors": b"x" * 100_000}, chunks=True)
     away = ErrorInfo("origin_unavailable", "away", "wait", 3.0)
     messages: tuple[FromControl, ...] = (
-        Welcome(PROTOCOL, "cluster", 1.0, b"k" * 32, "require"),
+        Welcome(PROTOCOL, "cluster", 1.0, b"k" * 32, "require", 1.8e9),
         ReportEvery(2.0),
         Refused(ErrorInfo("control_refused", "no")),
         Resolved(1, model, away),

@@ -111,6 +111,16 @@ def test_the_command_goes_back_and_forth(database_url: str, tmp_path: Path) -> N
     assert "no revision '0000'" in unknown.stderr
 
 
+async def test_the_noted_time_never_goes_back(database_url: str) -> None:
+    database = await Database.open(database_url)
+    meta = Meta(database)
+    assert await meta.noted_time() == 0.0
+    for time, noted in ((1_800_000_000.25, 1_800_000_000.25), (5.0, 1_800_000_000.25), (2e9, 2e9)):
+        await meta.note_time(time)
+        assert await Meta(database).noted_time() == noted
+    await database.close()
+
+
 async def test_migrations_go_back(database_url: str) -> None:
     database = await Database.open(database_url)
     async with database.engine.connect() as connection:

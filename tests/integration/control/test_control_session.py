@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from modeldist.scheduler.messages import (
 )
 from modeldist.session.messages import PROTOCOL, Inventory, Refused, Resolve, Resolved, ResolveFailed, Welcome, encode
 from modeldist.transfer.capability import CapabilityChecker
+from modeldist.transfer.cluster_time import LearnedTime
 from tests.servers.control_plane import ServedControlPlane, served_control_plane
 from tests.servers.memory_origin import MemoryOrigin
 from tests.servers.raw_agent import frame, raw_agent
@@ -67,7 +67,9 @@ async def test_a_task_from_join_to_origin_bytes(control: ServedControlPlane) -> 
         await agent.send(join)
         joined = await agent.expect(TaskJoined)
         assert agent.welcome is not None
-        opens = CapabilityChecker(agent.welcome.capability_key, time.time)
+        learned = LearnedTime()
+        learned.learn(agent.welcome.now)
+        opens = CapabilityChecker(agent.welcome.capability_key, learned)
         assert opens(joined.capability, "a", joined.task)
         assert not opens(joined.capability, "b", joined.task)
         await agent.send(LeaseRequest(joined.task, 4))
@@ -246,3 +248,16 @@ async def test_an_agent_that_answers_no_ping_is_dropped(tmp_path: Path, origin: 
             await reader.read()
         writer.close()
         await writer.wait_closed()
+
+
+async def test_the_time_of_capabilities_does_not_go_back_with_the_clock(tmp_path: Path, origin: MemoryOrigin) -> None:
+    """Of a control plane that is started again two days behind."""
+    told = []
+    for wall in (1_800_000_000.0, 1_800_000_000.0 - 2 * 86_400):
+        async with (
+            served_control_plane(tmp_path / "state", origin, now=lambda wall=wall: wall) as control,  # type: ignore[misc]
+            scripted_agent(control.ws, control.agent_token, "a") as agent,
+        ):
+            assert agent.welcome is not None and agent.welcome.now is not None
+            told.append(agent.welcome.now)
+    assert 1_800_000_000 <= told[0] <= told[1] + 5 < told[0] + 65
