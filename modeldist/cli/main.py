@@ -48,7 +48,7 @@ _PANELS = {
         "login",
         "logout",
     ),
-    "Clusters": ("server", "agent", "token", "status", "preheat"),
+    "Clusters": ("server", "agent", "token", "authority", "status", "preheat"),
     "The program": ("version", "completion", "bench"),
 }
 _HOMES = {"unpin": "pin", "logout": "login", "unmount": "mount"}

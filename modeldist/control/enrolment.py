@@ -6,28 +6,30 @@ the certificate is what other nodes ask for, and good for a day.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from modeldist.control.authority_watch import AuthorityWatch
 from modeldist.control.store.tokens import Token, Tokens
 from modeldist.errors import ControlPlaneRefused
-from modeldist.transfer.tls.authority import Authority
 
 
 @dataclass(frozen=True)
 class Certified:
-    """PEM: a node's certificate, and the authority that nodes know each other's by."""
+    """PEM: a node's certificate, and the authority that nodes know each other's by; both while one takes the other's
+    place."""
 
     certificate: bytes
     authority: bytes
 
 
 class Enrolment:
-    """`lifetime` of a certificate, in seconds."""
+    """`enrols` is told each node that was."""
 
-    def __init__(self, tokens: Tokens, authority: Authority, lifetime: float) -> None:
+    def __init__(self, tokens: Tokens, authority: AuthorityWatch, enrols: Callable[[str], None]) -> None:
         self._tokens = tokens
+        self._enrols = enrols
         self._authority = authority
-        self._lifetime = lifetime
 
     async def enrol(self, join: Token, node: str, csr: str) -> tuple[str, Certified]:
         """The node's own token, and a certificate for the key that signed `csr` (PEM). The join token is used up by
@@ -38,6 +40,7 @@ class Enrolment:
             raise ControlPlaneRefused(
                 f"The join token {join.name!r} was used or has expired.", remedy="Make another: modeldist token join."
             )
+        self._enrols(node)
         return token, certified
 
     async def renew(self, token: Token, csr: str) -> Certified:
@@ -47,4 +50,4 @@ class Enrolment:
         return self._certify(token.name, csr)
 
     def _certify(self, node: str, csr: str) -> Certified:
-        return Certified(self._authority.certify(csr, node, self._lifetime), self._authority.certificate)
+        return Certified(*self._authority.certify(csr, node))

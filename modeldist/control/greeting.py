@@ -25,21 +25,21 @@ class ReportIntervals:
         return min(max(self.longest * agents / self.full_at, self.shortest), self.longest)
 
 
-def check_enrolled(hello: Hello, *, node: str, required: bool, proven: Callable[[str], bool] = lambda _: False) -> None:
-    """`node`: whose own token opened the session, empty where that is anybody's. `proven`: whether a node is here with
-    a token of its own. Raises ControlPlaneRefused."""
+def check_enrolled(hello: Hello, *, node: str, required: bool, enrolled: Callable[[str], bool]) -> None:
+    """`node`: whose own token opened the session, empty where that is anybody's. `enrolled`: whether a node has a token
+    of its own. Raises ControlPlaneRefused."""
     if node and hello.node != node:
         raise ControlPlaneRefused(
             f"Agent {hello.name[:MAX_NAME]!r} says that it is node {hello.node[:MAX_NAME]!r}, "
             f"with the token of node {node}.",
             remedy="Give each node a store of its own, and enrol it with a join token of its own.",
         )
-    if not node and proven(hello.node):
+    if not node and enrolled(hello.node):
         raise ControlPlaneRefused(
-            f"Agent {hello.name[:MAX_NAME]!r} says that it is node {hello.node[:MAX_NAME]!r}, which is connected "
-            "with a token of its own.",
-            remedy="If its store is a copy, remove the file node-id from it; if it lost what it was given, enrol it "
-            "again.",
+            f"Agent {hello.name[:MAX_NAME]!r} says that it is node {hello.node[:MAX_NAME]!r}, which is enrolled and "
+            "has a token of its own, and shows another.",
+            remedy="If its store is a copy, remove the file node-id from it. If it lost what it was given, or shall be "
+            f"enrolled no more: `modeldist token revoke {hello.node[:MAX_NAME]}` on the control plane's machine.",
         )
     if required and not node:
         raise ControlPlaneRefused(

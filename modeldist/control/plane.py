@@ -14,6 +14,7 @@ from pathlib import Path
 from modeldist.control.admission.memory import Memory
 from modeldist.control.admission.rooms import Rooms
 from modeldist.control.api.pull_views import notice
+from modeldist.control.authority_watch import AuthorityWatch
 from modeldist.control.bootstrap import first_tokens, prepare_state_dir
 from modeldist.control.core import ControlCore
 from modeldist.control.delivery import Delivery
@@ -32,10 +33,10 @@ from modeldist.control.store.meta import Meta
 from modeldist.control.store.nodes import Nodes
 from modeldist.control.store.pulls import Pulls
 from modeldist.control.store.tokens import Tokens
+from modeldist.control.token_watch import TokenWatch
 from modeldist.control.webhooks.deliveries import Webhooks
 from modeldist.control.webhooks.destinations import Destinations
 from modeldist.transfer.cluster_time import ClusterTime
-from modeldist.transfer.tls.authority import Authority
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,8 @@ class ControlPlane:
     book: PullBook
     registry: Registry
     tokens: Tokens
+    token_watch: TokenWatch
+    authority_watch: AuthorityWatch
     enrolment: Enrolment
     artifacts: Artifacts
     nodes: Nodes
@@ -167,8 +170,13 @@ async def running(
         stack.push_async_callback(core.close)
         deliveries = Deliveries(database)
         webhooks = Webhooks(deliveries, now, notice, destinations)
+        token_watch = TokenWatch(tokens, core, time.monotonic)
+        await token_watch.look()
+        authority_watch = AuthorityWatch(meta, cluster_time, now, settings.certificate_lifetime, leads)
+        await authority_watch.look()
+        watches = (token_watch.run(), authority_watch.run())
         notes = (_note_nodes(registry), _note_time(meta, cluster_time))
-        for loop in (core.run_ticks(), book.run_deadlines(), webhooks.run(), *notes):
+        for loop in (core.run_ticks(), book.run_deadlines(), webhooks.run(), *notes, *watches):
             stack.push_async_callback(_stop, asyncio.create_task(loop))
         yield ControlPlane(
             settings=settings,
@@ -181,7 +189,9 @@ async def running(
             book=book,
             registry=registry,
             tokens=tokens,
-            enrolment=Enrolment(tokens, Authority(identity.authority, now), settings.certificate_lifetime),
+            token_watch=token_watch,
+            authority_watch=authority_watch,
+            enrolment=Enrolment(tokens, authority_watch, token_watch.enrols),
             artifacts=artifacts,
             nodes=nodes,
             jobs=Jobs(database),

@@ -63,8 +63,15 @@ def migrate_database(settings: ServerSettings, revision: str) -> tuple[str | Non
 
 @asynccontextmanager
 async def stored_tokens(settings: ServerSettings) -> AsyncIterator[Tokens]:
-    """The tokens in the store itself, for whoever may read the state directory. A control plane that runs on it goes
-    on. Raises UsageError, StorageError."""
+    """As `stored_database`."""
+    async with stored_database(settings) as database:
+        yield Tokens(database)
+
+
+@asynccontextmanager
+async def stored_database(settings: ServerSettings) -> AsyncIterator[Database]:
+    """The store itself, for whoever may read the state directory. A control plane that runs on it goes on. Raises
+    UsageError, StorageError."""
     if not settings.database_url and not (settings.state_dir / DATABASE).exists():
         raise UsageError(
             f"There is no control plane's database in {settings.state_dir}.",
@@ -72,7 +79,7 @@ async def stored_tokens(settings: ServerSettings) -> AsyncIterator[Tokens]:
         )
     database = await Database.open(settings.database_url or sqlite_url(settings.state_dir / DATABASE))
     try:
-        yield Tokens(database)
+        yield database
     finally:
         await database.close()
 

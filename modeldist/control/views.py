@@ -223,7 +223,8 @@ class NodeTrafficView:
 
 @dataclass(frozen=True)
 class NodeView:
-    """A node that connected once. `artifacts` it holds complete are known while it is connected."""
+    """A node that connected once. `artifacts` it holds complete are known while it is connected. `enrolled`: it has a
+    token and a certificate of its own."""
 
     node: str
     name: str
@@ -237,6 +238,7 @@ class NodeView:
     last_seen: float
     artifacts: list[str] = field(default_factory=list)
     traffic: NodeTrafficView | None = None  # of a single node that was asked for and is connected
+    enrolled: bool = False
 
 
 @dataclass(frozen=True)
@@ -247,7 +249,7 @@ class NodePage:
 
 @dataclass(frozen=True)
 class StatusView:
-    """`uptime` in seconds."""
+    """`uptime` in seconds. `piece_tls`: whether nodes speak TLS with each other: off, prefer, require."""
 
     version: str
     protocol: int
@@ -258,6 +260,7 @@ class StatusView:
     pulls_running: int
     models: int
     tasks: int
+    piece_tls: str = "off"
 
 
 @dataclass(frozen=True)

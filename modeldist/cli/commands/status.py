@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from modeldist.agent.progress import PullSnapshot
     from modeldist.control.views import NodePage, PullPage, StatusView
 
+_TLS = {"off": "off", "prefer": "between those that are enrolled", "require": "required"}
+
 
 @click.command(cls=Command)
 @options.as_json
@@ -140,6 +142,7 @@ def _of_control_plane(server: str, token: Path | None, *, as_json: bool) -> None
     counts = ((about.agents, "agent"), (about.models, "model"), (about.tasks, "shard task"))
     counted = ", ".join(units.counted(number, thing) for number, thing in counts)
     put(f"  {counted}, {units.counted(about.pulls_running, 'pull')} running")
+    put(f"  TLS between nodes: {clean(_TLS.get(about.piece_tls, about.piece_tls))}")
     if nodes.nodes:
         put("")
         rows = [
@@ -150,10 +153,11 @@ def _of_control_plane(server: str, token: Path | None, *, as_json: bool) -> None
                 each.address,
                 each.rack,
                 each.zone,
+                "enrolled" if each.enrolled else "",
             )
             for each in sorted(nodes.nodes, key=lambda each: each.name)
         ]
-        put_table(*_without_empty(("NODE", "ID", "STATE", "ADDRESS", "RACK", "ZONE"), rows))
+        put_table(*_without_empty(("NODE", "ID", "STATE", "ADDRESS", "RACK", "ZONE", "ENROLLED"), rows))
     if pulls.pulls:
         put("")
         running = [

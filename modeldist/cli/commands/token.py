@@ -116,7 +116,7 @@ def listing(state_dir: Path | None, database_url: str | None, as_json: bool) -> 
 @_STATE_DIR
 @_DATABASE_URL
 def revoke(which: str, state_dir: Path | None, database_url: str | None) -> None:
-    """Delete a token: within seconds it opens nothing new. Sessions of agents that are open stay until they reconnect.
+    """Delete a token: within seconds it opens nothing, and sessions of agents that it opened end.
 
     \b
     Example:

@@ -72,6 +72,7 @@ def _view(plane: ControlPlane, known: KnownNode) -> NodeView:
         connected=False,
         first_seen=known.first_seen,
         last_seen=known.last_seen,
+        enrolled=plane.token_watch.enrolled(known.node),
     )
 
 
@@ -97,4 +98,5 @@ def _connected(plane: ControlPlane, session: AgentSession, first_seen: float | N
         first_seen=first_seen,
         last_seen=plane.registry.last_seen(session),
         artifacts=sorted(session.artifacts),
+        enrolled=plane.token_watch.enrolled(session.node),
     )

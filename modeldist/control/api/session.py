@@ -14,7 +14,7 @@ from modeldist.control.asgi_frames import AsgiFrames
 from modeldist.control.conversation import Conversation
 from modeldist.control.greeting import check_enrolled
 from modeldist.control.session_socket import EXTENSION, SessionSocket
-from modeldist.control.store.tokens import Token, id_of
+from modeldist.control.store.tokens import Token
 from modeldist.scheduler.messages import Priority
 from modeldist.session.messages import PATH
 
@@ -43,7 +43,7 @@ async def session(
         check_enrolled,
         node=node,
         required=plane.settings.piece_tls == "require",
-        proven=lambda named: (older := plane.core.session(named)) is not None and older.joined.holder == id_of(named),
+        enrolled=plane.token_watch.enrolled,
     )
     socket: SessionSocket | None = websocket.scope.get("extensions", {}).get(EXTENSION)
     if socket is not None:

@@ -32,6 +32,7 @@ async def status(plane: Plane) -> StatusView:
         pulls_running=plane.book.running,
         models=await plane.artifacts.count(),
         tasks=len(plane.scheduler.tasks()),
+        piece_tls=plane.settings.piece_tls,
     )
 
 

@@ -6,9 +6,11 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
+import msgspec
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from modeldist.control.authorities import Authorities
 from modeldist.control.store.database import Database
 from modeldist.control.store.tables import MetaRow
 from modeldist.control.store.upsert import upsert
@@ -16,6 +18,8 @@ from modeldist.transfer.capability import new_private_key
 from modeldist.transfer.tls.authority import new_authority
 
 _TIME = "cluster_time"
+_AUTHORITY = "node_authority"
+_ROTATION = "node_authority_rotation"  # what is beside it; the older releases know nothing of it, and lose nothing
 
 
 @dataclass(frozen=True)
@@ -43,11 +47,34 @@ class Meta:
         fresh = {
             "cluster": cluster.encode(),
             "capability_key": new_private_key(),
-            "node_authority": new_authority(cluster),  # one value, so that key and certificate are of one maker
+            _AUTHORITY: new_authority(cluster),  # one value, so that key and certificate are of one maker
         }
         async with self._database.transaction() as session:
             stored = {key: await self._once(session, key, value) for key, value in fresh.items()}
-        return Identity(stored["cluster"].decode(), stored["capability_key"], stored["node_authority"])
+        return Identity(stored["cluster"].decode(), stored["capability_key"], stored[_AUTHORITY])
+
+    async def authorities(self) -> Authorities:
+        """Over nodes; after `identity`."""
+        async with self._database.transaction() as session:
+            return await self._authorities(session)
+
+    async def keep_authorities(self, before: Authorities, after: Authorities) -> bool:
+        """Whether it was `before` until now, and is `after`."""
+        async with self._database.transaction() as session:
+            if await self._authorities(session) != before:
+                return False
+            rotation = msgspec.structs.replace(after, current=b"")
+            rows = [(_AUTHORITY, after.current), (_ROTATION, msgspec.msgpack.encode(rotation))]
+            await upsert(session, MetaRow, [{"key": key, "value": value} for key, value in rows])
+            return True
+
+    async def _authorities(self, session: AsyncSession) -> Authorities:
+        query = select(MetaRow.key, MetaRow.value).where(MetaRow.key.in_((_AUTHORITY, _ROTATION))).with_for_update()
+        stored = {row.key: row.value for row in await session.execute(query)}
+        if (rotation := stored.get(_ROTATION)) is None:
+            return Authorities(stored[_AUTHORITY])
+        decoded = msgspec.msgpack.decode(rotation, type=Authorities)
+        return msgspec.structs.replace(decoded, current=stored[_AUTHORITY])
 
     async def noted_time(self) -> float:
         """The latest of the cluster's time that was noted (seconds); 0 where none was."""

@@ -109,8 +109,20 @@ class Tokens:
             rows = (await session.execute(select(TokenRow).order_by(TokenRow.created_at, TokenRow.id))).scalars().all()
         return [_token(row) for row in rows]
 
+    async def good(self) -> list[Token]:
+        """Those that open something now."""
+        columns = TokenRow.id, TokenRow.name, TokenRow.scope, TokenRow.created_at, TokenRow.expires_at
+        now = self._now()
+        async with self._database.transaction() as session:
+            rows = (await session.execute(select(*columns))).all()
+        return [
+            Token(row.id, row.name, cast(Scope, row.scope), row.created_at, row.expires_at)
+            for row in rows
+            if row.expires_at is None or row.expires_at > now
+        ]
+
     async def revoke(self, which: str) -> Token | None:
-        """Delete the token with this id, or the only one with this name: it opens nothing new after REMEMBERED_FOR
+        """Delete the token with this id, or the only one with this name: it opens nothing after REMEMBERED_FOR
         seconds. None when there is no such token, or several have the name."""
         async with self._database.transaction() as session:
             row = await session.get(TokenRow, which)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,13 +12,19 @@ import httpx2
 import pytest
 from click.testing import CliRunner
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from sqlalchemy import select
 
 from modeldist.agent.enrolling import api_url, enrol, renew
 from modeldist.agent.identity import NodeIdentity
 from modeldist.cli.main import program
+from modeldist.control.authority_watch import AuthorityWatch
 from modeldist.control.store.database import Database
 from modeldist.control.store.meta import Meta
+from modeldist.control.store.tables import MetaRow
 from modeldist.control.store.tokens import Tokens
+from modeldist.control.token_watch import NO_TOKEN, TokenWatch
 from modeldist.errors import ControlPlaneRefused, UsageError
 from modeldist.session.messages import Refused, Welcome
 from modeldist.transfer.tls.names import node_of, uri_of
@@ -188,10 +196,92 @@ async def test_nobody_takes_over_from_a_node_with_the_agents_token(
         async with open_socket(sqlite_control.ws, sqlite_control.agent_token) as other:
             await other.send(hello("a", instance="other"))
             refused = await other.expect(Refused)
-            assert "connected with a token of its own" in refused.error.message
+            assert "has a token of its own" in refused.error.message
         async with open_socket(sqlite_control.ws, node("a").token) as again:
             await again.send(hello("a", instance="own"))
             await again.expect(Welcome)
+
+
+async def test_nor_while_it_is_away(control: ServedControlPlane, node: MakeNode) -> None:
+    """Nor after a restart of the control plane, until somebody with its state directory says that it is no more."""
+    await enrol(control.url, await join_token(control), "a", node("a"))
+    for token in (control.agent_token, control.admin_token):
+        refused = await greeted(control, token, "a")
+        assert isinstance(refused, Refused) and refused.error.remedy.endswith(
+            "`modeldist token revoke a` on the control plane's machine."
+        )
+    assert isinstance(await greeted(control, control.agent_token, "b"), Welcome)
+    started_again = TokenWatch(control.plane.tokens, control.plane.core, time.monotonic)
+    await started_again.look()
+    assert started_again.enrolled("a") and not started_again.enrolled("b")
+    assert isinstance(await greeted(control, node("a").token, "a"), Welcome)
+    assert await Tokens(control.plane.database).revoke("a") is not None
+    await control.plane.token_watch.look()
+    assert isinstance(await greeted(control, control.agent_token, "a"), Welcome)
+
+
+async def test_a_session_ends_with_its_token(control: ServedControlPlane, node: MakeNode) -> None:
+    """By a command beside the control plane, which looks every few seconds."""
+    await enrol(control.url, await join_token(control), "a", node("a"))
+    lent = await control.plane.tokens.create("lent", "agent", lifetime=600.0)
+    async with (
+        open_socket(control.ws, node("a").token) as own,
+        open_socket(control.ws, lent) as other,
+        open_socket(control.ws, control.agent_token) as third,
+    ):
+        for agent, name in ((own, "a"), (other, "b"), (third, "c")):
+            await agent.send(hello(name))
+            await agent.expect(Welcome)
+        await control.plane.token_watch.look()
+        elsewhere = Tokens(control.plane.database)
+        for which, agent in (("a", own), ("lent", other)):
+            assert await elsewhere.revoke(which) is not None
+            await control.plane.token_watch.look()
+            code, reason = await agent.closed()
+            assert (code, reason) == (1001, NO_TOKEN)
+        assert set(control.plane.core.sessions) == {"c"}
+
+
+async def test_a_session_ends_when_its_token_expires(database_url: str, tmp_path: Path) -> None:
+    ahead = [0.0]
+    async with served_control_plane(tmp_path / "state", MemoryOrigin(), database_url) as control:
+        lent = await control.plane.tokens.create("lent", "agent", lifetime=600.0)
+        async with open_socket(control.ws, lent) as agent:
+            await agent.send(hello("a"))
+            await agent.expect(Welcome)
+            tokens = Tokens(control.plane.database, lambda: time.time() + ahead[0])
+            watch = TokenWatch(tokens, control.plane.core, time.monotonic)
+            await watch.look()
+            ahead[0] = 601.0
+            await watch.look()
+            assert (await agent.closed())[1] == NO_TOKEN
+
+
+async def test_nodes_and_status_say_who_is_enrolled(tmp_path: Path, node: MakeNode) -> None:
+    async with served_control_plane(tmp_path / "state", MemoryOrigin(), piece_tls="prefer") as control:
+        await enrol(control.url, await join_token(control), "a", node("a"))
+        async with (
+            open_socket(control.ws, node("a").token) as own,
+            open_socket(control.ws, control.agent_token) as other,
+            control.client() as client,
+        ):
+            for agent, name in ((own, "a"), (other, "b")):
+                await agent.send(hello(name))
+                await agent.expect(Welcome)
+            assert (await client.status()).piece_tls == "prefer"
+            listed = (await client.list_nodes()).nodes
+            assert {each.node: each.enrolled for each in listed} == {"a": True, "b": False}
+            assert (await client.get_node("a")).enrolled
+            shown = await asyncio.to_thread(
+                CliRunner().invoke,
+                program,
+                ["status", "--server", control.url],
+                env={"MODELDIST_TOKEN": control.admin_token, "COLUMNS": "200"},
+            )
+            assert shown.exit_code == 0, shown.output
+            assert "TLS between nodes: between those that are enrolled" in shown.output
+            lines = [line.split() for line in shown.output.splitlines()]
+            assert [line[-1] for line in lines if line[:2] in (["a", "a"], ["b", "b"])] == ["enrolled", "127.0.0.1:1"]
 
 
 @pytest.mark.parametrize("mode", ["prefer", "require"])
@@ -224,6 +314,69 @@ async def test_the_authority_is_made_once_and_for_one_cluster(database_url: str,
     assert await authority(database_url) == first
     assert await authority(f"sqlite:///{tmp_path}/another.sqlite") != first
     assert b"PRIVATE KEY" in first and "PRIVATE" not in uri_of("a")
+
+
+async def test_another_authority_takes_its_place(database_url: str, tmp_path: Path, node: MakeNode) -> None:
+    """Begun by the command beside a control plane, which takes step after step."""
+    given = ["--state-dir", str(tmp_path / "state"), "--database-url", database_url]
+
+    async def run(*command: str, code: int = 0) -> str:
+        result = await asyncio.to_thread(CliRunner().invoke, program, ["authority", *command, *given])
+        assert result.exit_code == code, result.output
+        return result.output + result.stderr
+
+    async def trusted() -> list[str]:
+        return list(json.loads(await run("show", "--json"))["trusted"])
+
+    now = [0.0]
+    async with served_control_plane(tmp_path / "state", MemoryOrigin(), database_url) as control:
+        mine = node("a")
+        await enrol(control.url, await join_token(control), "a", mine)
+        (old,) = await trusted()
+        assert await run("show") == f"certifies  {old}\nIt is the only one.\n"
+        assert "waits for the control plane" in await run("rotate")
+        assert "being replaced already" in await run("rotate", code=2)
+        watch = AuthorityWatch(Meta(control.plane.database), lambda: now[0], time.time, 3600.0, lambda: True)
+        seen = []
+        for _ in range(4):
+            await watch.look()
+            certificate, bundle = watch.certify(new_request()[1].decode(), "a")
+            seen.append((_prints(bundle), _signer(certificate, bundle)))
+            now[0] += 3600.0 * 1.05
+        new = seen[0][0][1]
+        assert seen == [([old, new], old), ([new, old], new), ([new], new), ([new], new)]
+        assert await trusted() == [new]
+        assert "It is the only one" in await run("show")
+        await control.plane.authority_watch.look()
+        await renew(control.url, mine)
+        assert _prints((mine.folder / "authority.pem").read_bytes()) == [new] and mine.contexts() is not None
+    held = await _meta_rows(database_url)
+    assert sum(b"PRIVATE KEY" in value for value in held.values()) == 1
+
+
+def _prints(bundle: bytes) -> list[str]:
+    return [each.fingerprint(hashes.SHA256()).hex() for each in x509.load_pem_x509_certificates(bundle)]
+
+
+def _signer(certificate: bytes, bundle: bytes) -> str:
+    """Whose signature it has."""
+    made = x509.load_pem_x509_certificate(certificate)
+    for authority in x509.load_pem_x509_certificates(bundle):
+        try:
+            made.verify_directly_issued_by(authority)
+        except InvalidSignature:
+            continue
+        return authority.fingerprint(hashes.SHA256()).hex()
+    raise AssertionError("nobody's that is trusted")
+
+
+async def _meta_rows(database_url: str) -> dict[str, bytes]:
+    database = await Database.open(database_url)
+    try:
+        async with database.transaction() as session:
+            return {row.key: row.value for row in (await session.execute(select(MetaRow))).scalars()}
+    finally:
+        await database.close()
 
 
 async def test_secrets_of_enrolment_are_not_in_the_database(sqlite_control: ServedControlPlane, node: MakeNode) -> None:
