@@ -114,17 +114,27 @@ LASTS: dict[Fault, float] = {
 }
 """Seconds from a fault until it is healed."""
 
-TRUE_REASONS: dict[Target, frozenset[int]] = {
-    Target.AGENT: frozenset({17}),
-    Target.PARENT: frozenset(),
-    Target.ORIGIN: frozenset({8, 9}),
-    Target.REGISTRY: frozenset({8, 9}),
-    Target.CONTROL: frozenset({15}),
-    Target.DATABASE: frozenset({15, 16}),
-    Target.NETWORK: frozenset({8, 9, 15}),
-    Target.DISK: frozenset({12, 13, 14, 17, 20}),
+_NO_AGENT, _BAD_DISK, _FULL_DISK, _WRONG, _NO_CONTROL = 17, 12, 13, 10, 15
+_NO_ORIGIN = (8, 9)  # it does not answer, or stops in mid-answer
+_DAMAGED = 20
+
+REASONS: dict[tuple[Target, Fault], frozenset[int]] = {
+    **{(target, fault): frozenset() for target in (Target.AGENT, Target.PARENT) for fault in Fault},
+    (Target.AGENT, Fault.KILL): frozenset({_NO_AGENT}),
+    (Target.AGENT, Fault.RESTART): frozenset({_NO_AGENT}),
+    (Target.PARENT, Fault.CORRUPT): frozenset({_WRONG}),
+    **{(target, fault): frozenset(_NO_ORIGIN) for target in (Target.ORIGIN, Target.REGISTRY) for fault in Fault},
+    (Target.ORIGIN, Fault.CORRUPT): frozenset({_WRONG}),
+    (Target.REGISTRY, Fault.CORRUPT): frozenset({_WRONG}),
+    **{(target, fault): frozenset({_NO_CONTROL}) for target in (Target.CONTROL, Target.DATABASE) for fault in Fault},
+    **{(Target.NETWORK, fault): frozenset({*_NO_ORIGIN, _NO_CONTROL}) for fault in Fault},
+    **{(Target.DISK, fault): frozenset() for fault in Fault},  # it waits
+    (Target.DISK, Fault.KILL): frozenset({_BAD_DISK, _NO_AGENT}),
+    (Target.DISK, Fault.RESTART): frozenset({_NO_AGENT}),
+    (Target.DISK, Fault.CORRUPT): frozenset({_WRONG, _DAMAGED}),
+    (Target.DISK, Fault.FULL): frozenset({_FULL_DISK}),
 }
-"""Exit codes of `modeldist pull` that would tell the truth about this target; 10 where something is corrupt."""
+"""Exit codes by which `modeldist pull` would tell the truth about a fault; none: it has to get over it."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +151,7 @@ class Cell:
 
     @property
     def true_reasons(self) -> frozenset[int]:
-        return TRUE_REASONS[self.target] | ({10} if self.fault is Fault.CORRUPT else set())
+        return REASONS[self.target, self.fault]
 
 
 _FIRST = (Moment.MID_TRANSFER, Moment.RESOLVE)  # a run that is cut short has seen something of everything

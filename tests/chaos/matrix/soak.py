@@ -11,10 +11,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from tests.chaos.matrix.cell_run import ended
-from tests.chaos.matrix.cells import LASTS, MEANINGLESS, TRUE_REASONS, Fault, Target
+from tests.chaos.matrix.cells import LASTS, MEANINGLESS, Fault, Target
 from tests.chaos.matrix.checker import wrongs
 from tests.chaos.matrix.injuries import injury
 from tests.chaos.matrix.published import Published
+from tests.chaos.matrix.reasons import Injured, is_true
 from tests.chaos.matrix.world import World
 
 NODES = 6
@@ -24,8 +25,6 @@ _RUNNING = 6  # pulls
 _PULL_EVERY = 0.5  # seconds
 _MODELS = 6  # at the registry
 _TIDY_EVERY = 1.5  # seconds between removals, collections, and models that give way to new ones
-_REMEMBERED = 30.0  # seconds after a fault in which it may still be the reason: errors are remembered for ten, and what
-# was killed has to start
 _DISK = 320 << 20
 
 # What is damaged at rest on a node is for `modeldist verify` to find, and its cells have it; and a clock that can be
@@ -58,9 +57,14 @@ class Hurt:
     target: Target
     fault: Fault
     who: str
+    node: int
     began: float
     until: float
     healing: ExitStack
+
+    def till(self, now: float) -> Injured:
+        """As it is remembered."""
+        return Injured(self.target, self.fault, self.began, now, self.node)
 
 
 @dataclass
@@ -87,7 +91,7 @@ class Soak:
         self._minutes = minutes
         self.report = Report(seed, minutes)
         self._hurts: list[Hurt] = []
-        self._past: list[tuple[float, float, frozenset[int]]] = []
+        self._past: list[Injured] = []
         self._pulls: list[Pull] = []
         self._next_pull = 0.0
         self._tidying: list[subprocess.Popen[str]] = []
@@ -133,15 +137,14 @@ class Soak:
             self._present = {(there, reference) for there, reference in self._present if there != node}
         healing.enter_context(injury(self._world, target, fault, self._rng, node=node, model=model))
         lasts = LASTS[fault] * self._rng.uniform(0.5, 2)
-        self._hurts.append(Hurt(target, fault, who, now, time.monotonic() + lasts, healing))
+        self._hurts.append(Hurt(target, fault, who, node, now, time.monotonic() + lasts, healing))
         self.report.faults[f"{target}, {fault}"] += 1
 
     def _heal(self, now: float) -> None:
         for hurt in [hurt for hurt in self._hurts if hurt.until <= now]:
             self._hurts.remove(hurt)
             hurt.healing.close()
-            reasons = TRUE_REASONS[hurt.target] | ({10} if hurt.fault is Fault.CORRUPT else frozenset())
-            self._past.append((hurt.began, time.monotonic(), reasons))
+            self._past.append(hurt.till(time.monotonic()))
 
     def _supervise(self) -> None:
         """Start again what ended and is not under a fault, as systemd does: a control plane whose database was away."""
@@ -150,12 +153,6 @@ class Soak:
         for party in self._world.parties:
             if not party.running and names.get(party.name, party.name) not in hurt:
                 party.start()
-
-    def _true_reasons(self, began: float, end: float) -> set[int]:
-        """Exit codes that would tell the truth about what was broken in this time."""
-        past = [codes for since, until, codes in self._past if since <= end and until >= began - _REMEMBERED]
-        present = [TRUE_REASONS[hurt.target] | {10} for hurt in self._hurts]
-        return set().union(*past, *present)
 
     # --- what goes on ----------------------------------------------------------------------------------------------
 
@@ -190,8 +187,18 @@ class Soak:
             self._present.add((pull.node, pull.model.reference))
             return
         self.report.failed[str(end)] += 1
-        if end.code not in self._true_reasons(pull.began, time.monotonic()):
-            self.report.wrong.append(f"not a true reason: {end}")
+        now = time.monotonic()
+        injuries = [*self._past, *(hurt.till(now) for hurt in self._hurts)]
+        if not is_true(end.code, end.said, node=pull.node, began=pull.began, end=now, injuries=injuries):
+            self.report.wrong.append(f"not a true reason on n{pull.node}: {end}\n{self._lately(pull.began, injuries)}")
+
+    def _lately(self, began: float, injuries: list[Injured]) -> str:
+        """What was broken, in seconds from the beginning of the pull."""
+        return "\n".join(
+            f"    {each.target}, {each.fault}, n{each.node}: {each.since - began:.1f} to {each.until - began:.1f}"
+            for each in injuries
+            if each.until > began - 60
+        )
 
     def _tidy(self) -> None:
         """Remove a model from a node, collect the garbage of one, or have one taken from everywhere."""
