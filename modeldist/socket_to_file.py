@@ -11,6 +11,8 @@ import fcntl
 import os
 import socket
 
+from modeldist.explain.waits import waits_for
+
 _GATHERED = 1 << 16  # bytes of a body to wait for: a wake-up of this thread costs more than copying so many
 _PIPE_SIZES = (1 << 20, 1 << 18)  # an unprivileged user's pipes share a quota; a smaller one still works
 _BUFFER = 1 << 18
@@ -78,6 +80,7 @@ class SocketToFile:
                 os.close(end)
             self._pipe = None
 
+    @waits_for("disk")
     def _empty_pipe(self, source: int, fd: int, offset: int, count: int) -> None:
         left = count
         while left:
@@ -110,6 +113,7 @@ def _read_all(pipe: int, count: int) -> bytes:
     return data
 
 
+@waits_for("disk")
 def write_all(fd: int, data: memoryview, offset: int, taken: int) -> None:
     """All of `data` to `offset` of the file. Raises NotWritable, with `taken`."""
     try:

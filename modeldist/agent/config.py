@@ -40,7 +40,8 @@ class EngineConfig:
     """Limits of one node's engine.
 
     `origin_streams`: concurrent origin reads; one alone where it brings `one_stream_enough` bytes/s.
-    `download_rate`: bytes/s from origins and peers together (None: no limit).
+    `download_rate`: bytes/s from origins and peers together (None: no limit). `upload_rate`: of the piece server, which
+    keeps to it by itself; to tell of it.
     `verify_threads`: BLAKE3 of pieces (4 GB/s each on a core with AVX2).
     `origin_failures`: consecutive failed leases of one shard, with no piece arriving from anyone, after which the pull
     fails; each already includes the reader's own retries. `rejections`: how often a whole shard may turn out wrong
@@ -53,6 +54,7 @@ class EngineConfig:
     origin_streams: int = 4
     one_stream_enough: float | None = None
     download_rate: float | None = None
+    upload_rate: float | None = None
     verify_threads: int = 2
     origin_failures: int = 3
     rejections: int = 2

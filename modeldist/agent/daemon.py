@@ -167,6 +167,7 @@ async def _run_with(
             labels=settings.labels,
             origin_streams=settings.origin_streams,
             download_rate=settings.download_rate,
+            upload_rate=settings.upload_rate,
             patience=settings.patience,
         ),
     )
@@ -180,6 +181,7 @@ async def _run_with(
         gate.learn(welcome)
 
     engine.on_welcome = welcomed
+    engine.rdma_missing = partial(rdma_missing, settings, rails)
     pulls = Pulls(engine, origins.canonical, approving=origins if settings.policy else None)
     commands = StoreCommands(engine, origins.canonical)
     repairs = Repairs(engine, pulls)
@@ -237,11 +239,21 @@ def node_rails(settings: AgentSettings) -> NodeRails | None:
         log.info("RDMA is switched off: pieces move over TCP")
         return None
     if not SYSFS.is_dir():
-        log.info("no RDMA on this machine: pieces move over TCP")
+        (log.warning if settings.rdma_devices else log.info)("no RDMA on this machine: pieces move over TCP")
         return None
     rails = NodeRails(only=settings.rdma_devices, memory=settings.rdma_memory, in_memory=in_memory(settings.store))
     log.info(rails.start())
     return rails
+
+
+def rdma_missing(settings: AgentSettings, rails: NodeRails | None) -> str:
+    """Why the devices that were named are not used; empty where none was, or one is."""
+    if settings.rdma == "off" or not settings.rdma_devices:
+        return ""
+    if rails is None:
+        named = ", ".join(settings.rdma_devices)
+        return f"This machine has no RDMA device, and --rdma-device asks for {named}."
+    return "" if rails.rails else rails.summary()
 
 
 def _transport(rails: NodeRails | None, security: PieceSecurity) -> TcpTransport:

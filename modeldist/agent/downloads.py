@@ -85,6 +85,7 @@ class _Download(Pull):
         if self.over.done():
             self.over = asyncio.get_running_loop().create_future()
         self.state, self.error, self._seconds, self.ended_at = "pulling", None, None, float("inf")
+        self._watch_time()
         return True
 
     def ends(self, shard: Shard, error: ModeldistError | None) -> None:

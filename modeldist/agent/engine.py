@@ -34,10 +34,12 @@ from modeldist.agent.session_keeper import SessionKeeper
 from modeldist.agent.shard_fetch import ShardFetch
 from modeldist.agent.shards import Shards
 from modeldist.agent.store import Store
+from modeldist.agent.time_spent import TimeSpent
 from modeldist.agent.verify import Verifier
 from modeldist.agent.whole_reads import WholeReads
 from modeldist.artifact import Digest
 from modeldist.errors import Cancelled, ModeldistError
+from modeldist.explain import Around
 from modeldist.scheduler.messages import Behind, JoinTasks, LeaseRequest, LeaveTasks, Priority
 from modeldist.scheduler.phase2 import Phase2, Phase2Config
 from modeldist.scheduler.phase2 import messages as p2
@@ -74,6 +76,8 @@ class Engine:
         self.config = config or EngineConfig()
         self.server = server
         self.on_welcome: Callable[[Welcome], None] = lambda _: None
+        self.rdma_missing: Callable[[], str] = str
+        """Why there is none though it was asked for; empty where nothing is missing."""
         self._address = address
         self._clock = clock
         rng = rng or random.Random()
@@ -120,6 +124,17 @@ class Engine:
             at_rest=self._at_rest,
         )
         self.shards.leases = self._leases
+        self.time = TimeSpent(
+            self.node,
+            self._leases,
+            self._whole,
+            self._parents,
+            held_back=lambda: self._phase2.held_back(clock()),
+            connected=lambda: self.session.connected,
+            serving=lambda: self.server.load().requests if self.server else 0,
+            upload_limit=self.config.upload_rate,
+            clock=clock,
+        )
         self.inbox = Inbox(self.node, self.shards)
         self.inbox.report_every = self._report_every
         self.inbox.renewed = self._parents.renew
@@ -150,6 +165,20 @@ class Engine:
     def bytes_in_flight(self) -> int:
         """Asked of other nodes, and not here."""
         return self._peer_fetches.bytes_in_flight
+
+    def around(self) -> Around:
+        """This node now, for who explains its pulls."""
+        load, error = self._reporter.load, self.session.last_error
+        known = load.nic_rx is not None and load.nic_speed
+        return Around(
+            link=load.nic_rx / load.nic_speed if load.nic_rx is not None and load.nic_speed else None,
+            link_speed=load.nic_speed if known else None,
+            disk=load.disk_busy,
+            cpu=load.cpu_busy,
+            download_limit=self.config.download_rate,
+            control="" if self.session.connected or error is None else str(error),
+            rdma=self.rdma_missing(),
+        )
 
     @property
     def origin_reads(self) -> int:
@@ -214,6 +243,7 @@ class Engine:
             self._leases.tick()
             self._way.look(self._leases.bytes_read, reading=not self._leases.idle)
             self._whole.tick(give_way=self._way.now)
+            self.time.look()
 
     def _at_rest(self) -> None:
         """Nothing is read under a lease."""
@@ -309,6 +339,7 @@ class Engine:
                 bytes_in_flight=self.bytes_in_flight,
                 queue=self.server.load().requests if self.server else 0,
                 asked=asked,
+                uploads=self.time.uploads,
             )
             if report is not None:
                 self.session.post(report)

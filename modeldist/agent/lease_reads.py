@@ -87,6 +87,11 @@ class LeaseReads:
         return self._reads.progress()
 
     @property
+    def running(self) -> list[LeaseRead]:
+        """Being read, or waiting for a thread."""
+        return self._reads.running
+
+    @property
     def idle(self) -> bool:
         """Nothing is being read."""
         return self._reads.idle

@@ -177,6 +177,8 @@ def _status(engine: Engine, pulls: Pulls, rails: NodeRails | None, gateway: str,
         disk_used=fill.used,
         disk_capacity=fill.capacity,
         scrub=scrub.status() if scrub else None,
+        uploads=engine.time.uploads,
+        around=engine.around(),
     )
 
 

@@ -9,6 +9,7 @@ import msgspec
 from modeldist.agent.parts import wanted_size
 from modeldist.agent.scrub_status import ScrubStatus
 from modeldist.artifact import Digest
+from modeldist.explain.record import Around, Uploads
 from modeldist.scheduler.messages import Priority
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
     are none. `rdma` says which devices are used, or why none is, empty where the machine has none; `rdma_bytes` came by
     it, `rdma_detours` are pieces that came over TCP instead, by reason. `watermarks` says between which models are
     evicted, empty where none are; `disk_used` of `disk_capacity` is as they count, or of the store's disk. `scrub` is
-    None where it is off."""
+    None where it is off. `uploads`: what they wait for; `around`: how busy the node is."""
 
     version: str
     node: str
@@ -70,6 +71,8 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
     disk_used: int = 0
     disk_capacity: int = 0
     scrub: ScrubStatus | None = None
+    uploads: Uploads | None = None
+    around: Around | None = None
 
 
 class ArtifactRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,11 +16,12 @@ from modeldist.agent.store.failures import disk_failure
 from modeldist.agent.verify import Verifier
 from modeldist.artifact import Digest, united
 from modeldist.errors import ModeldistError
+from modeldist.explain.waits import waits_for
 from modeldist.origins.base import RangeReader
 from modeldist.scheduler.messages import PieceDigest
 from modeldist.scheduler.phase2.messages import SMALL_SHARD
 from modeldist.scheduler.pieces import PieceSet
-from modeldist.transfer.rate_limit import RateLimit
+from modeldist.transfer.rate_limit import RateLimit, sit_out
 
 _CHECKED_AT_ONCE = 64 << 10  # bytes of a piece that are hashed sooner than handed to another thread
 _LAST_BLOCK = 0.002  # seconds between two looks whether a parent that was cut off has written its last
@@ -42,6 +43,7 @@ class LeaseRead:
     stopped: bool = False
     waiting: bool = False  # for bytes, or to try again
     error: ModeldistError | None = None
+    thread: int = 0  # that reads it
     small: bool = False  # told of with others at its end, its pieces too
     proven: list[PieceDigest] = field(default_factory=list)  # of a small one
     checks: list[Future[None]] = field(default_factory=list)
@@ -140,6 +142,11 @@ class OriginReads:
                 self._pool.submit(self._run, read)  # which ends at once
 
     @property
+    def running(self) -> list[LeaseRead]:
+        """Being read, or waiting for a thread."""
+        return list(self._running.values())
+
+    @property
     def idle(self) -> bool:
         """No lease is being read or waits for a thread."""
         return not self._running
@@ -180,12 +187,13 @@ class OriginReads:
             time.sleep(_LAST_BLOCK)
 
     def _read(self, read: LeaseRead) -> None:
+        read.thread = threading.get_ident()
         try:
             self._wait_for_others(read)
             with self._readers.lent(read.fetch.artifact) as reader:
                 for start, count in spans(read.pieces):
                     self._read_span(reader, read, start, count)
-                wait(read.checks)
+                _checked(read)
                 for start, count in spans(PieceSet.of(read.again)):
                     self._read_span(reader, read, start, count)
         except _Stopped:
@@ -204,7 +212,7 @@ class OriginReads:
     @staticmethod
     def _await_checks(read: LeaseRead) -> None:
         """A piece that came and cannot be kept (a full or broken disk) fails the lease."""
-        wait(read.checks)
+        _checked(read)
         for check in read.checks:
             error = None if check.cancelled() else check.exception()
             if isinstance(error, OSError | ModeldistError):
@@ -225,7 +233,7 @@ class OriginReads:
                 self._check(read, piece)
                 piece += 1
             if (pause := self._rate.spent(new)) > 0:  # the origin waits too, once the socket is full
-                time.sleep(pause)
+                sit_out(pause)
             if read.stopped or read.error is not None:  # of a piece that was wrong, the rest is not worth its bytes
                 raise _Stopped
 
@@ -240,6 +248,11 @@ class OriginReads:
             self._callbacks.on_piece(read, piece)
             return
         read.checks.append(self._verifier.submit(lambda: self._callbacks.on_piece(read, piece)))
+
+
+@waits_for("checks")
+def _checked(read: LeaseRead) -> None:
+    wait(read.checks)
 
 
 def spans(pieces: PieceSet) -> list[tuple[int, int]]:

@@ -94,6 +94,11 @@ class Parents:
         link.connection.fetch(shard, start, length, into, on_outcome)
         return True
 
+    def thread_of(self, node: str) -> int | None:
+        """That reads what this parent sends."""
+        link = self._links.get(node)
+        return link.connection.thread if link and link.connection else None
+
     def disconnect(self, node: str) -> None:
         """Phase 2 has no use for it; not answered."""
         if link := self._links.pop(node, None):

@@ -8,6 +8,7 @@ import msgspec
 
 from modeldist.artifact import Digest
 from modeldist.errors import ErrorInfo
+from modeldist.explain.record import Where
 
 State = Literal["resolving", "waiting", "pulling", "materialising", "done", "failed", "cancelled"]
 FINAL: frozenset[State] = frozenset({"done", "failed", "cancelled"})
@@ -54,7 +55,8 @@ class PullSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     `index` what was read to find it, which the sums leave out. `size` is what the pull takes, in whole pieces; `needed`
     the bytes that were selected, `whole` those of the model they were selected from, `headers` those read at the origin
     to choose them, once for all who pull the same. `gateway`: no pull, but files that programs read through the
-    gateway; then `reference` is the model's name."""
+    gateway; then `reference` is the model's name. `where` its time went,
+    None where nobody looked."""
 
     pull: str
     reference: str
@@ -80,6 +82,7 @@ class PullSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     stale: str = ""
     error: ErrorInfo | None = None
     gateway: bool = False
+    where: Where | None = None
 
     @property
     def done(self) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from modeldist.agent.engine import Engine
 from modeldist.agent.header_check import check_headers
@@ -39,6 +40,7 @@ from modeldist.errors import (
     StorageError,
     Untrusted,
 )
+from modeldist.explain import Where
 from modeldist.logger import Logger
 from modeldist.origins import table_missed
 from modeldist.scheduler.messages import Priority
@@ -48,6 +50,8 @@ log = Logger(__name__)
 
 KEEP_FINISHED = 200  # pulls remembered for status and why
 REPORT_EVERY = 0.5  # seconds between progress messages to the control plane
+EXPLAIN_EVERY = 2.0  # while nothing changes but what is waited for
+WORTH_EXPLAINING = 0.5  # seconds of a pull
 LOCK_PATIENCE = 0.25  # seconds per look at a shard that another process fetches
 
 
@@ -91,6 +95,8 @@ class Pull:
         self._notes: list[str] = []
         self._final: dict[str, ShardProgress] = {}
         self._parents: dict[str, int] = {}
+        self._last_detour = ""
+        self._watch_time()
 
     # --- doing it ---
 
@@ -219,6 +225,11 @@ class Pull:
     def _note(self, text: str) -> None:
         self._notes.append(text)
 
+    def _watch_time(self) -> None:
+        """From now on."""
+        self._ended_where: Where | None = None
+        self._account = self._engine.time.account(self.id, lambda: self.state)
+
     # --- what others see ---
 
     def _note_local(self, artifact: Artifact, missing: list[Shard]) -> None:
@@ -270,7 +281,27 @@ class Pull:
             warnings=self.artifact.warnings if self.artifact else (),
             stale=self.stale,
             error=self.error.info() if self.error else None,
+            where=self._where(),
         )
+
+    def _where(self) -> Where | None:
+        if self._ended_where is not None:
+            return self._ended_where
+        around = self._engine.around()
+        if not around.rdma and (detour := self._detour()):
+            around = replace(around, rdma=detour)
+        where = self._account.where(around)
+        if self.state in FINAL:
+            self._ended_where = where
+        return where
+
+    def _detour(self) -> str:
+        """Why pieces came over TCP that were to come by RDMA."""
+        fetches = self._engine.node.fetches
+        for digest in self._live():
+            if (fetch := fetches.get(digest)) and fetch.detour:
+                self._last_detour = fetch.detour
+        return self._last_detour
 
     def _index_bytes(self) -> int:
         """Of the chunk index, fetched by this pull."""
@@ -440,11 +471,12 @@ class Pulls:
 
     async def _report(self, pull: Pull) -> None:
         last: PullProgress | None = None
+        posted = 0.0
         while True:
-            progress = progress_message(pull.snapshot())
-            if progress != last:
+            progress, now = progress_message(pull.snapshot()), time.monotonic()
+            if last is None or not progress.says_the_same(last) or now - posted >= EXPLAIN_EVERY:
                 self._engine.session.post(progress)
-                last = progress
+                last, posted = progress, now
             if pull.state in FINAL:
                 return
             await self.settled(pull, REPORT_EVERY)
@@ -462,4 +494,6 @@ def progress_message(now: PullSnapshot) -> PullProgress:
         bytes_local=now.local,
         path=now.path,
         error=error,
+        seconds=round(now.seconds, 3),
+        where=now.where if now.seconds >= WORTH_EXPLAINING else None,
     )

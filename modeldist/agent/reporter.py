@@ -6,8 +6,11 @@ from collections.abc import Callable
 from itertools import count
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from modeldist.agent.shard_fetch import ShardFetch
 from modeldist.artifact import Digest
+from modeldist.explain import Uploads
 from modeldist.scheduler.messages import Load, Report, TaskReport
 from modeldist.scheduler.pieces import PieceSet
 
@@ -49,6 +52,11 @@ class Reporter:
         self._interval = min(max(seconds, 0.02), 10.0)
 
     @property
+    def load(self) -> Load:
+        """As it was measured last."""
+        return self._load
+
+    @property
     def coalesce(self) -> float:
         """Least time between two reports, in seconds: news that come sooner wait for more news."""
         return min(0.02, self._interval)
@@ -65,12 +73,15 @@ class Reporter:
         bytes_in_flight: int,
         queue: int,
         asked: bool,
+        uploads: Uploads | None = None,
     ) -> Report | None:
         """None where nothing is new; never when somebody `asked` for a report before its time."""
         now = self._clock()
         measured = now - self._load_at >= LOAD_EVERY
         if measured:
             self._load = self._meter.measure(bytes_in_flight=bytes_in_flight, queue=queue)
+            if uploads is not None and uploads.limit is not None:
+                self._load = replace(self._load, uploads=uploads)
             self._load_at = now
         tasks, self._completed = self._completed, []
         for fetch in fetches:

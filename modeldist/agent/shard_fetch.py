@@ -60,6 +60,7 @@ class ShardFetch:
     reads: set[LeaseRead] = field(default_factory=set)
     peer_bytes: Counter[str] = field(default_factory=Counter)
     rdma_bytes: int = 0  # of them
+    detour: str = ""  # why others came over TCP though both nodes have RDMA
     reused_bytes: int = 0  # of the local ones: taken out of other shards
     filling: bool = False  # with those: it joins the swarm afterwards
     holes: dict[int, Ranges] = field(default_factory=dict)  # of pieces that are here in part: what is not
@@ -180,6 +181,7 @@ class ShardFetch:
 
     def note_detour(self, node: str, reason: str) -> None:
         """A piece came over TCP where RDMA was meant to bring it; told once for each reason."""
+        self.detour = reason
         sentence = f"Pieces of {self.path} from node {node} came over TCP instead of RDMA: {reason}"
         if sentence not in self.notes:
             self.notes.append(sentence)

@@ -25,6 +25,7 @@ from modeldist.agent.store.failures import disk_failure
 from modeldist.agent.whole_reads import WholeReads
 from modeldist.artifact import Artifact, Digest, Shard
 from modeldist.errors import Cancelled, IntegrityError, ModeldistError, StorageError
+from modeldist.explain.waits import waits_for
 from modeldist.logger import Logger
 from modeldist.scheduler.messages import (
     HeldLease,
@@ -179,7 +180,7 @@ class Shards:
     async def _read_whole(
         self, artifact: Artifact, shards: Sequence[Shard], pull: str, locked: list[ShardLocked]
     ) -> None:
-        locked += await self._whole.fetch(artifact, shards, bind(self._taken_in, pull))
+        locked += await self._whole.fetch(artifact, shards, bind(self._taken_in, pull), pull)
 
     def _taken_in(self, pull: str, progress: ShardProgress, notes: list[str]) -> None:
         if ended := self._watchers.get(pull):
@@ -419,6 +420,7 @@ def introduction(fetch: ShardFetch, leases: tuple[HeldLease, ...]) -> TaskJoin:
     )
 
 
+@waits_for("disk")
 def open_all(
     store: Store, artifact: Artifact, shards: Sequence[Shard], *, provisional: bool = False
 ) -> list[tuple[Shard, Partial]]:

@@ -9,8 +9,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from modeldist.agent.store import Partial
 from modeldist.agent.store.buffers import chunks
 from modeldist.artifact import Digest, algorithm
+from modeldist.explain.waits import waits_for
 
 
+@waits_for("verify")
 def proves(fd: int, offset: int, length: int, digest: Digest) -> bool:
     """Whether this range is the whole content that `digest` (sha256 or git-sha1) names."""
     kind = algorithm(digest)
@@ -33,6 +35,7 @@ class Verifier:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
+@waits_for("verify")
 def check_piece(partial: Partial, piece: int, expected: bytes | None, whole: Digest | None) -> bytes | None:
     """BLAKE3 of a piece that lies in its place in the partial file, or None if it is wrong.
 

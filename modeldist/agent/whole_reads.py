@@ -26,7 +26,7 @@ from modeldist.artifact import Artifact, Digest, Shard
 from modeldist.errors import Cancelled, IntegrityError, ModeldistError, StorageError
 from modeldist.logger import Logger
 from modeldist.origins.base import RangeReader
-from modeldist.transfer.rate_limit import RateLimit
+from modeldist.transfer.rate_limit import RateLimit, sit_out
 
 log = Logger(__name__)
 
@@ -45,7 +45,8 @@ class _Stopped(Exception):
 
 
 class _Run:
-    """The small shards of one pull. What `bytes_read` has is being read, or read and not told of yet."""
+    """The small shards of one pull. What `bytes_read` has is being read, or read and not told of yet. `came`: bytes of
+    all of them, `counted` by who looks at what is waited for; `threads`: those that read."""
 
     def __init__(
         self,
@@ -54,8 +55,12 @@ class _Run:
         ended: Ended,
         over: asyncio.Future[None],
         asleep: Asleep,
+        pull: str,
     ) -> None:
         self.artifact = artifact
+        self.pull = pull
+        self.threads: set[int] = set()
+        self.came = self.counted = 0
         self.waiting = deque(shards)
         self.ended = ended
         self.over = over
@@ -136,11 +141,13 @@ class WholeReads:
         """Of files, that may be in use at a time."""
         return self._batch * self._threads
 
-    async def fetch(self, artifact: Artifact, shards: Sequence[Shard], ended: Ended) -> list[ShardLocked]:
+    async def fetch(
+        self, artifact: Artifact, shards: Sequence[Shard], ended: Ended, pull: str = ""
+    ) -> list[ShardLocked]:
         """Take `Store.suitable` shards into the store; all but those that another pull fetches, for each of which there
         is an error in what is returned. Raises the first failure when nothing is read any more; what was read until
         then is kept."""
-        run = _Run(artifact, shards, ended, self._node.loop.future(), self._asleep())
+        run = _Run(artifact, shards, ended, self._node.loop.future(), self._asleep(), pull)
         run.looked_at = self._clock()
         self._runs.append(run)
         self._employ(run)
@@ -156,6 +163,11 @@ class WholeReads:
         if run.error is not None:
             raise run.error
         return run.locked
+
+    @property
+    def runs(self) -> Sequence[_Run]:
+        """Under way."""
+        return self._runs
 
     def bytes_read(self, shard: Digest) -> int:
         """Of a shard that is being read, so far."""
@@ -234,6 +246,7 @@ class WholeReads:
         failed: ModeldistError | None = None
         thread = threading.get_native_id()
         self._node.loop.post(bind(run.asleep.begun, thread))
+        run.threads.add(threading.get_ident())
         try:
             while run.ready and number < run.width:
                 batch = _Batch(run, self._batch, self._clock)
@@ -245,6 +258,7 @@ class WholeReads:
         except Exception as error:
             log.exception("taking in small shards failed")
             failed = ModeldistError(f"Storing files of {run.artifact.name} failed: {error!r}.")
+        run.threads.discard(threading.get_ident())
         self._node.loop.post(bind(run.asleep.ended, thread))
         self._node.loop.post(bind(self._left, run, number, failed))
 
@@ -255,8 +269,9 @@ class WholeReads:
 
         def on_bytes(new: int) -> None:
             run.bytes_read[shard.digest] += new
+            run.came += new
             if (pause := self._rate.spent(new)) > 0:
-                time.sleep(pause)
+                sit_out(pause)
             if run.stopped:
                 raise _Stopped
 

@@ -4,24 +4,35 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modeldist.agent.progress import FINAL, PullSnapshot
+from modeldist.agent.progress import PullSnapshot
 from modeldist.cli import units
+from modeldist.explain import Explanation, Facts
+from modeldist.explain import explain as decide
 
 if TYPE_CHECKING:
-    from modeldist.control.views import PullNodeView, PullView
+    from modeldist.control.views import PullView, WhyNodeView, WhyView
 
-_MOST = 0.9  # a share that counts as "nearly all"
 _NAMED = 5  # nodes named in one line
-_STARTING = 3.0  # seconds in which nothing need have arrived
-_WAITS = {
-    "resolving": "It waits for the origin to say what the reference means.",
-    "waiting": "It waits for another process on this machine that is fetching the same files.",
-    "materialising": "All bytes are here; the snapshot's files are being put in place.",
-}
 
 
-def explain(now: PullSnapshot, per_second: float | None = None) -> list[str]:
-    """Lines to print. `per_second` is the present rate in bytes/s where it was measured."""
+def why(now: PullSnapshot) -> Explanation:
+    """What holds the pull up, or held it up."""
+    return decide(
+        Facts(
+            state=now.state,
+            seconds=now.seconds,
+            size=now.size,
+            origin=now.origin,
+            peers=now.peers,
+            local=now.local,
+            error=now.error,
+            where=now.where,
+        )
+    )
+
+
+def explain(now: PullSnapshot) -> list[str]:
+    """Lines to print."""
     what = "Download through the gateway" if now.gateway else "Pull"
     lines = [f"{what} {units.short_id(now.pull)} of {now.reference}: {now.state}, {units.duration(now.seconds)}"]
     if now.resolved:
@@ -36,15 +47,22 @@ def explain(now: PullSnapshot, per_second: float | None = None) -> list[str]:
     lines += [f"  note      {note}" for note in now.notes]
     if now.error:
         lines.append(f"  error     {now.error.message}")
-        if now.error.remedy:
-            lines.append(f"  remedy    {now.error.remedy}")
-    if sentence := bottleneck(now, per_second):
-        lines.append(sentence)
+    found = why(now)
+    lines += explained(found, summary="" if now.error and now.error.message == found.summary else found.summary)
     return lines
 
 
-def explain_everywhere(pull: PullView) -> list[str]:
-    """Lines about a pull on many nodes: how far they are, and each failure once with the nodes it hit."""
+def explained(found: Explanation | WhyNodeView, *, summary: str) -> list[str]:
+    lines = [f"  because   {summary}"] if summary else []
+    lines += [f"  measured  {sentence}" for sentence in found.evidence]
+    if found.remedy:
+        lines.append(f"  remedy    {found.remedy}")
+    return lines
+
+
+def explain_everywhere(pull: PullView, whys: WhyView) -> list[str]:
+    """Lines about a pull on many nodes: how far they are, and what holds them up, each cause once, with its
+    nodes."""
     until = pull.finished_at or max([pull.created_at, *(node.updated_at for node in pull.nodes)])
     took = units.duration(max(0.0, until - pull.created_at))
     lines = [f"Pull {units.short_id(pull.id)} of {pull.reference}: {pull.state}, {took}"]
@@ -53,66 +71,20 @@ def explain_everywhere(pull: PullView) -> list[str]:
     for name, count in (("origin", pull.bytes.origin), ("peers", pull.bytes.peers), ("here", pull.bytes.local)):
         if count:
             lines.append(f"  {name:<9} {units.size(count)}")
-    for node in pull.nodes:
-        if node.state not in FINAL:
-            lines.append(f"  waits for {node.node}: {_progress(node)}")
-    failures: dict[tuple[str, str], list[str]] = {}
-    for node in pull.nodes:
-        if node.error:
-            failures.setdefault((node.error.message, node.error.remedy), []).append(node.node)
-    for (message, remedy), nodes in sorted(failures.items(), key=lambda failure: -len(failure[1])):
-        lines.append(f"  error     {message} ({_some(nodes)})")
-        if remedy:
-            lines.append(f"  remedy    {remedy}")
+    causes: dict[tuple[str, str | None, str], list[WhyNodeView]] = {}
+    for node in whys.nodes:
+        told = node.summary if node.state == "failed" else ""  # numbers differ from node to node
+        causes.setdefault((node.state, node.bottleneck, told), []).append(node)
+    for nodes in sorted(causes.values(), key=lambda nodes: (nodes[0].state == "done", -len(nodes))):
+        first = nodes[0]
+        lines.append(f"{first.state}, {first.bottleneck or 'nothing in particular'}: {_some(nodes)}")
+        lines += explained(first, summary=first.summary)
     return lines
 
 
-def _some(nodes: list[str]) -> str:
+def _some(nodes: list[WhyNodeView]) -> str:
     more = f" and {len(nodes) - _NAMED} more" if len(nodes) > _NAMED else ""
-    return ", ".join(nodes[:_NAMED]) + more
-
-
-def _progress(node: PullNodeView) -> str:
-    if not node.bytes.total:
-        return node.state
-    done = node.bytes.origin + node.bytes.peers + node.bytes.local
-    return f"{node.state}, {units.size(done)} of {units.size(node.bytes.total)}"
-
-
-def bottleneck(now: PullSnapshot, per_second: float | None = None) -> str:
-    """One sentence about what limits the pull, or limited it; empty where that cannot be told from a snapshot."""
-    if now.state in FINAL:
-        return _looking_back(now)
-    return _WAITS.get(now.state) or _fetching(now, per_second)
-
-
-def _fetching(now: PullSnapshot, per_second: float | None) -> str:
-    fetched = now.origin + now.peers
-    if per_second == 0 and now.seconds > _STARTING:
-        reason = f" The last thing noted: {now.notes[-1]}" if now.notes else ""
-        return f"Nothing arrives at the moment.{reason}"
-    if not fetched:
-        return "" if now.seconds < _STARTING else "No byte has arrived yet."
-    speed = units.rate(per_second if per_second else fetched / now.seconds)
-    if now.origin >= _MOST * fetched:
-        return f"Nearly everything is read from the origin, at {speed}: its link sets the pace."
-    if now.peers >= _MOST * fetched:
-        return (
-            f"Nearly everything comes from {_nodes(now)}, at {speed}: their uplinks or this node's link set the pace."
-        )
-    share = round(100 * now.origin / fetched)
-    return f"The origin gives {share}% and {_nodes(now)} the rest, together {speed}."
-
-
-def _looking_back(now: PullSnapshot) -> str:
-    if now.state != "done" or not now.size:
-        return ""
-    fetched = now.origin + now.peers
-    if not fetched:
-        return "It was here already: nothing was fetched."
-    speed = units.rate(fetched / now.seconds) if now.seconds else "any rate"
-    where = "the origin" if not now.peers else _nodes(now) if not now.origin else f"the origin and {_nodes(now)}"
-    return f"It came from {where} at {speed} on average."
+    return ", ".join(node.name or units.short_id(node.node) for node in nodes[:_NAMED]) + more
 
 
 def _shards(now: PullSnapshot) -> str:
@@ -141,9 +113,3 @@ def _parents(now: PullSnapshot) -> list[str]:
         for parent in largest
         if total
     ]
-
-
-def _nodes(now: PullSnapshot) -> str:
-    if len(now.parents) == 1:
-        return f"node {now.parents[0].node}"
-    return f"{len(now.parents)} nodes" if now.parents else "other nodes"

@@ -43,6 +43,7 @@ from modeldist.control.views import (
     TaskSummary,
     TaskView,
     WebhookView,
+    WhyView,
 )
 from modeldist.errors import ControlPlaneUnreachable, ModeldistError, NotLeading, Overloaded
 from modeldist.session.asking_again import PATIENCE, AskingAgain
@@ -140,6 +141,10 @@ class AsyncClient:
     async def cancel_pull(self, pull: str) -> PullView:
         """Nodes keep what they have. Harmless when it ended already."""
         return await self._ask(calls.cancel_pull(pull))
+
+    async def why_pull(self, pull: str) -> WhyView:
+        """What holds up each of its nodes, or held it up."""
+        return await self._ask(calls.why_pull(pull))
 
     async def get_webhook(self, pull: str) -> WebhookView:
         """What became of a pull's webhook."""

@@ -21,6 +21,7 @@ from modeldist.control.views import (
     TaskPage,
     TaskView,
     WebhookView,
+    WhyView,
 )
 
 T = TypeVar("T")
@@ -90,6 +91,10 @@ def get_pull(pull: str) -> Call[PullView]:
 
 def cancel_pull(pull: str) -> Call[PullView]:
     return Call(PullView, "DELETE", f"pulls/{_segment(pull)}")
+
+
+def why_pull(pull: str) -> Call[WhyView]:
+    return Call(WhyView, "GET", f"pulls/{_segment(pull)}/why")
 
 
 def get_webhook(pull: str) -> Call[WebhookView]:

@@ -131,6 +131,30 @@ class WebhookView:
 
 
 @dataclass(frozen=True)
+class WhyNodeView:
+    """What holds a node of a pull up, or held it up. `bottleneck`: origin, origin_limit, parent, upload_limit,
+    upstream, disk, disk_full, own_link, download_limit, verification, rdma, credentials, control_plane, queue,
+    other_process, agent_away, integrity, other; None where nothing does. `evidence`: what was measured, in
+    sentences."""
+
+    node: str
+    name: str
+    state: str
+    bottleneck: str | None
+    summary: str
+    evidence: list[str] = field(default_factory=list)
+    remedy: str | None = None
+
+
+@dataclass(frozen=True)
+class WhyView:
+    """Why a pull is as fast as it is, node by node."""
+
+    pull: str
+    nodes: list[WhyNodeView]
+
+
+@dataclass(frozen=True)
 class PullPage:
     """`next` is the cursor of the next page; None on the last."""
 
@@ -210,8 +234,8 @@ class HoldersView:
 
 @dataclass(frozen=True)
 class NodeTrafficView:
-    """How a connected node serves: bytes/s a child gets from it, as children measured; its line rate; 0..1 of it used.
-    None: not known (yet)."""
+    """How a connected node serves: bytes/s a child gets from it, as children measured; its line rate; 0..1 of it used;
+    bytes/s that all its interfaces receive and send. None: not known (yet)."""
 
     tasks: int
     children: int
@@ -219,6 +243,8 @@ class NodeTrafficView:
     failures: float
     utilisation: float
     nic_speed: float | None
+    received: float | None = None
+    sent: float | None = None
 
 
 @dataclass(frozen=True)
@@ -237,7 +263,7 @@ class NodeView:
     first_seen: float | None
     last_seen: float
     artifacts: list[str] = field(default_factory=list)
-    traffic: NodeTrafficView | None = None  # of a single node that was asked for and is connected
+    traffic: NodeTrafficView | None = None  # while it is connected
     enrolled: bool = False
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 
 from modeldist.errors import NotEnoughSpace, StorageError
+from modeldist.explain.waits import waits_for
 from modeldist.origins.prompt_response import PromptResponse
 from modeldist.socket_to_file import NotWritable, SocketToFile
 
@@ -171,6 +172,7 @@ def _gathering(fill: Fill, clock: Callable[[], float]) -> Fill:
     return gathered
 
 
+@waits_for("disk")
 def _write(fd: int, view: memoryview, offset: int) -> None:
     try:
         while view:

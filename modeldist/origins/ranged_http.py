@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from modeldist.errors import OriginProtocolError
+from modeldist.explain.waits import met, waits_for
 from modeldist.origins.base import OnBytes
 from modeldist.origins.http_answers import Source, TryAgain, body_length, ended_early, refusal
 from modeldist.origins.http_body import BodyLost
@@ -165,11 +166,13 @@ class RangedHttp:
         self._landed.pop(source.url, None)
         return None
 
+    @waits_for("origin_pause")
     def _wait(self, again: TryAgain, failures: int, on_bytes: OnBytes) -> None:
         """Back off, or raise what the failure means when enough is enough."""
         pause = pause_before(failures, again.after, self._settings, self._uniform())
         if pause is None:
             raise again.error from again
+        met(f"{again.error.code}: {again.error.message}")
         while pause > 0:
             on_bytes(0)  # a chance to stop
             self._sleep(min(pause, _SLEEP_SLICE))

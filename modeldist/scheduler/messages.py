@@ -11,6 +11,7 @@ from enum import IntEnum
 import msgspec
 
 from modeldist.artifact import Digest
+from modeldist.explain.record import Uploads
 
 
 class Priority(IntEnum):
@@ -42,6 +43,7 @@ class Load(msgspec.Struct, frozen=True, omit_defaults=True):
     queue: int = 0  # piece requests waiting in the piece server
     disk_busy: float | None = None  # 0..1
     cpu_busy: float | None = None  # 0..1
+    uploads: Uploads | None = None  # where they have a limit
 
 
 class Location(msgspec.Struct, frozen=True, omit_defaults=True):

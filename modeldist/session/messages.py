@@ -12,9 +12,11 @@ from __future__ import annotations
 from typing import Literal, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from modeldist.artifact import Artifact, Digest
 from modeldist.errors import ErrorInfo
+from modeldist.explain.record import Where
 from modeldist.scheduler.messages import (
     Behind,
     JoinTasks,
@@ -140,7 +142,8 @@ class StoreAnswer(Message, frozen=True, tag="store_answer"):
 
 
 class PullProgress(Message, frozen=True, tag="pull_progress"):
-    """Progress of a pull started by StartPull. `state` ends as done, failed or cancelled."""
+    """Progress of a pull started by StartPull. `state` ends as done, failed or cancelled. `seconds` since it began
+    there, `where` they went."""
 
     pull: str
     state: str  # resolving | pulling | materialising | done | failed | cancelled
@@ -150,6 +153,12 @@ class PullProgress(Message, frozen=True, tag="pull_progress"):
     bytes_local: int = 0
     path: str = ""
     error: ErrorInfo | None = None
+    seconds: float = 0.0
+    where: Where | None = None
+
+    def says_the_same(self, other: PullProgress) -> bool:
+        """But for how long it took, and where that time went."""
+        return replace(self, seconds=0.0, where=None) == replace(other, seconds=0.0, where=None)
 
 
 class Inventory(Message, frozen=True, tag="inventory"):

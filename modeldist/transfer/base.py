@@ -149,6 +149,10 @@ OnClosed = Callable[[str], None]
 class PeerConnection(Protocol):
     """A child's connection to one parent, shared by all shards."""
 
+    @property
+    def thread(self) -> int | None:
+        """The one that reads it, by `threading.get_ident`; None where there is none."""
+
     def subscribe(self, shard: Digest, capability: bytes) -> None:
         """Ask to be told what the parent holds of `shard`, now and as it grows. Again, with a new capability, before
         the old one expires; everything held is told again then. A parent that refuses the capability tells of

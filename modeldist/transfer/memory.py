@@ -133,6 +133,10 @@ class MemoryConnection:
         self._ended: str | None = None
         server.connections.add(self)
 
+    @property
+    def thread(self) -> int | None:
+        return None
+
     def subscribe(self, shard: Digest, capability: bytes) -> None:
         self._soon(lambda: self._subscribe(shard, capability))
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
+from modeldist.explain.waits import waits_for
 from modeldist.transfer.frames import MAX_BLOCK
 
 _BURST = 0.1  # seconds' worth that may be saved up while nothing moves
@@ -48,3 +50,9 @@ class RateLimit:
             starts = max(self._free_at, now - _BURST)
             self._free_at = starts + count / self._rate
             return max(0.0, starts - now), max(0.0, self._free_at - now)
+
+
+@waits_for("download_limit")
+def sit_out(seconds: float) -> None:
+    """What a limit on what comes asks for."""
+    time.sleep(seconds)

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from modeldist.agent.store.buffers import chunks
 from modeldist.artifact import Digest, algorithm
 from modeldist.errors import StorageError
+from modeldist.explain.waits import waits_for
 
 SLICE = 64 << 20  # bytes hashed for one shard before the next one has its turn
 NEAR = 16 << 20  # bytes that whoever brings the next ones may hash first, to go on from there: 10 ms
@@ -109,6 +110,7 @@ class Follower:
             self._position = len(whole)
             return self._hashes.digests()
 
+    @waits_for("verify")
     def finish(self) -> dict[str, Digest]:
         """Hash the rest in this thread; the digests by algorithm. Raises StorageError when stopped meanwhile."""
         with self._taking_turn():

@@ -26,6 +26,7 @@ from modeldist.agent.store.sync_many import sync_all
 from modeldist.agent.store.write_behind import WriteBehind
 from modeldist.artifact import Digest, algorithm
 from modeldist.errors import IntegrityError, ModeldistError, StorageError
+from modeldist.explain.waits import waits_for
 from modeldist.scheduler.pieces import PieceLayout, PieceSet
 
 OnVerified = Callable[[PieceSet, bool], None]
@@ -154,6 +155,7 @@ class Partial:
 
     # --- verified pieces come and go ---
 
+    @waits_for("disk")
     def add(self, piece: int, blake3: bytes, along: PieceHash | None = None, *, awaited: bool = True) -> None:
         """The piece is in the file and its BLAKE3 is what it should be. `along` has seen all of it, as it was written.
         `awaited`: others wait to have it from this node, as from nobody near else. Raises StorageError when it cannot
@@ -272,6 +274,7 @@ class Partial:
 
     # --- how it ends ---
 
+    @waits_for("disk")
     def settle(self) -> None:
         """What is here is all that is wanted, and proven for good: make it survive a crash of the machine, for a
         snapshot to show. close() is still due. Raises StorageError."""
@@ -394,6 +397,7 @@ class Partial:
             raise StorageError(f"{self.digest} is no longer open here.")
 
 
+@waits_for("disk")
 def commit_all(partials: Sequence[Partial], *, read_only: bool = True) -> list[Digest | ModeldistError | OSError]:
     """commit() of several, which wait for the disk once: what it gave or raised, for each. Without `read_only` nobody
     must have their `fd` any more, and close() has to follow."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from modeldist.agent.store.buffers import piece_hash
 from modeldist.agent.store.follower import Follower, Hashes
+from modeldist.explain.waits import waits_for
 
 
 class PieceHash:
@@ -19,6 +20,7 @@ class PieceHash:
         self._blake3 = piece_hash()
         self._whole: Hashes | None = None
 
+    @waits_for("verify")
     def update(self, data: memoryview) -> None:
         if not self._seen:  # not earlier: the pieces before it are on their way when this one is asked for
             self._whole = self._follower.up_to(self._start)

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Sequence
 
 from modeldist.agent.store.write_behind import start_writing
+from modeldist.explain.waits import waits_for
 
 _AT_ONCE = 256  # requests the kernel keeps for us; all processes of a machine share 65536 (fs.aio-max-nr)
 _FEW = 64  # files after which a queue pays
@@ -23,6 +24,7 @@ _FDSYNC = 3  # IOCB_CMD_FDSYNC, linux/aio_abi.h
 _CALLS = {"x86_64": (206, 209, 208, 207), "aarch64": (0, 2, 4, 1)}
 
 
+@waits_for("disk")
 def sync_all(fds: Sequence[int]) -> list[OSError | None]:
     """Each file's data survives a crash when this returns, unless there is an error for it."""
     found: list[OSError | None] = []

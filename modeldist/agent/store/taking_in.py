@@ -19,6 +19,7 @@ from modeldist.agent.store.range_locks import RangeLock, RangeLocks
 from modeldist.agent.store.sync_many import sync_all
 from modeldist.artifact import Digest, Shard, algorithm
 from modeldist.errors import IntegrityError, ModeldistError
+from modeldist.explain.waits import waits_for
 from modeldist.scheduler.pieces import piece_size_for
 
 ReadWhole = Callable[[Shard, int], None]
@@ -111,12 +112,14 @@ class TakingIn:
             raise disk_failure(self._places.tmp, error) from error
         incoming.content = _proven(shard, data)
 
+    @waits_for("disk")
     def _locked(self, shard: Shard) -> RangeLock:
         held = self._locks.try_lock(shard.digest)
         if held is None:
             raise fetched_already(shard)
         return held
 
+    @waits_for("disk")
     def _publish(self, brought: list[_Incoming]) -> None:
         if not brought:
             return
@@ -133,6 +136,7 @@ class TakingIn:
                     incoming.error = failure(error, "finish a shard", self._places.tmp)
 
 
+@waits_for("verify")
 def _proven(shard: Shard, data: bytes) -> Digest:
     """The sha256 of `data`. Raises WrongContent."""
     hashes = Hashes(shard.digest, shard.size)

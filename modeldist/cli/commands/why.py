@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from modeldist.agent.progress import FINAL, PullSnapshot
 from modeldist.agent.this_node import Node
 from modeldist.cli import options
 from modeldist.cli.boundary import Command
 from modeldist.cli.control_plane import server_url
-from modeldist.cli.explanation import bottleneck, explain, explain_everywhere
+from modeldist.cli.explanation import explain, explain_everywhere
+from modeldist.cli.explanation import why as decide
 from modeldist.cli.terminal import clean, put, put_json
 from modeldist.errors import NotFound
 
 if TYPE_CHECKING:
-    from modeldist.agent.local_client import LocalAgent
-    from modeldist.control.views import PullView
-
-MEASURE = 1.0  # seconds over which the present rate is taken
+    from modeldist.agent.progress import PullSnapshot
+    from modeldist.control.views import PullView, WhyView
 
 
 @click.command(cls=Command)
@@ -31,12 +28,12 @@ MEASURE = 1.0  # seconds over which the present rate is taken
 @options.token
 @options.node_options("store", "socket")
 def why(pull: str, as_json: bool, server: str | None, token: Path | None, here: Node) -> None:
-    """Explain a pull: where its bytes come from, what holds it up.
+    """Explain a slow, stuck or failed pull: what holds it up, what was measured, what to do.
 
     PULL is its id as `modeldist status` shows it, REF the reference as it was pulled, or the name of a model that
-    programs read through the gateway. With --server, a pull that the
-    control plane started (`modeldist preheat`); else the agent's, running or ended, or one of those that ended here
-    without an agent. MODELDIST_SERVER is asked for what nobody here knows.
+    programs read through the gateway. With --server, a pull that the control plane started (`modeldist preheat`), on
+    every node; else the agent's, running or ended, or one of those that ended here without an agent. MODELDIST_SERVER
+    is asked for what nobody here knows.
 
     \b
     Example:
@@ -46,42 +43,51 @@ def why(pull: str, as_json: bool, server: str | None, token: Path | None, here: 
         _everywhere(pull, server, token, as_json=as_json)
         return
     try:
-        now, per_second = _here(pull, here)
+        now = _here(pull, here)
     except NotFound:
         if (server := server_url(None)) is None:
             raise
         _everywhere(pull, server, token, as_json=as_json)
         return
     if as_json:
-        put_json({"pull": now, "bytes_per_second": per_second, "bottleneck": bottleneck(now, per_second)})
+        found = decide(now)
+        put_json(
+            {
+                "pull": now,
+                "bottleneck": found.bottleneck,
+                "summary": found.summary,
+                "evidence": found.evidence,
+                "remedy": found.remedy,
+                "bytes_per_second": now.where.rate if now.where else None,
+            }
+        )
     else:
-        _print(explain(now, per_second))
+        _print(explain(now))
 
 
 def _everywhere(pull: str, server: str, token: Path | None, *, as_json: bool) -> None:
-    found = _of_control_plane(pull, server, token)
+    found, whys = _of_control_plane(pull, server, token)
     if as_json:
-        put_json({"pull": found})
+        put_json({"pull": found, "nodes": whys.nodes})
     else:
-        _print(explain_everywhere(found))
+        _print(explain_everywhere(found, whys))
 
 
-def _here(pull: str, here: Node) -> tuple[PullSnapshot, float | None]:
-    """The pull, and its present rate in bytes/s while it runs."""
+def _here(pull: str, here: Node) -> PullSnapshot:
     agent = here.running_agent()
     if agent is not None:
         try:
-            return _measured(agent, pull)
+            return agent.find_pull(pull)
         except NotFound:
             if (past := _past(pull, here)) is None:
                 raise
-            return past, None
+            return past
     if (past := _past(pull, here)) is None:
         raise NotFound(
             f"No pull {pull!r} has ended in {here.store}, and no agent runs here that could know of one.",
             remedy="Name it as it was pulled; `modeldist pull --verbose` tells of a pull as it goes.",
         )
-    return past, None
+    return past
 
 
 def _past(pull: str, here: Node) -> PullSnapshot | None:
@@ -90,27 +96,16 @@ def _past(pull: str, here: Node) -> PullSnapshot | None:
     return PastPulls(here.store).find(pull)
 
 
-def _measured(agent: LocalAgent, pull: str) -> tuple[PullSnapshot, float | None]:
-    now = agent.find_pull(pull)
-    if now.state in FINAL:
-        return now, None
-    before = now
-    time.sleep(MEASURE)
-    now = agent.find_pull(before.pull)
-    elapsed = now.seconds - before.seconds
-    return now, (now.origin + now.peers - before.origin - before.peers) / elapsed if elapsed > 0 else None
-
-
-def _of_control_plane(pull: str, server: str, token: Path | None) -> PullView:
+def _of_control_plane(pull: str, server: str, token: Path | None) -> tuple[PullView, WhyView]:
     import asyncio
 
     from modeldist.cli.control_plane import client
 
-    async def ask() -> PullView:
+    async def ask() -> tuple[PullView, WhyView]:
         async with client(server, token) as control:
             async for each in control.pulls():  # newest first
                 if each.id.startswith(pull) or each.reference == pull:
-                    return await control.get_pull(each.id)
+                    return await control.get_pull(each.id), await control.why_pull(each.id)
             raise NotFound(
                 f"The control plane knows no pull {pull!r}.",
                 remedy="`modeldist status --server URL` lists those that run.",

@@ -31,6 +31,8 @@ from modeldist.control.views import (
     TaskSummary,
     TaskView,
     WebhookView,
+    WhyNodeView,
+    WhyView,
 )
 
 MANIFEST = "sha256:47df0275cd870bf2a21c47b86e67f171fb9b8010015d7c0b3e2c5538f6505c3c"
@@ -107,6 +109,23 @@ EXAMPLES: dict[str, object] = {
     ),
     "PullPage": PullPage([_SUMMARY], next=PULL),
     "KeepingView": KeepingView("evict", _REFERENCE, [KeepingNodeView(NODE, "done", bytes_freed=_SIZE)]),
+    "WhyView": WhyView(
+        PULL,
+        [
+            WhyNodeView(
+                NODE,
+                "node-1",
+                "pulling",
+                "origin",
+                "The origin holds it up: registry.example gives too little.",
+                [
+                    "Of the last 10 s: 94% waiting for the origin, 4% waiting for this node's disk.",
+                    "registry.example gives this node 2.10 MB/s, since 42 s.",
+                ],
+                "Look at the origin and the way to it.",
+            )
+        ],
+    ),
     "WebhookView": WebhookView("https://platform.example/hook", "delivered", 1, None, ""),
     "ModelPage": ModelPage(
         [ModelView(MANIFEST, _PINNED, [_REFERENCE, _PINNED], "oci", _SIZE, 1, _NOON, holders=1)], next=None
@@ -114,7 +133,7 @@ EXAMPLES: dict[str, object] = {
     "HoldersView": HoldersView(MANIFEST, [NODE]),
     "NodePage": NodePage([_NODE_VIEW], next=None),
     "NodeView": NodeView(
-        **vars(_NODE_VIEW) | {"traffic": NodeTrafficView(1, 2, 1.1e9, 0.0, 0.4, 3.125e9)},
+        **vars(_NODE_VIEW) | {"traffic": NodeTrafficView(1, 2, 1.1e9, 0.0, 0.4, 3.125e9, 1.25e9, 1.2e9)},
     ),
     "TaskPage": TaskPage([_TASK], next=None),
     "TaskView": TaskView(

@@ -31,7 +31,8 @@ async def list_nodes(plane: Plane, limit: Limit = DEFAULT_LIMIT, cursor: Cursor 
     views = [_view(plane, known) for known in rows]
     views += [_connected(plane, session, None) for session in _unwritten(plane, rows, limit, cursor)]
     page, last = split(sorted(views, key=lambda view: view.node), limit)
-    return NodePage(list(page), last.node if last else None)
+    traffic = _traffic(plane, {view.node for view in page if view.connected})
+    return NodePage([replace(view, traffic=traffic.get(view.node)) for view in page], last.node if last else None)
 
 
 def _unwritten(
@@ -51,7 +52,7 @@ async def get_node(node: NodeId, plane: Plane) -> NodeView:
     known = await plane.nodes.get(node)
     if session is not None:
         view = _connected(plane, session, known.first_seen if known else None)
-        return replace(view, traffic=_traffic(plane, node))
+        return replace(view, traffic=_traffic(plane, {node}).get(node))
     if known is not None:
         return _view(plane, known)
     raise NotFound(f"No node {node!r} ever connected.", remedy="See the list of nodes.")
@@ -76,12 +77,21 @@ def _view(plane: ControlPlane, known: KnownNode) -> NodeView:
     )
 
 
-def _traffic(plane: ControlPlane, node: str) -> NodeTrafficView | None:
-    for seen in plane.scheduler.nodes(time.monotonic()):
-        if seen.node == node:
-            speed = seen.load.nic_speed if seen.load else None
-            return NodeTrafficView(seen.tasks, seen.children, seen.goodput, seen.failures, seen.utilisation, speed)
-    return None
+def _traffic(plane: ControlPlane, nodes: set[str]) -> dict[str, NodeTrafficView]:
+    return {
+        seen.node: NodeTrafficView(
+            seen.tasks,
+            seen.children,
+            seen.goodput,
+            seen.failures,
+            seen.utilisation,
+            seen.load.nic_speed if seen.load else None,
+            seen.load.nic_rx if seen.load else None,
+            seen.load.nic_tx if seen.load else None,
+        )
+        for seen in plane.scheduler.nodes(time.monotonic())
+        if seen.node in nodes
+    }
 
 
 def _connected(plane: ControlPlane, session: AgentSession, first_seen: float | None) -> NodeView:

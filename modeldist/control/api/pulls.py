@@ -14,10 +14,11 @@ from modeldist.control.api.pages import DEFAULT_LIMIT, NO_NUL, Cursor, Limit
 from modeldist.control.api.pull_answer import pull_answer
 from modeldist.control.api.pull_events import EVENT, EVENT_EXAMPLE, PullEvents
 from modeldist.control.api.pull_views import summary
+from modeldist.control.api.pull_why import why_answer
 from modeldist.control.api.requests import PRIORITIES, PullRequest
 from modeldist.control.pulls.pull import PullState
 from modeldist.control.resolver import check_reference
-from modeldist.control.views import PullPage, PullView, WebhookView
+from modeldist.control.views import PullPage, PullView, WebhookView, WhyView
 
 router = APIRouter(tags=["pulls"])
 
@@ -57,7 +58,7 @@ IdempotencyKey = Annotated[
             },
             "links": {
                 name: {"operationId": name, "parameters": {"pull_id": "$response.body#/id"}}
-                for name in ("get_pull", "pull_events", "get_webhook", "cancel_pull")
+                for name in ("get_pull", "pull_events", "why_pull", "get_webhook", "cancel_pull")
             },
         }
     },
@@ -125,6 +126,19 @@ async def get_webhook(pull_id: PullId, plane: Plane) -> WebhookView:
     due = known.due if known.state == "waiting" else None
     url = webhook.url.partition("?")[0] if webhook else ""  # what follows may be a secret
     return WebhookView(url, known.state, known.attempts, due, known.error)
+
+
+@router.get(
+    "/pulls/{pull_id}/why",
+    dependencies=[needs_read],
+    summary="Why a pull is slow, stuck or failed",
+    response_model=WhyView,
+    responses=answers(404),
+)
+async def why_pull(pull_id: PullId, plane: Plane, request: Request) -> Response:
+    """Node by node: what holds it up, what was measured, what to do. Of a pull that ended before the last restart of
+    the control plane the errors are known and the measurements are not."""
+    return why_answer(request, plane, await plane.book.get(pull_id))
 
 
 @router.delete(

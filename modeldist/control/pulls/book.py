@@ -200,10 +200,12 @@ class PullBook:
 
     def progressed(self, session: AgentSession, progress: PullProgress) -> None:
         pull = self._running.get(progress.pull)
-        before = pull.nodes[session.node].held if pull is not None and session.node in pull.nodes else 0
-        if pull is not None and pull.apply(session.node, progress, self._now()):
-            self._places.grew(pull, pull.nodes[session.node].held - before)
-            self._changed(pull, session.node)
+        before = pull.nodes.get(session.node) if pull is not None else None
+        if pull is not None and before is not None and pull.apply(session.node, progress, self._now()):
+            after = pull.nodes[session.node]
+            self._places.grew(pull, after.held - before.held)
+            if not after.says_the_same(before):
+                self._changed(pull, session.node)
         elif progress.state not in ENDED and (pull is None or session.node not in pull.nodes):
             # It missed the cancellation, or was never meant.
             session.outbox.put(CancelPull(progress.pull))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from typing import Literal
 
 from modeldist.control.pulls.selection import Selector
 from modeldist.control.webhooks.signing import Webhook
 from modeldist.errors import DeadlineExceeded, ErrorInfo
+from modeldist.explain import Where
 from modeldist.scheduler.messages import Priority
 from modeldist.session.messages import PullProgress
 
@@ -21,11 +23,14 @@ _MOST_BYTES = (1 << 63) - 1
 _LONGEST_TEXT = 4096
 
 PULL_BYTES, NODE_BYTES = 6000, 900  # what a running pull, and each of its nodes, take in memory and until written
+WHERE_BYTES = 2000  # what a node's time went into, as it is decoded
+_MOST_WAITS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class PullNode:
-    """How far one node is. `state`: waiting, then what its agent says (see PullProgress)."""
+    """How far one node is. `state`: waiting, then what its agent says (see PullProgress). `where` its time went is
+    known as long as it is in memory."""
 
     node: str
     state: str
@@ -36,6 +41,8 @@ class PullNode:
     bytes_local: int = 0
     path: str = ""
     error: ErrorInfo | None = None
+    seconds: float = 0.0
+    where: Where | None = None
 
     @property
     def ended(self) -> bool:
@@ -45,7 +52,10 @@ class PullNode:
     def held(self) -> int:
         """Bytes of memory, about."""
         said = self.error
-        return NODE_BYTES + len(self.path) + (len(said.message) + len(said.remedy) + len(said.code) if said else 0)
+        told = WHERE_BYTES if self.where is not None else 0
+        return (
+            NODE_BYTES + told + len(self.path) + (len(said.message) + len(said.remedy) + len(said.code) if said else 0)
+        )
 
     def after(self, progress: PullProgress, now: float) -> PullNode:
         """What an agent said, bounded: it ends up in a database. A state this version does not know changes nothing."""
@@ -60,7 +70,14 @@ class PullNode:
             _bytes(progress.bytes_local),
             _text(progress.path),
             _error(progress.error),
+            progress.seconds if isfinite(progress.seconds) else 0.0,
+            _where(progress.where),
         )
+
+    def says_the_same(self, other: PullNode) -> bool:
+        """But for where its time went."""
+        mine = replace(self, updated_at=0.0, seconds=0.0, where=None)
+        return mine == replace(other, updated_at=0.0, seconds=0.0, where=None)
 
 
 @dataclass(slots=True)
@@ -139,6 +156,25 @@ def _bytes(count: int) -> int:
 
 def _text(text: str) -> str:
     return text[:_LONGEST_TEXT].replace("\0", "�")  # PostgreSQL stores no NUL
+
+
+def _where(where: Where | None) -> Where | None:
+    """What an agent may say: as much as one does, and numbers."""
+    if where is None:
+        return None
+    said = (*where.waits, *where.lately, *where.rates, where.origin, where.trouble)
+    around = where.around
+    numbers = (
+        *where.waits.values(),
+        *where.lately.values(),
+        *where.rates.values(),
+        where.window,
+        where.since,
+        where.still,
+        *(each for each in (around.link, around.link_speed, around.disk, around.cpu, around.download_limit) if each),
+    )
+    right = len(said) <= _MOST_WAITS and sum(map(len, (*said, around.control, around.rdma))) <= _LONGEST_TEXT
+    return where if right and all(map(isfinite, numbers)) else None
 
 
 def _error(error: ErrorInfo | None) -> ErrorInfo | None:

@@ -78,6 +78,10 @@ class Phase2:
         """Leases on the task that this node reads or is going to read, oldest first."""
         return self._reading.of(task)
 
+    def held_back(self, now: float) -> bool:
+        """Whether the download limit keeps this node from asking parents for more."""
+        return not self._requests.window.within_limit(now)
+
     @property
     def bytes_in_flight(self) -> int:
         """Requested from parents and not answered, in bytes."""

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from modeldist.explain.waits import waits_for
 from modeldist.transfer import frames
 from modeldist.transfer.base import CheckCapability
 from modeldist.transfer.frame_reader import Event, FrameReader
@@ -319,6 +320,7 @@ class ChildConnection(threading.Thread):
             if self._unsent:
                 self._attend()
 
+    @waits_for("sending")
     def _send_block(self, fd: int, offset: int, length: int) -> None:
         while length:
             sent = os.sendfile(self._sock.fileno(), fd, offset, length)
@@ -329,6 +331,7 @@ class ChildConnection(threading.Thread):
             offset += sent
             length -= sent
 
+    @waits_for("upload_limit")
     def _await_turn(self, seconds: float) -> None:
         """Let the other children's blocks go first."""
         turn = self._serving.clock() + seconds

@@ -9,6 +9,7 @@ from __future__ import annotations
 import select
 import socket
 
+from modeldist.explain.waits import waits_for
 from modeldist.socket_to_file import write_all
 from modeldist.transfer.base import Hash
 from modeldist.transfer.frames import HEADER
@@ -47,6 +48,7 @@ class HashedBodies:
     def missing(self, wanted: int) -> int:
         return wanted - self._filled
 
+    @waits_for("verify")
     def keep(self, wanted: int, along: Hash, fd: int, offset: int) -> None:
         """What was gathered goes into the hash, and to `offset` of the file. Raises NotWritable."""
         body = self._buffer[:wanted]

@@ -107,6 +107,10 @@ class TcpPeerConnection:
         self._thread.start()
 
     @property
+    def thread(self) -> int | None:
+        return self._thread.ident
+
+    @property
     def lanes(self) -> int:
         """RDMA lanes to this parent that can be used now."""
         return self._lanes.open if self._lanes is not None else 0

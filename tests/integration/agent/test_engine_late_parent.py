@@ -19,6 +19,8 @@ class LateConnection:
 
     transport = "tcp"
 
+    thread: int | None = None
+
     def __init__(self, inner: PeerConnection) -> None:
         self._inner = inner
         self._good = GOOD

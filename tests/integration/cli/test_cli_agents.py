@@ -63,7 +63,7 @@ def test_the_agent_pulls_and_remembers(cluster: Cluster, reference: str) -> None
     assert reference in ok(cluster.run(0, "status"))
     explained = ok(cluster.run(0, "why", reference))
     assert str(path) in explained
-    assert "It came from" in explained or "nothing was fetched" in explained
+    assert "came in" in explained or "nothing was fetched" in explained
     told = json.loads(ok(cluster.run(0, "why", "--json", reference)))
     assert told["pull"]["state"] == "done"
     assert told["pull"]["pull"].startswith(ok(cluster.run(0, "status")).split(reference)[0].split()[-1])
@@ -79,7 +79,7 @@ def test_the_control_plane_explains_what_it_started(cluster: Cluster, faulty: Fa
     assert cluster.run(0, "preheat", absent, "--all", "--wait").returncode == 4
     assert ok(_elsewhere(cluster, "why", reference)) == explained
     told = ok(cluster.run(0, "why", "--server", cluster.url, absent))
-    assert told.count("  error ") == 1
+    assert told.count("absent/") == 3  # in the title, and in what its one cause says
     assert "absent/" in told
     assert json.loads(ok(cluster.run(0, "why", "--json", "--server", cluster.url, reference)))["pull"]["nodes"]
     assert "no-such-pull" in failed(cluster.run(0, "why", "--server", cluster.url, "no-such-pull"), 4)
@@ -111,10 +111,16 @@ def test_stopping_the_command_stops_the_agents_pull(cluster: Cluster, faulty: Fa
     faulty.inject(faults.slow(300_000), on="blobs")
     running = cluster.pull(0, reference)
     wait_until("bytes to arrive", lambda: sent(faulty) > 300_000)
-    about = json.loads(ok(cluster.run(0, "why", "--json", reference)))
-    assert about["pull"]["state"] == "pulling"
-    assert about["bytes_per_second"] > 0
-    assert "origin" in about["bottleneck"]
+
+    def about() -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(ok(cluster.run(0, "why", "--json", reference)))
+        return found
+
+    wait_until("it to be explained", lambda: about()["bottleneck"] == "origin")
+    told = about()
+    assert told["pull"]["state"] == "pulling"
+    assert told["bytes_per_second"] > 0
+    assert faulty.host in told["summary"]
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=30)
     assert running.returncode == 130, err

@@ -1,0 +1,109 @@
+"""Why a pull is as fast as it is, as an answer: what its nodes said of their time, and what is known of those that
+serve them. Made part by part, as a large pull's own answer is."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from modeldist.control.api.admitting import hold
+from modeldist.control.api.pull_views import TOGETHER
+from modeldist.control.plane import ControlPlane
+from modeldist.control.pulls.pull import Pull, PullNode
+from modeldist.control.views import WhyNodeView
+from modeldist.explain import Explanation, Facts, Uploads, explain
+
+_JSON = "application/json"
+_ASKED = 200  # nodes that are looked at for what is upstream of the others
+
+
+def why_answer(request: Request, plane: ControlPlane, pull: Pull) -> Response:
+    """A WhyView. Raises Overloaded where there is no room for a large one."""
+    known = _Known.of(plane, pull)
+    if len(pull.nodes) <= TOGETHER:
+        return Response(b"".join(_document(pull, known)), media_type=_JSON)
+    hold(request, pull.held)
+    return StreamingResponse(_parts(pull, known), media_type=_JSON)
+
+
+async def _parts(pull: Pull, known: _Known) -> AsyncIterator[bytes]:
+    for part in _document(pull, known):  # on the loop itself, where pulls change
+        yield part
+
+
+def _document(pull: Pull, known: _Known) -> Iterator[bytes]:
+    names = sorted(pull.nodes)
+    part = b'{"pull":' + msgspec.json.encode(pull.id) + b',"nodes":['
+    for start in range(0, len(names), TOGETHER):
+        some = names[start : start + TOGETHER]
+        part += b",".join(msgspec.json.encode(known.view(pull, pull.nodes[name])) for name in some)
+        if start + TOGETHER < len(names):
+            yield part + b","
+            part = b""
+    yield part + b"]}"
+
+
+@dataclass(frozen=True)
+class _Known:
+    """`names` of connected nodes, by id; `uploads` of those that have a limit; `upstream`: what most of the nodes wait
+    for that wait for no other node."""
+
+    names: Mapping[str, str]
+    uploads: Mapping[str, Uploads]
+    upstream: Explanation | None
+    now: float
+
+    @classmethod
+    def of(cls, plane: ControlPlane, pull: Pull) -> _Known:
+        names = {node: session.hello.name for node, session in plane.core.sessions.items()}
+        seen = plane.scheduler.nodes(time.monotonic())
+        uploads = {each.node: each.load.uploads for each in seen if each.load and each.load.uploads}
+        known = cls(names, uploads, None, plane.book.now())
+        return cls(names, uploads, known.most_named(pull), known.now)
+
+    def most_named(self, pull: Pull) -> Explanation | None:
+        """What holds up most of the nodes that are not held up by others."""
+        found: Counter[str | None] = Counter()
+        one: dict[str | None, Explanation] = {}
+        for node in [each for each in pull.nodes.values() if not each.ended and each.where][:_ASKED]:
+            explanation = self.explanation(pull, node)
+            if explanation.bottleneck not in (None, "upstream"):
+                found[explanation.bottleneck] += 1
+                one.setdefault(explanation.bottleneck, explanation)
+        return one[found.most_common(1)[0][0]] if found else None
+
+    def explanation(self, pull: Pull, node: PullNode) -> Explanation:
+        return explain(
+            Facts(
+                state=node.state,
+                seconds=node.seconds or max(0.0, (node.updated_at if node.ended else self.now) - pull.created_at),
+                size=node.bytes_total,
+                origin=node.bytes_origin,
+                peers=node.bytes_peers,
+                local=node.bytes_local,
+                error=node.error,
+                where=node.where,
+                names=self.names,
+                uploads=self.uploads,
+                upstream=self.upstream,
+                away=not node.ended and node.node not in self.names,
+            )
+        )
+
+    def view(self, pull: Pull, node: PullNode) -> WhyNodeView:
+        found = self.explanation(pull, node)
+        return WhyNodeView(
+            node.node,
+            self.names.get(node.node, ""),
+            node.state,
+            found.bottleneck,
+            found.summary,
+            list(found.evidence),
+            found.remedy,
+        )

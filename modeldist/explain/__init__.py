@@ -1,0 +1,16 @@
+"""Why a pull is as fast as it is: what was waited for, as it was measured, and the one thing to change.
+
+    waits.py     which functions wait for what; where every thread stands now
+    account.py   where the time of one pull went
+    record.py    that, as it travels
+    decision.py  from a record to a bottleneck, with evidence and remedy: pure
+
+Imports nothing of ours but errors and units.
+"""
+
+from modeldist.explain.account import Account
+from modeldist.explain.decision import Explanation, Facts, explain
+from modeldist.explain.record import Around, Uploads, Where
+from modeldist.explain.waits import standing, waits_for
+
+__all__ = ["Account", "Around", "Explanation", "Facts", "Uploads", "Where", "explain", "standing", "waits_for"]

@@ -1,0 +1,64 @@
+"""What is said of each bottleneck, and what to do about it."""
+
+from __future__ import annotations
+
+WAITED = {
+    "origin": "waiting for the origin",
+    "origin_pause": "pausing before the origin is tried again",
+    "parent": "waiting for other nodes",
+    "disk": "waiting for this node's disk",
+    "verify": "checking digests",
+    "checks": "waiting for digests",
+    "download_limit": "waiting for the download limit",
+    "upload_limit": "waiting for the upload limit",
+    "sending": "sending",
+    "pieces": "waiting for pieces that nobody near has yet",
+    "room": "waiting for room at the control plane",
+    "control": "without the control plane",
+    "resolve": "finding out what the reference means",
+    "other": "waiting for another process",
+    "work": "elsewhere",
+}
+
+SAID = {
+    "upstream": "This node waits for pieces that the nodes it fetches from do not have yet: what holds those up holds "
+    "it up.",
+    "queue": "The control plane has no room for this pull now; it is asked again.",
+    "control_plane": "The control plane is away, and nobody else can say where the rest is to be had.",
+    "origin": "The origin holds it up.",
+    "other_process": "Another process on this machine fetches the same files; this pull waits for it.",
+    "disk": "This node's disk holds it up.",
+    "verification": "Checking digests holds it up.",
+    "download_limit": "This node's download limit holds it up.",
+}
+
+WHEN_TOKENS_AGE = "Part of it had come with the same credentials: they were valid, and are no more."
+
+FOR: dict[str, str] = {
+    "origin": "Look at the origin and the way to it: `curl -o /dev/null` one of its files from here. More nodes do not "
+    "make it slower: each byte is read once.",
+    "origin_limit": "Wait, or log in for a higher limit (`modeldist login REGISTRY`, HF_TOKEN); fewer streams ask less "
+    "often: --origin-streams.",
+    "upstream": "`modeldist why PULL --server URL` explains every node; look at those that this one fetches from.",
+    "disk": "Put the store on a faster disk (--store), or see who else writes there: `modeldist doctor` measures it.",
+    "disk_full": "Free space: `modeldist gc`, or set --high-watermark; then pull again.",
+    "own_link": "Nothing to mend: give the node a faster link, or pull a part of the model (`modeldist pull --help`).",
+    "download_limit": "Raise or drop --download-rate (MODELDIST_AGENT_DOWNLOAD_RATE) of this node's agent.",
+    "verification": "Leave the agent more of the processor: see who else uses it, or raise its CPU limit.",
+    "rdma": "See why with `python -m rdma probe` and `modeldist doctor` on both nodes, or say --rdma off if TCP "
+    "is what you want.",
+    "credentials": "Renew the token: `modeldist login REGISTRY`, or HF_TOKEN for the hub; then pull again.",
+    "control_plane": "Start the control plane, or look at the way to it: `modeldist doctor` asks it.",
+    "queue": "Wait, or give the control plane more room (`modeldist server --help`).",
+    "other_process": "Wait for it: `modeldist ls` and `modeldist status` show what runs.",
+    "agent_away": "Start the agent there, or look into its log: it goes on when it is back.",
+    "integrity": "Pull again; if it repeats, the origin holds a damaged copy: push it again.",
+}
+
+
+def parent(name: str) -> str:
+    there = f" on {name}" if name else " there"
+    return (
+        f"Look there: `modeldist top`{there} shows what its uploads wait for, `modeldist doctor` its disk and link. "
+        "Other nodes that have the model take over when that agent is stopped."
+    )
