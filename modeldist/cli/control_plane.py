@@ -59,6 +59,16 @@ def client(url: str | None, token: Path | None, patience: float | None = None) -
     return AsyncClient(found, given or _admin_token(), patience=_patience() if patience is None else patience)
 
 
+def token_for(token: Path | None) -> str:
+    """The token that `client` would show, empty where there is none. Raises UsageError when the file holds none."""
+    if token is not None:
+        return _read(token)
+    try:
+        return os.environ.get("MODELDIST_TOKEN") or _admin_token()
+    except ControlPlaneRefused:
+        return ""
+
+
 def _patience() -> float:
     from modeldist.session.asking_again import PATIENCE
 

@@ -30,6 +30,8 @@ _PANELS = {
         "unpin",
         "verify",
         "why",
+        "top",
+        "doctor",
     ),
     "Publishing": (
         "build",
