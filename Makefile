@@ -7,10 +7,12 @@ VENV ?= .venv
 # a cluster get in each other's way.
 WORKERS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n + 1 : 4)))
 BIN := $(VENV)/bin
+# Tests start a thousand servers and agents: without bytecode each would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system helm demo test test-rdma test-ray test-clients test-operations fuzz fuzz-api explore chaos crash bench audit sbom check lint types arrows coverage clean
+.PHONY: help setup system helm demo test test-slow test-rdma test-ray test-clients test-operations fuzz fuzz-api explore chaos crash bench audit sbom check lint types arrows coverage clean
 
 help:  ## what can be done
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,14 +32,17 @@ helm: $(STAMP)  ## helm for the tests of the chart, into .cache
 demo: setup  ## a real model leaves a real registry once and arrives verified on four nodes
 	@$(BIN)/python -m deploy.demo
 
-test: setup check  ## linters, types, arrows, all tests with coverage
+test: setup check  ## linters, types, arrows, tests with coverage: all but the slow ones
 	@rm -f .coverage .coverage.*
-	@$(BIN)/coverage run -m pytest -q -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+	@$(BIN)/coverage run -m pytest -q -n $(WORKERS) --dist loadfile -m 'not slow' $(PYTEST_ARGS)
 	@$(MAKE) --no-print-directory coverage
 
 bench: setup  ## pulls on shaped links beside other tools; writes docs/performance.md (root, a quiet machine, an hour)
 	@$(BIN)/pip install -q -e '.[bench]' || echo "bench: libtorrent or matplotlib could not be installed; what is missing is named"
 	@$(BIN)/python -m tests.netlab --save --charts .cache/charts
+
+test-slow: setup  ## the tests of ten seconds and more: faults, outages, upgrades, large files (four minutes)
+	@$(BIN)/pytest -q -n $(WORKERS) --dist loadfile -m slow $(PYTEST_ARGS)
 
 test-rdma: setup  ## the RDMA tests on real verbs, in a virtual machine with Soft-RoCE (about seven minutes)
 	@deploy/setup/rdma-packages.sh

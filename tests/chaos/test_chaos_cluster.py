@@ -16,6 +16,8 @@ from tests.servers.cluster import Cluster, finish
 from tests.servers.oci_faults import FaultyRegistry
 from tests.servers.registry import Registry
 
+pytestmark = pytest.mark.slow
+
 Running = subprocess.Popen[str]
 
 

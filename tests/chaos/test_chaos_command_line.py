@@ -14,6 +14,8 @@ from tests.chaos.on_disk import assert_right, assert_sound, common, finished, re
 from tests.servers.oci_faults import FaultyRegistry
 from tests.servers.shell import Shell
 
+pytestmark = pytest.mark.slow
+
 LIVES = 3
 
 

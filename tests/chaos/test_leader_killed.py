@@ -42,6 +42,7 @@ class Waiting(threading.Thread):
                     self.ended = event.pull
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_ten_leaders_are_killed_during_one_pull(
     rng: random.Random, faulty: FaultyRegistry, postgres: PostgresCluster, tmp_path: Path

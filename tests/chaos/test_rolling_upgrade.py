@@ -26,6 +26,7 @@ GOES_ON = 1  # pieces from the origin after each replacement
 AGENTS = 2
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_rolling_upgrade_while_a_model_is_pulled(
     rng: random.Random, faulty: FaultyRegistry, postgres: PostgresCluster, tmp_path: Path

@@ -180,6 +180,7 @@ def test_a_node_that_is_not_enrolled_is_told_what_to_do(town: Town) -> None:
         stranger.stop()
 
 
+@pytest.mark.slow
 def test_a_revoked_node_is_not_renewed(town: Town) -> None:
     """The last test of this town: its second node loses its certificate, and what shows none gets nothing."""
     cluster = town.cluster

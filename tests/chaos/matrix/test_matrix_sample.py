@@ -10,6 +10,8 @@ from tests.chaos.matrix.cell_run import run_cell
 from tests.chaos.matrix.cells import CELLS, MEANINGLESS, Cell, Fault, Moment, Target
 from tests.chaos.matrix.world import World, missing
 
+pytestmark = pytest.mark.slow
+
 _SAMPLE = (
     Cell(Target.AGENT, Fault.KILL, Moment.MID_TRANSFER),
     Cell(Target.ORIGIN, Fault.CORRUPT, Moment.FIRST_LEASE),

@@ -72,6 +72,7 @@ async def test_its_copy_is_of_no_use(cluster: EngineCluster, fault: Fault, size:
         assert intake.wrong_pieces if fault is damaged else intake.peer_failures["refused"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [MIB // 2, 12 * MIB], ids=["one piece", "several pieces"])
 @pytest.mark.parametrize("fault", [unreachable, mute])
 async def test_nobody_gets_there(

@@ -42,6 +42,7 @@ def test_small_files_prints_the_ratio_to_the_bytes_alone(tmp_path: Path, capsys:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_peers_pulls_from_the_other_agent_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     peers.main(["--size", "2", "--repeat", "1", "--directory", str(tmp_path)])
     printed = capsys.readouterr().out
@@ -49,6 +50,7 @@ def test_peers_pulls_from_the_other_agent_alone(tmp_path: Path, capsys: pytest.C
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_what_tls_between_nodes_costs_is_printed_as_ratios(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for benchmark, row in ((peers, "agent → agent, digests on, TLS"), (transports, "piece protocol, TLS")):
         benchmark.main(["--tls", "--size", "2", "--repeat", "1", "--directory", str(tmp_path)])

@@ -9,6 +9,7 @@ from modeldist.bench.burst.run import measure
 from modeldist.bench.overload import described
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 async def test_a_hundred_pulls_where_twenty_may_run() -> None:
     plan = BurstPlan(pulls=100, models=20, ceiling=20, resolving=5, seconds=0.2)

@@ -7,11 +7,14 @@ import random
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.servers import faults
 from tests.servers.cluster import Cluster, wait_until
 from tests.servers.oci_faults import FaultyRegistry
 
 
+@pytest.mark.slow
 def test_while_neither_the_origin_nor_the_control_plane_answers(tmp_path: Path) -> None:
     """`Cluster` gives it as long as an init system would before it kills."""
     with FaultyRegistry() as registry, Cluster(tmp_path, 1) as cluster:

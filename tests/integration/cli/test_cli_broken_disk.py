@@ -7,6 +7,8 @@ import os
 import resource
 from pathlib import Path
 
+import pytest
+
 from tests.servers.cluster import Cluster, finish, wait_until
 from tests.servers.oci_faults import FaultyRegistry
 
@@ -14,6 +16,7 @@ FILES = {"model.safetensors": os.urandom(8_000_000)}
 SLOW = {"MODELDIST_AGENT_UPLOAD_RATE": "3000000"}  # bytes/s
 
 
+@pytest.mark.slow
 def test_a_disk_that_fails_while_a_parent_sends(tmp_path: Path, faulty: FaultyRegistry) -> None:
     faulty.add_model("org/model", "v1", FILES)
     reference = f"{faulty.host}/org/model:v1"

@@ -60,6 +60,7 @@ def test_an_agent_says_in_one_line_whether_it_has_rdma(cluster: Cluster) -> None
     assert ("pieces move over TCP" in said) == (not rails(discover()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("away", ["gone", "limiting"])
 def test_a_node_that_comes_while_the_origin_is_away_gets_what_others_have(
     cluster: Cluster, faulty: FaultyRegistry, reference: str, away: str

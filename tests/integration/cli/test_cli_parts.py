@@ -152,6 +152,7 @@ def wanted(plan: str, piece: int) -> set[int]:
     return {number for start, stop in file["ranges"] for number in range(start // piece, -(-stop // piece))}
 
 
+@pytest.mark.slow
 def test_agents_that_want_parts_and_one_that_wants_all_read_each_piece_once(
     tmp_path: Path, faulty: FaultyRegistry, reference: str, model: Path
 ) -> None:
@@ -174,6 +175,7 @@ def test_agents_that_want_parts_and_one_that_wants_all_read_each_piece_once(
         assert pieces_sent(faulty, digest, piece) == Counter(full)
 
 
+@pytest.mark.slow
 def test_an_agent_killed_in_mid_part_reads_the_rest(
     tmp_path: Path, faulty: FaultyRegistry, reference: str, model: Path
 ) -> None:

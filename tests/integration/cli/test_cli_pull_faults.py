@@ -89,6 +89,7 @@ def test_a_server_error_that_passes(shell: Shell, faulty: FaultyRegistry, refere
     assert_right(shell.pull(reference))
 
 
+@pytest.mark.slow
 def test_a_server_error_that_stays(shell: Shell, faulty: FaultyRegistry, reference: str) -> None:
     faulty.inject(faults.unavailable(502), on="manifests")
     assert faulty.host in shell.fails(8, "pull", reference)
@@ -115,6 +116,7 @@ def test_content_with_a_wrong_digest(shell: Shell, faulty: FaultyRegistry, refer
     assert_nothing_corrupt(shell, reference, faulty)
 
 
+@pytest.mark.slow
 def test_a_registry_that_goes_away_in_mid_pull(shell: Shell, faulty: FaultyRegistry, reference: str) -> None:
     faulty.inject(faults.slow(400_000), on="blobs")
     process = shell.start("pull", reference)

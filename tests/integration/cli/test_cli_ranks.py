@@ -150,6 +150,7 @@ def test_a_second_rank_and_then_everything_move_only_what_is_missing(
     assert (Path(paths[2]) / NAME).read_bytes() == (model / NAME).read_bytes()
 
 
+@pytest.mark.slow
 def test_ranks_on_two_nodes_read_each_byte_once(
     tmp_path: Path, registry: Registry, reference: str, model: Path
 ) -> None:

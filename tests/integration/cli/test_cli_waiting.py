@@ -6,6 +6,8 @@ import signal
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.servers.cluster import MODELDIST, Cluster
 from tests.servers.oci_faults import FaultyRegistry
 from tests.servers.shell import Shell
@@ -24,6 +26,7 @@ def waiting(started: subprocess.Popen[str], about: str) -> None:
     raise AssertionError(f"it did not wait for {about}: {said}")
 
 
+@pytest.mark.slow
 def test_an_agent_and_its_control_plane_are_waited_for(tmp_path: Path, faulty: FaultyRegistry) -> None:
     faulty.add_model("org/model", "v1", FILES)
     with Cluster(tmp_path, agents=1) as cluster:

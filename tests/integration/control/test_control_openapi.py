@@ -24,6 +24,7 @@ from tests.servers.control_plane import ServedControlPlane
 ANSWERS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 async def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
     async with inhabited_control_plane(tmp_path / "state") as control:

@@ -150,6 +150,7 @@ def test_no_secret_is_told(alone: Nodes, hub: Hub, repo: str) -> None:
             assert secret not in text, text[max(0, text.index(secret) - 300) : text.index(secret) + 100]
 
 
+@pytest.mark.slow
 def test_a_restart_while_the_hub_is_away(alone: Nodes, hub: Hub, repo: str) -> None:
     """Who could read before can read what is here; nobody else, and no longer than a day."""
     gated, agent = f"{repo}-gated", alone.cluster.agents[0]

@@ -33,6 +33,7 @@ def short_path() -> Iterator[Path]:
         yield Path(path)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not any(Path(d, BINARY).exists() for d in os.get_exec_path()), reason=f"{BINARY} is not installed")
 def test_three_agents_read_the_origin_once_and_nothing_stays(short_path: Path) -> None:
     said: list[str] = []

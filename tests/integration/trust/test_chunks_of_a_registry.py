@@ -41,6 +41,7 @@ def test_a_wrong_byte_in_a_layout(shell: Shell, model: SignedModel) -> None:
     assert f"bytes {CHUNK} to {2 * CHUNK} that the origin sent" in said
 
 
+@pytest.mark.slow
 def test_a_control_plane_that_starts_again_still_has_the_table(model: SignedModel, tmp_path: Path) -> None:
     """It remembers the artifact with it: the registry may even have lost the blob."""
     with Cluster(tmp_path / "cluster", 2) as cluster:

@@ -127,6 +127,7 @@ def test_preheating_asks_the_agents_policy(home: Path, registry: Registry, stric
     assert model.weight_reads() == []
 
 
+@pytest.mark.slow
 def test_what_was_pulled_before_there_was_a_policy_is_held_against_it(
     home: Path, registry: Registry, rules: Path
 ) -> None:
