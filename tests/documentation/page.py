@@ -4,8 +4,10 @@
     ```text       directly after a block that prints: its output
     ```console    lines that begin with "$ " are run by a shell; the lines below each are its output, if there are any
 
-In output, `…` stands for anything within a line and, on a line of its own, for any lines. Blocks of other languages are
-not run. `localhost:5000` in a page is a registry that the test starts, `localhost:5001` another one.
+In output, `…` stands for anything within a line and, on a line of its own, for any lines. All lines of a page are run
+by one shell. A comment above a block may say that it is a file, that it is not run, or who runs it:
+`deploy/site/marks.py`. Blocks of other languages are not run. `localhost:5000` in a page is a registry that the test
+starts, `localhost:5001` another one.
 """
 
 from __future__ import annotations
@@ -13,27 +15,35 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-import subprocess
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from markdown_it import MarkdownIt
 
+from deploy.site.marks import Mark, mark_of
+from tests.documentation.session import Session
+
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block. `line` is where its first line of content is, counted from 1; `end` where the fence closes."""
+    """A fenced block. `line` is where its first line of content is, counted from 1; `end` where the fence closes.
+    `mark` is what a comment directly above it says."""
 
     language: str
     text: str
     line: int
     end: int
+    mark: Mark | None = None
+
+    def marked(self, *kinds: str) -> bool:
+        return self.mark is not None and self.mark.kind in kinds
 
 
 @dataclass(frozen=True)
 class Example:
-    """Something to run, and what the page says it prints."""
+    """Something to run, and what the page says it prints; a `file` is written, and `shown` is its name."""
 
     language: str
     code: str
@@ -46,9 +56,13 @@ class Differs(AssertionError):
 
 
 def blocks(page: str) -> Iterator[Block]:
+    mark: tuple[Mark | None, int] = (None, -1)
     for token in MarkdownIt("commonmark").parse(page):
+        if token.type == "html_block" and token.map is not None:
+            mark = (mark_of(token.content), token.map[1])
         if token.type == "fence" and token.map is not None:
-            yield Block(token.info.strip(), token.content, token.map[0] + 2, token.map[1])
+            above = mark[0] if mark[1] == token.map[0] else None
+            yield Block(token.info.strip(), token.content, token.map[0] + 2, token.map[1], above)
 
 
 def examples(page: str) -> Iterator[Example]:
@@ -56,7 +70,11 @@ def examples(page: str) -> Iterator[Example]:
     found = list(blocks(page))
     lines = page.splitlines()
     for number, block in enumerate(found):
-        if block.language == "python":
+        if block.marked("not run", "run by"):
+            continue
+        if block.mark is not None:
+            yield Example("file", block.text, block.mark.says, block.line)
+        elif block.language == "python":
             after = found[number + 1] if number + 1 < len(found) else None
             follows = after is not None and not "".join(lines[block.end : after.line - 2]).strip()
             shown = after.text if after is not None and after.language == "text" and follows else ""
@@ -76,8 +94,19 @@ def _commands(block: Block) -> Iterator[Example]:
             started, shown, line = [text[2:]], [], block.line + offset
         elif text.startswith("> ") and not shown:
             started.append(text[2:])
+        elif started and not shown and _goes_on("\n".join(started)):
+            started.append(text)
         else:
             shown.append(text)
+
+
+def _goes_on(code: str) -> bool:
+    """Whether a line alone is no command yet, so that the next one belongs to it."""
+    try:
+        shlex.split(code, comments=True)
+    except ValueError:  # a quote is open
+        return "<<" not in code
+    return code.endswith(("\\", "|", "&&"))
 
 
 def run(
@@ -87,17 +116,22 @@ def run(
     an example raises, with the page's own lines in the traceback, and Differs."""
     namespace: dict[str, object] = {"__name__": "__main__"}
     count = 0
-    for example in examples:
-        code, shown = (_placed(text, places) for text in (example.code, example.shown))
-        if example.language == "python":
-            printed = _python(path, code, example.line, namespace)
-            compare = bool(printed or shown)
-        else:
-            printed = _console(path, code, example.line, room, environment)
+    with Session(room, environment) as session:
+        for example in examples:
+            code, shown = (_placed(text, places) for text in (example.code, example.shown))
             compare = bool(shown)
-        if compare and not matches(printed, shown):
-            raise Differs(f"{path.name}:{example.line} prints\n{printed}\nand the page shows\n{shown}")
-        count += 1
+            match example.language:
+                case "file":
+                    (room / shown).write_text(code)
+                    continue
+                case "python":
+                    printed = _python(path, code, example.line, namespace)
+                    compare |= bool(printed)
+                case _:
+                    printed = _console(path, code, example.line, session)
+            if compare and not matches(printed, shown):
+                raise Differs(f"{path.name}:{example.line} prints\n{printed}\nand the page shows\n{shown}")
+            count += 1
     return count
 
 
@@ -125,17 +159,8 @@ def _python(path: Path, code: str, line: int, namespace: dict[str, object]) -> s
     return printed.getvalue()
 
 
-def _console(path: Path, code: str, line: int, room: Path, environment: Mapping[str, str]) -> str:
-    done = subprocess.run(
-        ["bash", "-c", code],
-        cwd=room,
-        env=dict(environment),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise Differs(f"{path.name}:{line}: {code} ended with status {done.returncode} and printed\n{done.stdout}")
-    return done.stdout
+def _console(path: Path, code: str, line: int, session: Session) -> str:
+    status, printed = session.run(code)
+    if status:
+        raise Differs(f"{path.name}:{line}: {code} ended with status {status} and printed\n{printed}")
+    return printed

@@ -62,15 +62,6 @@ def test_a_page(path: Path, environment: dict[str, str], tmp_path: Path, monkeyp
     assert examples > 0 or path.name == "lint-rules.md"  # a table
 
 
-def test_the_example_in_the_readme(
-    environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    readme = ROOT / "README.md"
-    before, title, section = readme.read_text().partition("## As a library\n")
-    section = "\n" * (before + title).count("\n") + section.partition("\n## ")[0]  # its lines keep their numbers
-    assert run(readme, section, environment, tmp_path, monkeypatch) > 0
-
-
 def test_every_page_is_found_from_the_index() -> None:
     linked = set(re.findall(r"\]\(([a-z-]+\.md)", INDEX.read_text()))
     assert linked == {path.name for path in PAGES} - {INDEX.name}

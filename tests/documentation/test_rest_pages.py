@@ -18,6 +18,7 @@ from tests.servers.cluster import Cluster
 from tests.servers.oci_faults import FaultyRegistry
 
 DOCS = Path(__file__).parents[2] / "docs"
+PAGES = {DOCS / "client.md": {"python"}, DOCS / "platforms.md": {"bash"}}  # and what is run of them
 SET = {"MODELDIST_AGENT_LABELS": '{"gpu": "h100"}', "MODELDIST_SERVER_WEBHOOK_HOSTS": "127.0.0.1"}
 
 
