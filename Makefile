@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system helm demo test test-slow test-rdma test-ray test-clients test-operations fuzz fuzz-api explore chaos crash bench audit sbom check lint types arrows coverage clean
+.PHONY: help setup system helm demo test test-slow test-rdma test-ray test-clients test-operations fuzz fuzz-api explore chaos crash bench audit sbom check lint types arrows coverage clean test-package docs package
 
 help:  ## what can be done
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -55,6 +55,20 @@ test-ray: setup  ## the Ray tests on a real cluster of three raylets on loopback
 
 test-operations: setup  ## dashboard, alerts and metrics with a real Prometheus on a real cluster (a minute)
 	@$(BIN)/pytest -q --timeout 300 -o python_files="operations_*.py" tests/operations $(PYTEST_ARGS)
+
+docs: setup  ## users' pages and notebooks run, the site built into .cache/site, all its links followed (two minutes)
+	@$(BIN)/pip install -q -e '.[docs]'
+	@$(BIN)/pytest -q --timeout 300 -o python_files="site_*.py" tests/documentation $(PYTEST_ARGS)
+	@$(BIN)/mkdocs build --quiet --strict --clean
+	@$(BIN)/python -m deploy.site.links .cache/site $(if $(LIST),--list)
+
+package: $(STAMP)  ## the wheel and the sdist, into dist
+	@$(BIN)/pip install -q -e '.[package]'
+	@SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || echo 1735689600)} $(BIN)/python -m build --no-isolation --outdir dist .
+
+test-package: setup  ## both built twice, installed where there is no checkout, and the quick start pasted there (three minutes)
+	@$(BIN)/pip install -q -e '.[package]'
+	@$(BIN)/pytest -q --timeout 300 -o python_files="package_*.py" tests/package $(PYTEST_ARGS)
 
 fuzz: setup  ## every parser, protocol and listener for SECONDS (600) each; TARGET=name for one
 	@$(BIN)/python -m tests.fuzz $(or $(TARGET),all) --seconds $(or $(SECONDS),600)

@@ -52,7 +52,7 @@ def write_soak(report: list[str], page: Path = PAGE) -> None:
         "`python -m tests.chaos soak`: faults of the matrix, drawn at random, up to three at a time, while pulls, "
     )
     words = f"## The soak\n{command}removals and collections go on. Damage at rest and clocks are left to the matrix."
-    write_section("soak", "\n".join([words, "", "```", *report, "```"]), page)
+    write_section("soak", "\n".join([words, "", "```text", *report, "```"]), page)
 
 
 def _rows(seen: dict[Cell, Any], failed: set[Cell]) -> Iterable[str]:

@@ -14,7 +14,7 @@ from modeldist.cli.main import program
 from modeldist.cli.replacing import ReplacingCommand, split
 
 ROOT = Path(__file__).parents[3]
-DOCUMENTS = ("README.md", "docs/engines.md", "docs/enrolment.md", "docs/rest.md")
+DOCUMENTS = ["README.md", *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").glob("*.md")))]
 CALL = re.compile(r"(?:^|/|\(| )modeldist ((?:--help|[a-z]+)(?: [^)|#]*)?)")
 
 
