@@ -15,14 +15,14 @@ from modeldist.cli.replacing import ReplacingCommand, split
 
 ROOT = Path(__file__).parents[3]
 DOCUMENTS = ["README.md", *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").glob("*.md")))]
-CALL = re.compile(r"(?:^|/|\(| )modeldist ((?:--help|[a-z]+)(?: [^)|#]*)?)")
+CALL = re.compile(r"(?<!-n)(?<!install)(?<!namespace)(?:^|/|\(| )modeldist ((?:--help|[a-z]+)(?: [^)|#]*)?)")
 
 
 def documented() -> Iterator[tuple[str, str]]:
     for document in DOCUMENTS:
         for line in (ROOT / document).read_text().splitlines():
             if line.startswith("$ ") and (found := CALL.search(line)):
-                yield document, found[1].split("  ")[0].strip('" ')
+                yield document, whole(found[1].split("  ")[0])
     context = click.Context(program)
     for name in program.list_commands(context):
         command = program.get_command(context, name)
@@ -30,7 +30,12 @@ def documented() -> Iterator[tuple[str, str]]:
         below = list(command.commands.values()) if isinstance(command, click.Group) else []
         for line in "\n".join(each.help or "" for each in (command, *below)).splitlines():
             if line.startswith("  ") and (found := CALL.search(line)):
-                yield f"{name} --help", found[1].strip('" ')
+                yield f"{name} --help", whole(found[1])
+
+
+def whole(line: str) -> str:
+    """Without a quote that began before the command."""
+    return line.strip().rstrip('"') if line.count('"') % 2 else line.strip()
 
 
 LINES = sorted(set(documented()))
