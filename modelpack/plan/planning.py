@@ -94,7 +94,7 @@ def plan_fetch(
             planned.append(file)
         elif provable(file.digest):
             planned.append(_with(file, ranges, headers[file.path]))
-        elif len(ranges) > 1 or ranges[0][1] > headers[file.path].length:
+        elif len(ranges) > 1 or ranges[0][1] > headers[file.path].length or ranges == ((0, file.size),):
             planned.append(file)
             if sum(stop - start for start, stop in ranges) < file.size:
                 notes.append(file.path)

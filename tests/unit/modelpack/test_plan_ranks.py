@@ -273,6 +273,14 @@ def test_without_a_proof_files_are_whole_or_left_out(model: Path) -> None:
     assert "no chunk table" in made.notes[0]
 
 
+def test_a_file_of_tensors_without_bytes_is_taken_also_without_a_proof(tmp_path: Path) -> None:
+    save_file(layer(0), tmp_path / "model.safetensors")
+    save_file({"empty": np.zeros((0, 3), np.float16)}, tmp_path / "other.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    for provable in (False, True):
+        assert "other.safetensors" in [file.path for file in plan(tmp_path, provable=provable, rank="tp=0/2").files]
+
+
 def test_tensors_by_name(model: Path, tmp_path: Path) -> None:
     made = plan(model, tensors=["model.layers.3.*", "lm_head.weight"])
     have = arrived(model, made, tmp_path / "there")
