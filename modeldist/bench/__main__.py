@@ -18,6 +18,7 @@ NAMES = (
     "delta",
     "mount",
     "stream",
+    "layout",
 )
 
 
