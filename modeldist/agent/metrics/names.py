@@ -51,7 +51,8 @@ PULL_AGE = Metric("modeldist_agent_pull_age_seconds", "gauge", "The longest that
 RATE = Metric(
     "modeldist_agent_pull_bytes_per_second",
     "histogram",
-    "Of pulls that are done and took 64 MiB or more from elsewhere: those bytes, over all the seconds of the pull.",
+    "Of pulls that are done and took 64 MiB or more from elsewhere: those bytes, whichever pull of this node asked for "
+    "them first, over all the seconds of the pull.",
 )
 STALE = Metric(
     "modeldist_agent_stale_pulls_total",
