@@ -10,6 +10,8 @@ from fastapi import FastAPI
 
 from modeldist import __version__
 from modeldist.control.api import (
+    audit_listing,
+    console,
     enrolment,
     harbor,
     keeping,
@@ -17,7 +19,9 @@ from modeldist.control.api import (
     models,
     nodes,
     problems,
+    pull_shards,
     pulls,
+    racks,
     references,
     session,
     status,
@@ -25,11 +29,13 @@ from modeldist.control.api import (
 )
 from modeldist.control.api.admitting import Admits
 from modeldist.control.api.audit import Audit
+from modeldist.control.api.audit_trail import AuditTrail
 from modeldist.control.api.authentication import RequiresToken
 from modeldist.control.api.body_limit import BodyLimit
 from modeldist.control.api.description import describe
 from modeldist.control.api.failed_logins import FailedLogins
 from modeldist.control.api.leading import OnlyTheLeader
+from modeldist.control.api.swarm import Pictures
 from modeldist.control.metrics.requests import CountsRequests, RequestCounts
 from modeldist.control.plane import ControlPlane
 from modeldist.control.ports import Resolves
@@ -88,12 +94,27 @@ def _app(settings: ServerSettings, lifespan: object) -> FastAPI:
     app.add_middleware(Audit)
     app.add_middleware(OnlyTheLeader)
     app.add_middleware(RequiresToken, failed_logins=FailedLogins(settings.failed_logins))  # comes before those
+    app.state.audit_trail = AuditTrail()
+    app.state.pictures = Pictures()
     app.state.requests = RequestCounts()
     app.add_middleware(CountsRequests, counts=app.state.requests, prefix=PREFIX)  # added last: comes first
-    for room in (references, pulls, models, keeping, nodes, tasks, enrolment, status):
+    for room in (
+        references,
+        pulls,
+        pull_shards,
+        models,
+        keeping,
+        nodes,
+        racks,
+        tasks,
+        enrolment,
+        audit_listing,
+        status,
+    ):
         app.include_router(room.router, prefix=PREFIX)
     app.include_router(harbor.router)  # at the root: Harbor has the paths built in
     app.include_router(session.router)
     app.include_router(status.probes)
     app.include_router(metrics.router)
+    app.include_router(console.router)
     return app

@@ -235,7 +235,8 @@ class HoldersView:
 @dataclass(frozen=True)
 class NodeTrafficView:
     """How a connected node serves: bytes/s a child gets from it, as children measured; its line rate; 0..1 of it used;
-    bytes/s that all its interfaces receive and send. None: not known (yet)."""
+    bytes/s that all its interfaces receive and send. None: not known (yet). `load_age`: seconds since it measured the
+    latter, 0..1 of its processors and disk in use, and the requests for pieces that waited there."""
 
     tasks: int
     children: int
@@ -245,6 +246,10 @@ class NodeTrafficView:
     nic_speed: float | None
     received: float | None = None
     sent: float | None = None
+    load_age: float | None = None
+    cpu_busy: float | None = None
+    disk_busy: float | None = None
+    queue: int | None = None
 
 
 @dataclass(frozen=True)
@@ -270,6 +275,36 @@ class NodeView:
 @dataclass(frozen=True)
 class NodePage:
     nodes: list[NodeView]
+    next: str | None = None
+
+
+@dataclass(frozen=True)
+class TokenView:
+    """Whose token asks. `scope`: admin, agent, node, read; `expires_at`: None where it does not expire."""
+
+    name: str
+    scope: str
+    expires_at: float | None
+
+
+@dataclass(frozen=True)
+class RackView:
+    """The nodes of one rack. `known`: that connected once; `connected`: now. `received`, `sent`: bytes/s of all their
+    network cards, as those measured that could; `busy`: 0..1, how much of what they can serve is promised or in use, on
+    average."""
+
+    zone: str
+    rack: str
+    known: int
+    connected: int
+    received: float
+    sent: float
+    busy: float
+
+
+@dataclass(frozen=True)
+class RackPage:
+    racks: list[RackView]
     next: str | None = None
 
 
@@ -345,4 +380,138 @@ class TaskView(TaskSummary):
 @dataclass(frozen=True)
 class TaskPage:
     tasks: list[TaskSummary]
+    next: str | None = None
+
+
+@dataclass(frozen=True)
+class ShardView:
+    """A file of a pull's model, and the task that distributes it; None where no node that is connected takes part."""
+
+    path: str
+    digest: str
+    size: int
+    task: TaskSummary | None
+
+
+@dataclass(frozen=True)
+class ShardPage:
+    """`model`: the artifact's digest; None, and no shards, where the reference was not resolved yet."""
+
+    model: str | None
+    shards: list[ShardView]
+    next: str | None = None
+
+
+@dataclass(frozen=True)
+class NodeTaskView:
+    """A shard task that a node takes part in; the rest as in MemberView."""
+
+    digest: str
+    size: int
+    complete: bool
+    wants: bool
+    bytes_here: int
+    bytes_origin: int
+    parents: list[str]
+    children: int
+
+
+@dataclass(frozen=True)
+class NodeTaskPage:
+    tasks: list[NodeTaskView]
+    next: str | None = None
+
+
+@dataclass(frozen=True)
+class PlaceView:
+    """Nodes of a swarm taken together: one node, a rack or a zone, as `by` of the swarm says. `place`: node id, zone
+    and rack, or zone; `name`: what people call it. Of its `nodes`, so many have what they want (`complete`), are away
+    (`away`). `bytes_here`: verified bytes that all of them hold; `bytes_origin`: read by them from the origin;
+    `reading`: origin leases that they have now."""
+
+    place: str
+    name: str
+    rack: str
+    zone: str
+    nodes: int
+    complete: int
+    away: int
+    bytes_here: int
+    bytes_origin: int
+    reading: int
+
+
+@dataclass(frozen=True)
+class EdgeView:
+    """`child` may fetch from `parent`, both as `place`. `links`: pairs of nodes; `rate`: bytes/s, as children measured,
+    all shards together; 0 where nothing flows."""
+
+    parent: str
+    child: str
+    links: int
+    rate: float
+
+
+@dataclass(frozen=True)
+class SwarmView:
+    """Who feeds whom in a shard task. `by`: node, rack, zone; what is inside one place has no edge, its rate is in
+    `within`. `holders`: the shard in equal stretches, and how many nodes have each, on average."""
+
+    digest: str
+    by: str
+    size: int
+    piece_size: int
+    pieces: int
+    nodes: int
+    held: int
+    origin: str
+    origin_bytes: int
+    places: list[PlaceView]
+    edges: list[EdgeView]
+    within: dict[str, float]
+    holders: list[float]
+
+
+@dataclass(frozen=True)
+class PieceMapView:
+    """`have`: how many pieces the node holds; `map`: which, as base64 of a zlib stream of a bitmap, whose bit 0 of byte
+    0 is piece 0. `leased`: runs of pieces that it reads from the origin, start and count of each."""
+
+    node: str
+    name: str
+    have: int
+    map: str
+    leased: list[list[int]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class PieceMapPage:
+    digest: str
+    pieces: int
+    maps: list[PieceMapView]
+    next: str | None = None
+
+
+@dataclass(frozen=True)
+class AuditRecordView:
+    """Who did what. `number` grows; `token`, `role`, `action` are empty for who showed no good token; `asked`: method
+    and path; `object`: pull, reference; `outcome`: the HTTP status, 101 for a session."""
+
+    number: int
+    at: float
+    token: str
+    role: str
+    action: str
+    asked: str
+    object: str
+    outcome: int
+    client: str
+
+
+@dataclass(frozen=True)
+class AuditPage:
+    """The newest first, as far back as this process remembers: to `since`, when it began. The log has all."""
+
+    records: list[AuditRecordView]
+    since: float
     next: str | None = None

@@ -10,12 +10,15 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from starlette.routing import Route, WebSocketRoute
 
-from modeldist.control.api.authentication import OPEN_PATHS
+import modeldist.control
+from modeldist.control.api.authentication import OPEN_PATHS, PROBES
+from modeldist.control.api.console import CONSOLE_PATHS
 from modeldist.control.app import create_app
 from modeldist.control.settings import ServerSettings
 from tests.security.house import all_routes
@@ -39,7 +42,7 @@ WRONG = [
 
 def paths() -> list[str]:
     """Of every route, parameters filled in; and of what the framework would serve by itself."""
-    found = {"/", "/docs", "/redoc", "/openapi.json", "/api/v1", "/metrics", "/nowhere"}
+    found = {*OPEN_PATHS, "/", "/docs", "/redoc", "/openapi.json", "/api/v1", "/metrics", "/nowhere"}
     for route in all_routes(create_app(ServerSettings()).routes):
         assert isinstance(route, Route | WebSocketRoute), f"{route!r}: a mount has routes that this test cannot see"
         found.add(re.sub(r"\{[^}]+\}", "x", route.path))
@@ -50,6 +53,7 @@ def paths() -> list[str]:
 def disguises(path: str) -> Iterator[str]:
     """The same path as a proxy or a router might still take it, and ways past a check of `/healthz`."""
     yield from (f"/{path}", f"{path}/", f"{path}?token={UNKNOWN}", f"{path};/healthz", f"{path}#/healthz")
+    yield from (f"/console/..{path}", f"/console/%2e%2e{path}", f"/console/style.css/..{path}")
     yield from (f"/healthz/..{path}", f"/healthz/%2e%2e{path}", f"/%68ealthz/..{path}", f"/healthz%2f..{path}")
     yield from (path.replace("/", "/%2e/"), path.upper(), f"{path}%00", f"{path}%20")
 
@@ -120,12 +124,25 @@ def test_every_route_refuses_whoever_has_no_token(wire: Wire) -> None:
     for path in paths():
         for method in METHODS:
             status, said = wire.ask(method, path)
-            if path in OPEN_PATHS:
+            if path in PROBES:
                 assert status in (200, 405), (method, path, said)
                 assert method != "GET" or said.endswith("\r\n\r\nok\n"), said
+            elif path in CONSOLE_PATHS:  # files of the wheel, which hold no data; see the test of them
+                assert status in (200, 308, 405), (method, path, said)
             else:
                 assert status == 401, (method, path, said)
                 assert "www-authenticate: bearer" in said.lower(), said
+
+
+def test_what_is_open_is_the_probes_and_the_consoles_files(wire: Wire) -> None:
+    """Those are what the wheel brings, byte for byte, whoever asks and whatever is in the control plane."""
+    assert {"/healthz", "/readyz"} | CONSOLE_PATHS == OPEN_PATHS
+    folder = Path(modeldist.control.__file__).parent / "console"
+    shipped = {"/console/" + str(file.relative_to(folder)) for file in folder.rglob("*.*") if file.is_file()}
+    assert shipped - {"/console/index.html"} | {"/console", "/console/"} == CONSOLE_PATHS
+    for path in CONSOLE_PATHS - {"/console"}:
+        file = folder / (path.removeprefix("/console/") or "index.html")
+        assert wire.ask("GET", path)[1].partition("\r\n\r\n")[2] == file.read_text(), path
 
 
 def test_every_route_refuses_whoever_has_a_wrong_one(wire: Wire) -> None:
@@ -156,6 +173,7 @@ def test_no_way_of_writing_a_path_leads_past_the_check(wire: Wire) -> None:
 def test_headers_of_proxies_open_nothing(wire: Wire) -> None:
     for header in (
         "X-Original-URL: /healthz",
+        "X-Original-URL: /console/",
         "X-Rewrite-URL: /healthz",
         "X-Forwarded-For: 127.0.0.1",
         "X-Forwarded-User: admin",

@@ -1,7 +1,8 @@
 """Who did what: one record for each request that may change something, for each session, and for each refusal.
 
 The records go to the log `modeldist.audit`, one line an event, whatever `--log-level` says, as JSON with `--log-json`.
-They have names of tokens, never tokens, and what was asked for, never bodies.
+The newest are kept for `GET /audit`, too. They have names of tokens, never tokens, and what was asked for, never
+bodies.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import logging
 
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from modeldist.control.api.audit_trail import AuditTrail
 
 log = logging.getLogger("modeldist.audit")
 
@@ -54,24 +57,41 @@ class Audit:
 
 def _record(scope: Scope, outcome: int) -> None:
     state, token = scope["state"], scope["state"]["token"]
+    action = getattr(scope.get("endpoint"), "__name__", "nothing")  # as the OpenAPI document has it
+    acted_on = state.get("acts_on", "")
     log.info(
         "audit",
         extra={
             "token": token.name,
             "token_id": token.id,
             "role": token.scope,
-            "action": getattr(scope.get("endpoint"), "__name__", "nothing"),  # as the OpenAPI document has it
+            "action": action,
             "asked": _asked(scope),
-            "object": state.get("acts_on", ""),
+            "object": acted_on,
             "outcome": outcome,
             "client": client_of(scope),
         },
+    )
+    _trail(scope).keep(
+        asked=_asked(scope),
+        outcome=outcome,
+        client=client_of(scope),
+        token=token.name,
+        role=token.scope,
+        action=action,
+        acted_on=acted_on,
     )
 
 
 def refused(scope: Scope) -> None:
     """Somebody without a good token was sent away."""
     log.warning("audit", extra={"asked": _asked(scope), "outcome": 401, "client": client_of(scope)})
+    _trail(scope).keep(asked=_asked(scope), outcome=401, client=client_of(scope))
+
+
+def _trail(scope: Scope) -> AuditTrail:
+    trail: AuditTrail = scope["app"].state.audit_trail
+    return trail
 
 
 def _asked(scope: Scope) -> str:

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from modeldist.control.api import audit
+from modeldist.control.api.console import CONSOLE_PATHS
 from modeldist.control.api.failed_logins import FailedLogins
 from modeldist.control.api.problems import problem_response
 from modeldist.control.plane import ControlPlane
@@ -22,7 +23,8 @@ from modeldist.control.store import tokens
 from modeldist.control.store.tokens import Token
 from modeldist.errors import ControlPlaneRefused, NotLeading, StorageError
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz"})  # they carry no data
+PROBES = frozenset({"/healthz", "/readyz"})
+OPEN_PATHS = PROBES | CONSOLE_PATHS  # they carry no data
 METRICS = "/metrics"
 WITHOUT_LEADING = OPEN_PATHS | {METRICS}  # replicas that stand by answer these, too
 

@@ -6,8 +6,11 @@ from modeldist.control.harbor.job import ClusterResult, GroupState, JobResult, J
 from modeldist.control.harbor.older import PreheatCreated, PreheatView
 from modeldist.control.views import (
     ArtifactView,
+    AuditPage,
+    AuditRecordView,
     BytesView,
     CertificateView,
+    EdgeView,
     EnrolmentView,
     FileView,
     HoldersView,
@@ -18,18 +21,29 @@ from modeldist.control.views import (
     ModelPage,
     ModelView,
     NodePage,
+    NodeTaskPage,
+    NodeTaskView,
     NodeTrafficView,
     NodeView,
+    PieceMapPage,
+    PieceMapView,
+    PlaceView,
     Problem,
     PullNodeView,
     PullPage,
     PullSummary,
     PullView,
+    RackPage,
+    RackView,
     SelectorView,
+    ShardPage,
+    ShardView,
     StatusView,
+    SwarmView,
     TaskPage,
     TaskSummary,
     TaskView,
+    TokenView,
     WebhookView,
     WhyNodeView,
     WhyView,
@@ -87,6 +101,7 @@ _TASK = TaskSummary(
     origin_bytes=_SIZE // 2,
     ratio=1.0,
 )
+_MODEL = ModelView(MANIFEST, _PINNED, [_REFERENCE, _PINNED], "oci", _SIZE, 1, _NOON, holders=1)
 _MANIFEST_URL = "https://harbor.example/v2/library/model/manifests/v1"
 
 _PEM = "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n"
@@ -127,19 +142,59 @@ EXAMPLES: dict[str, object] = {
         ],
     ),
     "WebhookView": WebhookView("https://platform.example/hook", "delivered", 1, None, ""),
-    "ModelPage": ModelPage(
-        [ModelView(MANIFEST, _PINNED, [_REFERENCE, _PINNED], "oci", _SIZE, 1, _NOON, holders=1)], next=None
-    ),
+    "ModelPage": ModelPage([_MODEL], next=None),
+    "ModelView": _MODEL,
     "HoldersView": HoldersView(MANIFEST, [NODE]),
     "NodePage": NodePage([_NODE_VIEW], next=None),
     "NodeView": NodeView(
-        **vars(_NODE_VIEW) | {"traffic": NodeTrafficView(1, 2, 1.1e9, 0.0, 0.4, 3.125e9, 1.25e9, 1.2e9)},
+        **vars(_NODE_VIEW)
+        | {"traffic": NodeTrafficView(1, 2, 1.1e9, 0.0, 0.4, 3.125e9, 1.25e9, 1.2e9, 0.4, 0.31, 0.12, 0)},
     ),
     "TaskPage": TaskPage([_TASK], next=None),
     "TaskView": TaskView(
         **vars(_TASK),
         members=[MemberView(NODE, False, True, _SIZE // 2, _SIZE // 2, [], 0)],
         active_leases=[LeaseView(7, NODE, 437, 16, 9, 0.2)],
+    ),
+    "NodeTaskPage": NodeTaskPage([NodeTaskView(SHARD, _SIZE, False, True, _SIZE // 2, _SIZE // 2, [], 0)], next=None),
+    "RackPage": RackPage([RackView("z1", "r1", 1, 1, 9.5e8, 1.2e9, 0.4)], next=None),
+    "ShardPage": ShardPage(MANIFEST, [ShardView("model.safetensors", SHARD, _SIZE, _TASK)], next=None),
+    "SwarmView": SwarmView(
+        digest=SHARD,
+        by="rack",
+        size=_SIZE,
+        piece_size=16 * _MIB,
+        pieces=875,
+        nodes=32,
+        held=_SIZE,
+        origin="registry.example",
+        origin_bytes=_SIZE,
+        places=[
+            PlaceView("z1/r1", "r1", "r1", "z1", 16, 3, 0, _SIZE * 9, _SIZE // 2, 2),
+            PlaceView("z1/r2", "r2", "r2", "z1", 16, 0, 1, _SIZE * 7, _SIZE // 2, 0),
+        ],
+        edges=[EdgeView("z1/r1", "z1/r2", 21, 2.5e9)],
+        within={"z1/r1": 8.1e9, "z1/r2": 7.9e9},
+        holders=[32.0, 16.5, 12.0, 3.0],
+    ),
+    "PieceMapPage": PieceMapPage(SHARD, 875, [PieceMapView(NODE, "node-1", 8, "eJz7DwABAAEA", [[437, 16]])], next=None),
+    "TokenView": TokenView("dashboard", "read", None),
+    "AuditPage": AuditPage(
+        [
+            AuditRecordView(
+                7,
+                _NOON,
+                "rollout",
+                "admin",
+                "create_pull",
+                "POST /api/v1/pulls",
+                f"{PULL} {_REFERENCE}",
+                202,
+                "10.0.0.9",
+            )
+        ],
+        since=_NOON - 86_400,
+        next=None,
     ),
     "StatusView": StatusView("0.1.0", 1, "c1d2e3f4", "sqlite", 86_400.0, 1, 0, 1, 1),
     "PreheatCreated": PreheatCreated(PULL),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Annotated
 
@@ -16,8 +17,9 @@ from modeldist.control.api.examples import NODE
 from modeldist.control.api.pages import DEFAULT_LIMIT, NO_NUL, Cursor, Limit, split
 from modeldist.control.plane import ControlPlane
 from modeldist.control.store.nodes import KnownNode
-from modeldist.control.views import NodePage, NodeTrafficView, NodeView
+from modeldist.control.views import NodePage, NodeTaskPage, NodeTaskView, NodeTrafficView, NodeView
 from modeldist.errors import NotFound
+from modeldist.scheduler.phase1 import views as phase1
 
 router = APIRouter(tags=["nodes"])
 
@@ -55,7 +57,40 @@ async def get_node(node: NodeId, plane: Plane) -> NodeView:
         return replace(view, traffic=_traffic(plane, {node}).get(node))
     if known is not None:
         return _view(plane, known)
-    raise NotFound(f"No node {node!r} ever connected.", remedy="See the list of nodes.")
+    raise _unknown(node)
+
+
+def _unknown(node: str) -> NotFound:
+    return NotFound(f"No node {node!r} ever connected.", remedy="See the list of nodes.")
+
+
+def _task(taken: phase1.MembershipView) -> NodeTaskView:
+    member = taken.member
+    return NodeTaskView(
+        digest=taken.task,
+        size=taken.size,
+        complete=member.complete,
+        wants=member.wants,
+        bytes_here=member.bytes_here,
+        bytes_origin=member.bytes_origin,
+        parents=list(member.parents),
+        children=member.children,
+    )
+
+
+@router.get(
+    "/nodes/{node}/tasks", dependencies=[needs_read], summary="What a node takes part in", responses=answers(404)
+)
+async def get_node_tasks(
+    node: NodeId, plane: Plane, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+) -> NodeTaskPage:
+    """In order of digest. None of a node that is away."""
+    taken = plane.scheduler.memberships(node)
+    if not taken and plane.core.session(node) is None and await plane.nodes.get(node) is None:
+        raise _unknown(node)
+    start = bisect_right(taken, cursor, key=lambda each: each.task) if cursor is not None else 0
+    page, last = split(taken[start : start + limit + 1], limit)
+    return NodeTaskPage([_task(each) for each in page], last.task if last else None)
 
 
 def _view(plane: ControlPlane, known: KnownNode) -> NodeView:
@@ -77,21 +112,26 @@ def _view(plane: ControlPlane, known: KnownNode) -> NodeView:
     )
 
 
-def _traffic(plane: ControlPlane, nodes: set[str]) -> dict[str, NodeTrafficView]:
-    return {
-        seen.node: NodeTrafficView(
-            seen.tasks,
-            seen.children,
-            seen.goodput,
-            seen.failures,
-            seen.utilisation,
-            seen.load.nic_speed if seen.load else None,
-            seen.load.nic_rx if seen.load else None,
-            seen.load.nic_tx if seen.load else None,
-        )
-        for seen in plane.scheduler.nodes(time.monotonic())
-        if seen.node in nodes
-    }
+def _traffic(plane: ControlPlane, nodes: Iterable[str]) -> dict[str, NodeTrafficView]:
+    now = time.monotonic()
+    seen = (plane.scheduler.node(node, now) for node in nodes)
+    return {each.node: _of(each) for each in seen if each is not None}
+
+
+def _of(seen: phase1.NodeView) -> NodeTrafficView:
+    serves = (seen.tasks, seen.children, seen.goodput, seen.failures, seen.utilisation)
+    if (load := seen.load) is None:
+        return NodeTrafficView(*serves, None)
+    return NodeTrafficView(
+        *serves,
+        load.nic_speed,
+        load.nic_rx,
+        load.nic_tx,
+        load_age=seen.load_age,
+        cpu_busy=load.cpu_busy,
+        disk_busy=load.disk_busy,
+        queue=load.queue,
+    )
 
 
 def _connected(plane: ControlPlane, session: AgentSession, first_seen: float | None) -> NodeView:

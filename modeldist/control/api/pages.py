@@ -23,6 +23,15 @@ Cursor = Annotated[
         examples=[PULL],
     ),
 ]
+Number = Annotated[
+    str | None,
+    Query(
+        pattern=r"^[0-9]{1,18}$",
+        description="`next` of the page before; none for the first page.",
+        examples=["100"],
+    ),
+]
+"""A cursor of what has no names in order."""
 DEFAULT_LIMIT = 100
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import PlainTextResponse
 
 from modeldist import __version__
-from modeldist.control.api.authentication import Plane, needs_any, needs_read, standing_of
-from modeldist.control.views import StatusView
+from modeldist.control.api.authentication import Needs, Plane, needs_any, needs_read, standing_of
+from modeldist.control.store.tokens import Token
+from modeldist.control.views import StatusView, TokenView
 from modeldist.errors import NotLeading
 from modeldist.session.messages import PROTOCOL
 
@@ -34,6 +35,12 @@ async def status(plane: Plane) -> StatusView:
         tasks=len(plane.scheduler.tasks()),
         piece_tls=plane.settings.piece_tls,
     )
+
+
+@router.get("/token", summary="Whose token asks")
+async def token(token: Annotated[Token, Depends(Needs("admin", "agent", "node", "read"))]) -> TokenView:
+    """So that a program can offer what its token allows, and no more."""
+    return TokenView(token.name, token.scope, token.expires_at)
 
 
 @router.get("/openapi.json", dependencies=[needs_read], include_in_schema=False)

@@ -6,14 +6,24 @@ import time
 from bisect import bisect_right
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query, Request
 
 from modeldist.artifact import Digest
 from modeldist.control.api.authentication import Plane, needs_read
 from modeldist.control.api.description import answers
-from modeldist.control.api.examples import SHARD
+from modeldist.control.api.examples import NODE, SHARD
 from modeldist.control.api.pages import DEFAULT_LIMIT, NO_NUL, Cursor, Limit, split
-from modeldist.control.views import LeaseView, MemberView, TaskPage, TaskSummary, TaskView
+from modeldist.control.api.swarm import By, Pictures, piece_map, swarm_view, where_of
+from modeldist.control.plane import ControlPlane
+from modeldist.control.views import (
+    LeaseView,
+    MemberView,
+    PieceMapPage,
+    SwarmView,
+    TaskPage,
+    TaskSummary,
+    TaskView,
+)
 from modeldist.errors import NotFound
 from modeldist.scheduler.phase1 import views as phase1
 from modeldist.scheduler.pieces import PieceLayout
@@ -29,28 +39,77 @@ async def list_tasks(plane: Plane, limit: Limit = DEFAULT_LIMIT, cursor: Cursor 
     digests = sorted(plane.scheduler.tasks())
     start = bisect_right(digests, cursor) if cursor is not None else 0
     page, last = split(digests[start : start + limit + 1], limit)
-    now = time.monotonic()
-    seen = [plane.scheduler.task(digest, now) for digest in page]
-    return TaskPage([_summary(task) for task in seen if task is not None], last)
+    seen = [plane.scheduler.brief(digest) for digest in page]
+    return TaskPage([summary(task) for task in seen if task is not None], last)
 
 
 @router.get("/tasks/{digest}", dependencies=[needs_read], summary="One shard task", responses=answers(404))
 async def get_task(digest: ShardDigest, plane: Plane) -> TaskView:
     """Its nodes, who fetches from whom, and the origin leases."""
+    brief, task = plane.scheduler.brief(Digest(digest)), _task(plane, digest)
+    assert brief is not None
+    return TaskView(
+        **vars(summary(brief)),
+        members=[_member(member) for member in sorted(task.members, key=lambda member: member.node)],
+        active_leases=[_lease(lease) for lease in task.leases],
+    )
+
+
+@router.get("/tasks/{digest}/swarm", dependencies=[needs_read], summary="Who feeds whom", responses=answers(404))
+async def get_swarm(
+    digest: ShardDigest,
+    plane: Plane,
+    request: Request,
+    by: Annotated[
+        By | None,
+        Query(description="What is taken together; left out: the finest with 60 places or fewer.", examples=["rack"]),
+    ] = None,
+) -> SwarmView:
+    """The task as it can be drawn, with the rate of each edge; half a second old at most."""
+    pictures: Pictures = request.app.state.pictures
+
+    def draw() -> SwarmView:
+        return swarm_view(_task(plane, digest), by, where_of(plane.core.sessions), plane.scheduler.rate)
+
+    return pictures.of(Digest(digest), by, draw)
+
+
+@router.get("/tasks/{digest}/pieces", dependencies=[needs_read], summary="Who has which pieces", responses=answers(404))
+async def get_pieces(
+    digest: ShardDigest,
+    plane: Plane,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+    node: Annotated[
+        str | None, Query(max_length=256, pattern=NO_NUL, description="Only this node.", examples=[NODE])
+    ] = None,
+) -> PieceMapPage:
+    """A bitmap for each node, compressed. In order of node."""
+    task = _task(plane, digest)
+    members = {member.node: member for member in task.members if node is None or member.node == node}
+    names = sorted(members)
+    start = bisect_right(names, cursor) if cursor is not None else 0
+    page, last = split(names[start : start + limit + 1], limit)
+    look_up = where_of(plane.core.sessions)
+    leased: dict[str, list[tuple[int, int]]] = {}
+    for lease in task.leases:
+        leased.setdefault(lease.node, []).append((lease.start, lease.count))
+    maps = [piece_map(members[name], look_up(name).name, leased.get(name, ())) for name in page]
+    return PieceMapPage(task.task, task.pieces, maps, last)
+
+
+def _task(plane: ControlPlane, digest: str) -> phase1.TaskView:
+    """Raises NotFound."""
     task = plane.scheduler.task(Digest(digest), time.monotonic())
     if task is None:
         raise NotFound(
             f"There is no shard task {digest!r}.",
             remedy="See the list of tasks; one ends with its last node.",
         )
-    return TaskView(
-        **vars(_summary(task)),
-        members=[_member(member) for member in sorted(task.members, key=lambda member: member.node)],
-        active_leases=[_lease(lease) for lease in task.leases],
-    )
+    return task
 
 
-def _summary(task: phase1.TaskView) -> TaskSummary:
+def summary(task: phase1.TaskBrief) -> TaskSummary:
     held = PieceLayout(task.size, task.piece_size).bytes_of(task.held)
     return TaskSummary(
         digest=task.task,
@@ -58,9 +117,9 @@ def _summary(task: phase1.TaskView) -> TaskSummary:
         origin=task.origin,
         piece_size=task.piece_size,
         pieces=task.pieces,
-        nodes=len(task.members),
+        nodes=task.nodes,
         holders=task.holders,
-        leases=len(task.leases),
+        leases=task.leases,
         held=held,
         origin_bytes=task.origin_bytes,
         ratio=task.origin_bytes / held if held else None,

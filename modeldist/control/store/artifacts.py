@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 
 from modeldist.artifact import Artifact, Digest
 from modeldist.control.store.absence import is_away
@@ -25,6 +25,15 @@ MOST_DECODED = 256e6  # bytes of them; one of 100,000 files takes about 100 MB
 DECODED_SIZE = 5  # bytes of an artifact in memory for each of its document
 
 log = logging.getLogger(__name__)
+
+_COLUMNS = (
+    ArtifactRow.digest,
+    ArtifactRow.reference,
+    ArtifactRow.origin,
+    ArtifactRow.size,
+    ArtifactRow.files,
+    ArtifactRow.resolved_at,
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Artifact)
@@ -122,17 +131,15 @@ class Artifacts:
 
     async def listing(self, after: str | None, limit: int) -> Sequence[KnownArtifact]:
         """Up to `limit` artifacts in order of digest, from behind `after`."""
-        columns = (
-            ArtifactRow.digest,
-            ArtifactRow.reference,
-            ArtifactRow.origin,
-            ArtifactRow.size,
-            ArtifactRow.files,
-            ArtifactRow.resolved_at,
-        )
-        query = select(*columns).order_by(ArtifactRow.digest).limit(limit)
-        if after is not None:
-            query = query.where(ArtifactRow.digest > after)
+        where = () if after is None else (ArtifactRow.digest > after,)
+        return await self._known(*where, limit=limit)
+
+    async def row(self, digest: Digest) -> KnownArtifact | None:
+        found = await self._known(ArtifactRow.digest == digest, limit=1)
+        return found[0] if found else None
+
+    async def _known(self, *where: ColumnElement[bool], limit: int) -> Sequence[KnownArtifact]:
+        query = select(*_COLUMNS).where(*where).order_by(ArtifactRow.digest).limit(limit)
         async with self._database.transaction() as session:
             rows = (await session.execute(query)).all()
             named: dict[str, list[str]] = {row.digest: [] for row in rows}

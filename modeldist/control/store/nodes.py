@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from modeldist.control.store.database import Database
 from modeldist.control.store.tables import NodeRow
@@ -60,6 +60,12 @@ class Nodes:
         async with self._database.transaction() as session:
             found = await session.execute(select(NodeRow.node).where(NodeRow.last_seen >= when))
             return set(found.scalars())
+
+    async def in_racks(self) -> dict[tuple[str, str], int]:
+        """How many are known in each zone and rack."""
+        query = select(NodeRow.zone, NodeRow.rack, func.count()).group_by(NodeRow.zone, NodeRow.rack)
+        async with self._database.transaction() as session:
+            return {(zone, rack): count for zone, rack, count in await session.execute(query)}
 
     async def get(self, node: str) -> KnownNode | None:
         async with self._database.transaction() as session:

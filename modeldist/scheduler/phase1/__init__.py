@@ -27,6 +27,23 @@ Imports the scheduler's own files and `modeldist.artifact`, nothing else.
 from modeldist.scheduler.phase1.budget import OriginLimits
 from modeldist.scheduler.phase1.config import Phase1Config
 from modeldist.scheduler.phase1.machine import Phase1
-from modeldist.scheduler.phase1.views import LeaseView, MemberView, NodeView, TaskView
+from modeldist.scheduler.phase1.views import (
+    LeaseView,
+    MembershipView,
+    MemberView,
+    NodeView,
+    TaskBrief,
+    TaskView,
+)
 
-__all__ = ["LeaseView", "MemberView", "NodeView", "OriginLimits", "Phase1", "Phase1Config", "TaskView"]
+__all__ = [
+    "LeaseView",
+    "MemberView",
+    "MembershipView",
+    "NodeView",
+    "OriginLimits",
+    "Phase1",
+    "Phase1Config",
+    "TaskBrief",
+    "TaskView",
+]

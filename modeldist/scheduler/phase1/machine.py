@@ -24,7 +24,7 @@ from modeldist.scheduler.phase1.presence import Presence
 from modeldist.scheduler.phase1.rejection import Verdict, judge
 from modeldist.scheduler.phase1.service import Service
 from modeldist.scheduler.phase1.swarm import Member, Swarm
-from modeldist.scheduler.phase1.views import NodeView, TaskView
+from modeldist.scheduler.phase1.views import MembershipView, NodeView, TaskBrief, TaskView
 from modeldist.scheduler.pieces import PieceLayout, PieceSet, piece_size_for
 
 _MAX_PIECES = 1 << 18
@@ -461,8 +461,27 @@ class Phase1:
         swarm = self._swarms.get(digest)
         return None if swarm is None else snapshot.task_view(swarm, self._desk.book.of_task(digest), now)
 
+    def brief(self, digest: Digest) -> TaskBrief | None:
+        swarm = self._swarms.get(digest)
+        return None if swarm is None else snapshot.task_brief(swarm, len(self._desk.book.of_task(digest)))
+
     def nodes(self, now: float) -> tuple[NodeView, ...]:
         return tuple(snapshot.node_view(node, now) for node in self._nodes.values())
+
+    def node(self, name: str, now: float) -> NodeView | None:
+        node = self._nodes.get(name)
+        return None if node is None else snapshot.node_view(node, now)
+
+    def memberships(self, name: str) -> tuple[MembershipView, ...]:
+        """What a node takes part in, in order of digest; nothing of a node that is not known."""
+        node = self._nodes.get(name)
+        swarms = [self._swarms[task] for task in sorted(node.tasks)] if node is not None else []
+        return tuple(snapshot.membership_view(swarm, swarm.members[name]) for swarm in swarms)
+
+    def rate(self, parent: str, child: str) -> float | None:
+        """Bytes/s that `child` measured from `parent`, all tasks together. None: not measured (yet), or no pair."""
+        node = self._nodes.get(parent)
+        return None if node is None else node.service.rate_to(child)
 
 
 def _digests(task: Digest, digests: dict[int, bytes]) -> m.PieceDigests:

@@ -7,7 +7,14 @@ from collections.abc import Iterable
 from modeldist.scheduler.phase1.lease_book import Lease
 from modeldist.scheduler.phase1.nodes import Node
 from modeldist.scheduler.phase1.swarm import Member, Swarm
-from modeldist.scheduler.phase1.views import LeaseView, MemberView, NodeView, TaskView
+from modeldist.scheduler.phase1.views import (
+    LeaseView,
+    MembershipView,
+    MemberView,
+    NodeView,
+    TaskBrief,
+    TaskView,
+)
 from modeldist.scheduler.pieces import PieceSet
 
 
@@ -28,6 +35,25 @@ def task_view(swarm: Swarm, leases: Iterable[Lease], now: float) -> TaskView:
         members=members,
         leases=tuple(_lease_view(lease, now) for lease in leases),
     )
+
+
+def task_brief(swarm: Swarm, leases: int) -> TaskBrief:
+    return TaskBrief(
+        task=swarm.task,
+        origin=swarm.origin,
+        size=swarm.layout.size,
+        piece_size=swarm.layout.piece_size,
+        pieces=swarm.layout.count,
+        held=PieceSet(swarm.held),
+        holders=sum(member.have == swarm.all for member in swarm.members.values()),
+        origin_bytes=swarm.origin_bytes,
+        nodes=len(swarm.members),
+        leases=leases,
+    )
+
+
+def membership_view(swarm: Swarm, member: Member) -> MembershipView:
+    return MembershipView(swarm.task, swarm.layout.size, _member_view(swarm, member))
 
 
 def _member_view(swarm: Swarm, member: Member) -> MemberView:

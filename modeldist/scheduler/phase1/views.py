@@ -42,6 +42,31 @@ class MemberView:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskBrief:
+    """A task without its members one by one: cheap, however many there are. `leases`: how many are out."""
+
+    task: Digest
+    origin: str
+    size: int
+    piece_size: int
+    pieces: int
+    held: PieceSet
+    holders: int  # members with all of it
+    origin_bytes: int
+    nodes: int
+    leases: int
+
+
+@dataclass(frozen=True, slots=True)
+class MembershipView:
+    """One node's part in one task of `size` bytes."""
+
+    task: Digest
+    size: int
+    member: MemberView
+
+
+@dataclass(frozen=True, slots=True)
 class TaskView:
     """`origin_bytes`: verified bytes read from the origin by all members, gone ones included. `askers`: members that
     wait for a lease."""

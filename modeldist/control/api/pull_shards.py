@@ -1,0 +1,47 @@
+"""/pulls/{id}/shards: the files of a pull's model, and how far the swarm is with each."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from modeldist.artifact import ArtifactFile, Digest
+from modeldist.control.api.authentication import Plane, needs_read
+from modeldist.control.api.description import answers
+from modeldist.control.api.pages import DEFAULT_LIMIT, Limit, Number, split
+from modeldist.control.api.pulls import PullId
+from modeldist.control.api.tasks import summary
+from modeldist.control.plane import ControlPlane
+from modeldist.control.views import ShardPage, ShardView, TaskSummary
+
+router = APIRouter(tags=["pulls"])
+
+
+@router.get(
+    "/pulls/{pull_id}/shards",
+    dependencies=[needs_read],
+    summary="A pull's files and their tasks",
+    responses=answers(404),
+)
+async def list_shards(
+    pull_id: PullId,
+    plane: Plane,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Number = None,
+) -> ShardPage:
+    """In the order that the model has them. None before a node, or the control plane, resolved the reference."""
+    pull = await plane.book.get(pull_id)
+    artifact = await plane.artifacts.candidate(pull.reference, None)
+    if artifact is None:
+        return ShardPage(None, [])
+    start = int(cursor) if cursor is not None else 0  # an artifact does not change
+    page, more = split(artifact.files[start : start + limit + 1], limit)
+    return ShardPage(artifact.digest, [_shard(plane, file) for file in page], str(start + limit) if more else None)
+
+
+def _shard(plane: ControlPlane, file: ArtifactFile) -> ShardView:
+    return ShardView(file.path, file.digest, file.size, _summary(plane, file.digest))
+
+
+def _summary(plane: ControlPlane, digest: Digest) -> TaskSummary | None:
+    brief = plane.scheduler.brief(digest)
+    return summary(brief) if brief is not None else None
