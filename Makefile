@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system helm demo test test-slow test-rdma test-ray test-clients test-operations fuzz fuzz-api explore chaos crash bench audit sbom check lint types arrows coverage clean test-package docs package
+.PHONY: help setup system helm demo test test-slow test-rdma test-ray test-web test-clients test-operations fuzz fuzz-api explore chaos crash bench audit sbom check lint types arrows coverage clean test-package docs package
 
 help:  ## what can be done
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -78,6 +78,11 @@ fuzz-api: setup  ## schemathesis against the control plane's API, for SECONDS (6
 
 explore: setup  ## every property test with EXAMPLES (5000) examples that nobody has seen (half an hour)
 	@HYPOTHESIS_PROFILE=explore EXAMPLES=$(or $(EXAMPLES),5000) $(BIN)/python -m pytest -q -n $(WORKERS) -m hypothesis --timeout 3000 tests/unit
+
+test-web: setup  ## the console in Debian's Chromium (three minutes); screenshots into .cache/screens
+	@deploy/setup/browser-packages.sh
+	@$(BIN)/pip install -q -e '.[web]'
+	@$(BIN)/pytest -q --timeout 180 -o python_files="web_*.py" tests/browser $(PYTEST_ARGS)
 
 test-clients: setup  ## releases of huggingface_hub and transformers (TORCH=torch==2.13.0: with AutoModel), against four agents (four minutes)
 	@$(BIN)/python -m tests.hub_clients

@@ -93,7 +93,21 @@ def a_task(*members: MemberView, leases: tuple[LeaseView, ...] = ()) -> TaskView
     held = PieceSet(0)
     for each in members:
         held |= each.have
-    return TaskView(TASK, "registry.example", 4 * MIB, MIB, 4, 4, held, 0, 2 * MIB, 0, members, leases)
+    return TaskView(
+        task=TASK,
+        origin="registry.example",
+        size=4 * MIB,
+        piece_size=MIB,
+        pieces=4,
+        digests_known=4,
+        held=held,
+        holders=0,
+        origin_bytes=2 * MIB,
+        resets=0,
+        askers=0,
+        members=members,
+        leases=leases,
+    )
 
 
 def where(node: str) -> Where:

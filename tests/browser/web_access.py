@@ -1,0 +1,130 @@
+"""For everybody: by keyboard alone, and what axe says of every view, in light and dark, wide and narrow."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Town
+from tests.browser.eyes import Eyes
+
+MIB = 1 << 20
+TITLES = {
+    "": "Overview",
+    "pulls": "Pulls",
+    "models": "Models",
+    "swarms": "Swarms",
+    "nodes": "Nodes",
+    "audit": "Audit",
+    "start": "Start a prefetch",
+}
+
+
+@pytest.fixture(scope="module")
+def furnished(town: Town) -> Town:
+    """Something is everywhere."""
+    reference = town.model("furnished", 4 * MIB)
+    town.registry.heal()
+    town.client.wait(town.client.create_pull(reference, "all").id, 60)
+    return town
+
+
+def test_axe_finds_nothing(furnished: Town, eyes: Eyes) -> None:
+    page = eyes.open()
+    expect(page.get_by_label("Token")).to_be_visible()
+    eyes.photograph("sign-in")
+    eyes.check_access("sign-in")
+    eyes.sign_in(furnished.cluster.token("admin"))
+    for room, title in TITLES.items():
+        page = eyes.open(room)
+        expect(page.get_by_role("heading", level=1)).to_have_text(title)
+        expect(page.locator("main table:visible, main form, main .empty:visible").first).to_be_visible()
+        eyes.photograph(room or "overview")
+        eyes.check_access(room or "overview")
+    for room, name in (("pulls", "pull"), ("models", "model"), ("nodes", "node"), ("swarms", "swarm")):
+        page = eyes.open(room)
+        expect(page.get_by_role("heading", level=1)).to_have_text(TITLES[room])
+        page.locator("tbody a").first.click()
+        expect(page.get_by_role("heading", level=1)).not_to_have_text(TITLES[room])
+        expect(page.locator("main .facts").first).to_be_visible()
+        expect(page.locator("main tbody tr, main .maps li").first).to_be_attached()
+        eyes.photograph(name)
+        eyes.check_access(name)
+
+
+def press(page: Page, key: str, until: str, most: int = 60) -> None:
+    """Until what has the focus matches the selector; whatever has it on the way must be seen to."""
+    for _ in range(most):
+        page.keyboard.press(key)
+        focused = page.evaluate(
+            """(until) => {
+                const here = document.activeElement;
+                const style = getComputedStyle(here);
+                const seen = here === document.body || style.outlineStyle !== "none";
+                return { there: here.matches(until), seen, what: here.outerHTML.slice(0, 120) };
+            }""",
+            until,
+        )
+        assert focused["seen"], f"no focus to be seen on {focused['what']}"
+        if focused["there"]:
+            return
+    raise AssertionError(f"{key} never leads to {until}")
+
+
+def test_all_of_it_by_keyboard(furnished: Town, eyes: Eyes) -> None:
+    page = eyes.open()
+    expect(page.get_by_label("Token")).to_be_focused()
+    page.keyboard.type(furnished.cluster.token("admin"))
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Overview")).to_be_focused()
+
+    page.reload()
+    press(page, "Tab", "#skip", most=1)
+    page.keyboard.press("Enter")
+    expect(page.locator("main")).to_be_focused()
+
+    press(page, "Shift+Tab", "nav a[href='#/nodes']")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Nodes")).to_be_focused()
+    expect(page.get_by_role("link", name="Nodes", exact=True)).to_have_attribute("aria-current", "page")
+    press(page, "Tab", "input[type=search]")
+    page.keyboard.type("node-2")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    press(page, "Tab", "button.sort")
+    page.keyboard.press("Enter")
+    expect(page.locator("th").first).to_have_attribute("aria-sort", "descending")
+    press(page, "Tab", "tbody a")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("node-2")
+
+    press(page, "Shift+Tab", "nav a[href='#/start']")
+    page.keyboard.press("Enter")
+    press(page, "Tab", "#reference")
+    page.keyboard.type(f"{furnished.registry.host}/acme/furnished:v1")
+    press(page, "Tab", "input[name=way]")
+    page.keyboard.press("ArrowDown")
+    press(page, "Tab", "#which")
+    page.keyboard.type("node-1")
+    page.keyboard.press("Enter")
+    expect(page.locator("#share")).to_have_text("100 %")
+
+    press(page, "Shift+Tab", "#theme")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    press(page, "Tab", "#leave")
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Token")).to_be_focused()
+    assert page.evaluate("sessionStorage.length") == 0
+
+
+def test_going_back_and_looking_again_keeps_the_place(furnished: Town, eyes: Eyes) -> None:
+    page = eyes.sign_in(furnished.cluster.token("admin"), "nodes")
+    page.get_by_role("link", name="node-1").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("node-1")
+    page.reload()
+    expect(page.get_by_role("heading", level=1)).to_have_text("node-1")
+    page.go_back()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Nodes")
+    page.goto(f"{eyes.url}#/nodes/nobody")
+    expect(page.locator("#notice")).to_contain_text("No node 'nobody' ever connected.")
