@@ -177,3 +177,21 @@ def test_what_a_reader_waits_for_is_what_the_origin_is_asked_for_next(hub: Hub, 
     # Eight streams had a lease of up to 4 MiB each when the wish came.
     assert before <= 32 * MIB, f"of 120 MiB, read before what was waited for: {before >> 20} MiB"
     assert hub.body_bytes(f"{name}/resolve") == 3 * 40 * MIB, "each byte once"
+
+
+@pytest.mark.slow
+def test_a_file_that_does_not_come_holds_up_no_other_that_is_waited_for(hub: Hub, here: Node) -> None:
+    name = f"org/hangs-{here.agent}"
+    bodies = {f"model-{n}.safetensors": content(f"{name}{n}", 40 * MIB) for n in range(3)}
+    hub.commit(name, bodies)
+    hold = hub.fail(Fault(path="model-0.safetensors", method="GET", hold_at=100_000, times=99))
+    with open_model(f"hf://{name}", here=here) as model:
+        assert hold.held.wait(PATIENCE)
+        for path in ("model-2.safetensors", "model-1.safetensors"):
+            file = model.files[path]
+            model.want([(file, 30 * MIB, 31 * MIB)])
+            assert read(file, 30 * MIB, 31 * MIB) == bodies[path][30 * MIB : 31 * MIB]
+        assert not hold.until.is_set()
+        hold.until.set()
+        hub.heal()
+        assert in_directory(model.wait_complete(PATIENCE)) == bodies
