@@ -91,7 +91,7 @@ chaos: setup  ## everything broken in every way at every moment of a pull, then 
 	@$(BIN)/python -m tests.chaos matrix $(if $(SEED),--seed $(SEED))
 	@$(BIN)/python -m tests.chaos soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
 
-crash: setup  ## the store after every crash of every operation of it (an hour or so); EVERY=30 for a thirtieth of the losses of power (six minutes)
+crash: setup  ## the store after every crash of every operation of it (a quarter of an hour); EVERY=30 for a thirtieth of the losses of power
 	@$(BIN)/python -m tests.crash --every $(or $(EVERY),1)
 
 audit: $(STAMP) sbom  ## bandit's medium and high findings (none), and known vulnerabilities of what is installed

@@ -24,14 +24,14 @@ def main() -> int:
             f"there is no {', '.join(sorted(unknown))}; there are {', '.join(each.name for each in OPERATIONS)}"
         )
     effects: Counter[str] = Counter()
-    tried = states = violations = 0
+    tried = disks = violations = 0
     with ProcessPoolExecutor(os.cpu_count() or 1, max_tasks_per_child=1) as pool:
         for name, found in zip(names, pool.map(partial(explore_named, arguments.every), names), strict=True):
             effects += found.effects
-            tried, states = tried + found.tried, states + found.states
+            tried, disks = tried + found.tried, disks + found.disks
             violations += len(found.violations)
             print(
-                f"{name:20} {found.effects.total():4} effects {found.tried:8,} crashes {found.states:7,} states that "
+                f"{name:20} {found.effects.total():4} effects {found.tried:8,} crashes {found.disks:7,} disks that "
                 f"differ {len(found.violations):3} violations",
                 flush=True,
             )
@@ -39,7 +39,7 @@ def main() -> int:
                 print(f"  {wrong}\n      {crash}", flush=True)
     told = ", ".join(f"{count} {kind}" for kind, count in effects.most_common())
     print(f"{len(names)} operations, {effects.total()} effects ({told})")
-    print(f"{tried:,} crashes, {states:,} states that differ, {violations} violations")
+    print(f"{tried:,} crashes, {disks:,} disks that differ, {violations} violations")
     return 1 if violations else 0
 
 

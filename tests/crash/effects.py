@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import Literal
 
 Kind = Literal["file", "folder", "symlink"]
@@ -120,11 +120,11 @@ class Log:
         self.effects.append(Said(promise, ends=True))
 
 
-class Disk:
-    """What the first `until` effects of a log leave, without the name effects `lost` (by their place in the log) and
-    with `contents` of inodes instead of all that was written to them."""
+class Tree:
+    """The names that the first `until` effects of a log leave, without the name effects `lost` (by their place in the
+    log), and what has them, but for the content of files."""
 
-    def __init__(self, log: Log, until: int, lost: Collection[int], contents: Mapping[int, bytes]) -> None:
+    def __init__(self, log: Log, until: int, lost: Collection[int]) -> None:
         names = {folder: dict(there) for folder, there in log.names.items()}
         modes = dict(log.modes)
         times: dict[int, tuple[int, int]] = {}
@@ -150,38 +150,57 @@ class Disk:
                     del names[effect.folder][effect.name]
                 names[effect.to_folder][effect.to_name] = effect.inode
         self._names, self._made, self._modes, self._times = names, made, modes, times
-        self._log, self._contents, self._until = log, contents, until
-        self.key = self._key()
+        self._paths = tuple(self._below(ROOT, ""))
+        kept = [(path, inode) for path, inode in self._paths if not path.startswith("live/")]
+        self._files = [inode for _, inode in kept if made[inode].kind == "file"]
+        seen: dict[int, int] = {}
+        self._looks = tuple(
+            (path, made[inode].kind, made[inode].target, seen.setdefault(inode, len(seen)), modes.get(inode))
+            for path, inode in kept
+        )
 
-    def entries(self) -> Iterator[tuple[str, Entry]]:
-        """Of everything that has a path, folders before what is in them."""
-        for path, inode in self._paths(ROOT, ""):
+    def _below(self, folder: int, prefix: str) -> Iterator[tuple[str, int]]:
+        for name, inode in sorted(self._names[folder].items()):
+            yield f"{prefix}{name}", inode
+            if self._made[inode].kind == "folder":
+                yield from self._below(inode, f"{prefix}{name}/")
+
+    def entries(self, contents: Mapping[int, bytes]) -> Iterator[tuple[str, Entry]]:
+        """Of everything that has a path, folders before what is in them; `contents` of files by their inode."""
+        for path, inode in self._paths:
             made = self._made[inode]
             if made.kind == "folder":
                 yield path, None
             elif made.kind == "symlink":
                 yield path, made.target
             else:
-                content = self._contents[inode]
-                yield path, File(inode, content, self._modes.get(inode), self._times.get(inode))
+                yield path, File(inode, contents[inode], self._modes.get(inode), self._times.get(inode))
 
-    def _paths(self, folder: int, prefix: str) -> Iterator[tuple[str, int]]:
-        for name, inode in sorted(self._names[folder].items()):
-            yield f"{prefix}{name}", inode
-            if self._made[inode].kind == "folder":
-                yield from self._paths(inode, f"{prefix}{name}/")
-
-    def _key(self) -> int:
+    def key(self, contents: Mapping[int, bytes]) -> bytes:
         """Two disks that look the same have the same, whatever dead processes left in `live/`."""
-        seen: dict[int, int] = {}
-        looks = []
-        for path, inode in self._paths(ROOT, ""):
-            if path.startswith("live/"):
-                continue
-            made = self._made[inode]
-            content = _hash(self._contents[inode]) if made.kind == "file" else made.target
-            looks.append((path, made.kind, content, seen.setdefault(inode, len(seen)), self._modes.get(inode)))
-        return hash(tuple(looks))
+        digest = hashlib.sha256(self._shape)
+        for inode in self._files:
+            digest.update(_hash(contents[inode]))
+        return digest.digest()
+
+    @cached_property
+    def _shape(self) -> bytes:
+        return hashlib.sha256(repr(self._looks).encode()).digest()
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A tree with `contents` of inodes instead of all that was written to them."""
+
+    tree: Tree
+    contents: Mapping[int, bytes]
+
+    @property
+    def key(self) -> bytes:
+        return self.tree.key(self.contents)
+
+    def entries(self) -> Iterator[tuple[str, Entry]]:
+        return self.tree.entries(self.contents)
 
 
 @cache

@@ -23,11 +23,11 @@ IN_MEMORY = Path("/dev/shm")
 
 @dataclass
 class Found:
-    """`states` that differ and were checked, of `tried` crashes. `violations`: what is wrong, and the first crash."""
+    """`disks` that differ and were checked, of `tried` crashes. `violations`: what is wrong, and the first crash."""
 
     effects: Counter[str] = field(default_factory=Counter)
     tried: int = 0
-    states: int = 0
+    disks: int = 0
     violations: dict[str, str] = field(default_factory=dict)
 
 
@@ -68,16 +68,28 @@ def explore(operation: Operation, *, kills: int = 1, losses: int = 1) -> Found:
     with scratch() as place:
         log = record(operation, place)
         found.effects.update(type(each).__name__ for each in log.effects if not isinstance(each, Said | Made))
-        seen: set[tuple[int, frozenset[tuple[object, ...]]]] = set()
+        alike: dict[bytes, dict[frozenset[tuple[object, ...]], State]] = {}
         for state in itertools.chain(after_kill(log, kills), after_power_loss(log, losses)):
             found.tried += 1
-            if (state.disk.key, state.promises) in seen:
-                continue
-            seen.add((state.disk.key, state.promises))
-            found.states += 1
-            if (wrong := _wrong(operation, state, place)) is not None:
-                found.violations.setdefault(wrong, state.crash)
+            alike.setdefault(state.disk.key, {}).setdefault(state.promises, state)
+        found.disks = len(alike)
+        for same in alike.values():
+            for wrong, crash in _wrongs(operation, list(same.values()), place):
+                found.violations.setdefault(wrong, crash)
     return found
+
+
+def _wrongs(operation: Operation, same: list[State], place: Path) -> Iterator[tuple[str, str]]:
+    """What does not hold on one disk, that several crashes leave. What was promised before any of them has to hold, and
+    each promise by itself; so they are looked at together, and one by one where one of them fails."""
+    together = State(same[0].disk, same[0].crash, frozenset().union(*(state.promises for state in same)))
+    if (wrong := _wrong(operation, together, place)) is None:
+        return
+    if len(same) == 1:
+        yield wrong, together.crash
+        return
+    one_by_one = [(found, state.crash) for state in same if (found := _wrong(operation, state, place)) is not None]
+    yield from one_by_one or [(wrong, f"one of {len(same)} crashes that leave one disk: {together.crash}")]
 
 
 def explore_named(losses: int, name: str) -> Found:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import chain, combinations
 
 from tests.crash.effects import (
@@ -32,6 +32,7 @@ from tests.crash.effects import (
     Resized,
     Said,
     Synced,
+    Tree,
     Unnamed,
     Written,
     content_of,
@@ -57,7 +58,7 @@ def everything(log: Log) -> Disk:
 
 
 def _killed(log: Log, until: int) -> Disk:
-    return Disk(log, until, (), {inode: every["all"] for inode, every in _contents(log, until).items()})
+    return Disk(Tree(log, until, ()), {inode: every["all"] for inode, every in _contents(log, until).items()})
 
 
 def after_kill(log: Log, every: int = 1) -> Iterator[State]:
@@ -78,13 +79,14 @@ def after_power_loss(log: Log, every: int = 1) -> Iterator[State]:
             continue
         promises = promised(log, until, lasting=True)
         contents = _contents(log, until)
+        tree = cache(partial(Tree, log, until))
         for lost, choice, chosen in _choices(_pending_names(log, until), contents):
             if until - 1 in lost:
                 continue  # as one effect earlier
             number += 1
             if number % every:
                 continue
-            disk = Disk(log, until, lost, chosen)
+            disk = Disk(tree(lost), chosen)
             told = ", ".join(f"{at} {_short(log.effects[at])}" for at in sorted(lost)) or "no name"
             yield State(disk, f"power lost after {_said(log, until)}; content: {choice}; lost: {told}", promises)
 
