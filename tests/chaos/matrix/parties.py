@@ -47,6 +47,11 @@ class Party(Process):
             self.start()
         self.wait_for(f"{self.name} to work", lambda: self._ready(self))
 
+    @property
+    def works(self) -> bool:
+        """Running and at work."""
+        return self.running and self._ready(self)
+
     def restart(self) -> None:
         """It ends as it should, and begins again."""
         if self.running:

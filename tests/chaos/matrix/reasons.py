@@ -10,23 +10,25 @@ from tests.chaos.matrix.cells import REASONS, Fault, Target
 
 _OF_ONE_NODE = (Target.AGENT, Target.NETWORK, Target.DISK)
 _ECHO: dict[Target, float] = {
-    Target.AGENT: 15.0,  # to start on a machine that does other things
+    Target.AGENT: 2.0,
     Target.PARENT: 0.0,
     Target.ORIGIN: 15.0,  # what went wrong is remembered for ten
     Target.REGISTRY: 15.0,
-    Target.CONTROL: 20.0,  # to start, and to be heard of again
-    Target.DATABASE: 30.0,  # the same after the control plane that stopped because of it
+    Target.CONTROL: 15.0,  # agents come back, each after its own pause
+    Target.DATABASE: 15.0,
     Target.NETWORK: 20.0,  # sessions are opened again, and origins asked
-    Target.DISK: 15.0,  # its agent starts
+    Target.DISK: 2.0,
 }
-"""Seconds after the fault was healed for which a pull may still begin into what it left."""
+"""Seconds after the fault was healed, and what it was done to at work again, for which a pull may still begin into
+what it left."""
 _CORRUPT_ECHO = 30.0  # seconds: wrong pieces go round until the whole is proven wrong
 _NODE = re.compile(r"/(?:disk-)?n(\d+)(?=[/.])")  # in a path of a world
 
 
 @dataclass(frozen=True)
 class Injured:
-    """A fault that was done from `since` to `until` (seconds of one clock), to `node` where one node has it."""
+    """A fault that was done from `since` until what it was done to was at work again, `until` (seconds of one clock);
+    to `node` where one node has it."""
 
     target: Target
     fault: Fault

@@ -91,6 +91,7 @@ class Soak:
         self._minutes = minutes
         self.report = Report(seed, minutes)
         self._hurts: list[Hurt] = []
+        self._recovering: list[Hurt] = []  # healed, and not at work again
         self._past: list[Injured] = []
         self._pulls: list[Pull] = []
         self._next_pull = 0.0
@@ -144,7 +145,23 @@ class Soak:
         for hurt in [hurt for hurt in self._hurts if hurt.until <= now]:
             self._hurts.remove(hurt)
             hurt.healing.close()
+            self._recovering.append(hurt)
+        for hurt in [hurt for hurt in self._recovering if self._at_work(hurt)]:
+            self._recovering.remove(hurt)
             self._past.append(hurt.till(time.monotonic()))
+
+    def _at_work(self, hurt: Hurt) -> bool:
+        """What was hurt, as its users see it. How long a process takes to start is up to the machine."""
+        world = self._world
+        if hurt.target in (Target.AGENT, Target.DISK):
+            return world.listens(hurt.node)
+        parties = {
+            Target.ORIGIN: world.origin,
+            Target.REGISTRY: world.registry,
+            Target.CONTROL: world.control,
+            Target.DATABASE: world.control,
+        }
+        return hurt.target not in parties or parties[hurt.target].works
 
     def _supervise(self) -> None:
         """Start again what ended and is not under a fault, as systemd does: a control plane whose database was away."""
@@ -188,7 +205,7 @@ class Soak:
             return
         self.report.failed[str(end)] += 1
         now = time.monotonic()
-        injuries = [*self._past, *(hurt.till(now) for hurt in self._hurts)]
+        injuries = [*self._past, *(hurt.till(now) for hurt in (*self._hurts, *self._recovering))]
         if not is_true(end.code, end.said, node=pull.node, began=pull.began, end=now, injuries=injuries):
             self.report.wrong.append(f"not a true reason on n{pull.node}: {end}\n{self._lately(pull.began, injuries)}")
 

@@ -17,6 +17,7 @@ import pwd
 import random
 import shutil
 import signal
+import socket
 import subprocess
 from contextlib import ExitStack
 from pathlib import Path
@@ -180,6 +181,16 @@ class World:
         paths = {f"{blobs}{name[7:9]}/{name[7:]}/data" for name in model.digests.values()}
         lines = [line.split() for line in (self.home / "origin-access.log").read_text().splitlines()]
         return sum(int(sent) for path, sent in lines if path in paths)
+
+    def listens(self, node: int) -> bool:
+        """Whether its agent takes commands; it may be stopped all the same."""
+        with socket.socket(socket.AF_UNIX) as asking:
+            asking.settimeout(0.1)
+            try:
+                asking.connect(str(self.home / f"n{node}.sock"))
+            except OSError:
+                return False
+        return True
 
     def registry_is_asked(self) -> bool:
         return self.registry.is_asked(_REGISTRY_PORT)
