@@ -59,7 +59,7 @@ test-operations: setup  ## dashboard, alerts and metrics with a real Prometheus 
 docs: setup  ## users' pages and notebooks run, the site built into .cache/site, all its links followed (two minutes)
 	@$(BIN)/pip install -q -e '.[docs]'
 	@$(BIN)/pytest -q --timeout 300 -o python_files="site_*.py" tests/documentation $(PYTEST_ARGS)
-	@$(BIN)/mkdocs build --quiet --strict --clean
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --clean
 	@$(BIN)/python -m deploy.site.links .cache/site $(if $(LIST),--list)
 
 package: $(STAMP)  ## the wheel and the sdist, into dist

@@ -87,7 +87,7 @@ def _command(command: click.Command, context: click.Context, below: tuple[Comman
         name=context.command_path,
         usage=" ".join((context.command_path, *command.collect_usage_pieces(context))),
         paragraphs=tuple(_paragraphs(command.help or "")),
-        options=tuple(Option(*record) for record in records if record is not None),
+        options=tuple(Option(*record) for record in records if record and record[1]),
         below=below,
     )
 

@@ -26,6 +26,8 @@ def site_path(path: str) -> str:
         return inside if (ROOT / path).is_file() or inside.endswith(".md") else f"{inside}/index.md"
     if path in PROJECT:
         return f"project/{path}"
+    if path.startswith("notebooks/") and path.endswith(".png"):
+        return path
     if path.startswith("notebooks/") and path.endswith(".ipynb"):
         return path.removesuffix(".ipynb") + ".md"
     return f"source/{path}/index.md" if (ROOT / path).is_dir() else f"source/{path}.md"
@@ -69,7 +71,8 @@ def _ours(target: str) -> bool:
 
 def _target(target: str, document: str) -> str:
     path = posixpath.normpath(posixpath.join(posixpath.dirname(document), target))
-    made = path.startswith("docs/") and path.endswith(".md")  # maybe by the site
+    made = path.startswith("docs/") and path.endswith(".md")  # maybe by the site, as pictures of notebooks are
+    made |= document.endswith(".ipynb") and path.endswith(".png")
     if path.startswith("..") or not (made or (ROOT / path).exists()):
         raise LookupError(f"{document} links to {target}, and there is no {path}")
     return path

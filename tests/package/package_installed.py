@@ -106,11 +106,11 @@ def test_bash_completes(installed: dict[str, str]) -> None:
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
 def test_zsh_completes(installed: dict[str, str]) -> None:
     script = (
-        "autoload -U compinit; compinit -D; source <(modeldist completion zsh); "
-        "compadd() { :; }; _describe() { print -l ${(P)2:-} ${(P)4:-}; }; words=(modeldist pu); CURRENT=2; "
-        "functions _modeldist_completion > /dev/null && print ${_comps[modeldist]}"
+        "autoload -U compinit; compinit -u -D; source <(modeldist completion zsh); print ${_comps[modeldist]}; "
+        "_describe() { print -l ${(P)3}; }; words=(modeldist pu); CURRENT=2; _modeldist_completion"
     )
-    assert "_modeldist_completion" in shell(installed, "zsh", "-f", "-c", script)
+    lines = shell(installed, "zsh", "-f", "-c", script).splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["_modeldist_completion", "pull", "push"]
 
 
 @pytest.mark.skipif(shutil.which("fish") is None, reason="fish is not installed")

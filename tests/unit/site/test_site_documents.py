@@ -43,6 +43,7 @@ def test_where_the_site_has_what() -> None:
     assert site_path("docs/adr/") == "adr/index.md"
     assert site_path("SECURITY.md") == "project/SECURITY.md"
     assert site_path("notebooks/ray.ipynb") == "notebooks/ray.md"
+    assert site_path("notebooks/swarm-5-0.png") == "notebooks/swarm-5-0.png"
     assert site_path("modeldist/errors.py") == "source/modeldist/errors.py.md"
     assert site_path("deploy/examples/containerd") == "source/deploy/examples/containerd/index.md"
 
