@@ -5,13 +5,17 @@ A pull by the command line logs nothing and must not wait for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any
 
 _silent = False
 _silent_here: ContextVar[bool] = ContextVar("silent", default=False)
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+_about: ContextVar[Mapping[str, str]] = ContextVar("about", default=_NOTHING)
 
 
 def silence() -> None:
@@ -29,6 +33,22 @@ def in_silence() -> Iterator[None]:
         yield
     finally:
         _silent_here.reset(token)
+
+
+def facts() -> Mapping[str, str]:
+    """What every record from here has beside its own facts."""
+    return _about.get()
+
+
+@contextmanager
+def about(**given: str) -> Iterator[None]:
+    """Records of what is done within, and by tasks and `asyncio.to_thread` from there, have these facts too, whoever
+    logs them. Names: docs/observability.md."""
+    token = _about.set({**_about.get(), **{name: value for name, value in given.items() if value}})
+    try:
+        yield
+    finally:
+        _about.reset(token)
 
 
 class Logger:

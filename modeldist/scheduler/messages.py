@@ -78,6 +78,7 @@ class TaskJoin(msgspec.Struct, frozen=True, omit_defaults=True):
     chunks: bool = False  # the node has the shard's chunk table, which cuts it into pieces of `piece_size`
     leases: tuple[HeldLease, ...] = ()  # what it is reading from the origin; said in the first join of a session
     only: bytes = b""  # bitmap of the pieces it wants, cut by `piece_size`; empty: all
+    trace: str = ""  # traceparent of the span that its transfers belong to; read by whoever traces
 
 
 class JoinTasks(Message, frozen=True, tag="join"):

@@ -88,12 +88,14 @@ class Refused(Message, frozen=True, tag="refused"):
 
 class Resolve(Message, frozen=True, tag="resolve"):
     """Resolve a reference. `known` is the digest the node already has for it: the answer is then cheap (one HEAD).
-    `priority`: of the pull that needs it; where there is no room for all, the last are refused first."""
+    `priority`: of the pull that needs it; where there is no room for all, the last are refused first. `trace`: the
+    traceparent of the span that it belongs to."""
 
     request: int
     reference: str
     known: Digest | None = None
     priority: Priority = Priority.PULL
+    trace: str = ""
 
 
 class Resolved(Message, frozen=True, tag="resolved"):
@@ -111,11 +113,13 @@ class ResolveFailed(Message, frozen=True, tag="resolve_failed"):
 
 
 class StartPull(Message, frozen=True, tag="start_pull"):
-    """The control plane wants `reference` on this node. Repeats of the same `pull` are harmless."""
+    """The control plane wants `reference` on this node. Repeats of the same `pull` are harmless. `trace`: the
+    traceparent of whoever asked for it."""
 
     pull: str
     reference: str
     priority: Priority = Priority.PREFETCH
+    trace: str = ""
 
 
 class CancelPull(Message, frozen=True, tag="cancel_pull"):
