@@ -28,6 +28,7 @@
     │   └── Overloaded                  overloaded           25
     │       └── ShareUsedUp             share_used_up        25
     ├── AgentError                      agent                17
+    │   └── NotReady                    not_ready            17
     ├── PullFailed                      pull_failed          18
     ├── DeadlineExceeded                deadline_exceeded    22
     ├── InvalidWebhook                  invalid_webhook      23
@@ -274,6 +275,12 @@ class AgentError(ModeldistError):
 
     code = "agent"
     exit_code = 17
+
+
+class NotReady(AgentError):
+    """The local agent runs, and could not do its work now."""
+
+    code = "not_ready"
 
 
 class PullFailed(ModeldistError):

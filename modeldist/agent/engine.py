@@ -18,6 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from modeldist import __version__
 from modeldist.agent.config import EngineConfig
@@ -45,6 +46,7 @@ from modeldist.scheduler.phase2 import Phase2, Phase2Config
 from modeldist.scheduler.phase2 import messages as p2
 from modeldist.session.link import ControlLink
 from modeldist.session.messages import OLDEST_PROTOCOL, PROTOCOL, FromControl, Hello, Inventory, Welcome
+from modeldist.tracing import active
 from modeldist.transfer.base import PieceServer, Transport
 from modeldist.transfer.rate_limit import RateLimit
 
@@ -105,15 +107,16 @@ class Engine:
             patience=self.config.patience,
         )
         self.node = Node(store, self.config, self._loop, self._apply, self.session.post, self._phase2.leases)
+        peer_fetches, shards, lease_reads = self._parts()
         self._verifier = Verifier(self.config.verify_threads)
         self._parents = Parents(transport, store.node_id, self._loop.post, self._apply)
-        self._peer_fetches = PeerFetches(self.node, self._parents, self._verifier, clock, fail=self._fail)
+        self._peer_fetches = peer_fetches(self.node, self._parents, self._verifier, clock, fail=self._fail)
         self._readers = ReaderPool(readers)
         rate = RateLimit(self.config.download_rate, time.monotonic)
         self._way = GivingWay(self.config.one_stream_enough, clock)
         self._whole = WholeReads(self.node, self._readers, self.config.origin_streams, rate)
-        self.shards = Shards(self.node, self._parents, self._readers, self._whole, self._completed)
-        self._leases = LeaseReads(
+        self.shards = shards(self.node, self._parents, self._readers, self._whole, self._completed)
+        self._leases = lease_reads(
             self.node,
             self._readers,
             self._verifier,
@@ -140,15 +143,24 @@ class Engine:
         self.inbox.renewed = self._parents.renew
         self.inbox.offer_again = self._offer_again
 
+    def _parts(self) -> tuple[Callable[..., PeerFetches], Callable[..., Shards], Callable[..., LeaseReads]]:
+        """Those that tell spans where traces are recorded now."""
+        if not active():
+            return PeerFetches, Shards, LeaseReads
+        from modeldist.agent.traced import TracedLeaseReads, TracedPeerFetches, TracedShards, Traces
+
+        self.node.traces = traces = Traces()
+        return partial(TracedPeerFetches, traces), partial(TracedShards, traces), partial(TracedLeaseReads, traces)
+
     async def start(self) -> None:
         self._loop.start()
         if self._address:
             await asyncio.to_thread(self._offers.find)
-        self._loop.spawn(self.session.run(), "session")
-        self._loop.spawn(self._ticks(), "ticks")
-        self._loop.spawn(self._renewals(), "renewals")
+        self._loop.spawn(self.session.run(), "session", vital=True)
+        self._loop.spawn(self._ticks(), "ticks", vital=True)
+        self._loop.spawn(self._renewals(), "renewals", vital=True)
         if not self.config.alone:
-            self._loop.spawn(self._reports(), "reports")
+            self._loop.spawn(self._reports(), "reports", vital=True)
 
     async def close(self) -> None:
         """Stop everything; partial files stay for the next time."""
@@ -215,6 +227,8 @@ class Engine:
                     fetch.note(
                         f"No node that holds {fetch.path} serves it to this one; it may be read from the origin."
                     )
+                if self.node.traces is not None:
+                    self.node.traces.wants_lease(task, pieces, out_of_reach=bool(out_of_reach))
                 self.session.post(LeaseRequest(task, pieces, out_of_reach.to_bytes(), first))
             case p2.TellBehind(task, node):
                 self.session.post(Behind(task, node))

@@ -172,7 +172,7 @@ class LeaseReads:
         fetch.note(f"Reading from the origin failed: {error}")
         fetch.origin_failures += 1
         self._node.intake.origin_failures[error.code] += 1
-        log.warning("origin read failed", shard=fetch.path, error=str(error), failures=fetch.origin_failures)
+        log.warning("origin read failed", error=str(error), failures=fetch.origin_failures, **fetch.facts)
         if not isinstance(error, TRANSIENT) or fetch.origin_failures >= self._node.config.origin_failures:
             self._fail(fetch, error.about(fetch.path))
 

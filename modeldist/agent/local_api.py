@@ -21,6 +21,7 @@ from modeldist.agent.local_records import (
     StartRequest,
     artifact_row,
 )
+from modeldist.agent.looking_routes import looking_routes
 from modeldist.agent.progress import FINAL, PullSnapshot
 from modeldist.agent.pull import Pull, Pulls
 from modeldist.agent.reading_routes import reading_routes
@@ -28,6 +29,7 @@ from modeldist.agent.repairing import begin_repair
 from modeldist.agent.scrubbing import Scrub
 from modeldist.agent.store import GcReport
 from modeldist.errors import ModeldistError, NotFound, UsageError
+from modeldist.tracing.asgi import TracesRequests
 from modeldist.transfer.verbs import NodeRails
 
 EVENT_EVERY = 0.2  # seconds between snapshots of a running pull
@@ -44,6 +46,8 @@ STATUS = {
     "origin_protocol": 502,
     "control_unreachable": 503,
     "control_refused": 503,
+    "not_ready": 503,
+    "overloaded": 503,
     "not_enough_space": 507,
     "unsupported": 415,
 }
@@ -146,6 +150,8 @@ def create_local_app(
         return _json([pull.snapshot() for pull in started], 201)
 
     app.include_router(reading_routes(engine, pulls))
+    app.include_router(looking_routes(engine))
+    app.add_middleware(TracesRequests)
 
     @app.get("/v1/status")
     async def status() -> Response:

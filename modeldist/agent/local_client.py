@@ -16,6 +16,7 @@ from modeldist.agent.progress import PullSnapshot
 from modeldist.agent.reading_news import News, WishRequest
 from modeldist.agent.unix_address import unix_address
 from modeldist.errors import UNDECODABLE, AgentError, ErrorInfo
+from modeldist.tracing import headers
 
 if TYPE_CHECKING:
     from modeldist.artifact import Digest
@@ -28,8 +29,8 @@ T = TypeVar("T")
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("agent", timeout=TIMEOUT)
+    def __init__(self, path: Path, timeout: float = TIMEOUT) -> None:
+        super().__init__("agent", timeout=timeout)
         self._path = path
 
     def connect(self) -> None:
@@ -110,6 +111,19 @@ class LocalAgent:
     def status(self) -> dict[str, Any]:
         return self._call("GET", "/v1/status", dict[str, Any])
 
+    def live(self) -> None:
+        """Raises NotReady where only a restart would help."""
+        self._tell("GET", "/healthz")
+
+    def ready(self) -> None:
+        """Raises NotReady where a pull would not get far."""
+        self._tell("GET", "/readyz")
+
+    def profile(self, seconds: float) -> str:
+        """Where it spends its time: stacks, collapsed. Raises Overloaded while another one is made."""
+        with closing(_UnixConnection(self.path, seconds + TIMEOUT)) as connection:
+            return self._open(connection, "GET", f"/v1/profile?seconds={seconds}", None).read().decode()
+
     def remove(self, reference: str) -> dict[str, Any]:
         return self._call("DELETE", f"/v1/artifacts?reference={quote(reference, safe='')}", dict[str, Any])
 
@@ -140,7 +154,8 @@ class LocalAgent:
         self, connection: http.client.HTTPConnection, method: str, path: str, body: Any
     ) -> http.client.HTTPResponse:
         try:
-            connection.request(method, path, None if body is None else msgspec.json.encode(body))
+            sent = None if body is None else msgspec.json.encode(body)
+            connection.request(method, path, sent, dict(headers()))
             response = connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             raise AgentError(

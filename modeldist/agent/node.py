@@ -6,8 +6,9 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modeldist.agent.config import EngineConfig
 from modeldist.agent.intake import Intake
@@ -18,6 +19,9 @@ from modeldist.artifact import Digest
 from modeldist.logger import Logger
 from modeldist.scheduler.phase2.messages import Event, LeaseArrived
 from modeldist.session.messages import FromAgent
+
+if TYPE_CHECKING:
+    from modeldist.agent.traced import Traces
 
 log = Logger(__name__)
 
@@ -31,8 +35,10 @@ class Loop:
     def __init__(self, together: float = TOGETHER) -> None:
         self._together = together
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._context: Context | None = None  # of no pull: what is called may be of another than who calls
         self._background: set[asyncio.Task[None]] = set()
         self._closing = False
+        self.broken: set[str] = set()
         self._calls: deque[Callable[[], None]] = deque()
         self._lock = threading.Lock()
         self._woken = False  # for what is in `_calls`
@@ -41,6 +47,7 @@ class Loop:
 
     def start(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._context = copy_context()
 
     def future(self) -> asyncio.Future[None]:
         assert self._loop is not None
@@ -57,7 +64,7 @@ class Loop:
                 return  # the loop will find this one too
             self._woken = True
         try:
-            self._loop.call_soon_threadsafe(self._run_calls)
+            self._loop.call_soon_threadsafe(self._run_calls, context=self._context)
         except RuntimeError:
             if not self._closing:
                 raise
@@ -76,8 +83,8 @@ class Loop:
             except Exception:
                 log.exception("a call on the engine's loop failed")
 
-    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """Run beside everything else. A failure is logged, not lost."""
+    def spawn(self, work: Coroutine[Any, Any, None], name: str, *, vital: bool = False) -> None:
+        """Run beside everything else. A failure is logged, not lost; `vital`: without it the agent is none."""
 
         async def guarded() -> None:
             try:
@@ -86,6 +93,9 @@ class Loop:
                 raise
             except Exception:
                 log.exception("background work failed", work=name)
+            finally:
+                if vital and not self._closing:
+                    self.broken.add(name)
 
         task = asyncio.create_task(guarded(), name=name)
         self._background.add(task)
@@ -113,6 +123,7 @@ class Node:
     leases: Callable[[Digest], Iterable[LeaseArrived]]
     fetches: dict[Digest, ShardFetch] = field(default_factory=dict)
     intake: Intake = field(default_factory=Intake)
+    traces: Traces | None = None  # where traces are recorded
     wishes: Wishes = field(init=False)
 
     def __post_init__(self) -> None:

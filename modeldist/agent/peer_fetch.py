@@ -42,7 +42,7 @@ AT_LEISURE = 64 << 20  # bytes in flight, half a second's worth at 1 Gbit/s: the
 
 
 @dataclass(eq=False)
-class _Request:
+class Request:
     fetch: ShardFetch
     piece: int
     node: str
@@ -93,7 +93,7 @@ class PeerFetches:
         whole = left[0] == (start, start + length)
         along = None if fetch.self_proving or not whole else fetch.partial.piece_hash(piece)
         length = sum(stop - first for first, stop in left)
-        request = _Request(fetch, piece, node, length, scratch, left, along, awaited)
+        request = Request(fetch, piece, node, length, scratch, left, along, awaited)
         fetch.hold()
         fetch.tally(node).began(self._clock())
         self.bytes_in_flight += length
@@ -102,7 +102,7 @@ class PeerFetches:
         if not self._ask(request):
             self._ended(request)
 
-    def _ask(self, request: _Request) -> bool:
+    def _ask(self, request: Request) -> bool:
         """For the next range. False when there is no such connection (any more)."""
         start, stop = request.left.popleft()
         into = Into(request.fetch.partial.fd, start, request.along)
@@ -111,7 +111,7 @@ class PeerFetches:
         outcome = bind(self._outcome, request)
         return self._parents.fetch(request.node, request.fetch.shard.digest, start, stop - start, into, outcome)
 
-    def _ask_on(self, request: _Request) -> None:
+    def _ask_on(self, request: Request) -> None:
         if request.fetch.ended or not self._ask(request):
             self._not_received(request, Lost("the connection is gone"))
 
@@ -122,7 +122,7 @@ class PeerFetches:
 
     # --- transport threads ---
 
-    def _outcome(self, request: _Request, outcome: Outcome) -> None:
+    def _outcome(self, request: Request, outcome: Outcome) -> None:
         if isinstance(outcome, Received):
             request.bytes += outcome.bytes
             request.seconds += outcome.seconds
@@ -140,7 +140,7 @@ class PeerFetches:
                 outcome = Lost("the agent is stopping")
         self._post(bind(self._not_received, request, outcome))
 
-    def _check(self, request: _Request, received: Received) -> None:
+    def _check(self, request: Request, received: Received) -> None:
         """In the transport's thread when it has hashed the piece, else in a verify thread."""
         try:
             good = self._proven(request, received.hashed)
@@ -150,7 +150,7 @@ class PeerFetches:
             at_leisure = self.bytes_in_flight >= AT_LEISURE and request.scratch is None
             self._post(bind(self._checked, request, received, good), at_leisure=at_leisure)
 
-    def _proven(self, request: _Request, hashed: bool) -> bytes | None:
+    def _proven(self, request: Request, hashed: bool) -> bytes | None:
         """The piece's digest if it is right; it is journaled then, unless it lies in a scratch file. Raises
         StorageError, OSError."""
         good = self._hash_that_is_right(request) if hashed else self._read_again(request)
@@ -160,13 +160,13 @@ class PeerFetches:
         return good
 
     @staticmethod
-    def _hash_that_is_right(request: _Request) -> bytes | None:
+    def _hash_that_is_right(request: Request) -> bytes | None:
         assert request.along is not None
         found = request.along.digest()
         return found if found == request.fetch.trusted.get(request.piece) else None
 
     @staticmethod
-    def _read_again(request: _Request) -> bytes | None:
+    def _read_again(request: Request) -> bytes | None:
         """Hash what lies in the file."""
         fetch = request.fetch
         expected = fetch.trusted.get(request.piece)
@@ -182,7 +182,7 @@ class PeerFetches:
 
     # --- loop thread ---
 
-    def _not_kept(self, request: _Request, error: ModeldistError) -> None:
+    def _not_kept(self, request: Request, error: ModeldistError) -> None:
         """This node's own disk failed: no parent is to blame, and no other would do better."""
         fetch = request.fetch
         self._ended(request)
@@ -190,7 +190,7 @@ class PeerFetches:
             self._apply(PieceBusy(fetch.shard.digest, request.piece, request.node, 0.0))
             self._fail(fetch, error)
 
-    def _checked(self, request: _Request, received: Received, good: bytes | None) -> None:
+    def _checked(self, request: Request, received: Received, good: bytes | None) -> None:
         fetch, task = request.fetch, request.fetch.shard.digest
         if good is None and request.scratch is None and fetch.holes.pop(request.piece, None) is not None:
             self._ended(request)  # what was here of it may be to blame, not the parent: it is fetched whole
@@ -222,7 +222,7 @@ class PeerFetches:
         self._ended(request)
         self._verified(request)
 
-    async def _move_into_place(self, request: _Request, good: bytes) -> None:
+    async def _move_into_place(self, request: Request, good: bytes) -> None:
         fetch, piece = request.fetch, request.piece
         try:
             if late := fetch.writers.get(piece):
@@ -245,7 +245,7 @@ class PeerFetches:
         self._verified(request)
 
     @staticmethod
-    def _copy(request: _Request, good: bytes) -> None:
+    def _copy(request: Request, good: bytes) -> None:
         assert request.scratch is not None
         partial, done = request.fetch.partial, 0
         offset = partial.layout.offset(request.piece)
@@ -253,7 +253,7 @@ class PeerFetches:
             done += os.copy_file_range(request.scratch, partial.fd, request.length - done, done, offset + done)
         partial.add(request.piece, good, awaited=request.awaited)
 
-    def _verified(self, request: _Request) -> None:
+    def _verified(self, request: Request) -> None:
         fetch = request.fetch
         fetch.peer_bytes[request.node] += request.length
         self._intake.peers += request.length
@@ -266,7 +266,7 @@ class PeerFetches:
         if not fetch.ended:
             self._apply(PieceVerified(fetch.shard.digest, request.piece))
 
-    def _not_received(self, request: _Request, outcome: Outcome) -> None:
+    def _not_received(self, request: Request, outcome: Outcome) -> None:
         if isinstance(outcome, NotWritten):
             self._intake.peer_failures["disk"] += 1
             self._not_kept(request, disk_failure(request.fetch.partial.path, outcome.error))
@@ -289,7 +289,7 @@ class PeerFetches:
         if event is not None and not fetch.ended:
             self._apply(event)
 
-    def _ended(self, request: _Request) -> None:
+    def _ended(self, request: Request) -> None:
         fetch = request.fetch
         self.bytes_in_flight -= request.length
         fetch.tally(request.node).finished(self._clock())

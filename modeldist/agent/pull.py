@@ -41,10 +41,11 @@ from modeldist.errors import (
     Untrusted,
 )
 from modeldist.explain import Where
-from modeldist.logger import Logger
+from modeldist.logger import Logger, about
 from modeldist.origins import table_missed
 from modeldist.scheduler.messages import Priority
 from modeldist.session.messages import CancelPull, PullProgress, StartPull
+from modeldist.tracing import NO_SPAN, Span, begin, current, shown, span, trace_id_of, within
 
 log = Logger(__name__)
 
@@ -87,6 +88,7 @@ class Pull:
         self.path: Path | None = None
         self.error: ModeldistError | None = None
         self.stale = ""
+        self.span: Span = NO_SPAN
         self.heard: Callable[[Digest | None], None] = lambda _: None
         """Called when it is known what is pulled (None), before any of it moves, and with each shard that has ended."""
         self._engine = engine
@@ -145,7 +147,8 @@ class Pull:
             await asyncio.to_thread(check_headers, store, artifact)
             self.state = "materialising"
             await asyncio.to_thread(store.record, artifact, self.key)
-            path = await asyncio.to_thread(store.materialise, artifact)
+            with span("materialise"):
+                path = await asyncio.to_thread(store.materialise, artifact)
         self._engine.announce()
         return path
 
@@ -158,13 +161,14 @@ class Pull:
         if self.offline:
             raise PullFailed(f"{self.reference} is not in this node's store.", remedy="Pull it once without --offline.")
         try:
-            async with asyncio.timeout(PATIENCE_WHEN_HERE if here else None):
-                answer = await self._engine.session.resolve(
-                    self.reference,
-                    known.digest if known and not table_missed.missed(known) else None,
-                    persist=not here,
-                    priority=self.priority,
-                )
+            with span("resolve", kind="client"):
+                async with asyncio.timeout(PATIENCE_WHEN_HERE if here else None):
+                    answer = await self._engine.session.resolve(
+                        self.reference,
+                        known.digest if known and not table_missed.missed(known) else None,
+                        persist=not here,
+                        priority=self.priority,
+                    )
         except (OriginUnavailable, RateLimited, ControlPlaneUnreachable, Overloaded, TimeoutError) as error:
             if known is None or not here:
                 raise
@@ -385,9 +389,15 @@ class Pulls:
         pull_id = pull or uuid.uuid4().hex
         state = make(pull_id)
         self._pulls[pull_id] = state
-        self._engine.shards.watch(pull_id, state.shard_done)
-        task = asyncio.create_task(state.run(), name=f"pull {state.reference}")
-        task.add_done_callback(lambda done: self._finished(state, done))
+        state.span = begin(
+            "pull", current(), pull=pull_id, reference=shown(state.reference), node=self._engine.store.node_id
+        )
+        self._engine.shards.watch(pull_id, state.shard_done, state.span)
+        named = about(pull=pull_id, reference=shown(state.reference), trace_id=trace_id_of(state.span.context))
+        with within(state.span.context), named:
+            task = asyncio.create_task(state.run(), name=f"pull {state.reference}")
+            task.add_done_callback(lambda done: self._finished(state, done))
+            log.info("pull started", priority=state.priority.name.lower())
         self._tasks[pull_id] = task
         self._forget_old()
         return state
@@ -443,6 +453,14 @@ class Pulls:
     def _finished(self, pull: Pull, task: asyncio.Task[Path]) -> None:
         if not task.cancelled():
             task.exception()  # seen: nobody may be waiting
+        now = pull.snapshot()
+        told = {"bytes_origin": now.origin, "bytes_peers": now.peers, "bytes_local": now.local}
+        pull.span.say(state=now.state, digest=now.digest, bytes=now.size, **told)
+        if now.error is not None:
+            pull.span.failed(now.error.code)
+        pull.span.end()
+        code = now.error.code if now.error else ""
+        log.info("pull ended", state=now.state, seconds=round(now.seconds, 3), error=code, **told)
         self.ended(pull)
 
     def _forget_old(self) -> None:
@@ -458,7 +476,8 @@ class Pulls:
         pull = self._pulls.get(message.pull)
         if pull is None:
             try:
-                pull = self.start(message.reference, priority=message.priority, pull=message.pull)
+                with within(message.trace):
+                    pull = self.start(message.reference, priority=message.priority, pull=message.pull)
             except ModeldistError as error:
                 self._engine.session.post(PullProgress(message.pull, "failed", error=error.info()))
                 return

@@ -15,6 +15,7 @@ from modeldist.scheduler.messages import Priority
 from modeldist.session.asking_again import SPREAD, AskingAgain
 from modeldist.session.link import ControlLink, Session
 from modeldist.session.messages import FromAgent, FromControl, Hello, Resolve, Resolved, ResolveFailed, Welcome
+from modeldist.tracing import current
 
 log = Logger(__name__)
 
@@ -106,7 +107,7 @@ class SessionKeeper:
         request = next(self._requests)
         answer: asyncio.Future[Resolved] = asyncio.get_running_loop().create_future()
         self._answers[request] = answer
-        self.post(Resolve(request, reference, known, priority))
+        self.post(Resolve(request, reference, known, priority, current()))
         try:
             return await answer
         finally:

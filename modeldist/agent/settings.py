@@ -64,7 +64,8 @@ class AgentSettings(BaseSettings):
     )
     policy: Path | None = None  # file that says which signatures a model needs
     log_level: str = "info"
-    log_json: bool = False
+    log_format: Literal["console", "json"] = "console"
+    log_json: bool = False  # the same, said shorter
 
     @property
     def joins(self) -> bool:

@@ -14,6 +14,7 @@ from modeldist.scheduler.messages import ParentReport, PieceDigest, Priority
 from modeldist.scheduler.parent_tally import ParentTally
 from modeldist.scheduler.pieces import PieceLayout, PieceSet
 from modeldist.session.asking_again import AskingAgain
+from modeldist.tracing import trace_id_of
 
 if TYPE_CHECKING:
     from modeldist.agent.origin_reads import LeaseRead
@@ -55,6 +56,7 @@ class ShardFetch:
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     starts: int = 0
+    trace: str = ""  # traceparent of what its transfers belong to
     wanted_by: set[str] = field(default_factory=set)
     origin_bytes: int = 0  # of leases that have ended
     reads: set[LeaseRead] = field(default_factory=set)
@@ -77,6 +79,14 @@ class ShardFetch:
     @property
     def layout(self) -> PieceLayout:
         return self.partial.layout
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What a record of the log about it has."""
+        said = {"pull": ",".join(sorted(self.wanted_by)), "task": str(self.shard.digest), "shard": self.path}
+        if trace := trace_id_of(self.trace):
+            said["trace_id"] = trace
+        return said
 
     @property
     def wanted(self) -> PieceSet:

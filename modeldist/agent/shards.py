@@ -37,6 +37,7 @@ from modeldist.scheduler.messages import (
     TaskJoin,
 )
 from modeldist.scheduler.phase2.messages import TaskRemoved
+from modeldist.tracing import NO_SPAN, Span
 
 log = Logger(__name__)
 
@@ -63,16 +64,21 @@ class Shards:
         self._whole = whole
         self._completed = completed
         self._watchers: dict[str, ShardEnded] = {}
+        self._traces: dict[str, str] = {}  # of pulls that have one: their traceparent
         self._publisher = Publisher(node, self._quiesce_complete, self._published)
         self._deltas = Deltas(node.store)
         self._one_at_a_time = asyncio.Lock()  # fills: they are the disk's work
         self.leases: LeaseReads  # set by the engine: leases end shards, shards stop leases
 
-    def watch(self, pull: str, ended: ShardEnded) -> None:
+    def watch(self, pull: str, ended: ShardEnded, span: Span = NO_SPAN) -> None:
+        """`span`: of the pull."""
         self._watchers[pull] = ended
+        if span.context:
+            self._traces[pull] = span.context
 
     def unwatch(self, pull: str) -> None:
         self._watchers.pop(pull, None)
+        self._traces.pop(pull, None)
 
     async def fetch_all(
         self,
@@ -227,6 +233,7 @@ class Shards:
                 priority=priority,
                 done=node.loop.future(),
                 local_bytes=0,
+                trace=self._traces.get(pull, ""),
                 ranges=wanted_ranges(artifact, shard, provisional=provisional),
             )
             fetch.local_bytes = fetch.wanted_here
@@ -362,11 +369,12 @@ class Shards:
             self._node.tell(LeaveTasks((task,)))
             await self._quiesce(fetch, f"stopped fetching {fetch.path}")
         self._tell_watchers(fetch, complete=error is None)
+        log.debug("shard ended", error=error.code if error is not None else "", **fetch.facts)
         if not fetch.partial.closed:
             try:
                 await asyncio.to_thread(fetch.partial.close)
             except (OSError, StorageError) as failed:  # whoever waits for the shard must hear of its end all the same
-                log.warning("cannot close a partial file", shard=fetch.path, error=str(failed))
+                log.warning("cannot close a partial file", error=str(failed), **fetch.facts)
         if self._node.fetches.get(task) is fetch:
             del self._node.fetches[task]
         if error is None:
@@ -417,6 +425,7 @@ def introduction(fetch: ShardFetch, leases: tuple[HeldLease, ...]) -> TaskJoin:
         chunks=fetch.table is not None,
         leases=leases,
         only=fetch.wanted.to_bytes() if fetch.ranges else b"",
+        trace=fetch.trace,
     )
 
 

@@ -24,7 +24,7 @@ from modeldist.agent.reader_pool import ReaderPool
 from modeldist.agent.store import ShardLocked, Taken, WrongContent
 from modeldist.artifact import Artifact, Digest, Shard
 from modeldist.errors import Cancelled, IntegrityError, ModeldistError, StorageError
-from modeldist.logger import Logger
+from modeldist.logger import Logger, facts
 from modeldist.origins.base import RangeReader
 from modeldist.transfer.rate_limit import RateLimit, sit_out
 
@@ -65,6 +65,7 @@ class _Run:
         self.ended = ended
         self.over = over
         self.asleep = asleep
+        self.facts = facts()  # of the pull
         self.bytes_read: dict[Digest, int] = {}
         self.width = 1
         self.held = False
@@ -231,7 +232,7 @@ class WholeReads:
         run.failed(error.about(path))
         if isinstance(error, StorageError):
             return []
-        log.warning("origin read failed", shard=path, error=str(error))
+        log.warning("origin read failed", error=str(error), **{**run.facts, "task": shard.digest, "shard": path})
         return [f"Reading from the origin failed: {error}"]
 
     def _left(self, run: _Run, number: int, error: ModeldistError | None) -> None:

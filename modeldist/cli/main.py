@@ -51,7 +51,7 @@ _PANELS = {
         "login",
         "logout",
     ),
-    "Clusters": ("server", "agent", "token", "authority", "status", "preheat"),
+    "Clusters": ("server", "agent", "token", "authority", "status", "preheat", "profile"),
     "The program": ("version", "completion", "bench"),
 }
 _HOMES = {"unpin": "pin", "logout": "login", "unmount": "mount"}

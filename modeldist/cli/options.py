@@ -76,7 +76,12 @@ file_root: Decorator = click.option(
     metavar="DIR",
     help="Directory that file:// and oci-layout: may name (repeatable).",
 )
-log_json: Decorator = click.option("--log-json", is_flag=True, default=None, help="Log JSON, one event a line.")
+log_format: Decorator = click.option(
+    "--log-format",
+    type=click.Choice(["console", "json"]),
+    help="For people, or JSON, one event a line. [default: console]",
+)
+log_json: Decorator = click.option("--log-json", is_flag=True, default=None, help="The same as --log-format json.")
 log_level: Decorator = click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
 
 _OF_A_NODE = {

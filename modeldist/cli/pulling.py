@@ -12,6 +12,7 @@ from modeldist.agent.this_node import Node
 from modeldist.cli import units
 from modeldist.cli.stopping import Stopping, stopping
 from modeldist.cli.terminal import clean, say
+from modeldist.cli.traced import traced
 from modeldist.cli.views import View, view
 from modeldist.errors import AgentError, Cancelled, ModeldistError
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 def pulled(reference: str, here: Node, *, offline: bool = False, quiet: bool) -> PullSnapshot:
     """How it ended, shown as it went; ^C keeps what has arrived. What came from a copy whose origin could not be asked
     is said. Raises InvalidReference, AgentError, StorageError."""
-    with stopping() as stop:
+    with traced("pull", reference) as told, stopping() as stop:
         found = here.running_agent()
         if found is not None:
             with view(quiet=quiet) as watching:
@@ -30,6 +31,8 @@ def pulled(reference: str, here: Node, *, offline: bool = False, quiet: bool) ->
                 done = _by_agent(found, reference, offline=offline, view=watching)
         else:
             done = _by_itself(here, reference, offline=offline, quiet=quiet, stop=stop)
+        if done.error is not None:
+            told.failed(done.error.code)
     if done.stale and not quiet:
         say(f"modeldist: {clean(done.stale)}")
     return done

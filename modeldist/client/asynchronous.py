@@ -48,6 +48,7 @@ from modeldist.control.views import (
 from modeldist.errors import ControlPlaneUnreachable, ModeldistError, NotLeading, Overloaded
 from modeldist.session.asking_again import PATIENCE, AskingAgain
 from modeldist.session.unreachable import unreachable
+from modeldist.tracing import headers
 
 PAGE = 500  # rows asked for at a time
 
@@ -338,5 +339,5 @@ class AsyncClient:
 
     async def _request(self, call: Call[T], url: str) -> httpx2.Response:
         return await self._http[url].request(
-            call.method, call.path, params=dict(call.parameters), json=call.body, headers=dict(call.headers)
+            call.method, call.path, params=dict(call.parameters), json=call.body, headers={**call.headers, **headers()}
         )

@@ -46,6 +46,7 @@ from modeldist.control.views import (
 from modeldist.errors import ControlPlaneUnreachable, ModeldistError, NotLeading, Overloaded
 from modeldist.session.asking_again import PATIENCE, AskingAgain
 from modeldist.session.unreachable import unreachable
+from modeldist.tracing import headers
 
 PAGE = 500  # rows asked for at a time
 FIRST_LOOK, LAST_LOOK = 0.1, 2.0  # seconds between two looks at a pull that is waited for
@@ -328,5 +329,5 @@ class Client:
 
     def _request(self, call: Call[T], url: str) -> httpx2.Response:
         return self._http[url].request(
-            call.method, call.path, params=dict(call.parameters), json=call.body, headers=dict(call.headers)
+            call.method, call.path, params=dict(call.parameters), json=call.body, headers={**call.headers, **headers()}
         )

@@ -12,6 +12,7 @@ from modeldist import __version__
 from modeldist.control.api import (
     audit_listing,
     console,
+    debug,
     enrolment,
     harbor,
     keeping,
@@ -42,6 +43,8 @@ from modeldist.control.ports import Resolves
 from modeldist.control.replicas.replica import standing
 from modeldist.control.settings import ServerSettings
 from modeldist.control.standing import Alone, Standing
+from modeldist.profiling.sampler import Profiler
+from modeldist.tracing.asgi import TracesRequests
 
 PREFIX = "/api/v1"
 
@@ -93,10 +96,12 @@ def _app(settings: ServerSettings, lifespan: object) -> FastAPI:
     app.add_middleware(Admits, body_limit=settings.body_limit)
     app.add_middleware(Audit)
     app.add_middleware(OnlyTheLeader)
+    app.add_middleware(TracesRequests, known_only=True)
     app.add_middleware(RequiresToken, failed_logins=FailedLogins(settings.failed_logins))  # comes before those
     app.state.audit_trail = AuditTrail()
     app.state.pictures = Pictures()
     app.state.requests = RequestCounts()
+    app.state.profiler = Profiler()
     app.add_middleware(CountsRequests, counts=app.state.requests, prefix=PREFIX)  # added last: comes first
     for room in (
         references,
@@ -112,6 +117,7 @@ def _app(settings: ServerSettings, lifespan: object) -> FastAPI:
         status,
     ):
         app.include_router(room.router, prefix=PREFIX)
+    app.include_router(debug.router, prefix=PREFIX)
     app.include_router(harbor.router)  # at the root: Harbor has the paths built in
     app.include_router(session.router)
     app.include_router(status.probes)

@@ -48,6 +48,7 @@ from modeldist.session.messages import (
     StoreAnswer,
     Welcome,
 )
+from modeldist.tracing import active
 from modeldist.transfer.tls.mode import PieceTls
 
 log = logging.getLogger(__name__)
@@ -358,3 +359,12 @@ class ControlCore:
         for chunks in artifact.chunks:
             self._scheduler.trust(chunks)
         return artifact
+
+
+def core_class() -> type[ControlCore]:
+    """The one that tells spans where traces are recorded now."""
+    if not active():
+        return ControlCore
+    from modeldist.control.traced_core import TracedCore
+
+    return TracedCore

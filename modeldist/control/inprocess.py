@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from modeldist.artifact import Artifact
 from modeldist.control.agent_session import AgentSession
-from modeldist.control.core import TICK, ControlCore
+from modeldist.control.core import TICK, ControlCore, core_class
 from modeldist.control.ports import Clock, IssuesCapabilities, Resolves, Scheduler
 from modeldist.control.resolver import Held, MemoryCatalogue, Resolver
 from modeldist.errors import ControlPlaneRefused, ControlPlaneUnreachable
@@ -34,7 +34,7 @@ class InProcessControl:
         tick_interval: float = TICK,
         accepts: Callable[[Artifact], bool] = lambda artifact: True,
     ) -> None:
-        self._core = ControlCore(
+        self._core = core_class()(
             scheduler=scheduler or _phase1(),
             resolver=Resolver(origins, MemoryCatalogue(held), clock, accepts),
             clock=clock,

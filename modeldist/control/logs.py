@@ -9,6 +9,15 @@ from typing import Literal
 import structlog
 
 from modeldist.control.api import audit
+from modeldist.logger import facts
+
+FIELDS = frozenset({"node", "pull", "reference", "shard", "state", "task", "trace_id"})
+"""What records about pulls have, by the names of docs/observability.md."""
+
+
+def _with_facts(logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """What this is about, as whoever does it has said; what a record says itself goes before."""
+    return {**facts(), **event}
 
 
 def _no_refusals(record: logging.LogRecord) -> bool:
@@ -19,7 +28,7 @@ def _no_refusals(record: logging.LogRecord) -> bool:
 def configure_logging(form: Literal["console", "json"], level: str) -> None:
     """Send everything (ours, uvicorn's, SQLAlchemy's) to stderr in one form."""
     shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
+        _with_facts,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -41,7 +50,7 @@ def configure_logging(form: Literal["console", "json"], level: str) -> None:
     if form == "json":
         processors.append(structlog.processors.format_exc_info)
     handler = logging.StreamHandler(sys.stderr)
-    foreign: list[structlog.typing.Processor] = [*shared, structlog.stdlib.ExtraAdder(allow=audit.FIELDS)]
+    foreign: list[structlog.typing.Processor] = [*shared, structlog.stdlib.ExtraAdder(allow=audit.FIELDS | FIELDS)]
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=foreign, processors=[*processors, last]))
     root = logging.getLogger()
     root.handlers = [handler]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +16,7 @@ from modeldist.control.admission.rooms import Rooms
 from modeldist.control.api.pull_views import notice
 from modeldist.control.authority_watch import AuthorityWatch
 from modeldist.control.bootstrap import first_tokens, prepare_state_dir
-from modeldist.control.core import ControlCore
+from modeldist.control.core import ControlCore, core_class
 from modeldist.control.delivery import Delivery
 from modeldist.control.enrolment import Enrolment
 from modeldist.control.greeting import ReportIntervals
@@ -49,7 +49,8 @@ RECENT = 300.0  # seconds; nodes seen since then are waited for after a restart:
 
 @dataclass(frozen=True)
 class ControlPlane:
-    """Everything the API asks. `started_at` is monotonic seconds; `new_tokens` the files of a first start."""
+    """Everything the API asks. `started_at` is monotonic seconds; `new_tokens` the files of a first start;
+    `clocks` what it does by itself."""
 
     settings: ServerSettings
     cluster: str
@@ -71,6 +72,12 @@ class ControlPlane:
     destinations: Destinations
     started_at: float
     new_tokens: list[Path]
+    clocks: Sequence[asyncio.Task[None]] = ()
+
+    @property
+    def broken(self) -> bool:
+        """One of its clocks has ended: they run as long as it does."""
+        return any(clock.done() for clock in self.clocks)
 
 
 @asynccontextmanager
@@ -151,7 +158,7 @@ async def running(
         registry = Registry(nodes, time.monotonic, now, known=recent)
         stack.push_async_callback(registry.close)
 
-        core = ControlCore(
+        core = core_class()(
             scheduler=scheduler,
             resolver=_resolver(resolves, artifacts, rooms),
             clock=time.monotonic,
@@ -176,8 +183,10 @@ async def running(
         await authority_watch.look()
         watches = (token_watch.run(), authority_watch.run())
         notes = (_note_nodes(registry), _note_time(meta, cluster_time))
-        for loop in (core.run_ticks(), book.run_deadlines(), webhooks.run(), *notes, *watches):
-            stack.push_async_callback(_stop, asyncio.create_task(loop))
+        loops = (core.run_ticks(), book.run_deadlines(), webhooks.run(), *notes, *watches)
+        clocks = [asyncio.create_task(loop) for loop in loops]
+        for clock in clocks:
+            stack.push_async_callback(_stop, clock)
         yield ControlPlane(
             settings=settings,
             cluster=identity.cluster,
@@ -199,6 +208,7 @@ async def running(
             destinations=destinations,
             started_at=time.monotonic(),
             new_tokens=new_tokens,
+            clocks=clocks,
         )
 
 

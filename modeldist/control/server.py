@@ -31,6 +31,7 @@ from modeldist.control.store.tokens import Tokens
 from modeldist.control.unheard import HttpConnection, Unheard
 from modeldist.errors import StorageError, UsageError
 from modeldist.session.messages import MAX_MESSAGE
+from modeldist.tracing.exporting import exporting
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +46,8 @@ def serve(settings: ServerSettings) -> None:
     settings.check_exposure()
     configure_logging(settings.log_format, settings.log_level)
     _allow_descriptors()
-    asyncio.run(_serve(settings))
+    with exporting("modeldist-server", log.warning, instance=settings.address):
+        asyncio.run(_serve(settings))
 
 
 def _allow_descriptors() -> None:

@@ -15,6 +15,10 @@ class Standing(Protocol):
     """Asked with each request. `plane` is None while this replica stands by."""
 
     @property
+    def broken(self) -> bool:
+        """Something that this process has to do by itself has ended."""
+
+    @property
     def plane(self) -> ControlPlane | None: ...
     @property
     def tokens(self) -> Tokens: ...
@@ -41,6 +45,10 @@ class Alone:
 
     def refusal(self) -> NotLeading:
         return stands_by("")
+
+    @property
+    def broken(self) -> bool:
+        return self._plane.broken
 
     async def leave(self) -> None:
         self._plane.book.end_streams()

@@ -17,13 +17,15 @@ _BROKEN = 500  # and all above
 
 class TracesRequests:
     """ASGI middleware. A request with a `traceparent` is answered within that span. Where traces are recorded, it is a
-    span of its own, and so is one without that may change something."""
+    span of its own, and so is one without that may change something. `known_only`: of those whose token was checked, which
+    is in the scope's state; nobody else makes spans."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, known_only: bool = False) -> None:
         self._app = app
+        self._known_only = known_only
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or (self._known_only and "token" not in scope.get("state", {})):
             await self._app(scope, receive, send)
             return
         given = valid(next((value for name, value in scope["headers"] if name == _NAME), b"").decode("latin-1"))

@@ -106,7 +106,7 @@ def test_engines_find_the_store_where_the_agent_has_it(values: Path) -> None:
 @value_sets
 def test_probes_of_the_agent_are_commands_of_the_program(values: Path, tmp_path: Path) -> None:
     settings, pod = agent(values, tmp_path)
-    for probe in ("startupProbe", "livenessProbe"):
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
         words = pod.spec[probe]["exec"]["command"]
         here = told.check_command(words).params
         assert str(settings.socket).endswith(str(here["socket"]))

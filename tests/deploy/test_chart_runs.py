@@ -86,10 +86,11 @@ def test_from_the_first_start_to_a_connected_agent(tmp_path: Path, unused_tcp_po
         )
         (tmp_path / "agent/etc/modeldist/token/token").write_text(made.stdout)
         with running("agent", agent, tmp_path) as node:
-            probe = agent.spec["startupProbe"]["exec"]["command"]
             run = str(tmp_path / "agent/run/modeldist")
-            words = program(tuple(word.replace("/run/modeldist", run) for word in probe))
-            node.wait_for("its startup probe", lambda: succeeds(words, agent))
+            for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+                asked = agent.spec[probe]["exec"]["command"]
+                words = program(tuple(word.replace("/run/modeldist", run) for word in asked))
+                node.wait_for(probe, lambda words=words: succeeds(words, agent))
             status = program(("modeldist", "status"))  # by MODELDIST_SOCKET, as in the container
             node.wait_for("a session", lambda: b"connected\n" in _said(status, agent))
             assert status_of(f"http://127.0.0.1:{gateway}/") == 404  # the gateway's own answer

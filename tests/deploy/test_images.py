@@ -63,6 +63,7 @@ def test_the_dependencies_that_are_installed_are_the_project_s(tmp_path: Path) -
     wanted = done.stdout.split("\n")
     assert any(each.startswith("asyncpg") for each in wanted)
     assert any(each.startswith("fastapi") for each in wanted)
+    assert any(each.startswith("opentelemetry-exporter-otlp-proto-http") for each in wanted)
     assert not any(each.startswith("pytest") for each in wanted)
 
 

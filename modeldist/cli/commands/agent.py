@@ -86,6 +86,7 @@ if TYPE_CHECKING:
     metavar="SECONDS",
     help="Ask a control plane without room again for so long. [default: 600]",
 )
+@options.log_format
 @options.log_json
 @options.log_level
 def agent(
@@ -118,11 +119,13 @@ def agent(
       skopeo copy --src-tls-verify=false docker://127.0.0.1:7430/org/image:tag oci:image
     """
     import asyncio
+    import socket
     from functools import partial
 
-    from modeldist.agent.daemon import run_agent
+    from modeldist.agent.daemon import log, run_agent
     from modeldist.control.logs import configure_logging
     from modeldist.gateway.app import Gateway
+    from modeldist.tracing.exporting import exporting
 
     settings = agent_settings(
         labels=key_values(label, "--label") if label else None,
@@ -137,8 +140,9 @@ def agent(
         file_roots=file_root or None,
         **given,
     )
-    configure_logging("json" if settings.log_json else "console", settings.log_level)
-    asyncio.run(run_agent(settings, partial(Gateway, registries=settings.mirror)))
+    configure_logging("json" if settings.log_json else settings.log_format, settings.log_level)
+    with exporting("modeldist-agent", log.warning, instance=settings.name or socket.gethostname()):
+        asyncio.run(run_agent(settings, partial(Gateway, registries=settings.mirror)))
 
 
 def agent_settings(**given: Any) -> AgentSettings:

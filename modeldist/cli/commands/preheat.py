@@ -14,6 +14,7 @@ from modeldist.cli.boundary import Command, fail
 from modeldist.cli.key_values import key_values
 from modeldist.cli.selecting import selecting
 from modeldist.cli.terminal import attended, clean, put, put_json, say
+from modeldist.cli.traced import traced
 from modeldist.errors import UsageError
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ def preheat(
             return pull
 
     names: dict[str, str] = {}
-    pull = asyncio.run(ask())
+    with traced("preheat", reference):
+        pull = asyncio.run(ask())
     if wait and pull.state != "done":
         from modeldist.client.pull_events import failure_of
 

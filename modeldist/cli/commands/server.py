@@ -37,6 +37,7 @@ from modeldist.cli.boundary import Command
 @click.option("--policy", type=options.PATH, metavar="FILE", help="Which signatures a model needs.")
 @click.option("--origin-streams", type=int, metavar="N", help="Concurrent reads of one origin by all. [default: 64]")
 @click.option("--origin-rate", metavar="SIZE", help="Bytes per second of one origin, all nodes: 2GB. [unlimited]")
+@options.log_format
 @options.log_json
 @options.log_level
 def server(
@@ -46,6 +47,7 @@ def server(
     webhook_host: tuple[str, ...],
     origin_rate: str | None,
     migrate_to: str | None,
+    log_format: str | None,
     log_json: bool | None,
     **settings: Any,
 ) -> None:
@@ -67,7 +69,7 @@ def server(
         file_roots=file_root or None,
         webhook_hosts=webhook_host or None,
         origin_rate=None if origin_rate is None else float(units.parse_size(origin_rate)),
-        log_format="json" if log_json else None,
+        log_format="json" if log_json else log_format,
         **settings,
     )
     if migrate_to is None:

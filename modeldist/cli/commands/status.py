@@ -14,7 +14,7 @@ from modeldist.cli import options, units
 from modeldist.cli.boundary import Command
 from modeldist.cli.control_plane import server_url
 from modeldist.cli.terminal import clean, put, put_json, put_table, say
-from modeldist.errors import AgentError
+from modeldist.errors import AgentError, UsageError
 
 if TYPE_CHECKING:
     from modeldist.agent.progress import PullSnapshot
@@ -27,8 +27,10 @@ _TLS = {"off": "off", "prefer": "between those that are enrolled", "require": "r
 @options.as_json
 @options.server
 @options.token
+@click.option("--live", is_flag=True, help="Whether the agent works, for a probe: fails where a restart would help.")
+@click.option("--ready", is_flag=True, help="Whether it could take a pull now: session with the control plane, store.")
 @options.node_options("socket")
-def status(as_json: bool, server: str | None, token: Path | None, here: Node) -> None:
+def status(as_json: bool, server: str | None, token: Path | None, live: bool, ready: bool, here: Node) -> None:
     """Show this machine's agent, or a control plane.
 
     The agent, its pulls, and what programs read through its gateway; with --server the control plane's nodes and
@@ -38,6 +40,9 @@ def status(as_json: bool, server: str | None, token: Path | None, here: Node) ->
     Example:
       modeldist status --server https://control:7420
     """
+    if live or ready:
+        _probe(here, server, as_json=as_json, live=live, ready=ready)
+        return
     if server is not None:
         _of_control_plane(server, token, as_json=as_json)
         return
@@ -60,6 +65,20 @@ def status(as_json: bool, server: str | None, token: Path | None, here: Node) ->
         put("")
         rows = [pull_row(pull) for pull in reversed(pulls)]
         put_table(("PULL", "REFERENCE", "STATE", "DONE", "RATE", "TIME", "FROM"), rows, right=frozenset({3, 4, 5}))
+
+
+def _probe(here: Node, server: str | None, *, as_json: bool, live: bool, ready: bool) -> None:
+    if server is not None or as_json:
+        raise UsageError(
+            "--live and --ready are about this machine's agent, and print nothing.",
+            remedy="Leave --server and --json out; a control plane has /healthz and /readyz.",
+        )
+    if (agent := here.running_agent()) is None:
+        raise AgentError("No agent runs on this machine.", remedy="Start one with `modeldist agent`.")
+    if live:
+        agent.live()
+    if ready:
+        agent.ready()
 
 
 def agent_lines(about: dict[str, Any]) -> list[str]:

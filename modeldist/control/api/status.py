@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Annotated, Any
 
@@ -19,6 +20,9 @@ from modeldist.session.messages import PROTOCOL
 
 router = APIRouter(tags=["status"])
 probes = APIRouter(include_in_schema=False)
+
+READY_WITHIN = 3.0  # seconds; less than who asks waits
+_FROM_A_TABLE = text("SELECT count(*) FROM meta")  # SQLite answers what is in no table without its file
 
 
 @router.get("/status", dependencies=[needs_any], summary="Versions, counts, uptime")
@@ -50,19 +54,24 @@ async def description(request: Request) -> dict[str, Any]:
 
 
 @probes.get("/healthz", response_class=PlainTextResponse)
-async def healthz() -> PlainTextResponse:
-    """The process answers."""
+async def healthz(request: Request) -> PlainTextResponse:
+    """The process answers, and nothing that it has to do by itself has ended: else only a restart helps."""
+    if standing_of(request).broken:
+        return PlainTextResponse("broken\n", 500)
     return PlainTextResponse("ok\n")
 
 
 @probes.get("/readyz", response_class=PlainTextResponse)
 async def readyz(request: Request) -> PlainTextResponse:
-    """It leads, and the store answers too."""
-    if (plane := standing_of(request).plane) is None:
+    """It leads, and the store answers too, soon."""
+    standing = standing_of(request)
+    if standing.broken:
+        return PlainTextResponse("broken\n", 503)
+    if (plane := standing.plane) is None:
         return PlainTextResponse("stands by\n", 503)
     try:
-        async with plane.database.transaction() as session:
-            await session.execute(text("SELECT 1"))
-    except (SQLAlchemyError, OSError, NotLeading):
+        async with asyncio.timeout(READY_WITHIN), plane.database.transaction() as session:
+            await session.execute(_FROM_A_TABLE)
+    except (SQLAlchemyError, OSError, NotLeading):  # TimeoutError is an OSError
         return PlainTextResponse("not ready\n", 503)
     return PlainTextResponse("ok\n")

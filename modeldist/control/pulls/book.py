@@ -26,6 +26,7 @@ from modeldist.control.write_behind import DELAY, WriteBehind
 from modeldist.errors import IdempotencyKeyReused, NotFound, UsageError
 from modeldist.scheduler.messages import Priority
 from modeldist.session.messages import CancelPull, PullProgress, StartPull
+from modeldist.tracing import current, shown, trace_id_of
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +121,15 @@ class PullBook:
             nodes = await self.meant(selector)
             now = self._now()
             pull = Pull(
-                _new_id(now), reference, selector, priority, now, idempotency_key, deadline=deadline, webhook=webhook
+                _new_id(now),
+                reference,
+                selector,
+                priority,
+                now,
+                idempotency_key,
+                deadline=deadline,
+                webhook=webhook,
+                trace=current(),
             )
             for node in nodes:
                 pull.add(node, now)
@@ -130,6 +139,7 @@ class PullBook:
                 return await self._same(stored, reference, selector, priority, deadline, webhook), False
             self._places.keep(pull, place)
         self._running[pull.id] = pull
+        log.info("pull accepted", extra=_facts(pull))
         for session in list(self._connected.values()):
             self._ask(pull, session)
         return pull, True
@@ -228,7 +238,7 @@ class PullBook:
             pull.add(session.node, self._now())
             self._places.grew(pull, pull.nodes[session.node].held)
             self._changed(pull, session.node)
-        session.outbox.put(StartPull(pull.id, pull.reference, pull.priority))
+        session.outbox.put(StartPull(pull.id, pull.reference, pull.priority, pull.trace))
 
     def _stopped(self, pull: Pull, nodes: Sequence[str]) -> None:
         """The pull ended while these nodes were at it."""
@@ -246,6 +256,7 @@ class PullBook:
             self._places.ended(pull)
             if self._running.pop(pull.id, None) is not None:
                 self.ended[pull.state] += 1
+                log.info("pull ended", extra=_facts(pull))
         ended = node is not None and pull.nodes[node].ended
         self._writer.mark(urgent=ended or not pull.running)
         self._watchers.tell(pull.id, node, not pull.running)
@@ -308,3 +319,11 @@ class PullBook:
 def _new_id(now: float) -> str:
     """Sorts by time of creation."""
     return f"{int(now * 1000):012x}{secrets.token_hex(8)}"
+
+
+def _facts(pull: Pull) -> dict[str, str]:
+    """What a record of the log about it has."""
+    said = {"pull": pull.id, "reference": shown(pull.reference), "state": pull.state}
+    if trace := trace_id_of(pull.trace):
+        said["trace_id"] = trace
+    return said

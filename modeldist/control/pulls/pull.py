@@ -95,6 +95,9 @@ class Pull:
     nodes: dict[str, PullNode] = field(default_factory=dict)
     deadline: float | None = None
     webhook: Webhook | None = None
+    trace: str = (
+        ""  # traceparent of who asked for it; not stored, so that nodes after a restart begin traces of their own
+    )
 
     @property
     def running(self) -> bool:

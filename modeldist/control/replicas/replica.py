@@ -90,6 +90,13 @@ class Replica:
         plane = self.plane
         return plane.tokens if plane is not None else self._tokens
 
+    @property
+    def broken(self) -> bool:
+        """It will never lead again, or leads with a clock that stands still."""
+        plane = self.plane
+        ended = self._running is not None and self._running.done()
+        return ended or (self._competing is not None and self._competing.done()) or (plane is not None and plane.broken)
+
     def refusal(self) -> NotLeading:
         return stands_by(self._leader.url if self._leader is not None else "")
 

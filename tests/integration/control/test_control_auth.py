@@ -35,6 +35,7 @@ def prefixed(app: FastAPI) -> list[tuple[str, str]]:
         *documented,
         ("GET", "/metrics"),
         ("GET", "/api/v1/openapi.json"),
+        ("GET", "/api/v1/debug/profile"),
         ("GET", "/docs"),
         ("GET", "/openapi.json"),
     ]
@@ -68,6 +69,7 @@ BODIES = {
     "/oapi/v1/jobs": PREHEAT,
     "/preheats": PREHEAT["args"],
 }
+QUERIES = {"/api/v1/debug/profile": "?seconds=0.05"}
 SECURITY = Path(__file__).parents[3] / "SECURITY.md"
 
 
@@ -110,7 +112,7 @@ async def test_scopes(sqlite_control: ServedControlPlane) -> None:
                     status = await knocked(sqlite_control, token)
                 else:
                     body = BODIES.get(path, A_MODEL) if method == "POST" else None
-                    place = path.replace("{}", "9" if "jobs" in path else "x")
+                    place = path.replace("{}", "9" if "jobs" in path else "x") + QUERIES.get(path, "")
                     answer = await http.request(method, place, json=body, headers={"Authorization": f"Bearer {token}"})
                     status = answer.status_code
                 assert (status == 403) == (scope not in allowed), (method, path, scope, status)

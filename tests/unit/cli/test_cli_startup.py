@@ -19,6 +19,7 @@ HEAVY = frozenset(
         "fastapi",
         "httpx2",
         "huggingface_hub",
+        "opentelemetry",
         "pydantic",
         "rich",
         "sqlalchemy",
@@ -45,6 +46,7 @@ PRESENT_NEEDS_NOT = frozenset(
         "modelpack.artifact",
         "modelpack.manifest",
         "modelpack.oci.client",
+        "opentelemetry",
         "structlog",
     )
 )
