@@ -17,8 +17,8 @@ _BROKEN = 500  # and all above
 
 class TracesRequests:
     """ASGI middleware. A request with a `traceparent` is answered within that span. Where traces are recorded, it is a
-    span of its own, and so is one without that may change something. `known_only`: of those whose token was checked, which
-    is in the scope's state; nobody else makes spans."""
+    span of its own, and so is one without that may change something. `known_only`: of requests whose token was
+    checked, which is in the scope's state; nobody else makes spans."""
 
     def __init__(self, app: ASGIApp, known_only: bool = False) -> None:
         self._app = app
