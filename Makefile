@@ -11,6 +11,9 @@ BIN := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE
 STAMP := $(VENV)/.installed
 
+# An installation of the checkout needs no manual page, which would have its build install all dependencies once more.
+export HATCH_BUILD_NO_HOOKS := true
+
 .DEFAULT_GOAL := help
 .PHONY: help setup system helm demo test test-slow test-rdma test-ray test-web test-clients test-operations fuzz fuzz-api explore chaos crash bench audit sbom check lint types arrows coverage clean test-package docs package
 
@@ -64,7 +67,7 @@ docs: setup  ## users' pages and notebooks run, the site built into .cache/site,
 
 package: $(STAMP)  ## the wheel and the sdist, into dist
 	@$(BIN)/pip install -q -e '.[package]'
-	@SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || echo 1735689600)} $(BIN)/python -m build --no-isolation --outdir dist .
+	@HATCH_BUILD_NO_HOOKS=false SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || echo 1735689600)} $(BIN)/python -m build --no-isolation --outdir dist .
 
 test-package: setup  ## both built twice, installed where there is no checkout, and the quick start pasted there (three minutes)
 	@$(BIN)/pip install -q -e '.[package]'

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 import subprocess
 import sys
 import tarfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from tests.package.conftest import Built, checkout
+from tests.package.conftest import ROOT, Built, checkout
 
 PACKAGES = ("modeldist", "modelpack", "rdma")
 
@@ -56,3 +58,35 @@ def test_what_it_says_of_itself(built: Built) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_the_images_copy_is_enough_without_the_hook(tmp_path: Path) -> None:
+    """As deploy/images/Dockerfile installs it."""
+    lines = (ROOT / "deploy" / "images" / "Dockerfile").read_text().splitlines()
+    copied = {name for line in lines if line.startswith("COPY ") and "--" not in line for name in line.split()[1:-1]}
+    assert {"pyproject.toml", *PACKAGES} <= copied
+    assert any(line.startswith("RUN HATCH_BUILD_NO_HOOKS=true ") for line in lines)
+    for name in copied - {"deploy/images/control_health.py"}:
+        source = ROOT / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "-q",
+            "--no-deps",
+            "--no-build-isolation",
+            "-w",
+            tmp_path / "out",
+            tmp_path,
+        ],
+        env={**os.environ, "HATCH_BUILD_NO_HOOKS": "true"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (wheel,) = (tmp_path / "out").glob("*.whl")
+    assert not [name for name in zipfile.ZipFile(wheel).namelist() if "share/man" in name]
