@@ -71,4 +71,5 @@ def eyes(browser: Browser, town: Town) -> Iterator[Eyes]:
     looking = Eyes(browser, town.cluster.url)
     yield looking
     looking.context.close()
+    town.registry.heal()
     assert looking.complaints == []

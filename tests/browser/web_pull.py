@@ -111,9 +111,12 @@ def test_a_killed_agent_is_seen_and_explained(town: Town, eyes: Eyes) -> None:
         expect(row).to_contain_text("node-3")
         expect(row).to_contain_text("away")
         expect(row).to_contain_text("It is not connected")
+        reasons = page.locator(".reasons")
+        expect(reasons).to_contain_text("node-3")
+        expect(reasons.locator(".remedy").first).to_be_visible()
         eyes.photograph("node-away")
         page.get_by_role("link", name="Overview").click()
-        expect(page.locator("main")).to_contain_text("node-3 was heard last")
+        expect(page.locator("main")).to_contain_text("node-3 was last heard")
         eyes.photograph("overview-away")
     finally:
         town.cluster.agents[3].start()
@@ -133,11 +136,11 @@ def test_an_origin_that_refuses_is_explained(town: Town, eyes: Eyes) -> None:
     expect(page.get_by_label("Progress").get_by_text("failed", exact=True)).to_be_visible(timeout=60_000)
     rows = page.get_by_role("region", name=re.compile("Nodes of this pull")).locator("tbody tr")
     expect(rows.first.locator(".told")).to_contain_text(town.registry.host)
+    expect(page.get_by_role("region", name="Why?")).to_contain_text("modeldist login")
     eyes.photograph("pull-failed")
     page.get_by_role("link", name="Overview").click()
     expect(page.get_by_text("Needs attention")).to_be_visible()
     expect(page.locator("main")).to_contain_text(f"{reference} failed")
-    town.registry.heal()
 
 
 def test_a_pull_is_cancelled(town: Town, eyes: Eyes) -> None:
@@ -150,7 +153,6 @@ def test_a_pull_is_cancelled(town: Town, eyes: Eyes) -> None:
     expect(page.get_by_label("Progress").get_by_text("cancelled", exact=True)).to_be_visible()
     page.get_by_role("link", name="Audit").click()
     expect(page.locator("tbody tr").first).to_contain_text("cancel pull")
-    town.registry.heal()
 
 
 def test_names_from_outside_are_text(town: Town, eyes: Eyes) -> None:

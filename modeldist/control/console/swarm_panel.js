@@ -14,8 +14,8 @@ const UNKNOWN = "Which files this is about is not known yet: no node has resolve
 const NOBODY = "No connected node fetches or offers any of its files now.";
 const NODES_READABLE = 200;
 
-/** Follows the task until the signal. Returns its element. */
-export function swarmPanel(digest, signal) {
+/** Follows the task until the signal; `heading` is the rank of what is inside. Returns its element. */
+export function swarmPanel(digest, signal, heading = "h3") {
   const picture = swarmPicture();
   const by = byChoice();
   const figures = h("div");
@@ -30,12 +30,12 @@ export function swarmPanel(digest, signal) {
       "div",
       { class: "columns" },
       h("div", { class: "card" }, by.element, picture.element, ringLegend()),
-      h("div", { class: "card" }, figures, h("h3", {}, "Who feeds whom"), flows.element),
+      h("div", { class: "card" }, figures, h(heading, { class: "minor" }, "Who feeds whom"), flows.element),
     ),
     h(
       "div",
       { class: "card" },
-      h("h3", {}, "Piece maps"),
+      h(heading, { class: "minor" }, "Piece maps"),
       h("p", { class: "muted" }, "How many nodes have each part, the rarest palest"),
       rare.element,
       mapsNote(),

@@ -29,7 +29,7 @@ export default function nodes({ page, named, signal }) {
         draw: (row) => chip(row.connected ? "connected" : "away"),
       },
       { label: "Rack", text: (row) => row.rack || "–", sort: (row) => row.rack },
-      { label: "Zone", text: (row) => row.zone || "–", sort: (row) => row.zone },
+      { label: "Zone", kind: "wide", text: (row) => row.zone || "–", sort: (row) => row.zone },
       { label: "Models", kind: "number", text: (row) => number(row.artifacts.length), sort: (row) => row.artifacts.length },
       { label: "Heard", kind: "wide", text: (row) => ago(row.last_seen), sort: (row) => row.last_seen },
       { label: "Version", kind: "wide", text: (row) => row.version, sort: (row) => row.version },

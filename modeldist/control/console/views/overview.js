@@ -59,7 +59,7 @@ function showAttention(holder, failed, known) {
     ),
     late.length > 5 ? h("li", {}, chip("failed"), ` and ${plural(late.length - 5, "other pull")} since yesterday`) : null,
     ...away.slice(0, 5).map((each) =>
-      h("li", {}, chip("away"), " ", link(each.name, "nodes", each.node), h("span", { class: "muted" }, ` was heard last ${ago(each.last_seen)}`)),
+      h("li", {}, chip("away"), " ", link(each.name, "nodes", each.node), h("span", { class: "muted" }, ` was last heard ${ago(each.last_seen)}`)),
     ),
     away.length > 5 ? h("li", {}, chip("away"), ` and ${plural(away.length - 5, "other node")}`) : null,
   ].filter(Boolean);

@@ -262,7 +262,7 @@ function tone(row) {
 function told(row) {
   if (row.error) return `${row.error.message} ${row.error.remedy}`.trim();
   if (row.away && !ENDED.has(row.state)) {
-    return `It is not connected, and was heard last ${ago(node(row.node).last_seen)}. It goes on when its agent is back.`;
+    return `It is not connected, and was last heard ${ago(node(row.node).last_seen)}. It goes on when its agent is back.`;
   }
   return row.state === "waiting" ? "Its agent has not answered yet." : "";
 }
