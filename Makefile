@@ -56,7 +56,7 @@ test-ray: setup  ## the Ray tests on a real cluster of three raylets on loopback
 	@$(BIN)/pip install -q -e '.[ray]' 'ray[serve]'
 	@$(BIN)/pytest -q --timeout 300 -o python_files="ray_*.py" tests/ray $(PYTEST_ARGS)
 
-test-operations: setup  ## dashboard, alerts and metrics with a real Prometheus on a real cluster, its traces in a collector (two minutes)
+test-operations: setup  ## dashboard, alerts and metrics with a real Prometheus on a real cluster, its traces in a collector; what `why` says of staged cases, TIMES (2) each (four minutes)
 	@$(BIN)/pytest -q --timeout 300 -o python_files="operations_*.py" tests/operations $(PYTEST_ARGS)
 
 docs: setup  ## users' pages and notebooks run, the site built into .cache/site, all its links followed (two minutes)

@@ -52,6 +52,7 @@ from modeldist.transfer.rate_limit import RateLimit
 
 TICK = 0.1  # seconds between phase 2's ticks
 SMALL_LEASES = 64  # read in a row; enough for a thread not to wait for the loop
+_MORE_THAN_A_LINK = 1.1  # of one: what came over loopback is counted too
 RENEW = 1200.0  # seconds between re-joins of open tasks, which renew their capabilities (valid a day)
 
 
@@ -181,10 +182,12 @@ class Engine:
     def around(self) -> Around:
         """This node now, for who explains its pulls."""
         load, error = self._reporter.load, self.session.last_error
-        known = load.nic_rx is not None and load.nic_speed
+        link = load.nic_rx / load.nic_speed if load.nic_rx is not None and load.nic_speed else None
+        if link is not None and link > _MORE_THAN_A_LINK:
+            link = None
         return Around(
-            link=load.nic_rx / load.nic_speed if load.nic_rx is not None and load.nic_speed else None,
-            link_speed=load.nic_speed if known else None,
+            link=link,
+            link_speed=load.nic_speed if link is not None else None,
             disk=load.disk_busy,
             cpu=load.cpu_busy,
             download_limit=self.config.download_rate,

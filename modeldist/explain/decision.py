@@ -178,6 +178,8 @@ def _most_waited_for(  # noqa: PLR0911 - one for each rule
     top = max(groups, key=lambda wait: groups[wait])
     share = groups[top] / total
     shares = _shares(groups, total, where.window if now else None)
+    if _at_the_limit(facts, where, now=now):
+        return _plain(facts, where, "download_limit", shares, now=now)
     if now and top in ("parent", "origin") and (full := _own_link(where.around, shares)):
         return full
     if share < _HALF:
@@ -198,10 +200,10 @@ def _holds(now: bool) -> str:
 
 
 def _at(facts: Facts, where: Where, *, now: bool) -> str:
-    if now:
-        return f"it comes at {rate(where.rate)}" if where.rate else "nothing arrives yet"
-    fetched = facts.origin + facts.peers
-    return f"it came at {rate(fetched / facts.seconds)}" if facts.seconds else "it came at once"
+    speed = _rate(facts, where, now=now)
+    if not speed:
+        return "nothing arrives yet" if now else "it came at once"
+    return f"it {'comes' if now else 'came'} at {rate(speed)}"
 
 
 def _shares(groups: Mapping[str, float], total: float, window: float | None) -> str:
@@ -228,11 +230,22 @@ def _own_link(around: Around, shares: str) -> Explanation | None:
     )
 
 
+def _at_the_limit(facts: Facts, where: Where, *, now: bool) -> bool:
+    """Whether it comes as fast as this node lets it, wherever it is waited for."""
+    limit = where.around.download_limit
+    return limit is not None and _rate(facts, where, now=now) >= _FULL * limit
+
+
+def _rate(facts: Facts, where: Where, *, now: bool) -> float:
+    if now:
+        return where.rate
+    return (facts.origin + facts.peers) / facts.seconds if facts.seconds else 0.0
+
+
 def _healthy(facts: Facts, where: Where, *, now: bool) -> bool:
     """Whether it comes, or came, as fast as one may expect where nothing is known to be slow."""
-    if not now:
-        return facts.origin + facts.peers >= _FAST * facts.seconds
-    return where.rate >= _FAST and (where.around.link is None or where.around.link >= _HALF)
+    slack = now and where.around.link is not None and where.around.link < _HALF
+    return _rate(facts, where, now=now) >= _FAST and not slack
 
 
 def _fine(facts: Facts, where: Where, thing: str, shares: str, *, now: bool) -> Explanation:

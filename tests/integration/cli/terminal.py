@@ -15,9 +15,12 @@ from tests.servers.shell import Shell
 
 
 class Terminal:
-    """A running command. `seen` is everything the terminal was sent so far; `keyboard` a descriptor to type into."""
+    """A running command. `seen` is everything the terminal was sent so far; `keyboard` a descriptor to type into.
+    `whole`: stdout goes there, too."""
 
-    def __init__(self, shell: Shell, *arguments: str, columns: int = 110, rows: int = 30, **environment: str) -> None:
+    def __init__(
+        self, shell: Shell, *arguments: str, columns: int = 110, rows: int = 30, whole: bool = False, **environment: str
+    ) -> None:
         self.keyboard, side = pty.openpty()
         fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         plain = {name: value for name, value in shell.environment.items() if name != "NO_COLOR"}
@@ -25,7 +28,7 @@ class Terminal:
             [*MODELDIST, *arguments],
             env={**plain, "TERM": "xterm-256color", **environment},
             stdin=side,
-            stdout=subprocess.PIPE,
+            stdout=side if whole else subprocess.PIPE,
             stderr=side,
             text=True,
         )
@@ -39,11 +42,11 @@ class Terminal:
         return b"".join(self._parts).decode(errors="replace")
 
     def finish(self) -> tuple[int, str]:
-        """Exit code and stdout."""
+        """Exit code and stdout (empty where that went to the terminal)."""
         out, _ = self.process.communicate(timeout=60)
         self._reader.join()
         os.close(self.keyboard)
-        return self.process.returncode, out
+        return self.process.returncode, out or ""
 
     def _read(self) -> None:
         while True:

@@ -16,9 +16,11 @@ import httpx2
 import pytest
 
 from modeldist.agent.local_client import LocalAgent
+from tests.integration.cli.terminal import Terminal
 from tests.servers import faults
 from tests.servers.cluster import MODELDIST, Cluster, Process, finish, wait_until
 from tests.servers.oci_faults import FaultyRegistry
+from tests.servers.shell import Shell
 
 SIZE = 3_000_000  # bytes of each model's weights
 
@@ -322,3 +324,37 @@ def test_an_agent_that_dies_in_mid_pull(tmp_path: Path, faulty: FaultyRegistry, 
         assert running.returncode == 17, err
         assert json.loads(out)["error"]["code"] == "agent"
         assert "pull again to resume" in err
+
+
+def test_the_agent_and_the_cluster_are_watched(cluster: Cluster, faulty: FaultyRegistry, reference: str) -> None:
+    faulty.inject(faults.slow(300_000), on="blobs")
+    running = cluster.pull(0, reference)
+    try:
+        wait_until("bytes to arrive", lambda: sent(faulty) > 300_000)
+
+        def shown() -> dict[str, Any]:
+            found: dict[str, Any] = json.loads(ok(cluster.run(0, "top", "--json")))
+            return next((pull for pull in found["pulls"] if pull["reference"] == reference), {})
+
+        wait_until("its rate", lambda: shown().get("origin", 0) > 0)
+        assert reference in ok(cluster.run(0, "top", "--once"))
+        told = ok(cluster.run(0, "top", "--once", "--server", cluster.url))
+        assert told.startswith("Control plane")
+        assert "node-0" in told and "node-1" in told
+        watched = cluster.run(0, "doctor", "--json", "--server", cluster.url, "--hf-endpoint", f"http://{faulty.host}")
+        found = {each["check"]: each for each in json.loads(watched.stdout)["checks"]}
+        assert found["token"]["state"] == found["clock"]["state"] == found["versions"]["state"] == "ok"
+        assert "has a session" in found["agent"]["found"]
+    finally:
+        running.send_signal(signal.SIGINT)
+        running.communicate(timeout=30)
+
+
+def test_top_on_a_terminal_ends_with_q(cluster: Cluster, shell: Shell) -> None:
+    socket = cluster.environment(0)["MODELDIST_SOCKET"]
+    terminal = Terminal(shell, "top", whole=True, MODELDIST_SOCKET=socket)
+    try:
+        wait_until("a picture", lambda: "Agent node-0" in terminal.seen)
+        os.write(terminal.keyboard, b"q")
+    finally:
+        assert terminal.finish()[0] == 0, terminal.seen

@@ -35,6 +35,12 @@ def looked(lately: dict[str, float], around: Around | None = None, **more: objec
             "download_limit",
             "download limit of 5.00 MB/s",
         ),
+        (
+            looked({"parent:a": 10.0}, Around(download_limit=5 * MB), rates={"a": 4.9 * MB}),
+            "download_limit",
+            "download limit of 5.00 MB/s",
+        ),
+        (looked({"parent:a": 10.0}, Around(download_limit=5 * MB), rates={"a": MB}), "parent", "alpha"),
         (looked({"parent:a": 10.0}, Around(rdma="There is no device."), rates={"a": MB}), "rdma", "over TCP"),
         (looked({"control": 10.0}, Around(control="refused")), "control_plane", "refused"),
         (looked({"pieces": 10.0}), "upstream", "do not have yet"),

@@ -1,0 +1,81 @@
+"""`modeldist doctor` where nothing runs, and the checks that measure."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modeldist.cli.doctor import disk, machine, reach
+from tests.servers.oci_faults import FaultyRegistry
+from tests.servers.shell import Shell
+
+
+def doctor(shell: Shell, *arguments: str, code: int) -> dict[str, dict[str, Any]]:
+    done = shell.run("doctor", "--json", *arguments)
+    assert done.returncode == code, done.stderr
+    found = json.loads(done.stdout)
+    assert found["ok"] == (code == 0)
+    return {finding["check"]: finding for finding in found["checks"]}
+
+
+def test_a_machine_without_an_agent(shell: Shell, faulty: FaultyRegistry) -> None:
+    here = ("--registry", faulty.host, "--hf-endpoint", f"http://{faulty.host}")
+    found = doctor(shell, *here, code=0)
+    for check in (
+        "version",
+        "store",
+        "free space",
+        "disk write",
+        "disk read",
+        "open files",
+        "registry",
+        "hub",
+        "agent",
+    ):
+        assert found[check]["found"], check
+        assert bool(found[check]["remedy"]) == (found[check]["state"] != "ok")
+    assert found["registry"]["state"] == found["agent"]["state"] == "ok"
+    assert found["disk write"]["value"] > 0
+    assert "control plane" not in found
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        nobody = f"http://127.0.0.1:{silent.getsockname()[1]}"
+    assert doctor(shell, *here, "--server", nobody, code=26)["control plane"]["state"] == "fail"
+    told = shell.run("doctor", *here, "--server", nobody)
+    assert (told.returncode, told.stderr) == (26, "")
+    assert "fail  control plane" in told.stdout
+
+
+def test_a_store_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    (found,) = disk.store(tmp_path / "file" / "store")
+    assert (found.check, found.state) == ("store", "fail")
+    assert "--store" in found.remedy
+
+
+def test_measuring_leaves_nothing(tmp_path: Path) -> None:
+    found = list(disk.store(tmp_path / "store"))
+    assert [finding.check for finding in found] == ["store", "free space", "disk write", "disk read"]
+    assert list((tmp_path / "store").iterdir()) == []
+
+
+@pytest.mark.parametrize(("apart", "state"), [(0.3, "ok"), (-4.0, "ok"), (60.0, "warn"), (-7200.0, "warn")])
+def test_clocks(apart: float, state: str) -> None:
+    found = reach._clock(apart)
+    assert (found.state, bool(found.remedy)) == (state, state != "ok")
+
+
+def test_an_origin_that_is_ill(faulty: FaultyRegistry) -> None:
+    from tests.servers import faults
+
+    faulty.inject(faults.unavailable())
+    (found,) = reach.origin("registry", f"http://{faulty.host}/v2/", wants="--registry")
+    assert (found.state, "503" in found.found) == ("warn", True)
+
+
+def test_limits_of_this_process() -> None:
+    assert [finding.check for finding in machine.limits()] == ["open files"]
+    assert all(finding.state in ("ok", "warn") for finding in machine.links())
