@@ -19,7 +19,8 @@ from modeldist.agent.whole_reads import WholeReads
 from modeldist.explain import Account, Uploads, standing
 from modeldist.explain.waits import Wait, met_by
 
-_COUNTED_EVERY = 5  # looks: bytes of all shards that are fetched, of which there may be hundreds
+_COUNTED_EVERY = 5  # looks, for the bytes of shards that are fetched, of which there may be hundreds
+_FEW = 8  # which are counted at every look
 _UPLOADS_LATELY = 0.05  # weight of one look at them; ten a second
 _STATES: dict[str, Wait] = {"resolving": "resolve", "waiting": "other", "materialising": "disk"}
 
@@ -103,7 +104,7 @@ class TimeSpent:
         self._look_at_origin(stands)
         self._look_at_parents(stands)
         self._looks += 1
-        if self._looks % _COUNTED_EVERY == 0:
+        if self._looks % _COUNTED_EVERY == 0 or len(self._node.fetches) <= _FEW:
             self._count_bytes()
         for pull, one in list(self._open.items()):
             state = one.state()

@@ -45,6 +45,7 @@ Bottleneck = Literal[
 ]
 
 _HALF = 0.5  # of the time; what takes less is not what holds a pull up
+_BINDS = 1 / 3  # of the time; nobody waits for a limit that does not bind, whatever else is waited for in between
 _FULL = 0.85  # of a link; headers, acknowledgements and others take the rest
 _PATIENCE = 3.0  # seconds in which nothing need have arrived
 _STILL = 10.0  # seconds after which a pull stands
@@ -178,7 +179,7 @@ def _most_waited_for(  # noqa: PLR0911 - one for each rule
     top = max(groups, key=lambda wait: groups[wait])
     share = groups[top] / total
     shares = _shares(groups, total, where.window if now else None)
-    if _at_the_limit(facts, where, now=now):
+    if groups.get("download_limit", 0.0) >= _BINDS * total or _at_the_limit(facts, where, now=now):
         return _plain(facts, where, "download_limit", shares, now=now)
     if now and top in ("parent", "origin") and (full := _own_link(where.around, shares)):
         return full

@@ -13,6 +13,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -21,20 +22,23 @@ from tests.chaos.matrix.disks import Disk
 from tests.chaos.matrix.parties import strokes
 from tests.operations.slow_way import SlowWay
 from tests.servers import faults
-from tests.servers.cluster import Cluster, finish, wait_until
+from tests.servers.cluster import Cluster, finish
+from tests.servers.cluster import wait_until as waited
 from tests.servers.oci_faults import FaultyRegistry
 
+PATIENCE = 120.0  # seconds, for seven agents that start at once on a busy machine
 TIMES = int(os.environ.get("TIMES", "2"))
 SEED, CHILD, LIMITED, WITHOUT_RDMA, SLOW_DISK, SMALL_DISK, CAPPED = range(7)  # nodes
 LIMIT = 3_000_000  # bytes/s
 SLOW = 1_500_000  # bytes/s of an origin's answer, or of a parent
 SIZE = 40_000_000  # bytes of a model
 LARGE = 400_000_000  # bytes; more than a slow disk takes between two strokes
-LOOKED = 1.5  # seconds of a pull that are looked at
+LOOKED = 2.5  # seconds of a pull that are looked at
 FROZEN, THAWED = 0.6, 0.02  # seconds of each stroke
 TOKEN = "Basic " + base64.b64encode(b"user:secret").decode()
 
 numbers = itertools.count()
+wait_until = partial(waited, seconds=PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +85,9 @@ def cluster(
         SMALL_DISK: {"MODELDIST_AGENT_STORE": str(disks[1].path / "store")},
         CAPPED: {"MODELDIST_AGENT_UPLOAD_RATE": str(LIMIT)},
     }
-    with Cluster(home / "cluster", 7, environment={"DOCKER_CONFIG": str(secrets)}, nodes=nodes) as running:
+    with Cluster(
+        home / "cluster", 7, environment={"DOCKER_CONFIG": str(secrets)}, nodes=nodes, patience=PATIENCE
+    ) as running:
         yield running
 
 
@@ -99,13 +105,13 @@ def why(cluster: Cluster, node: int, reference: str) -> dict[str, Any]:
     return found
 
 
-def explained(cluster: Cluster, node: int, reference: str) -> dict[str, Any]:
+def explained(cluster: Cluster, node: int, reference: str, looked: float = LOOKED) -> dict[str, Any]:
     """Once it has run for a while; it must not have ended by then."""
     found: dict[str, Any] = {}
 
     def looked_at() -> bool:
         found.update(why(cluster, node, reference))
-        return bool(found["pull"]["where"]["window"] >= LOOKED)
+        return bool(found["pull"]["where"]["window"] >= looked)
 
     wait_until("the pull to run for a while", looked_at)
     assert found["pull"]["state"] == "pulling", found
@@ -157,7 +163,7 @@ def test_a_slow_disk(cluster: Cluster, faulty: FaultyRegistry, disks: tuple[Disk
     reference = published(faulty, LARGE)
     slow = disks[0]
     with strokes(slow.freeze, slow.thaw, FROZEN, THAWED), pulling(cluster, SLOW_DISK, reference):
-        found = explained(cluster, SLOW_DISK, reference)
+        found = explained(cluster, SLOW_DISK, reference, looked=1.5)
     assert found["bottleneck"] == "disk", found
     assert "doctor" in found["remedy"]
 

@@ -109,7 +109,8 @@ class Process:
 
 class Cluster:
     """Context manager; everything it started is gone when it ends. `environment` is added to every process, that of
-    `nodes` to agents, by their index. With `piece_tls`, as the server has it, agents are enrolled by join tokens."""
+    `nodes` to agents, by their index; `patience` in seconds for each to come up. With `piece_tls`, as the server has
+    it, agents are enrolled by join tokens."""
 
     def __init__(
         self,
@@ -120,8 +121,10 @@ class Cluster:
         environment: dict[str, str] | None = None,
         nodes: dict[int, dict[str, str]] | None = None,
         piece_tls: str = "",
+        patience: float = PATIENCE,
     ) -> None:
         self.home = home
+        self._patience = patience
         self.url = ""
         self._roots = ",".join(map(str, file_roots))
         self._common = {**os.environ, **(environment or {})}
@@ -220,7 +223,13 @@ class Cluster:
         arguments = ["server", "--port", "0", "--state-dir", str(self.home / "control")]
         if self._piece_tls:
             arguments += ["--piece-tls", self._piece_tls]
-        return Process("server", arguments, {**self._common, "MODELDIST_SERVER_FILE_ROOTS": self._roots}, self.home)
+        return Process(
+            "server",
+            arguments,
+            {**self._common, "MODELDIST_SERVER_FILE_ROOTS": self._roots},
+            self.home,
+            patience=self._patience,
+        )
 
     def join_token(self, index: int, *flags: str) -> Path:
         """A file with a fresh one."""
@@ -238,7 +247,7 @@ class Cluster:
         arguments = ["agent", "--control", self.url, *credentials, "--name", f"node-{index}"]
         environment = {**self.environment(index), "MODELDIST_AGENT_FILE_ROOTS": self._roots}
         environment |= self._nodes.get(index, {})
-        return Process(f"agent-{index}", arguments, environment, self.home)
+        return Process(f"agent-{index}", arguments, environment, self.home, patience=self._patience)
 
 
 def finish(pull: subprocess.Popen[str], *, seconds: float = 120) -> dict[str, Any]:

@@ -40,6 +40,7 @@ def looked(lately: dict[str, float], around: Around | None = None, **more: objec
             "download_limit",
             "download limit of 5.00 MB/s",
         ),
+        (looked({"origin": 5.0, "download_limit": 4.0}, rates={"origin": MB}), "download_limit", "limit"),
         (looked({"parent:a": 10.0}, Around(download_limit=5 * MB), rates={"a": MB}), "parent", "alpha"),
         (looked({"parent:a": 10.0}, Around(rdma="There is no device."), rates={"a": MB}), "rdma", "over TCP"),
         (looked({"control": 10.0}, Around(control="refused")), "control_plane", "refused"),
