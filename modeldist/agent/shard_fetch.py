@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from modeldist.agent.progress import ShardProgress
 from modeldist.agent.store import Partial
-from modeldist.artifact import Artifact, Shard, ShardChunks, algorithm, united
+from modeldist.artifact import Artifact, Shard, ShardChunks, united
 from modeldist.scheduler.messages import ParentReport, PieceDigest, Priority
 from modeldist.scheduler.parent_tally import ParentTally
-from modeldist.scheduler.pieces import PieceLayout, PieceSet
+from modeldist.scheduler.pieces import PieceLayout, PieceSet, proves_itself
 from modeldist.session.asking_again import AskingAgain
 from modeldist.tracing import trace_id_of
 
@@ -120,7 +120,7 @@ class ShardFetch:
     @property
     def self_proving(self) -> bool:
         """One piece, whose content the shard's own digest proves."""
-        return self.layout.count == 1 and algorithm(self.shard.digest) != "etag"
+        return proves_itself(self.shard.digest, self.layout)
 
     @property
     def provisional(self) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
+from modeldist.artifact import Digest, algorithm
 from modelpack.chunk_table import chunk_size_for
 
 MIB = 1 << 20
@@ -183,3 +184,9 @@ def random_member(bits: int, rng: random.Random) -> int:
     than uniform."""
     rest = bits >> (start := rng.randrange((bits & -bits).bit_length() - 1, bits.bit_length()))
     return start + (rest & -rest).bit_length() - 1
+
+
+def proves_itself(shard: Digest, layout: PieceLayout) -> bool:
+    """One piece, whose content the shard's own digest proves, so that nobody has to tell its piece's. An etag proves
+    nothing."""
+    return layout.count == 1 and algorithm(shard) != "etag"

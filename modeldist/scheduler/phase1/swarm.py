@@ -11,7 +11,7 @@ from modeldist.artifact import Digest
 from modeldist.scheduler.messages import Location, PieceDigest, Priority
 from modeldist.scheduler.phase1.line import Line
 from modeldist.scheduler.phase1.trees import Trees
-from modeldist.scheduler.pieces import PieceLayout, stripe
+from modeldist.scheduler.pieces import PieceLayout, proves_itself, stripe
 
 BLAKE3_BYTES = 32
 _MOST_RUNS = 64  # that a member may wait for at a time
@@ -164,8 +164,7 @@ class Swarm:
         self._start_digests()
 
     def _start_digests(self) -> None:
-        # The digest of a shard of one piece is that piece's digest: it needs no other.
-        self.known = self.proven = self.all if self.layout.count == 1 or self.table else 0
+        self.known = self.proven = self.all if self.table or proves_itself(self.task, self.layout) else 0
         self.digests.update(self.table)
 
     # --- members ---------------------------------------------------------------------------------------------------

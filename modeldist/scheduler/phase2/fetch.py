@@ -12,7 +12,7 @@ from modeldist.artifact import Digest
 from modeldist.scheduler.messages import Parent, Priority
 from modeldist.scheduler.phase2.parent import Request
 from modeldist.scheduler.phase2.stripes import Stripes
-from modeldist.scheduler.pieces import PieceLayout, every, random_member
+from modeldist.scheduler.pieces import PieceLayout, every, proves_itself, random_member
 
 _RARITY_SAMPLE = 3
 _LAST = 64  # pieces missing, but at most an eighth of all, from when on they are fetched in order
@@ -76,8 +76,7 @@ class Fetch:
         self.restart_digests()
 
     def restart_digests(self) -> None:
-        # The digest of a shard of one piece is the digest of that piece.
-        self.digests = self.all if self.layout.count == 1 else 0
+        self.digests = self.all if proves_itself(self.task, self.layout) else 0
 
     @property
     def complete(self) -> bool:
