@@ -53,6 +53,12 @@ PRESENT_NEEDS_NOT = frozenset(
 """What a pull of a model that is here must not wait for."""
 
 
+TRACES = frozenset(
+    ("modeldist.agent.traced", "modeldist.control.traced_core", "modeldist.tracing.exporting", "opentelemetry")
+)
+"""What tells and sends spans."""
+
+
 def imports(tmp_path: Path, *arguments: str) -> set[str]:
     """Modules that `modeldist` with these arguments imports."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
@@ -82,6 +88,7 @@ def test_a_model_that_is_here_is_found_without_an_engine(tmp_path: Path) -> None
     first = imports(tmp_path, "pull", reference)
     assert "modeldist.agent.engine" in first  # which does the work once
     assert "structlog" not in first
+    assert not first & TRACES, "nobody asked for traces"
     assert not imports(tmp_path, "pull", reference) & (HEAVY - {"asyncio"})
 
 
