@@ -6,7 +6,8 @@
     │   ├── InvalidPolicy               invalid_policy       2
     │   ├── IdempotencyKeyReused        idempotency_key_reused 2
     │   ├── NotEnoughNodes              not_enough_nodes     2
-    │   └── ModelPinned                 pinned               2
+    │   ├── ModelPinned                 pinned               2
+    │   └── RolloutUnderWay             rollout_under_way    2
     ├── OriginError
     │   ├── NotFound                    not_found            4
     │   ├── AuthenticationRequired      unauthorized         5
@@ -129,6 +130,12 @@ class ModelPinned(UsageError):
     """A model that shall be evicted and is pinned."""
 
     code = "pinned"
+
+
+class RolloutUnderWay(UsageError):
+    """A rollout that shall begin while another one has not ended."""
+
+    code = "rollout_under_way"
 
 
 class OriginError(ModeldistError):

@@ -28,6 +28,7 @@ from modeldist.agent.metrics.connection import ScrapeConnection
 from modeldist.agent.metrics.endpoint import MetricsEndpoint
 from modeldist.agent.pull import Pulls
 from modeldist.agent.repairing import Repairs
+from modeldist.agent.resuming import resume
 from modeldist.agent.scrubbing import Scrub
 from modeldist.agent.serving import (
     Served,
@@ -43,6 +44,7 @@ from modeldist.agent.settings import AgentSettings
 from modeldist.agent.store import Store
 from modeldist.agent.store.locks import try_lock
 from modeldist.agent.store_commands import StoreCommands
+from modeldist.agent.updating import Updates, versions_of_launcher
 from modeldist.artifact import Digest
 from modeldist.errors import AgentError, UsageError
 from modeldist.logger import Logger
@@ -58,6 +60,7 @@ from modeldist.transfer.cluster_time import LearnedTime
 from modeldist.transfer.tcp import TcpPieceServer, TcpTransport
 from modeldist.transfer.tls.security import PieceSecurity
 from modeldist.transfer.verbs import NodeRails, in_memory
+from modeldist.upgrade.keys import release_keys
 from modelpack.oci.addresses import is_loopback
 from rdma.devices import SYSFS
 
@@ -75,10 +78,11 @@ MakeDropIn = Callable[[Engine, Pulls, Origins, str], DropIn]
 """Of the agent's engine, pulls and origins, and the host:port it will be served at."""
 
 
-async def run_agent(settings: AgentSettings, gateway: MakeDropIn | None = None) -> None:
-    """Run until SIGTERM or SIGINT. `gateway` makes what is served where `settings.gateway` says. Raises ModeldistError
-    when it cannot start."""
+async def run_agent(settings: AgentSettings, gateway: MakeDropIn | None = None) -> bool:
+    """Run until SIGTERM or SIGINT, or until another version is to run in this one's place (True). `gateway` makes what
+    is served where `settings.gateway` says. Raises ModeldistError when it cannot start."""
     split_address(settings.listen)
+    release_keys(settings.release_key)
     marks = settings.watermarks()
     settings.scrub_pace()
     settings.metrics_token()
@@ -91,7 +95,7 @@ async def run_agent(settings: AgentSettings, gateway: MakeDropIn | None = None) 
         store.watermarks = marks
         try:
             with only_agent(settings.store):
-                await _run(settings, store, gateway if listener else None, listener, scraped)
+                return await _run(settings, store, gateway if listener else None, listener, scraped)
         finally:
             store.close()
 
@@ -102,7 +106,7 @@ async def _run(
     gateway: MakeDropIn | None,
     listener: socket.socket | None,
     scraped: socket.socket | None,
-) -> None:
+) -> bool:
     own = await enrolled(settings, store)
     security = PieceSecurity()
     rails = await asyncio.to_thread(node_rails, settings)
@@ -112,7 +116,7 @@ async def _run(
         keeper = CertificateKeeper(own, security, partial(renew, settings.control, own))
         keeping = asyncio.create_task(keeper.run(), name="certificate")
     try:
-        await _run_with(rails, settings, store, own, security, gateway, listener, scraped)
+        return await _run_with(rails, settings, store, own, security, gateway, listener, scraped)
     finally:
         if keeping is not None:
             keeping.cancel()
@@ -147,7 +151,7 @@ async def _run_with(
     gateway: MakeDropIn | None,
     listener: socket.socket | None,
     scraped: socket.socket | None,
-) -> None:
+) -> bool:
     gate = Gate()
     server = piece_server(settings, store, gate, rails, security)
     if alone := serves_nobody(settings, server.address):
@@ -184,6 +188,7 @@ async def _run_with(
     engine.rdma_missing = partial(rdma_missing, settings, rails)
     pulls = Pulls(engine, origins.canonical, approving=origins if settings.policy else None)
     commands = StoreCommands(engine, origins.canonical)
+    updates = Updates(engine, pulls, keys=release_keys(settings.release_key), versions=versions_of_launcher())
     repairs = Repairs(engine, pulls)
     scrub = _scrub(settings, engine, repairs)
     preparing = asyncio.create_task(_prepare(origins))
@@ -199,19 +204,21 @@ async def _run_with(
         if scraped is not None:
             beside.append(_metrics(AgentMetrics(engine, pulls, rails), settings, scraped))
         await engine.start()
+        resume(store.root, engine, pulls)
         log.info("agent started", node=store.node_id, pieces=server.address, socket=str(settings.socket))
         engine.node.loop.spawn(repairs.run(), "repairs")
         if scrub is not None:
             scrub.start()
         await serve_local(settings.socket, engine, pulls, rails, beside, scrub, gateway=address)
+        return updates.restarting
     finally:
+        await updates.close()
         if scrub is not None:
             await asyncio.to_thread(scrub.close)
         if drop_in is not None:
             await drop_in.close()
-        await pulls.close()
-        await commands.close()
-        await engine.close()
+        for part in (pulls, commands, engine):
+            await part.close()
         await asyncio.to_thread(server.close)
         await preparing
         await origins.close()

@@ -41,9 +41,10 @@ from modeldist.agent.whole_reads import WholeReads
 from modeldist.artifact import Digest
 from modeldist.errors import Cancelled, ModeldistError
 from modeldist.explain import Around
-from modeldist.scheduler.messages import Behind, JoinTasks, LeaseRequest, LeaveTasks, Priority
+from modeldist.scheduler.messages import Behind, JoinTasks, LeaseFailed, LeaseRequest, LeaveTasks, Priority
 from modeldist.scheduler.phase2 import Phase2, Phase2Config
 from modeldist.scheduler.phase2 import messages as p2
+from modeldist.scheduler.pieces import PieceSet
 from modeldist.session.link import ControlLink
 from modeldist.session.messages import OLDEST_PROTOCOL, PROTOCOL, FromControl, Hello, Inventory, Welcome
 from modeldist.tracing import active
@@ -54,6 +55,7 @@ TICK = 0.1  # seconds between phase 2's ticks
 SMALL_LEASES = 64  # read in a row; enough for a thread not to wait for the loop
 _MORE_THAN_A_LINK = 1.1  # of one: what came over loopback is counted too
 RENEW = 1200.0  # seconds between re-joins of open tasks, which renew their capabilities (valid a day)
+FAREWELL = 5.0  # seconds for what is to be told before a node leaves
 
 
 class Engine:
@@ -81,6 +83,10 @@ class Engine:
         self.on_welcome: Callable[[Welcome], None] = lambda _: None
         self.rdma_missing: Callable[[], str] = str
         """Why there is none though it was asked for; empty where nothing is missing."""
+        self.on_open: Callable[[Welcome], None] = lambda _: None
+        """Called when all was joined again that is fetched and offered here."""
+        self.all_named = True
+        """Whether what this node fetches and offers is joined. Until then it does not report, which would say so."""
         self._address = address
         self._clock = clock
         rng = rng or random.Random()
@@ -93,6 +99,7 @@ class Engine:
         self._phase2 = Phase2(limits, rng)
         self._events: deque[p2.Event] = deque()
         self._applying = False
+        self._draining = False
         self._offers = Offers(store)
         self._reporter = Reporter(_meter(self.config, clock), clock)
         self._report_soon = asyncio.Event()
@@ -163,6 +170,34 @@ class Engine:
         if not self.config.alone:
             self._loop.spawn(self._reports(), "reports", vital=True)
 
+    async def drain(self, within: float) -> None:
+        """Ask the origin for nothing more; return when what is being read from there is here and told, or after
+        `within` seconds. Pieces go on to come from other nodes, and to go to them."""
+        self._draining = True
+        for lease in self._phase2.unbegun_leases():
+            unread = PieceSet.span(lease.start, lease.count).to_bytes()
+            self._apply(p2.LeaseGone(lease.task, lease.lease))
+            self.session.post(LeaseFailed(lease.task, lease.lease, unread, "this node restarts"))
+        for fetch in self.node.fetches.values():
+            self.session.post(LeaseRequest(fetch.shard.digest, 0))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                while any(self._reads(fetch) for fetch in self.node.fetches.values()):
+                    self._report_soon.set()
+                    await asyncio.sleep(TICK)
+        await self.session.said(FAREWELL)
+
+    def go_on(self) -> None:
+        """As before `drain`."""
+        self._draining = False
+
+    def _reads(self, fetch: ShardFetch) -> bool:
+        return bool(fetch.reads or fetch.verified or self.node.leases(fetch.shard.digest))
+
+    async def leave(self) -> None:
+        """End the session for good, before what is here ends: nobody is told that it does. Then `close`."""
+        await self.session.close()
+
     async def close(self) -> None:
         """Stop everything; partial files stay for the next time."""
         for fetch in list(self.node.fetches.values()):
@@ -230,6 +265,8 @@ class Engine:
                     fetch.note(
                         f"No node that holds {fetch.path} serves it to this one; it may be read from the origin."
                     )
+                if self._draining:
+                    return
                 if self.node.traces is not None:
                     self.node.traces.wants_lease(task, pieces, out_of_reach=bool(out_of_reach))
                 self.session.post(LeaseRequest(task, pieces, out_of_reach.to_bytes(), first))
@@ -299,6 +336,7 @@ class Engine:
             labels=self.config.labels,
             artifacts=self._complete_artifacts(),
             instance=self._instance,
+            updates=True,
         )
 
     def _complete_artifacts(self) -> tuple[Digest, ...]:
@@ -318,6 +356,12 @@ class Engine:
         if self._address and (offers := tuple(self._offers.joins())):
             self.session.post(JoinTasks(offers, Priority.PREFETCH))
         self._report_soon.set()  # the first report says that this was all
+        self.on_open(welcome)
+
+    def named(self) -> None:
+        """From now on all is joined; see `all_named`."""
+        self.all_named = True
+        self._report_soon.set()
 
     def _offer_again(self, shard: Digest) -> None:
         if (join := self._offers.join(shard)) is not None:
@@ -347,7 +391,7 @@ class Engine:
             asked = self._report_soon.is_set()
             self._report_soon.clear()
             self._report_now.clear()
-            if not self.session.connected:
+            if not self.session.connected or not self.all_named:
                 continue
             fetches = [fetch for fetch in self.node.fetches.values() if fetch.joined]
             report = self._reporter.report(

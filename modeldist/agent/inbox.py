@@ -33,15 +33,15 @@ from modeldist.scheduler.phase2.messages import (
 )
 from modeldist.scheduler.pieces import PieceSet
 from modeldist.session.asking_again import SPREAD, AskingAgain
-from modeldist.session.messages import CancelPull, FromControl, ReportEvery, StartPull, StoreCommand
+from modeldist.session.messages import CancelPull, FromControl, ReportEvery, StartPull, StoreCommand, Update
 
 log = Logger(__name__)
 
 
 class Inbox:
-    """`start_pull` and `cancel_pull` are set by whoever runs pulls, `store_command` by whoever carries it out,
-    `report_every` (seconds) by whoever reports, `offer_again` by whoever offers complete shards, `renewed` by whoever
-    shows capabilities to parents."""
+    """`start_pull` and `cancel_pull` are set by whoever runs pulls, `store_command` and `update` by whoever carries
+    them out, `report_every` (seconds) by whoever reports, `offer_again` by whoever offers complete shards, `renewed` by
+    whoever shows capabilities to parents."""
 
     def __init__(self, node: Node, shards: Shards) -> None:
         self._node = node
@@ -49,6 +49,7 @@ class Inbox:
         self.start_pull: Callable[[StartPull], None] = lambda _: None
         self.cancel_pull: Callable[[CancelPull], None] = lambda _: None
         self.store_command: Callable[[StoreCommand], None] = lambda _: None
+        self.update: Callable[[Update], None] = lambda _: None
         self.report_every: Callable[[float], None] = lambda _: None
         self.offer_again: Callable[[Digest], None] = lambda _: None
         self.renewed: Callable[[Digest, bytes], None] = lambda task, capability: None
@@ -62,6 +63,8 @@ class Inbox:
                 self.cancel_pull(message)
             case StoreCommand():
                 self.store_command(message)
+            case Update():
+                self.update(message)
             case ReportEvery(seconds):
                 self.report_every(seconds)
             case TaskJoined():

@@ -441,14 +441,18 @@ class Pulls:
         if task := self._tasks.get(pull_id):
             task.cancel()
 
+    async def silence(self) -> None:
+        """Tell the control plane nothing more of the pulls it started: they go on in the next process."""
+        for report in self._reports:
+            report.cancel()
+        await asyncio.gather(*self._reports, return_exceptions=True)
+
     async def close(self) -> None:
         tasks = [task for task in self._tasks.values() if not task.done()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for report in self._reports:
-            report.cancel()
-        await asyncio.gather(*self._reports, return_exceptions=True)
+        await self.silence()
 
     def _finished(self, pull: Pull, task: asyncio.Task[Path]) -> None:
         if not task.cancelled():

@@ -56,6 +56,7 @@ class SessionKeeper:
         self._wake = asyncio.Event()
         self._error: ControlPlaneError | None = None
         self._broke_at: float | None = None  # when the last session ended, by the loop's clock
+        self._running: asyncio.Task[None] | None = None
         self._requests = count(1)
         self._answers: dict[int, asyncio.Future[Resolved]] = {}
 
@@ -70,6 +71,12 @@ class SessionKeeper:
     def post(self, message: FromAgent) -> None:
         if self._outbox is not None:
             self._outbox.put_nowait(message)
+
+    async def said(self, within: float) -> None:
+        """Return when all that was posted is on its way, or after `within` seconds."""
+        if (outbox := self._outbox) is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(outbox.join(), within)
 
     async def resolve(
         self,
@@ -128,7 +135,15 @@ class SessionKeeper:
         if not self._open.is_set():
             raise self._error or ControlPlaneUnreachable("The control plane did not answer in time.")
 
+    async def close(self) -> None:
+        """Say goodbye, and open no session any more."""
+        if (running := self._running) is not None:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        self._closed(ControlPlaneUnreachable("This agent is leaving."))
+
     async def run(self) -> None:
+        self._running = asyncio.current_task()
         delay = FIRST_RETRY
         while True:
             try:
@@ -206,5 +221,6 @@ async def _send_all(session: Session, outbox: asyncio.Queue[FromAgent]) -> None:
     try:
         while True:
             await session.send(await outbox.get())
+            outbox.task_done()
     except ControlPlaneError:
         return  # the receiving side sees the end of the session too

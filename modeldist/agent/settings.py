@@ -63,6 +63,7 @@ class AgentSettings(BaseSettings):
         default=600.0, ge=0, description="seconds; a control plane without room is asked again so long"
     )
     policy: Path | None = None  # file that says which signatures a model needs
+    release_key: Path | None = None  # public half of the key that releases of this program are signed with
     log_level: str = "info"
     log_format: Literal["console", "json"] = "console"
     log_json: bool = False  # the same, said shorter

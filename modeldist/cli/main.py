@@ -51,7 +51,18 @@ _PANELS = {
         "login",
         "logout",
     ),
-    "Clusters": ("server", "agent", "token", "authority", "status", "preheat", "profile"),
+    "Clusters": (
+        "server",
+        "agent",
+        "token",
+        "authority",
+        "status",
+        "preheat",
+        "profile",
+        "launch",
+        "release",
+        "rollout",
+    ),
     "The program": ("version", "completion", "bench"),
 }
 _HOMES = {"unpin": "pin", "logout": "login", "unmount": "mount"}

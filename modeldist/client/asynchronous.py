@@ -38,6 +38,8 @@ from modeldist.control.views import (
     PullPage,
     PullSummary,
     PullView,
+    RolloutPage,
+    RolloutView,
     StatusView,
     TaskPage,
     TaskSummary,
@@ -301,6 +303,24 @@ class AsyncClient:
     ) -> KeepingView:
         """Have nodes remove it; see `pin`. Where it is pinned it stays."""
         return await self._ask(calls.keeping("evict", reference, nodes, selection))
+
+    # --- new versions of this program -------------------------------------------------------------------------------
+
+    async def create_rollout(self, release: str, nodes: Nodes = "all", **how: Any) -> RolloutView:
+        """Update nodes to a release, wave by wave. `nodes`: names, "all" that are connected, or {"labels": {…}}; `how`:
+        canary, waves, most_away, health, within, drain, tolerate, control_plane. Raises RolloutUnderWay, NotFound."""
+        return await self._ask(calls.create_rollout(release, nodes, how))
+
+    async def get_rollout(self, rollout: str) -> RolloutView:
+        return await self._ask(calls.get_rollout(rollout))
+
+    async def abort_rollout(self, rollout: str) -> RolloutView:
+        """Nobody else is told; those that were go back. Harmless when it ended already."""
+        return await self._ask(calls.abort_rollout(rollout))
+
+    async def list_rollouts(self, *, cursor: str | None = None, limit: int = 100) -> RolloutPage:
+        """One page, newest first."""
+        return await self._ask(calls.list_rollouts(cursor, limit))
 
     # --- the wire ---------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,8 @@ from modeldist.control.views import (
     NodeView,
     PullPage,
     PullView,
+    RolloutPage,
+    RolloutView,
     StatusView,
     TaskPage,
     TaskView,
@@ -141,6 +143,22 @@ def list_tasks(cursor: str | None, limit: int) -> Call[TaskPage]:
 
 def get_task(digest: str) -> Call[TaskView]:
     return Call(TaskView, "GET", f"tasks/{_segment(digest)}")
+
+
+def create_rollout(release: str, nodes: Nodes, how: Mapping[str, Any]) -> Call[RolloutView]:
+    return Call(RolloutView, "POST", "rollouts", body={"release": release, "nodes": nodes, **how})
+
+
+def get_rollout(rollout: str) -> Call[RolloutView]:
+    return Call(RolloutView, "GET", f"rollouts/{_segment(rollout)}")
+
+
+def abort_rollout(rollout: str) -> Call[RolloutView]:
+    return Call(RolloutView, "DELETE", f"rollouts/{_segment(rollout)}")
+
+
+def list_rollouts(cursor: str | None, limit: int) -> Call[RolloutPage]:
+    return Call(RolloutPage, "GET", "rollouts", _given(cursor=cursor, limit=limit))
 
 
 def status() -> Call[StatusView]:

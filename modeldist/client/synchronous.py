@@ -36,6 +36,8 @@ from modeldist.control.views import (
     PullPage,
     PullSummary,
     PullView,
+    RolloutPage,
+    RolloutView,
     StatusView,
     TaskPage,
     TaskSummary,
@@ -291,6 +293,24 @@ class Client:
     def evict(self, reference: str, nodes: Nodes = "all", *, selection: Mapping[str, Any] | None = None) -> KeepingView:
         """Have nodes remove it; see `pin`. Where it is pinned it stays."""
         return self._ask(calls.keeping("evict", reference, nodes, selection))
+
+    # --- new versions of this program -------------------------------------------------------------------------------
+
+    def create_rollout(self, release: str, nodes: Nodes = "all", **how: Any) -> RolloutView:
+        """Update nodes to a release, wave by wave. `nodes`: names, "all" that are connected, or {"labels": {…}}; `how`:
+        canary, waves, most_away, health, within, drain, tolerate, control_plane. Raises RolloutUnderWay, NotFound."""
+        return self._ask(calls.create_rollout(release, nodes, how))
+
+    def get_rollout(self, rollout: str) -> RolloutView:
+        return self._ask(calls.get_rollout(rollout))
+
+    def abort_rollout(self, rollout: str) -> RolloutView:
+        """Nobody else is told; those that were go back. Harmless when it ended already."""
+        return self._ask(calls.abort_rollout(rollout))
+
+    def list_rollouts(self, *, cursor: str | None = None, limit: int = 100) -> RolloutPage:
+        """One page, newest first."""
+        return self._ask(calls.list_rollouts(cursor, limit))
 
     # --- the wire ---------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ class AgentSession:
     """`artifacts` are those the node holds complete. `resolving` are requests not answered yet. `interval`: seconds
     between reports, as it was told last. `took_over`: other instances that were this node until this one came.
     `joined`: its tasks, and whose token it showed. `holding`: bytes of large answers that it has not taken, by
-    request."""
+    request. `away`: it said that it restarts, and is back within so many seconds after the session."""
 
     hello: Hello
     welcome: Welcome
@@ -30,6 +30,7 @@ class AgentSession:
     resolving: set[asyncio.Task[None]] = field(default_factory=set)
     joined: Joined = field(default_factory=lambda: Joined(NOBODY))
     holding: dict[int, int] = field(default_factory=dict)
+    away: float = 0.0
 
     def __post_init__(self) -> None:
         self.interval = self.welcome.report_interval

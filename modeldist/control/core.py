@@ -46,6 +46,7 @@ from modeldist.session.messages import (
     Resolved,
     ResolveFailed,
     StoreAnswer,
+    UpdateProgress,
     Welcome,
 )
 from modeldist.tracing import active
@@ -57,6 +58,7 @@ TICK = 0.1  # seconds between two ticks of phase 1
 CAPABILITY_LIFETIME = 24 * 3600.0  # seconds; longer than any transfer, and a new session brings a new one
 LOOKED_AT = 250  # sessions per tick: of five thousand, each one every two seconds
 PACE_SLACK = 1.25  # an interval that is wrong by less than this factor stays
+MOST_AWAY = 900.0  # seconds for which what a node holds may be kept for it
 RESOLVING_LIMIT = 64  # requests of one agent not answered yet, or whose answer it has not taken
 
 
@@ -94,6 +96,8 @@ class ControlCore:
         self._tasks = Tasks(rooms) if rooms is not None else None
         self._sessions: dict[str, AgentSession] = {}
         self.store_commands = StoreCommands(self.send)
+        self.on_update: Callable[[AgentSession, UpdateProgress], None] | None = None
+        """Told how updates of nodes go on. None: nobody asks for any."""
         self._looked_at = 0
 
     @property
@@ -124,6 +128,7 @@ class ControlCore:
                 capability_key=self._capabilities.public_key if self._capabilities else b"",
                 piece_tls=self._piece_tls,
                 now=self._capabilities.now() if self._capabilities else None,
+                updates=self.on_update is not None,
             ),
             outbox=Outbox(self._clock, self._outbox_limit),
             connected_at=now,
@@ -153,8 +158,11 @@ class ControlCore:
             return
         del self._sessions[session.node]
         self.store_commands.lost(session.node)
-        gone = self._scheduler.node_lost if lost else self._scheduler.node_left
-        self._tell(gone(session.node, self._clock()))
+        if session.away:
+            self._tell(self._scheduler.node_away(session.node, session.away, self._clock()))
+        else:
+            gone = self._scheduler.node_lost if lost else self._scheduler.node_left
+            self._tell(gone(session.node, self._clock()))
         for watcher in self._watchers:
             watcher.disconnected(session)
 
@@ -175,6 +183,8 @@ class ControlCore:
                     watcher.progressed(session, message)
             case StoreAnswer():
                 self.store_commands.answered(session.node, message)
+            case UpdateProgress():
+                self._update(session, message)
             case Inventory():
                 session.artifacts = frozenset(message.artifacts)
             case _:
@@ -265,6 +275,11 @@ class ControlCore:
             case Report():
                 session.joined.announcing = False
         return event
+
+    def _update(self, session: AgentSession, progress: UpdateProgress) -> None:
+        session.away = min(max(progress.away, 0.0), MOST_AWAY) if progress.state == "restarting" else 0.0
+        if self.on_update is not None:
+            self.on_update(session, progress)
 
     def _resolve(self, session: AgentSession, request: Resolve) -> None:
         try:

@@ -24,6 +24,8 @@ from modeldist.control.ports import IssuesCapabilities, Resolves, SchedulerWithV
 from modeldist.control.pulls.book import PullBook
 from modeldist.control.registry import Registry
 from modeldist.control.resolver import Resolver
+from modeldist.control.rollouts.book import RolloutBook
+from modeldist.control.rollouts.own import OwnUpdate
 from modeldist.control.settings import ServerSettings
 from modeldist.control.store.artifacts import Artifacts
 from modeldist.control.store.database import Database, sqlite_url
@@ -32,6 +34,8 @@ from modeldist.control.store.jobs import Jobs
 from modeldist.control.store.meta import Meta
 from modeldist.control.store.nodes import Nodes
 from modeldist.control.store.pulls import Pulls
+from modeldist.control.store.rollouts import Rollouts
+from modeldist.control.store.schema import revision_of
 from modeldist.control.store.tokens import Tokens
 from modeldist.control.token_watch import TokenWatch
 from modeldist.control.webhooks.deliveries import Webhooks
@@ -70,6 +74,8 @@ class ControlPlane:
     jobs: Jobs
     deliveries: Deliveries
     destinations: Destinations
+    rollouts: RolloutBook
+    own: OwnUpdate
     started_at: float
     new_tokens: list[Path]
     clocks: Sequence[asyncio.Task[None]] = ()
@@ -157,6 +163,18 @@ async def running(
         await book.load()
         registry = Registry(nodes, time.monotonic, now, known=recent)
         stack.push_async_callback(registry.close)
+        rollouts = RolloutBook(Rollouts(database), lambda node, message: core.send(node, message), now)  # noqa: PLW0108 - made below
+        own = OwnUpdate(
+            settings,
+            rollouts.said_by_own,
+            rollouts.written,
+            partial(revision_of, database.engine),
+            single=database.engine.dialect.name != "postgresql",
+        )
+        rollouts.own = own
+        stack.push_async_callback(rollouts.close)
+        stack.push_async_callback(own.close)
+        await rollouts.load()
 
         core = core_class()(
             scheduler=scheduler,
@@ -166,7 +184,7 @@ async def running(
             cluster=identity.cluster,
             capabilities=_capabilities(identity.capability_key, cluster_time),
             piece_tls=settings.piece_tls,
-            watchers=(registry, book),
+            watchers=(registry, book, rollouts),
             intervals=ReportIntervals(
                 settings.report_interval_shortest,
                 settings.report_interval_longest,
@@ -174,6 +192,7 @@ async def running(
             ),
             leads=leads,
         )
+        core.on_update = rollouts.updated
         stack.push_async_callback(core.close)
         deliveries = Deliveries(database)
         webhooks = Webhooks(deliveries, now, notice, destinations)
@@ -183,7 +202,7 @@ async def running(
         await authority_watch.look()
         watches = (token_watch.run(), authority_watch.run())
         notes = (_note_nodes(registry), _note_time(meta, cluster_time))
-        loops = (core.run_ticks(), book.run_deadlines(), webhooks.run(), *notes, *watches)
+        loops = (core.run_ticks(), book.run_deadlines(), webhooks.run(), rollouts.run(), *notes, *watches)
         clocks = [asyncio.create_task(loop) for loop in loops]
         for clock in clocks:
             stack.push_async_callback(_stop, clock)
@@ -206,6 +225,8 @@ async def running(
             jobs=Jobs(database),
             deliveries=deliveries,
             destinations=destinations,
+            rollouts=rollouts,
+            own=own,
             started_at=time.monotonic(),
             new_tokens=new_tokens,
             clocks=clocks,

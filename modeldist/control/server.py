@@ -41,13 +41,14 @@ CHECKED_IN = 2  # tenths of a second between two looks at sessions that are sile
 UNREAD_LIMIT_MS = 60_000
 
 
-def serve(settings: ServerSettings) -> None:
-    """Run until SIGINT or SIGTERM. Raises UsageError, StorageError before it listens."""
+def serve(settings: ServerSettings) -> bool:
+    """Run until SIGINT or SIGTERM, or until another version is to run in this one's place (True). Raises UsageError,
+    StorageError before it listens."""
     settings.check_exposure()
     configure_logging(settings.log_format, settings.log_level)
     _allow_descriptors()
     with exporting("modeldist-server", log.warning, instance=settings.address):
-        asyncio.run(_serve(settings))
+        return asyncio.run(_serve(settings))
 
 
 def _allow_descriptors() -> None:
@@ -86,7 +87,7 @@ async def stored_database(settings: ServerSettings) -> AsyncIterator[Database]:
         await database.close()
 
 
-async def _serve(settings: ServerSettings) -> None:
+async def _serve(settings: ServerSettings) -> bool:
     prepare_state_dir(settings.state_dir)
     with ExitStack() as stack:
         listening = stack.enter_context(listen(settings))
@@ -104,6 +105,7 @@ async def _serve(settings: ServerSettings) -> None:
             )
             await ControlServer(app_for(settings, stands), settings, stands).serve(sockets=[listening])
             log.info("stopped")
+            return plane is not None and plane.own.restarting
 
 
 @contextmanager
@@ -210,6 +212,8 @@ class ControlServer(uvicorn.Server):
         await super().startup([])  # it would accept all who wait in one go
         for listening in sockets or ():
             self._doors.append(Door(listening, self._protocol, self.config.ssl))
+        if (plane := self._stands.plane) is not None:
+            plane.own.listening()
 
     def _protocol(self) -> asyncio.Protocol:
         plane = self._stands.plane

@@ -48,6 +48,7 @@ class ServerSettings(BaseSettings):
     file_roots: LISTED_PATHS = ()  # directories that file:// and oci-layout: references may name
     webhook_hosts: LISTED = ()  # hosts, addresses and networks that are not public, where webhooks may go all the same
     policy: Path | None = None  # file that says which signatures a model needs
+    release_key: Path | None = None  # public half of the key that releases of this program are signed with
     origin_streams: int = Field(64, ge=1)  # concurrent reads of one origin, all nodes together
     origin_rate: float | None = Field(None, gt=0)  # of one origin, all nodes together; None: unlimited
 

@@ -81,6 +81,9 @@ class Alone:
     def node_left(self, node: str, now: float) -> Told:
         return self._forget()
 
+    def node_away(self, node: str, seconds: float, now: float) -> Told:
+        return self._forget()
+
     def trust(self, chunks: ShardChunks) -> None:
         """Nobody is told digests, as nobody else is here."""
 

@@ -59,12 +59,14 @@ class Hello(Message, frozen=True, tag="hello"):
     artifacts: tuple[Digest, ...] = ()  # digests of artifacts held complete
     instance: str = ""
     oldest: int = 0
+    updates: bool = False  # it knows the message Update, whatever it will say to it
 
 
 class Welcome(Message, frozen=True, tag="welcome"):
     """The session is open, in the version `protocol`. `report_interval` in seconds; `capability_key` verifies
     capabilities (Ed25519, raw), which expire in a time that is `now` (seconds; None: by everybody's wall clock, of a
-    release that does not say); `piece_tls`: whether this cluster's nodes speak TLS with each other."""
+    release that does not say); `piece_tls`: whether this cluster's nodes speak TLS with each other; `updates`: it knows
+    the message UpdateProgress."""
 
     protocol: int
     cluster: str
@@ -72,6 +74,7 @@ class Welcome(Message, frozen=True, tag="welcome"):
     capability_key: bytes
     piece_tls: PieceTls = "off"
     now: float | None = None
+    updates: bool = False
 
 
 class ReportEvery(Message, frozen=True, tag="report_every"):
@@ -145,6 +148,36 @@ class StoreAnswer(Message, frozen=True, tag="store_answer"):
     error: ErrorInfo | None = None
 
 
+class Update(Message, frozen=True, tag="update"):
+    """The node shall become what the reference `release` has, or (`back`) what it was before the rollout. Times in
+    seconds: what is being read from the origin may take `drain`, the new version `within` to come up, and it is kept
+    after `keep_after`. Repeats are harmless. Answered by UpdateProgress, in this session and in those of the next
+    process."""
+
+    rollout: str
+    release: str = ""
+    back: bool = False
+    drain: float = 30.0
+    within: float = 60.0
+    keep_after: float = 60.0
+
+
+UpdateState = Literal[
+    "fetching", "installing", "draining", "restarting", "up", "kept", "gone_back", "failed", "refused"
+]
+
+
+class UpdateProgress(Message, frozen=True, tag="update_progress"):
+    """How far an update is. `version`: that runs now. After `restarting` the node is away for `away` seconds at most:
+    what it holds is not lost meanwhile."""
+
+    rollout: str
+    state: str  # an UpdateState
+    version: str
+    away: float = 0.0
+    error: ErrorInfo | None = None
+
+
 class PullProgress(Message, frozen=True, tag="pull_progress"):
     """Progress of a pull started by StartPull. `state` ends as done, failed or cancelled. `seconds` since it began
     there, `where` they went."""
@@ -175,6 +208,7 @@ FromAgent = (
     Hello
     | Resolve
     | PullProgress
+    | UpdateProgress
     | StoreAnswer
     | Inventory
     | JoinTasks
@@ -194,6 +228,7 @@ FromControl = (
     | StartPull
     | CancelPull
     | StoreCommand
+    | Update
     | TaskJoined
     | TaskRefused
     | Parents

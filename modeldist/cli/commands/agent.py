@@ -81,6 +81,12 @@ if TYPE_CHECKING:
 @options.file_root
 @click.option("--policy", type=options.PATH, metavar="FILE", help="Which signatures a model needs.")
 @click.option(
+    "--release-key",
+    type=options.PATH,
+    metavar="FILE",
+    help="The public key of releases that this agent may update itself to. [default: none]",
+)
+@click.option(
     "--patience",
     type=float,
     metavar="SECONDS",
@@ -126,6 +132,7 @@ def agent(
     from modeldist.control.logs import configure_logging
     from modeldist.gateway.app import Gateway
     from modeldist.tracing.exporting import exporting
+    from modeldist.upgrade.versions import RESTART
 
     settings = agent_settings(
         labels=key_values(label, "--label") if label else None,
@@ -142,7 +149,9 @@ def agent(
     )
     configure_logging("json" if settings.log_json else settings.log_format, settings.log_level)
     with exporting("modeldist-agent", log.warning, instance=settings.name or socket.gethostname()):
-        asyncio.run(run_agent(settings, partial(Gateway, registries=settings.mirror)))
+        restarting = asyncio.run(run_agent(settings, partial(Gateway, registries=settings.mirror)))
+    if restarting:
+        raise SystemExit(RESTART)
 
 
 def agent_settings(**given: Any) -> AgentSettings:

@@ -35,6 +35,12 @@ from modeldist.cli.boundary import Command
     "--webhook-host", multiple=True, metavar="HOST", help="Where webhooks may go beside public addresses: 10.0.0.0/8."
 )
 @click.option("--policy", type=options.PATH, metavar="FILE", help="Which signatures a model needs.")
+@click.option(
+    "--release-key",
+    type=options.PATH,
+    metavar="FILE",
+    help="The public key of releases that it may update itself to. [default: none]",
+)
 @click.option("--origin-streams", type=int, metavar="N", help="Concurrent reads of one origin by all. [default: 64]")
 @click.option("--origin-rate", metavar="SIZE", help="Bytes per second of one origin, all nodes: 2GB. [unlimited]")
 @options.log_format
@@ -62,6 +68,7 @@ def server(
     """
     from modeldist.control.server import migrate_database, serve
     from modeldist.control.settings import ServerSettings
+    from modeldist.upgrade.versions import RESTART
 
     loaded = ServerSettings.load(
         default_registry=registry,
@@ -73,7 +80,8 @@ def server(
         **settings,
     )
     if migrate_to is None:
-        serve(loaded)
+        if serve(loaded):
+            raise SystemExit(RESTART)
         return
     before, now = migrate_database(loaded, migrate_to)
     click.echo(f"The database was at revision {before or 'none'} and is at {now}.", err=True)

@@ -24,6 +24,7 @@ from modeldist.control.views import (
     NodeTaskPage,
     NodeTaskView,
     NodeTrafficView,
+    NodeUpdateView,
     NodeView,
     PieceMapPage,
     PieceMapView,
@@ -35,6 +36,9 @@ from modeldist.control.views import (
     PullView,
     RackPage,
     RackView,
+    RolloutPage,
+    RolloutSummary,
+    RolloutView,
     SelectorView,
     ShardPage,
     ShardView,
@@ -54,6 +58,7 @@ SHARD = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
 NODE = "6f1c2d3e4b5a69788796a5b4c3d2e1f0"
 PULL = "01a21cb6fe27614a4ff527cdc78f"
 KEY = "rollout-42"
+ROLLOUT = "01a21cb6fe278a4ff527"
 
 _REFERENCE = "registry.example/org/model:v1"
 _PINNED = f"registry.example/org/model@{MANIFEST}"
@@ -102,6 +107,25 @@ _TASK = TaskSummary(
     ratio=1.0,
 )
 _MODEL = ModelView(MANIFEST, _PINNED, [_REFERENCE, _PINNED], "oci", _SIZE, 1, _NOON, holders=1)
+_ROLLOUT = RolloutSummary(
+    id=ROLLOUT,
+    release=f"registry.example/ops/modeldist@{MANIFEST}",
+    version="0.2.0",
+    state="running",
+    reason="",
+    wave=1,
+    canary=1,
+    waves=[10, 50, 100],
+    most_away=1,
+    health=60.0,
+    within=60.0,
+    drain=30.0,
+    tolerate=0,
+    control_plane=False,
+    created_at=_NOON,
+    finished_at=None,
+    states={"up": 1},
+)
 _MANIFEST_URL = "https://harbor.example/v2/library/model/manifests/v1"
 
 _PEM = "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n"
@@ -196,6 +220,10 @@ EXAMPLES: dict[str, object] = {
         since=_NOON - 86_400,
         next=None,
     ),
+    "RolloutView": RolloutView(
+        **vars(_ROLLOUT), nodes=[NodeUpdateView(NODE, "up", "up", "0.1.0", "0.2.0", _NOON + 20)]
+    ),
+    "RolloutPage": RolloutPage([_ROLLOUT], next=None),
     "StatusView": StatusView("0.1.0", 1, "c1d2e3f4", "sqlite", 86_400.0, 1, 0, 1, 1),
     "PreheatCreated": PreheatCreated(PULL),
     "PreheatView": PreheatView(PULL, "2026-11-27T12:00:00Z", "2026-11-27T12:01:01Z", "", "SUCCESS"),

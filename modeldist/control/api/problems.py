@@ -33,6 +33,7 @@ from modeldist.errors import (
     OriginError,
     Overloaded,
     RateLimited,
+    RolloutUnderWay,
     ShareUsedUp,
     StorageError,
     Unsupported,
@@ -52,6 +53,7 @@ _STATUS: tuple[tuple[type[ModeldistError], int], ...] = (
     (IdempotencyKeyReused, 422),  # as draft-ietf-httpapi-idempotency-key-header has it
     (NotEnoughNodes, 409),
     (ModelPinned, 409),
+    (RolloutUnderWay, 409),
     (UsageError, 400),
     (NotFound, 404),
     (AuthenticationRequired, 403),

@@ -24,6 +24,7 @@ from modeldist.control.api.examples import NODE
 from modeldist.control.greeting import MAX_LABELS, MAX_NAME
 from modeldist.control.pulls.selection import Selector
 from modeldist.control.resolver import MAX_REFERENCE
+from modeldist.control.rollouts.rollout import Plan
 from modeldist.control.webhooks.signing import Webhook, key_of
 from modeldist.control.whole_numbers import Whole
 from modeldist.errors import UsageError
@@ -232,6 +233,28 @@ class _OfAModel(_Body):
         return join(self.reference, part.text()) if part is not None else join(*split(self.reference))
 
 
+ExactNodes = Annotated[
+    Annotated[list[Name], Field(min_length=1, max_length=10_000), Tag("names")]
+    | Annotated[Literal["all"], Tag("all")]
+    | Annotated[OfAllLabels, Tag("labels")],
+    Discriminator(
+        _exact,
+        custom_error_type="nodes",
+        custom_error_message='Write "all", a list of names or ids, or {"labels": {…}}',
+    ),
+]
+
+
+def _exactly(nodes: list[str] | Literal["all"] | OfAllLabels) -> Selector:
+    match nodes:
+        case "all":
+            return Selector(everyone=True)
+        case OfAllLabels(labels=labels):
+            return Selector(labels=labels)
+        case _:
+            return Selector(nodes=tuple(sorted(set(nodes))))
+
+
 class KeepingRequest(_OfAModel):
     """A model, as it was pulled, and the nodes: ids or names; "all" that are connected; labels."""
 
@@ -245,25 +268,60 @@ class KeepingRequest(_OfAModel):
         }
     )
 
-    nodes: Annotated[
-        Annotated[list[Name], Field(min_length=1, max_length=10_000), Tag("names")]
-        | Annotated[Literal["all"], Tag("all")]
-        | Annotated[OfAllLabels, Tag("labels")],
-        Discriminator(
-            _exact,
-            custom_error_type="nodes",
-            custom_error_message='Write "all", a list of names or ids, or {"labels": {…}}',
-        ),
-    ]
+    nodes: ExactNodes
 
     def selector(self) -> Selector:
-        match self.nodes:
-            case "all":
-                return Selector(everyone=True)
-            case OfAllLabels(labels=labels):
-                return Selector(labels=labels)
-            case _:
-                return Selector(nodes=tuple(sorted(set(self.nodes))))
+        return _exactly(self.nodes)
+
+
+Seconds = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
+
+
+class RolloutRequest(_Body):
+    """A release as `modeldist release sign` makes it, and the nodes. `canary`: so many first; `waves`: then so many of
+    each hundred of all, in rising order, of which the last need not be 100; `most_away`: nodes that may be between two
+    versions at a time; `health`: seconds for which each has to be well; `within`: seconds in which the new version has
+    to come up; `drain`: seconds for what a node reads from the origin; `tolerate`: nodes that may fail before all go
+    back; `control_plane`: first of all the control plane itself."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"release": "registry.example/ops/modeldist:0.2.0", "nodes": "all"},
+                {
+                    "release": "registry.example/ops/modeldist:0.2.0",
+                    "nodes": {"labels": {"gpu": "h100"}},
+                    "canary": 2,
+                    "waves": [25, 100],
+                    "most_away": 4,
+                },
+            ]
+        }
+    )
+
+    release: Reference
+    nodes: ExactNodes
+    canary: Count = 1
+    waves: Annotated[tuple[Percentage, ...], Field(min_length=1, max_length=20)] = (10, 50, 100)
+    most_away: Count = 1
+    health: Seconds = 60.0
+    within: Annotated[float, Field(ge=1, le=600, allow_inf_nan=False)] = 60.0
+    drain: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)] = 30.0
+    tolerate: Annotated[Whole, Field(ge=0, le=100_000)] = 0
+    control_plane: bool = False
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if list(self.waves) != sorted(set(self.waves)):
+            raise PydanticCustomError("waves", "Write waves in rising order, as [10, 50, 100]")
+        return self
+
+    def selector(self) -> Selector:
+        return _exactly(self.nodes)
+
+    def plan(self, release: str) -> Plan:
+        """`release`: the reference, resolved."""
+        return Plan(release, **self.model_dump(exclude={"release", "nodes"}))
 
 
 class PullRequest(_OfAModel):

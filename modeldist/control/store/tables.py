@@ -137,3 +137,13 @@ class DeliveryRow(Base):
     attempts: Mapped[int] = mapped_column()
     due: Mapped[float] = mapped_column(Double)
     error: Mapped[str] = mapped_column(Text)
+
+
+class RolloutRow(Base):
+    """An update of nodes in waves; `document` is all of it, as JSON. `id` sorts by creation time."""
+
+    __tablename__ = "rollouts"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    state: Mapped[str] = mapped_column(String(16), index=True)
+    document: Mapped[bytes] = mapped_column(LargeBinary)

@@ -97,6 +97,14 @@ class Phase1:
         self._presence.lost(node, now)
         return self._settle([], now)
 
+    def node_away(self, node: str, seconds: float, now: float) -> m.Told:
+        """The node restarts and is back within `seconds`: nothing that it holds is read again meanwhile, though nobody
+        can get it."""
+        told = self.node_lost(node, now)
+        if node in self._nodes:
+            self._presence.away(node, now + seconds, now)
+        return told
+
     def node_left(self, node: str, now: float) -> m.Told:
         """The node said goodbye, or did not come back. What it had leased is granted to others at once."""
         self._presence.confirmed(node)
@@ -373,10 +381,18 @@ class Phase1:
             swarm = self._swarms[event.task]
             member = swarm.members[node.name]
             member.resetting = False
-            swarm.cannot_get(member, PieceSet.from_bytes(event.out_of_reach).bits)
+            swarm.cannot_get(member, PieceSet.from_bytes(event.out_of_reach).bits & ~self._coming_back(swarm))
             swarm.await_(member, event.first)
             self._desk.asking.ask(swarm, member, max(0, event.pieces))
         return []
+
+    def _coming_back(self, swarm: Swarm) -> int:
+        """Bitmap of what is in reach again when the nodes are back that are away for a moment."""
+        pieces = 0
+        for node in self._presence.coming_back():
+            if (member := swarm.members.get(node)) is not None:
+                pieces |= member.have
+        return pieces
 
     def _lease_failed(self, node: Node, event: m.LeaseFailed, now: float) -> m.Told:
         self._desk.failed(node.name, event.lease, PieceSet.from_bytes(event.unread).bits, now)

@@ -14,6 +14,7 @@ class Presence:
         self._config = config
         self._until: dict[str, float] = {}  # node -> when what it does not confirm is given up
         self._lost_at: dict[str, float] = {}
+        self._away: dict[str, float] = {}  # node -> until when it said that it would be back
         self._expected: set[str] = set()
         self._wait_until = float("-inf")
         self.before: int | None = None  # how many nodes had sessions before the start; None: nobody knows
@@ -21,22 +22,34 @@ class Presence:
     def lost(self, node: str, now: float) -> None:
         """Its session broke."""
         self._lost_at[node] = now
-        self._until[node] = now + self._config.reconnect_grace
+        self._until[node] = max(now + self._config.reconnect_grace, self._away.get(node, now))
+
+    def away(self, node: str, until: float, now: float) -> None:
+        """Its session is over, and it is going to be back."""
+        self._away[node] = until
+        self.lost(node, now)
+
+    def coming_back(self) -> Iterable[str]:
+        """Those who are away and said so, and those of them who are back and have not said all they have to say."""
+        return self._away
 
     def doubted(self, node: str) -> None:
         """A child cannot get anything from it either."""
+        if node in self._away:
+            return
         if (lost_at := self._lost_at.get(node)) is not None:
             self._until[node] = min(self._until[node], lost_at + self._config.doubted_grace)
 
     def back(self, node: str, now: float) -> None:
         """It has a session again, and some time to say what it holds."""
         if self._lost_at.pop(node, None) is not None:
-            self._until[node] = now + self._config.reconnect_grace
+            self._until[node] = max(now + self._config.reconnect_grace, self._away.get(node, now))
 
     def confirmed(self, node: str) -> None:
         """It has said all it has to say, or is gone for good."""
         self._until.pop(node, None)
         self._lost_at.pop(node, None)
+        self._away.pop(node, None)
         self._expected.discard(node)
 
     def overdue(self, now: float) -> list[str]:

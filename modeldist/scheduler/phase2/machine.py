@@ -82,6 +82,10 @@ class Phase2:
         """Whether the download limit keeps this node from asking parents for more."""
         return not self._requests.window.within_limit(now)
 
+    def unbegun_leases(self) -> list[m.LeaseArrived]:
+        """Those that nothing is read of yet."""
+        return self._reading.unbegun()
+
     @property
     def bytes_in_flight(self) -> int:
         """Requested from parents and not answered, in bytes."""
@@ -214,7 +218,8 @@ class Phase2:
                     self._out.append(m.Subscribe(fetch.task, node))
                 self._requests.mark(fetch, link)
             else:
-                link.address = parent.address
+                if link.address != parent.address:  # it was started again: that it failed before says nothing
+                    link.address, link.failures, link.not_before = parent.address, 0, now
                 self._connect(link, now)
         fetch.recount()
 

@@ -75,6 +75,10 @@ class Reading:
     def _starves(self, task: Digest, reads: Callable[[Digest], bool]) -> bool:
         return reads(task) and not any(held.reading for held in self._held[task].values())
 
+    def unbegun(self) -> list[LeaseArrived]:
+        """Those that wait."""
+        return [held.arrived for waiting in self._waiting.values() for held in waiting.values()]
+
     def bits_of(self, task: Digest) -> int:
         bits = 0
         for held in self._held.get(task, {}).values():

@@ -1,0 +1,161 @@
+"""The launcher with real processes: versions that come up, crash, hang, go back."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from modeldist.upgrade import launcher
+from modeldist.upgrade.launcher import Launcher
+from modeldist.upgrade.versions import OWN, RESTART, Trial, Versions
+
+NOTE = "import os, sys; open(os.environ['NOTES'], 'a').write('{} ' + ' '.join(sys.argv[1:]) + '\\n')\n"
+KEEPS = """
+from pathlib import Path
+import json
+root = Path(os.environ['MODELDIST_VERSIONS'])
+if (root / 'trial.json').exists():
+    trial = json.loads((root / 'trial.json').read_text())
+    (root / 'current').unlink(missing_ok=True)
+    (root / 'current').symlink_to(trial['version'])
+"""
+
+
+@pytest.fixture(autouse=True)
+def signals(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(launcher, "PAUSE", 0.01)
+    before = {signum: signal.getsignal(signum) for signum in launcher._PASSED_ON}
+    yield
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
+
+
+class Machine:
+    def __init__(self, root: Path) -> None:
+        self.versions = Versions(root / "versions")
+        self._notes = root / "notes"
+        self._notes.touch()
+
+    def has(self, version: str, program: str) -> None:
+        """A version of the program, which is no more than this."""
+        package = self.versions.tree(version) / "modeldist"
+        package.mkdir(parents=True)
+        (package / "__init__.py").touch()
+        (package / "__main__.py").write_text(NOTE.format(version) + program)
+
+    def runs(self, version: str) -> None:
+        """It was kept."""
+        (self.versions.root / "current").symlink_to(version)
+
+    def tries(self, version: str, within: float = 10.0, undo: tuple[str, ...] = ()) -> None:
+        self.versions.begin(Trial("r", version, self.versions.current, within, undo=undo))
+
+    def launch(self, *arguments: str) -> int:
+        import os
+
+        environment = {**os.environ, "NOTES": str(self._notes)}
+        return Launcher(self.versions.root, arguments or ("agent",), environment).run()
+
+    @property
+    def ran(self) -> list[str]:
+        return self._notes.read_text().splitlines()
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def test_the_launchers_own_version_runs_first(machine: Machine, capfd: pytest.CaptureFixture[str]) -> None:
+    assert machine.launch("--version") == 0
+    assert capfd.readouterr().out.startswith("modeldist ")
+
+
+@pytest.mark.parametrize("code", [0, 1, 17])
+def test_it_leaves_with_the_exit_code_of_what_runs(machine: Machine, code: int) -> None:
+    machine.has("0.1.0", f"sys.exit({code})")
+    machine.runs("0.1.0")
+    assert machine.launch("agent", "--control", "x") == code
+    assert machine.ran == ["0.1.0 agent --control x"]
+
+
+def test_a_version_that_crashes_makes_place_for_the_one_before(machine: Machine) -> None:
+    machine.has("0.1.0", "sys.exit(0)")
+    machine.has("0.2.0", "sys.exit(1)")
+    machine.runs("0.1.0")
+    machine.tries("0.2.0")
+    assert machine.launch() == 0
+    assert machine.ran == ["0.2.0 agent"] * 3 + ["0.1.0 agent"]
+    outcome = machine.versions.outcome()
+    assert outcome is not None and outcome.why == "it ended by itself, with exit code 1, 3 times"
+
+
+def test_a_version_that_hangs_makes_place_too(machine: Machine) -> None:
+    machine.has("0.1.0", "sys.exit(0)")
+    machine.has("0.2.0", "import time; time.sleep(60)")
+    machine.runs("0.1.0")
+    machine.tries("0.2.0", within=0.3)
+    assert machine.launch() == 0
+    assert machine.ran == ["0.2.0 agent", "0.1.0 agent"]
+
+
+def test_what_a_version_did_is_undone_by_it_before_the_one_before_runs(machine: Machine) -> None:
+    machine.has("0.1.0", "sys.exit(0)")
+    machine.has("0.2.0", "sys.exit(1)")
+    machine.runs("0.1.0")
+    machine.tries("0.2.0", undo=("--migrate-to", "0006"))
+    assert machine.launch("server") == 0
+    assert machine.ran == ["0.2.0 server"] * 3 + ["0.2.0 server --migrate-to 0006", "0.1.0 server"]
+
+
+def test_who_is_told_to_restart_runs_what_was_prepared(machine: Machine) -> None:
+    tries = f"""
+if not os.path.exists(os.environ['NOTES'] + '2'):
+    open(os.environ['NOTES'] + '2', 'w').close()
+    from pathlib import Path
+    Path(os.environ['MODELDIST_VERSIONS'], 'trial.json').write_text(
+        '{{"id": "r", "version": "0.2.0", "before": "0.1.0", "within": 10}}')
+    sys.exit({RESTART})
+"""
+    machine.has("0.1.0", tries)
+    machine.has("0.2.0", KEEPS + "sys.exit(3)")
+    machine.runs("0.1.0")
+    assert machine.launch() == 3
+    assert machine.ran == ["0.1.0 agent", "0.2.0 agent", "0.2.0 agent"]
+    assert machine.versions.current == "0.2.0"
+
+
+def test_a_signal_reaches_what_runs_and_ends_the_launcher(machine: Machine) -> None:
+    machine.has(
+        "0.1.0",
+        "import signal, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(5))\n"
+        "open(os.environ['NOTES'] + '3', 'w').close()\ntime.sleep(60)",
+    )
+    machine.runs("0.1.0")
+    ready = Path(str(machine._notes) + "3")
+
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def stop() -> None:
+        while not ready.exists():
+            pass
+        signal.pthread_kill(main, signal.SIGTERM)
+
+    stopping = threading.Thread(target=stop)
+    stopping.start()
+    assert machine.launch() == 5
+    stopping.join()
+
+
+def test_a_trial_whose_files_are_gone(machine: Machine) -> None:
+    machine.has("0.1.0", "sys.exit(0)")
+    machine.runs("0.1.0")
+    machine.tries("0.2.0")
+    assert machine.launch() == 0
+    assert machine.ran == ["0.1.0 agent"]
+    assert machine.versions.trial() is None and machine.versions.current != OWN
