@@ -514,8 +514,10 @@ class AuditPage:
 
     records: list[AuditRecordView]
     since: float
+    next: str | None = None
 
 
+@dataclass(frozen=True)
 class NodeUpdateView:
     """How far a node's update is. `state`: waiting, told, up, done, refused, failed, going_back, gone_back; `step` is
     what it said last. `before` and `version`: what it ran, and runs. The control plane has the name ""."""

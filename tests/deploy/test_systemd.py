@@ -21,6 +21,7 @@ MOST_EXPOSED = 20  # tenths; systemd-analyze security: 100 is a service without 
 RDMA = FOLDER / "modeldist-agent.service.d" / "rdma.conf"
 JOIN = RDMA.with_name("join.conf")
 METRICS = RDMA.with_name("metrics.conf")
+UPDATE = RDMA.with_name("update.conf")
 
 
 def unit(*paths: Path) -> dict[str, list[str]]:
@@ -55,7 +56,11 @@ def settings(name: str, folder: Path, *more: Path) -> ServerSettings | AgentSett
             environment[key] = value
     told.check_names(environment)
     (command,) = directives["ExecStart"]
-    return told.settings_of([told.substituted(word, environment, "braces") for word in command.split()], environment)
+    words = [told.substituted(word, environment, "braces") for word in command.split()]
+    if words[1] == "launch":
+        assert words[2:4] == ["--versions", f"{state}/versions"]
+        words[1:4] = []
+    return told.settings_of(words, environment)
 
 
 def test_the_control_plane(tmp_path: Path) -> None:
@@ -106,6 +111,15 @@ def test_metrics_are_read_with_a_token_that_is_handed_over(tmp_path: Path) -> No
     assert with_it.metrics_token()
 
 
+def test_an_agent_that_updates_itself(tmp_path: Path) -> None:
+    """One signal goes to the launcher, which passes it on."""
+    found = settings("agent", tmp_path, UPDATE)
+    assert isinstance(found, AgentSettings)
+    assert found.release_key == Path("/etc/modeldist/release.pub")
+    assert found.secret().startswith("md_")
+    assert unit(FOLDER / UNITS[1], UPDATE)["KillMode"] == ["mixed"]
+
+
 def test_lines_that_are_left_out_are_settings_too() -> None:
     for name in ("server", "agent"):
         lines = [line.lstrip("#") for line in (FOLDER / f"{name}.env").read_text().splitlines()]
@@ -127,7 +141,7 @@ def installed(tmp_path: Path) -> Path:
         text = (FOLDER / name).read_text().replace("/opt/modeldist/bin/modeldist", shutil.which("true") or "/bin/true")
         (tmp_path / name).write_text(text)
     (tmp_path / RDMA.parent.name).mkdir()
-    for drop_in in (RDMA, JOIN, METRICS):
+    for drop_in in (RDMA, JOIN, METRICS, UPDATE):
         text = drop_in.read_text().replace("/opt/modeldist/bin/modeldist", shutil.which("true") or "/bin/true")
         (tmp_path / RDMA.parent.name / drop_in.name).write_text(text)
     return tmp_path
