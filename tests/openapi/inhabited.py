@@ -51,6 +51,7 @@ async def inhabited_control_plane(state_dir: Path, database_url: str = "") -> As
             for path, body in (
                 ("/api/v1/resolve", {"reference": REFERENCE}),
                 ("/api/v1/pulls", {"reference": REFERENCE, "nodes": "all"}),
+                ("/api/v1/rollouts", {"release": REFERENCE, "nodes": "all"}),
                 ("/oapi/v1/jobs", PREHEAT),
                 ("/preheats", PREHEAT["args"]),
             ):

@@ -150,17 +150,9 @@ def test_bad_releases_stop_at_the_canary_and_go_back(
                 )
                 assert {node.version for node in client.list_nodes().nodes} == {__version__}
             registry.add_model("ops/modeldist", NEXT, good)
-            left_out = client.create_rollout(
-                f"{registry.host}/ops/modeldist:{NEXT}", "all", waves=[100], most_away=3, **QUICK
-            )
+            left_out = client.create_rollout(f"{registry.host}/ops/modeldist:{NEXT}", ["node-3"])
             told = ended(client, left_out.id)
-            by_name = {node.node: node.name for node in client.list_nodes().nodes}
-            assert {by_name[one.node]: one.state for one in told.nodes} == {
-                "node-0": "done",
-                "node-1": "done",
-                "node-2": "done",
-                "node-3": "refused",
-            }, told
+            assert (told.state, told.states) == ("done", {"refused": 1}), told
             refused = next(one for one in told.nodes if one.state == "refused")
             assert refused.error is not None and "modeldist launch" in refused.error.message
         assert [agent.pid for agent in cluster.agents] == launched

@@ -16,6 +16,7 @@ from modeldist.control.api.requests import RolloutRequest
 from modeldist.control.resolver import check_reference
 from modeldist.control.rollouts.rollout import NodeUpdate, Rollout
 from modeldist.control.views import ErrorView, NodeUpdateView, RolloutPage, RolloutSummary, RolloutView
+from modeldist.errors import NotFound
 
 router = APIRouter(tags=["rollouts"])
 
@@ -55,6 +56,8 @@ async def create_rollout(
     release = await plane.core.resolve(check_reference(asked.release), holder=holder)
     await plane.book.all_back()
     nodes = await plane.book.meant(asked.selector())
+    if not nodes and not asked.control_plane:
+        raise NotFound("No node is connected.", remedy="Start an agent; see the list of nodes.")
     rollout = await plane.rollouts.create(asked.plan(release.reference), nodes)
     acts_on(request, f"{rollout.id} {release.reference}")
     response.headers["Location"] = f"/api/v1/rollouts/{rollout.id}"

@@ -66,6 +66,7 @@ BODIES = {
     "/api/v1/enrol": {"node": "a-machine", "csr": new_request()[1].decode()},
     "/api/v1/certificate": {"csr": new_request()[1].decode()},
     "/api/v1/resolve": {"reference": "memory://org/model:v1"},
+    "/api/v1/rollouts": {"release": "memory://org/model:v1", "nodes": "all"},
     "/oapi/v1/jobs": PREHEAT,
     "/preheats": PREHEAT["args"],
 }

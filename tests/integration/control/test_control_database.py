@@ -92,7 +92,8 @@ async def test_back_and_forth_keeps_the_rows_that_both_versions_have(database_ur
     verified = await Tokens(again).verify(token)
     assert verified is not None
     assert verified.scope == "admin"
-    assert await Tokens(again).verify(lent) is None  # it would never have expired
+    if revision < "0006":
+        assert await Tokens(again).verify(lent) is None  # it would never have expired
     assert (await Nodes(again).listing(None, 9))[0].labels == {"gpu": "h100"}
     assert await Pulls(again).get("p") == pull
     await again.close()
