@@ -212,12 +212,11 @@ async def _run_with(
         await serve_local(settings.socket, engine, pulls, rails, beside, scrub, gateway=address)
         return updates.restarting
     finally:
-        await updates.close()
         if scrub is not None:
             await asyncio.to_thread(scrub.close)
         if drop_in is not None:
             await drop_in.close()
-        for part in (pulls, commands, engine):
+        for part in (updates, pulls, commands, engine):
             await part.close()
         await asyncio.to_thread(server.close)
         await preparing
