@@ -15,7 +15,7 @@ STAMP := $(VENV)/.installed
 export HATCH_BUILD_NO_HOOKS := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system helm demo test test-slow test-rdma test-ray test-web test-clients test-operations fuzz fuzz-api explore chaos crash bench audit sbom check lint types arrows coverage clean test-package docs package
+.PHONY: help setup system helm demo test test-slow test-rdma test-ray test-web test-clients test-operations test-update fuzz fuzz-api explore chaos crash bench audit sbom check lint types arrows coverage clean test-package docs package
 
 help:  ## what can be done
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -58,6 +58,10 @@ test-ray: setup  ## the Ray tests on a real cluster of three raylets on loopback
 
 test-operations: setup  ## dashboard, alerts and metrics with a real Prometheus on a real cluster, its traces in a collector; what `why` says of staged cases, TIMES (2) each (four minutes)
 	@$(BIN)/pytest -q --timeout 300 -o python_files="operations_*.py" tests/operations $(PYTEST_ARGS)
+
+test-update: setup  ## control plane and agents update themselves during a transfer; bad releases go back; kill -9 meanwhile (three minutes)
+	@$(BIN)/pip install -q -e '.[package]'
+	@$(BIN)/pytest -q --timeout 400 -o python_files="update_*.py" tests/self_update $(PYTEST_ARGS)
 
 docs: setup  ## users' pages and notebooks run, the site built into .cache/site, all its links followed (two minutes)
 	@$(BIN)/pip install -q -e '.[docs]'

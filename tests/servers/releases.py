@@ -19,15 +19,15 @@ from modeldist.upgrade.release import make
 from modelpack.trust.keys import PrivateKey
 
 CHECKOUT = Path(__file__).parents[2]
-PACKAGES = ("modeldist", "modelpack", "rdma")
+FOLDERS = ("modeldist", "modelpack", "rdma", "deploy/package", "deploy/site")
 CRASHES = 'raise SystemExit("this release crashes")\n'
 
 
 def build(home: Path, version: str) -> Path:
-    """A wheel of the checkout as `version`, built as a release is."""
+    """A wheel of the checkout as `version`, built as a release is. Needs the extra `package`."""
     source, out = home / f"source-{version}", home / f"wheel-{version}"
     source.mkdir(parents=True)
-    for name in PACKAGES:
+    for name in FOLDERS:
         shutil.copytree(CHECKOUT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("README.md", "LICENSE", "pyproject.toml"):
         shutil.copy(CHECKOUT / name, source / name)
@@ -37,7 +37,7 @@ def build(home: Path, version: str) -> Path:
         assert was in path.read_text()
         path.write_text(path.read_text().replace(was, becomes, 1))
     subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "-q", "--disable-pip-version-check", "--no-deps", "-w", out, source],
+        [sys.executable, "-m", "pip", "wheel", "-q", "--no-build-isolation", "--no-deps", "-w", out, source],
         check=True,
         timeout=240,
     )
