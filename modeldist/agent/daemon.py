@@ -204,11 +204,8 @@ async def _run_with(
         if scraped is not None:
             beside.append(_metrics(AgentMetrics(engine, pulls, rails), settings, scraped))
         await engine.start()
-        resume(store.root, engine, pulls)
+        _begin(store, engine, pulls, repairs, scrub)
         log.info("agent started", node=store.node_id, pieces=server.address, socket=str(settings.socket))
-        engine.node.loop.spawn(repairs.run(), "repairs")
-        if scrub is not None:
-            scrub.start()
         await serve_local(settings.socket, engine, pulls, rails, beside, scrub, gateway=address)
         return updates.restarting
     finally:
@@ -221,6 +218,14 @@ async def _run_with(
         await asyncio.to_thread(server.close)
         await preparing
         await origins.close()
+
+
+def _begin(store: Store, engine: Engine, pulls: Pulls, repairs: Repairs, scrub: Scrub | None) -> None:
+    """What goes on by itself once the engine runs."""
+    resume(store.root, engine, pulls)
+    engine.node.loop.spawn(repairs.run(), "repairs")
+    if scrub is not None:
+        scrub.start()
 
 
 def _scrub(settings: AgentSettings, engine: Engine, repairs: Repairs) -> Scrub | None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import Distribution, PackageNotFoundError, distribution, distributions
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -39,7 +39,7 @@ def install(release: Release, folder: Path, versions: Versions) -> None:
             staged = Path(mkdtemp(prefix=".installing-", dir=versions.root))
             try:
                 _pip(release, folder, staged)
-                _check_needs(staged)
+                _check_needs(staged, versions.root)
                 _check_runs(staged, release.version)
                 (staged / LIST).write_bytes((folder / LIST).read_bytes())
                 os.sync()  # all of a thousand files, before the name that says that they are there
@@ -97,11 +97,12 @@ def _pip(release: Release, folder: Path, staged: Path) -> None:
         )
 
 
-def _check_needs(staged: Path) -> None:
+def _check_needs(staged: Path, root: Path) -> None:
     """What the program needs is in the release, or in the environment of the launcher, in a version that will do."""
     brought = {canonicalize_name(one.name): one.version for one in distributions(path=[str(staged)])}
     own = next(one for one in distributions(path=[str(staged)]) if canonicalize_name(one.name) == DISTRIBUTION)
-    missing = [need for need in _needs(own) if not _met(need, brought)]
+    there = [place for place in sys.path if not Path(place).is_relative_to(root)]  # not what this version brought
+    missing = [need for need in _needs(own) if not _met(need, brought, there)]
     if missing:
         raise Unsupported(
             f"The release {own.version} needs {', '.join(missing)}, which neither it nor this machine has.",
@@ -120,14 +121,14 @@ def _needs(own: Distribution) -> Iterator[str]:
             yield str(need)
 
 
-def _met(text: str, brought: Mapping[NormalizedName, str]) -> bool:
+def _met(text: str, brought: Mapping[NormalizedName, str], there: list[str]) -> bool:
     need = Requirement(text)
     version = brought.get(canonicalize_name(need.name))
     if version is None:
-        try:
-            version = distribution(need.name).version
-        except PackageNotFoundError:
+        found = next(iter(distributions(name=need.name, path=there)), None)
+        if found is None:
             return False
+        version = found.version
     return need.specifier.contains(version, prereleases=True)
 
 

@@ -49,12 +49,18 @@ class Launcher:
             if self._stopping:
                 return _exit_code(code)
             if code != RESTART:
-                if trial is None:
+                if trial is None or self._kept(trial):
                     return _exit_code(code)
                 self._versions.crashed(f"it ended by itself, {_how(code)}")
             if time.monotonic() - began < PAUSE:
                 time.sleep(PAUSE)
             self._say_what_became()
+
+    def _kept(self, trial: Trial) -> bool:
+        """While it ran: it is what a service manager minds from then on."""
+        outcome = self._versions.outcome()
+        kept = outcome is not None and (outcome.id, outcome.result) == (trial.id, "kept")
+        return kept and self._versions.trial() is None
 
     def _run(self, version: str, trial: Trial | None) -> int:
         # No other thread runs here.

@@ -7,7 +7,7 @@ from dataclasses import replace
 from modeldist.scheduler import messages as m
 from modeldist.scheduler.phase1 import OriginLimits, Phase1Config
 from modeldist.scheduler.pieces import PieceSet
-from tests.unit.scheduler.phase1_control import PIECE, TASK, Control
+from tests.unit.scheduler.phase1_control import PIECE, TASK, Control, read_from_origin
 from tests.unit.scheduler.scheduler_world import blake3_of, digest
 
 CONFIG = Phase1Config(reconnect_grace=2.0, doubted_grace=0.5, return_grace=3.0, return_seconds=0.001)
@@ -236,3 +236,51 @@ def test_numbers_of_leases_taken_over_are_not_used_again() -> None:
     numbers = [lease.lease for lease in view.leases]
     assert len(set(numbers)) == len(numbers)
     assert {40, 41} <= control.leased("a")
+
+
+def all_read(control: Control) -> PieceSet:
+    """By both; what "a" read."""
+    mine: set[int] = set()
+    for _ in range(10):
+        for node in "ab":
+            control.ask(node, 10)
+            leased = control.leased(node)
+            mine |= leased if node == "a" else set()
+            control.verified(node, *leased)
+    assert mine and read_from_origin(control) == 10 * PIECE
+    return PieceSet.of(mine)
+
+
+def away(control: Control, node: str, seconds: float) -> None:
+    control.take(control.phase1.node_away(node, seconds, control.now))
+
+
+def test_what_a_node_holds_that_restarts_is_not_read_again() -> None:
+    """However long its children complain that nobody can get it."""
+    control, _ = two_readers()
+    lost = all_read(control)
+    lose(control, "a")
+    away(control, "a", 60.0)
+    for _ in range(20):
+        control.wait(2.5)
+        control.report("b", m.TaskReport(TASK, parents=(m.ParentReport("a", failures=1),)))
+        control.say("b", m.LeaseRequest(TASK, 10, lost.to_bytes()))
+    assert not control.leased("b")
+    control.take(control.phase1.node_joined("a", "a:2", m.Location(), control.now))
+    control.wait(5.0)
+    control.join("a", have=lost.to_bytes(), digests=tuple(m.PieceDigest(piece, blake3_of(piece)) for piece in lost))
+    control.report("a")
+    control.ask("b", 10)
+    assert not control.leased("b")
+    assert read_from_origin(control) == 10 * PIECE
+
+
+def test_one_that_does_not_come_back_is_given_up_in_the_end() -> None:
+    control, _ = two_readers()
+    lost = all_read(control)
+    away(control, "a", 30.0)
+    control.wait(29.0)
+    control.ask("b", 10)
+    assert not control.leased("b")
+    control.wait(2.0)
+    assert control.leased("b") and control.leased("b") <= set(lost)

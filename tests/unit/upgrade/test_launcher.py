@@ -129,6 +129,24 @@ if not os.path.exists(os.environ['NOTES'] + '2'):
     assert machine.versions.current == "0.2.0"
 
 
+def test_one_that_was_kept_is_the_service_managers_from_then_on(machine: Machine) -> None:
+    kept = """
+from pathlib import Path
+root = Path(os.environ['MODELDIST_VERSIONS'])
+(root / 'current').unlink()
+(root / 'current').symlink_to('0.2.0')
+(root / 'outcome.json').write_text('{"id": "r", "version": "0.2.0", "before": "0.1.0", "result": "kept"}')
+(root / 'trial.json').unlink()
+sys.exit(9)
+"""
+    machine.has("0.1.0", "sys.exit(0)")
+    machine.has("0.2.0", kept)
+    machine.runs("0.1.0")
+    machine.tries("0.2.0")
+    assert machine.launch() == 9
+    assert machine.ran == ["0.2.0 agent"]
+
+
 def test_a_signal_reaches_what_runs_and_ends_the_launcher(machine: Machine) -> None:
     machine.has(
         "0.1.0",
