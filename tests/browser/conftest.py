@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from modeldist.client import Client
 from tests.browser.eyes import Eyes, chromium
@@ -14,6 +14,7 @@ from tests.servers import faults
 from tests.servers.cluster import Cluster
 from tests.servers.oci_faults import FaultyRegistry
 
+expect.set_options(timeout=30_000)  # milliseconds; a machine that does much else is slow, and no test is of speed
 RACKS = ("r1", "r1", "r2", "r2")
 
 

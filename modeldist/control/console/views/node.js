@@ -13,7 +13,7 @@ export default async function node({ page, named, signal, what }) {
   named(first.name);
   const state = h("p");
   const about = h("div");
-  const load = { cpu: level("Processors", 0), disk: level("Disk", 0), served: level("Serving", 0) };
+  const load = { Processors: gauge("Processors"), Disk: gauge("Disk"), Serving: gauge("Serving") };
   const loads = h("section", { class: "card part" }, h("h2", {}, "Load"));
   const figures = h("div");
   put(
@@ -21,9 +21,7 @@ export default async function node({ page, named, signal, what }) {
     h(
       "div",
       { class: "levels" },
-      Object.entries({ Processors: load.cpu, Disk: load.disk, Serving: load.served }).map(([label, bar]) =>
-        h("div", {}, h("span", {}, label), bar.element),
-      ),
+      Object.values(load).map((each) => each.element),
     ),
     figures,
   );
@@ -48,9 +46,9 @@ export default async function node({ page, named, signal, what }) {
     const traffic = now.traffic;
     loads.hidden = traffic === null;
     if (traffic !== null) {
-      load.cpu.update(traffic.cpu_busy);
-      load.disk.update(traffic.disk_busy);
-      load.served.update(traffic.utilisation);
+      load.Processors.update(traffic.cpu_busy);
+      load.Disk.update(traffic.disk_busy);
+      load.Serving.update(traffic.utilisation);
       refresh(figures, serving(traffic));
     }
     tasks.update(shards.sort((one, other) => Number(one.complete) - Number(other.complete)));
@@ -59,6 +57,18 @@ export default async function node({ page, named, signal, what }) {
     const here = new Set((await get(`nodes/${part(what)}`, { signal })).artifacts);
     models.update((await all("models", "models", { signal })).filter((each) => here.has(each.digest)));
   });
+}
+
+function gauge(label) {
+  const words = h("span");
+  const bar = level(label, 0);
+  return {
+    element: h("div", {}, words, bar.element),
+    update(value) {
+      words.textContent = `${label} ${percent(value)}`;
+      bar.update(value);
+    },
+  };
 }
 
 function identity(now) {
@@ -82,8 +92,6 @@ function serving(traffic) {
     ["Children", traffic.children],
     ["Failures seen by children, fading", traffic.failures.toFixed(1)],
     ["Requests waiting", traffic.queue ?? "unknown"],
-    ["Processors", percent(traffic.cpu_busy)],
-    ["Disk", percent(traffic.disk_busy)],
     ["Measured", traffic.load_age === null ? "never" : `${traffic.load_age.toFixed(1)} s ago`],
   ];
 }
@@ -100,7 +108,7 @@ function taskTable() {
       { label: "Size", kind: "number", text: (row) => bytes(row.size) },
       { label: "From the origin", kind: "number wide", text: (row) => bytes(row.bytes_origin) },
       { label: "Fetches from", text: (row) => row.parents.slice(0, 4).map(nameOf).join(", ") + (row.parents.length > 4 ? ` and ${row.parents.length - 4} more` : "") || "–" },
-      { label: "Feeds", kind: "number", text: (row) => row.children },
+      { label: "Feeds", kind: "number wide", text: (row) => row.children },
     ],
   });
 }

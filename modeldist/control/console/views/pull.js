@@ -246,7 +246,7 @@ function nodeTable() {
       },
       { label: "From nodes", kind: "number wide", text: (row) => bytes(row.bytes.peers) },
       { label: "From the origin", kind: "number wide", text: (row) => bytes(row.bytes.origin) },
-      { label: "What it says", text: told, draw: (row) => h("span", { class: row.error || row.away ? "told" : "muted" }, told(row)) },
+      { label: "What it says", text: told, draw: (row) => h("span", { class: row.error || row.away ? "told" : "muted", title: told(row) || null }, told(row)) },
     ],
   });
 }

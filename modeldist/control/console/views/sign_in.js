@@ -5,6 +5,7 @@ import { forget, keep, recognise } from "../session.js";
 /** Asks for a token. */
 export default function signIn({ page, named }) {
   named("Sign in");
+  page.classList.add("centred");
   const said = h("p", { class: "error", role: "alert", id: "sign-in-error" });
   const input = h("input", {
     type: "password",
