@@ -41,8 +41,8 @@
 
 An error says what happened and to which thing (`message`) and what to do about it (`remedy`). `code` is stable: it
 crosses the session, the REST API and the agent's socket as `ErrorInfo` and becomes the same class again on the other
-side. Exit code 1 is left to bugs (a traceback), 3 is unused because some shells give it a meaning; 31 to 33 are what
-`modeldist lint` found (see there).
+side. Exit code 1 is left to bugs (a traceback), 3 is unused because some shells give it a meaning; 26 is what
+`modeldist doctor` found, 31 to 33 what `modeldist lint` did (see there).
 """
 
 from __future__ import annotations
