@@ -144,7 +144,8 @@ def _looking_back(facts: Facts) -> Explanation:
     if not fetched:
         return Explanation(None, "It was here already: nothing was fetched.")
     average = fetched / facts.seconds if facts.seconds else 0.0
-    came = f"{size(fetched)} came in {duration(facts.seconds)}, {rate(average)} on average."
+    named = [name for name, count in (("the origin", facts.origin), ("other nodes", facts.peers)) if count]
+    came = f"{size(fetched)} came from {' and '.join(named)} in {duration(facts.seconds)}, {rate(average)} on average."
     where = facts.where
     if where is None or not where.waits or facts.seconds < _TOO_SHORT:
         return Explanation(None, came, (_sources(facts),))

@@ -257,7 +257,7 @@ def test_nothing_is_wrong_and_it_is_done(cluster: Cluster, faulty: FaultyRegistr
     reference = published(faulty)
     finish(cluster.pull(CHILD, reference))
     found = why(cluster, CHILD, reference)
-    assert "came in" in found["summary"]
+    assert "came from" in found["summary"]
     assert found["bottleneck"] in (None, "disk", "verification"), found  # a busy machine may have no time for digests
     assert cluster.run(CHILD, "pull", reference).returncode == 0
     assert "nothing was fetched" in why(cluster, CHILD, reference)["summary"]

@@ -65,7 +65,7 @@ def test_the_agent_pulls_and_remembers(cluster: Cluster, reference: str) -> None
     assert reference in ok(cluster.run(0, "status"))
     explained = ok(cluster.run(0, "why", reference))
     assert str(path) in explained
-    assert "came in" in explained or "nothing was fetched" in explained
+    assert "came from" in explained or "nothing was fetched" in explained
     told = json.loads(ok(cluster.run(0, "why", "--json", reference)))
     assert told["pull"]["state"] == "done"
     assert told["pull"]["pull"].startswith(ok(cluster.run(0, "status")).split(reference)[0].split()[-1])

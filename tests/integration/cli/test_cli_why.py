@@ -16,7 +16,7 @@ def test_a_pull_that_ended_is_explained(shell: Shell, faulty: FaultyRegistry) ->
     done = shell.run("why", reference)
     assert done.returncode == 0, done.stderr
     assert str(snapshot) in done.stdout
-    assert "It came from the origin" in done.stdout
+    assert "came from the origin" in done.stdout
     about = json.loads(shell.run("why", "--json", reference).stdout)["pull"]
     assert (about["state"], about["origin"]) == ("done", 100_000)
     assert shell.run("why", about["pull"][:8]).stdout == done.stdout

@@ -123,14 +123,14 @@ def test_a_pull_that_is_done_says_what_limited_it() -> None:
     where = looked({"origin": 55.0, "disk": 5.0}, rates={})
     found = explain(replace(RUNNING, state="done", origin=10**10, where=where))
     assert found.bottleneck == "origin"
-    assert "10.0 GB came in 1 min 0 s, 167 MB/s on average" in found.summary
+    assert "10.0 GB came from the origin in 1 min 0 s, 167 MB/s on average" in found.summary
     assert "92%" in found.evidence[0]
 
 
 @pytest.mark.parametrize(
     ("facts", "bottleneck", "words"),
     [
-        (Facts("done", 0.1, 10, origin=10), None, "10 B came in 0.1 s"),
+        (Facts("done", 0.1, 10, origin=10), None, "10 B came from the origin in 0.1 s"),
         (Facts("done", 3.0, 10, local=10), None, "nothing was fetched"),
         (Facts("cancelled", 3.0), None, "stopped"),
         (Facts("waiting", 3.0), None, "not said anything"),
