@@ -26,6 +26,7 @@ _WITHOUT_AN_OPTION = {
     "MODELDIST_KEY_PASSWORD": "The password of a private key, of `keygen` and `sign`.",
     "MODELDIST_MODEL": "Set by `env REF`, `pull --exec` and the Ray plugin: the model's directory.",
     "MODELDIST_STREAM": "0: the plugin of SGLang pulls a model before it loads it, instead of loading while it comes.",
+    "MODELDIST_VERSIONS": "Set by the launcher of self-updating programs: where their versions are.",
     "MODELDIST_TOKEN": "A token for the control plane; `--token-file` names a file with one instead.",
 }
 
