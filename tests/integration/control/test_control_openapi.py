@@ -232,6 +232,7 @@ LOCAL = {
     errors.InvalidPolicy,
     errors.InvalidWebhook,
     errors.MountFailed,
+    errors.NotReady,
     errors.ProgramNotRunnable,
     errors.ProgramNotFound,
 }  # never answered
