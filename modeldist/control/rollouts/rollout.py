@@ -2,8 +2,7 @@
 
 The control plane first, where it is to be updated; then some nodes, the canary; then the others, wave by wave. A node
 is done with when it was up and well for a while. As soon as one more than tolerated is not, nobody else is told, and
-all
-that were go back to what they ran before.
+all that were go back to what they ran before.
 """
 
 from __future__ import annotations
