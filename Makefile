@@ -11,11 +11,8 @@ BIN := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE
 STAMP := $(VENV)/.installed
 
-# An installation of the checkout needs no manual page, which would have its build install all dependencies once more.
-export HATCH_BUILD_NO_HOOKS := true
-
 .DEFAULT_GOAL := help
-.PHONY: help setup system helm demo test test-slow test-rdma test-ray test-web test-clients test-operations test-update fuzz fuzz-api explore chaos crash bench audit sbom check lint types arrows coverage clean test-package docs package
+.PHONY: help setup system helm demo test test-slow test-rdma test-ray test-web test-clients test-operations test-update fuzz fuzz-api explore chaos crash bench audit sbom check lint types arrows coverage clean test-package docs manual package
 
 help:  ## what can be done
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -69,9 +66,12 @@ docs: setup  ## users' pages and notebooks run, the site built into .cache/site,
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --clean
 	@$(BIN)/python -m deploy.site.links .cache/site $(if $(LIST),--list)
 
+manual: $(STAMP)  ## the manual page, from the commands
+	@$(BIN)/python -m deploy.site.manual_page "$$(date -u +%F)" > deploy/package/modeldist.1
+
 package: $(STAMP)  ## the wheel and the sdist, into dist
 	@$(BIN)/pip install -q -e '.[package]'
-	@HATCH_BUILD_NO_HOOKS=false SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || echo 1735689600)} $(BIN)/python -m build --no-isolation --outdir dist .
+	@SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || echo 1735689600)} $(BIN)/python -m build --no-isolation --outdir dist .
 
 test-package: setup  ## both built twice, installed where there is no checkout, and the quick start pasted there (three minutes)
 	@$(BIN)/pip install -q -e '.[package]'

@@ -1,4 +1,4 @@
-"""modeldist(1): all commands with their options, as troff. `python -m deploy.site.manual_page DATE > modeldist.1`
+"""modeldist(1): all commands with their options, as troff. `make manual` writes deploy/package/modeldist.1
 
 Requests are those of man(7) alone, so that groff and mandoc both render it.
 """

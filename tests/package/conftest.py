@@ -41,7 +41,7 @@ def build(folder: Path, out: Path) -> Built:
     done = subprocess.run(
         [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(folder)],
         cwd=folder.parent,
-        env={**os.environ, "SOURCE_DATE_EPOCH": EPOCH, "HATCH_BUILD_NO_HOOKS": "false"},
+        env={**os.environ, "SOURCE_DATE_EPOCH": EPOCH},
         capture_output=True,
         text=True,
         check=False,

@@ -36,6 +36,13 @@ def test_every_command_and_option_is_in_the_pages_and_the_manual() -> None:
             assert option.names.split(",")[0].split()[0] in manual
 
 
+def test_the_manual_page_that_is_installed_is_that_of_the_program() -> None:
+    _, *installed = (ROOT / "deploy" / "package" / "modeldist.1").read_text().splitlines()
+    title, *made = manual_page("2026-12-31").splitlines()
+    assert title.startswith(".TH ")
+    assert installed == made, "run: make manual"
+
+
 def test_examples_keep_their_lines() -> None:
     assert '```text\nvllm serve "$(modeldist pull org/model:tag)"\nmodeldist pull' in PAGES
 
