@@ -210,7 +210,7 @@ def _at(facts: Facts, where: Where, *, now: bool) -> str:
 
 def _shares(groups: Mapping[str, float], total: float, window: float | None) -> str:
     parts = sorted(groups.items(), key=lambda each: -each[1])
-    told = ", ".join(f"{seconds / total:.0%} {remedies.WAITED[wait]}" for wait, seconds in parts[:3] if seconds)
+    told = ", ".join(f"{seconds / total:.0%} {remedies.waited(wait)}" for wait, seconds in parts[:3] if seconds)
     return f"Of the last {duration(window)}: {told}." if window is not None else f"Of its time: {told}."
 
 

@@ -56,6 +56,11 @@ FOR: dict[str, str] = {
 }
 
 
+def waited(wait: str) -> str:
+    """Of a later version's agent, or of one that lies, that may be anything."""
+    return WAITED.get(wait, WAITED["work"])
+
+
 def parent(name: str) -> str:
     there = f" on {name}" if name else " there"
     return (

@@ -24,6 +24,7 @@ _LONGEST_TEXT = 4096
 
 PULL_BYTES, NODE_BYTES = 6000, 900  # what a running pull, and each of its nodes, take in memory and until written
 WHERE_BYTES = 2000  # what a node's time went into, as it is decoded
+_LARGEST = 1e15  # seconds, bytes/s
 _MOST_WAITS = 64
 
 
@@ -162,7 +163,7 @@ def _text(text: str) -> str:
 
 
 def _where(where: Where | None) -> Where | None:
-    """What an agent may say: as much as one does, and numbers."""
+    """What an agent may say: as much as one does, and numbers that mean something."""
     if where is None:
         return None
     said = (*where.waits, *where.lately, *where.rates, where.origin, where.trouble)
@@ -177,7 +178,7 @@ def _where(where: Where | None) -> Where | None:
         *(each for each in (around.link, around.link_speed, around.disk, around.cpu, around.download_limit) if each),
     )
     right = len(said) <= _MOST_WAITS and sum(map(len, (*said, around.control, around.rdma))) <= _LONGEST_TEXT
-    return where if right and all(map(isfinite, numbers)) else None
+    return where if right and all(abs(number) <= _LARGEST for number in numbers) else None
 
 
 def _error(error: ErrorInfo | None) -> ErrorInfo | None:

@@ -82,6 +82,7 @@ async def test_what_an_agent_says_is_bounded(control: ServedControlPlane) -> Non
         where("origin", rates={str(number): 1.0 for number in range(1000)}),
         where("o" * 100_000),
         where("origin", still=math.nan),
+        where("origin", still=1e300),
         where("origin", around=Around(link=math.inf)),
     )
     async with control.client() as client, scripted_agent(control.ws, control.agent_token, "a") as a:
@@ -91,3 +92,18 @@ async def test_what_an_agent_says_is_bounded(control: ServedControlPlane) -> Non
             await reached(client, made.id, {"pulling": 1})
             found = (await whys(client, made.id))["a"]
             assert (found.bottleneck, found.state) == (None, "pulling")
+
+
+async def test_what_a_later_agent_waits_for_spoils_nobodys_answer(control: ServedControlPlane) -> None:
+    async with (
+        control.client() as client,
+        scripted_agent(control.ws, control.agent_token, "a") as a,
+        scripted_agent(control.ws, control.agent_token, "b") as b,
+    ):
+        made = await client.create_pull(REFERENCE, ["a", "b"])
+        await says(a, where("something new"))
+        await says(b, where("disk"))
+        await reached(client, made.id, {"pulling": 2})
+        found = await whys(client, made.id)
+        assert (found["a"].bottleneck, found["b"].bottleneck) == (None, "disk")
+        assert "something new" not in str(found["a"])
