@@ -4,6 +4,7 @@
     current          a link to the version that runs when nothing is on trial; without it, the launcher's own does
     trial.json       the version that is tried now, and what becomes of it
     outcome.json     what became of the last one
+    spare            room for the two, should the disk be full by then
 
 `current` moves when a version has proven itself, so that at any moment, also after a loss of power, the launcher finds
 a version that did. One process changes this at a time: the launcher, or the one program that it runs.
@@ -24,6 +25,7 @@ OWN = ""  # the version that the launcher is of
 CRASHES = 3  # of a version on trial, after which it is given up
 PLACE = "MODELDIST_VERSIONS"  # environment: where this program's versions are; it runs under a launcher then
 RESTART = 75  # exit code: the launcher is to look which version it should run now
+_SPARE = 16384  # bytes; each of the files is much less
 _VERSION = re.compile(r"[0-9][0-9A-Za-z.+!]{0,100}")
 
 Result = Literal["kept", "gone_back"]
@@ -94,7 +96,8 @@ class Versions:
                 self._link(outcome.before)  # the machine stopped between two steps of `go_back`
             return self.current, None
         if trial.version == self.current:  # the machine stopped between two steps of `keep`
-            self._over(trial, "kept", undo=trial.undo)
+            with suppress(OSError):  # it is kept, also where that cannot be written down
+                self._over(trial, "kept", undo=trial.undo)
             return trial.version, None
         if not self.whole(trial.version):
             self.give_up("its files are not there")
@@ -103,6 +106,7 @@ class Versions:
 
     def begin(self, trial: Trial) -> None:
         """From the next start of the program on."""
+        self._write_bytes("spare", bytes(_SPARE))
         self._write("trial.json", asdict(trial))
 
     def came_up(self) -> None:
@@ -115,8 +119,11 @@ class Versions:
             return
         if trial.crashes + 1 >= CRASHES:
             self.give_up(f"{how}, {trial.crashes + 1} times")
-        else:
+            return
+        try:
             self._write("trial.json", asdict(replace(trial, crashes=trial.crashes + 1, up=False)))
+        except OSError as error:  # what cannot be counted would be tried for ever
+            self.give_up(f"{how}, and {self.root} cannot be written: {error.strerror}")
 
     def keep(self) -> None:
         """The version on trial has proven itself."""
@@ -126,9 +133,14 @@ class Versions:
         self._over(trial, "kept", undo=trial.undo)
 
     def give_up(self, why: str) -> None:
-        """What ran before runs again from the next start on."""
-        if (trial := self.trial()) is not None:
+        """What ran before runs again from the next start on, also where that cannot be written down."""
+        if (trial := self.trial()) is None:
+            return
+        try:
             self._over(trial, "gone_back", why, trial.undo)
+        except OSError:
+            (self.root / "trial.json").unlink(missing_ok=True)
+            _sync(self.root)
 
     def go_back(self, id_: str, why: str) -> bool:
         """To what ran before the rollout `id_`, on trial or not: that is the only way to an older version. False where
@@ -174,6 +186,7 @@ class Versions:
     def _over(self, trial: Trial, result: Result, why: str = "", undo: tuple[str, ...] = ()) -> None:
         self._write("outcome.json", asdict(Outcome(trial.id, trial.version, trial.before, result, why, undo)))
         (self.root / "trial.json").unlink(missing_ok=True)
+        (self.root / "spare").unlink(missing_ok=True)
         _sync(self.root)
 
     def _read(self, name: str, kind: type[T]) -> T | None:
@@ -186,12 +199,22 @@ class Versions:
             return None
 
     def _write(self, name: str, said: dict[str, object]) -> None:
+        content = json.dumps(said).encode()
+        try:
+            self._write_bytes(name, content)
+        except OSError:
+            if not (self.root / "spare").exists():
+                raise
+            (self.root / "spare").unlink()
+            self._write_bytes(name, content)
+
+    def _write_bytes(self, name: str, content: bytes) -> None:
         fresh = self.root / f".{name}"
         with suppress(FileNotFoundError):
             fresh.unlink()
         fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(fd, "wb") as file:
-            file.write(json.dumps(said).encode())
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         fresh.rename(self.root / name)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from errno import ENOSPC
+from os import fsync, strerror
 from pathlib import Path
 
 import pytest
@@ -144,3 +146,45 @@ def stopping(real: Callable[..., object], count: Callable[[], int]) -> Callable[
         return real(*given, **named)
 
     return step
+
+
+def full(monkeypatch: pytest.MonkeyPatch, versions: Versions, *, spare: bool) -> None:
+    """The disk has no room but for what the spare gives back."""
+
+    def sync(fd: int) -> None:
+        if not spare or (versions.root / "spare").exists():
+            raise OSError(ENOSPC, strerror(ENOSPC))
+        fsync(fd)
+
+    monkeypatch.setattr("os.fsync", sync)
+
+
+def test_on_a_full_disk_a_bad_version_goes_back_and_that_is_known(
+    versions: Versions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions.begin(TRIAL)
+    full(monkeypatch, versions, spare=True)
+    versions.give_up("it was slow")
+    assert versions.choose() == (OWN, None)
+    outcome = versions.outcome()
+    assert outcome is not None and (outcome.result, outcome.undo) == ("gone_back", TRIAL.undo)
+    assert not (versions.root / "spare").exists()
+
+
+def test_where_no_crash_can_be_counted_the_first_one_counts(
+    versions: Versions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions.begin(TRIAL)
+    (versions.root / "spare").unlink()
+    with monkeypatch.context() as patched:
+        full(patched, versions, spare=False)
+        with suppress(OSError):  # the directory is synced last
+            versions.crashed("with exit code 1")
+    assert versions.choose() == (OWN, None)
+
+
+def test_no_trial_begins_without_room_for_its_end(versions: Versions, monkeypatch: pytest.MonkeyPatch) -> None:
+    full(monkeypatch, versions, spare=False)
+    with pytest.raises(OSError, match=strerror(ENOSPC)):
+        versions.begin(TRIAL)
+    assert versions.choose() == (OWN, None)
