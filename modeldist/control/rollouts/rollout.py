@@ -95,7 +95,7 @@ class Rollout:
     connected: dict[str, bool] = field(default_factory=dict)
     other_pulls: int = 0
     other_failed: int = 0
-    began: float = 0.0  # when this process took it up
+    began: float = 0.0  # when this process took it up: before that nobody could be heard
 
     @classmethod
     def new(cls, id_: str, plan: Plan, nodes: Iterable[str], now: float) -> Rollout:
@@ -179,7 +179,7 @@ class Rollout:
         """Those that fail go back by themselves, or are told to."""
         before = {one.node for one in self.nodes.values() if one.state == "failed"}
         for one in self.nodes.values():
-            if one.state == "told" and now > max(one.since, one.heard) + self._patience(one):
+            if one.state == "told" and now > max(one.since, one.heard, self.began) + self._patience(one):
                 at = f"It said last that it was {one.step}." if one.step else "It said nothing."
                 self._failed(one, now, ErrorInfo("agent", f"The node did not come back. {at}"))
             elif one.state == "up" and self._ill(one):
@@ -188,7 +188,7 @@ class Rollout:
             elif one.state == "up" and now > one.since + self.plan.health:
                 if self._here(one):
                     self._to(one, "done", now)
-                elif now > one.since + self.plan.health + TRIES * self.plan.within + SLACK:
+                elif now > max(one.since, self.began) + self.plan.health + TRIES * self.plan.within + SLACK:
                     self._failed(one, now, ErrorInfo("agent", "The node came up, and went away."))
         return [Back(one.node) for one in self.nodes.values() if one.node not in before and self._stays_behind(one)]
 
@@ -277,7 +277,7 @@ class Rollout:
     def _await_back(self, now: float) -> list[Instruction]:
         for one in self.nodes.values():
             limit = PREPARED_WITHIN + self.plan.drain + TRIES * self.plan.within + SLACK
-            if one.state == "going_back" and now > one.since + limit:
+            if one.state == "going_back" and now > max(one.since, self.began) + limit:
                 one.error = one.error or ErrorInfo("agent", "The node did not say that it went back.")
                 self._to(one, "failed", now)
         if any(one.state == "going_back" for one in self.nodes.values()):

@@ -223,3 +223,32 @@ def test_whatever_happens(data: st.DataObject) -> None:
         assert one.state not in ("told", "up", "going_back")
         if rollout.state != "done" and one.state == "done":
             raise AssertionError("it stays on a release that failed")
+
+
+@pytest.mark.parametrize("step", ["fetching", "restarting", "up"])
+def test_a_control_plane_that_was_away_for_long_waits_for_nodes_to_come_again(step: str) -> None:
+    fleet = Fleet.of(2)
+    fleet.said("node-00", step)
+    fleet.take()
+    fleet.now += 2 * 3600
+    fleet.rollout.connected, fleet.rollout.began = {}, fleet.now
+    fleet.passes(0.5)
+    assert (fleet.rollout.state, fleet.take()) == ("running", [])
+    fleet.does(fleet.rollout.came("node-00", NEW, updates=True, now=fleet.now))
+    fleet.said("node-00", "kept")
+    fleet.passes(61)
+    fleet.passes(1)
+    assert fleet.rollout.nodes["node-00"].state == "done"
+
+
+def test_nodes_that_go_back_get_their_time_after_the_control_plane_was_away() -> None:
+    fleet = Fleet.of(2)
+    fleet.goes_well("node-00")
+    fleet.does(fleet.rollout.abort(fleet.now))
+    fleet.now += 2 * 3600
+    fleet.rollout.connected, fleet.rollout.began = {}, fleet.now
+    fleet.passes(0.5)
+    assert fleet.rollout.state == "going_back"
+    fleet.said("node-00", "gone_back")
+    assert fleet.rollout.state == "aborted"
+    assert fleet.rollout.nodes["node-00"].state == "gone_back"
