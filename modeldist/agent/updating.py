@@ -267,4 +267,5 @@ class Updates:
 
 
 def _bounded(seconds: float) -> float:
-    return min(max(seconds, 0.0), LONGEST)
+    """What is no number is none, or nobody would ever give the version up."""
+    return min(seconds, LONGEST) if seconds > 0.0 else 0.0

@@ -277,7 +277,8 @@ class ControlCore:
         return event
 
     def _update(self, session: AgentSession, progress: UpdateProgress) -> None:
-        session.away = min(max(progress.away, 0.0), MOST_AWAY) if progress.state == "restarting" else 0.0
+        restarts = progress.state == "restarting" and progress.away > 0.0  # what is no number is not
+        session.away = min(progress.away, MOST_AWAY) if restarts else 0.0
         if self.on_update is not None:
             self.on_update(session, progress)
 

@@ -7,6 +7,7 @@ one jumps: what was issued for a day is good for a day, and then for nobody.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -38,8 +39,9 @@ class LearnedTime:
         self._ahead: float | None = None
 
     def learn(self, told: float | None) -> None:
-        """None: by a control plane of an earlier release, whose time is every wall clock's."""
-        self._ahead = None if told is None else told - self._clock()
+        """None: by a control plane of an earlier release, whose time is every wall clock's. What is no number counts as
+        that, too: in such a time nothing would expire."""
+        self._ahead = None if told is None or not math.isfinite(told) else told - self._clock()
 
     def __call__(self) -> float:
         ahead = self._ahead

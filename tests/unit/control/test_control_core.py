@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -41,6 +42,7 @@ from modeldist.session.messages import (
     Resolved,
     ResolveFailed,
     StartPull,
+    UpdateProgress,
 )
 from modeldist.transfer.capability import CapabilityChecker, CapabilityIssuer, new_private_key
 from tests.servers.memory_origin import MemoryOrigin
@@ -292,6 +294,19 @@ async def test_a_lost_node_frees_its_leases(world: World) -> None:
     assert (again.start, again.count) == (lease.start, lease.count)
     world.core.receive(a, join)  # what still arrives from the dead session changes nothing
     assert world.watcher.seen == ["+a", "+b", "-a"]
+
+
+@pytest.mark.parametrize("away", [math.nan, -1.0, 0.0])
+async def test_who_is_back_after_no_time_that_is_one_is_not_waited_for(world: World, away: float) -> None:
+    a, b = world.connect("a"), world.connect("b")
+    for session in (a, b):
+        world.core.receive(session, JoinTasks((TaskJoin(TASK, 1, "o"),)))
+        world.core.receive(session, LeaseRequest(TASK, 1))
+    await told(a, LeaseGranted)
+    world.core.receive(a, UpdateProgress("r", "restarting", "0.1.0", away=away))
+    world.core.disconnect(a, "gone")
+    world.core.tick()
+    assert await told(b, LeaseGranted)
 
 
 async def test_a_newer_session_replaces_the_older(world: World) -> None:

@@ -131,3 +131,10 @@ def test_the_clock_of_the_machine_goes_on() -> None:
     first = since_boot()
     assert first > 0
     assert since_boot() >= first
+
+
+@pytest.mark.parametrize("told", [float("nan"), float("inf"), float("-inf")])
+def test_a_time_that_is_no_number_keeps_nothing_good_for_ever(told: float) -> None:
+    learned = LearnedTime(lambda: 5.0, lambda: NOW)
+    learned.learn(told)
+    assert learned() == NOW
