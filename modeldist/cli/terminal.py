@@ -35,11 +35,23 @@ def unwritable(error: OSError) -> SystemExit | StorageError:
 
 
 def put_json(value: Any) -> None:
-    """Print one JSON document: on one line, or indented when a person looks at it."""
+    """Print one JSON document: on one line, or indented when a person looks at it, who has a terminal that it must not
+    drive."""
     import msgspec
 
     encoded = msgspec.json.encode(value)
-    put((msgspec.json.format(encoded, indent=2) if sys.stdout.isatty() else encoded).decode())
+    if not sys.stdout.isatty():
+        put(encoded.decode())
+        return
+    shown = msgspec.json.format(encoded, indent=2).decode()
+    put("".join(each if each.isprintable() or each == "\n" else _escaped(each) for each in shown))
+
+
+def _escaped(character: str) -> str:
+    """As JSON may have it. C1 controls and marks of direction are no controls to it."""
+    import json
+
+    return json.dumps(character)[1:-1]
 
 
 def say(text: str) -> None:

@@ -38,8 +38,9 @@ def _ask(url: str, token: str = "") -> _Answer:
     began = time.time()
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     verify: ssl.SSLContext | bool = trust(url, None)
-    answer = httpx2.get(url, headers=headers, timeout=_TIMEOUT, follow_redirects=True, verify=verify)
-    took = time.time() - began
+    # The head of an answer is enough: a body may have no end.
+    with httpx2.stream("GET", url, headers=headers, timeout=_TIMEOUT, follow_redirects=True, verify=verify) as answer:
+        took = time.time() - began
     try:
         date = parsedate_to_datetime(answer.headers["date"]).timestamp()
     except (KeyError, ValueError):

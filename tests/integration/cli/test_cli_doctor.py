@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,25 @@ def test_an_origin_that_is_ill(faulty: FaultyRegistry) -> None:
     faulty.inject(faults.unavailable())
     (found,) = reach.origin("registry", f"http://{faulty.host}/v2/", wants="--registry")
     assert (found.state, "503" in found.found) == ("warn", True)
+
+
+def test_an_answer_without_an_end() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection, suppress(OSError):
+                connection.recv(4096)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+                while True:
+                    connection.sendall(b"10000\r\n" + bytes(65536) + b"\r\n")
+
+        endless = threading.Thread(target=answer, daemon=True)
+        endless.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/v2/"
+        (found,) = reach.origin("registry", url, wants="--registry")
+        endless.join(30)
+    assert (found.state, endless.is_alive()) == ("ok", False)
 
 
 def test_limits_of_this_process() -> None:

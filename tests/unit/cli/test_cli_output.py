@@ -12,7 +12,7 @@ import click
 import pytest
 
 from modeldist.cli.main import program
-from modeldist.cli.terminal import clean, table_lines
+from modeldist.cli.terminal import clean, put_json, table_lines
 
 MODELDIST = [sys.executable, "-m", "modeldist"]
 
@@ -47,6 +47,19 @@ def test_columns_line_up_and_the_last_is_not_padded() -> None:
 
 def test_control_characters_are_replaced() -> None:
     assert clean("a\x1b[31mb\x07\tc\n") == "a�[31mb�\tc\n"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_no_document_drives_a_terminal(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = {"name": "a\x1b[2J\x9b2J\x7f\u202eb é \U000e0041"}
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    put_json(said)
+    shown = capsys.readouterr().out
+    assert json.loads(shown) == said
+    assert shown.replace("\n", "").isprintable() == terminal
+    assert "é" in shown
 
 
 def test_a_reader_that_went_away_is_no_error(environment: dict[str, str]) -> None:
