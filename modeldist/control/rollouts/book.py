@@ -174,7 +174,7 @@ class RolloutBook:
     def updated(self, session: AgentSession, progress: UpdateProgress) -> None:
         """What `ControlCore.on_update` is told."""
         if (rollout := self._running) is not None and rollout.id == progress.rollout:
-            log.info("rollout %s: node %s: %s", rollout.id, session.node, progress.state)
+            log.info("rollout %s: node %s: %.40r", rollout.id, session.node, progress.state)
             told = rollout.said(session.node, progress.state, progress.version, progress.error, self._now())
             self._carry_out(rollout, told)
 

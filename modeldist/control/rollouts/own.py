@@ -178,7 +178,7 @@ class OwnUpdate:
         for registry in settings.plain_http_registries:
             command += ["--plain-http", registry]
         pulling = await asyncio.create_subprocess_exec(
-            *command, reference, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
+            *command, "--", reference, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
         )
         try:
             out, _ = await asyncio.wait_for(pulling.communicate(), _FETCHED_WITHIN)
