@@ -96,8 +96,8 @@ class ControlCore:
         self._tasks = Tasks(rooms) if rooms is not None else None
         self._sessions: dict[str, AgentSession] = {}
         self.store_commands = StoreCommands(self.send)
-        self.on_update: Callable[[AgentSession, UpdateProgress], None] | None = None
-        """Told how updates of nodes go on. None: nobody asks for any."""
+        self.on_update: Callable[[AgentSession, UpdateProgress], bool] | None = None
+        """Told how updates of nodes go on; whether the node was told to change. None: nobody asks for any."""
         self._looked_at = 0
 
     @property
@@ -277,10 +277,10 @@ class ControlCore:
         return event
 
     def _update(self, session: AgentSession, progress: UpdateProgress) -> None:
+        """Only who was told to restart is waited for: else any node could keep pieces from the others for as long."""
+        told = self.on_update is not None and self.on_update(session, progress)
         restarts = progress.state == "restarting" and progress.away > 0.0  # what is no number is not
-        session.away = min(progress.away, MOST_AWAY) if restarts else 0.0
-        if self.on_update is not None:
-            self.on_update(session, progress)
+        session.away = min(progress.away, MOST_AWAY) if told and restarts else 0.0
 
     def _resolve(self, session: AgentSession, request: Resolve) -> None:
         try:

@@ -171,12 +171,15 @@ class RolloutBook:
         if progress.state == "done" or (progress.state == "failed" and code not in NOT_OUR_FAULT):
             self._carry_out(rollout, rollout.pulled(session.node, self._now(), well=progress.state == "done"))
 
-    def updated(self, session: AgentSession, progress: UpdateProgress) -> None:
-        """What `ControlCore.on_update` is told."""
+    def updated(self, session: AgentSession, progress: UpdateProgress) -> bool:
+        """What `ControlCore.on_update` is told. Whether the node was told to become another version, or to go back."""
         if (rollout := self._running) is not None and rollout.id == progress.rollout:
+            moves = rollout.moves(session.node)
             log.info("rollout %s: node %s: %.40r", rollout.id, session.node, progress.state)
             told = rollout.said(session.node, progress.state, progress.version, progress.error, self._now())
             self._carry_out(rollout, told)
+            return moves
+        return False
 
     def said_by_own(self, rollout_id: str, step: str, error: ErrorInfo | None = None) -> None:
         """What this process says of its own update."""

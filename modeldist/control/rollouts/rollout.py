@@ -153,6 +153,11 @@ class Rollout:
         one.failed_pulls += not well
         return self.look(now)
 
+    def moves(self, node: str) -> bool:
+        """Whether it was told to become another version, or to go back, and has not said that it did."""
+        one = self.nodes.get(node)
+        return one is not None and one.state in ("told", "going_back", "failed")
+
     def abort(self, now: float) -> list[Instruction]:
         """Tell nobody else, and have those that were told go back."""
         if self.state != "running":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -125,6 +125,15 @@ async def told(session: AgentSession, kind: type, count: int = 1) -> list[FromCo
                 if len(found) == count:
                     break
     return found
+
+
+async def until(session: AgentSession, last: FromControl) -> AsyncIterator[FromControl]:
+    """What a session is told before `last`."""
+    async with asyncio.timeout(10):
+        async for message in session.outbox.drain():
+            if message == last:
+                return
+            yield message
 
 
 @pytest.fixture
@@ -296,8 +305,14 @@ async def test_a_lost_node_frees_its_leases(world: World) -> None:
     assert world.watcher.seen == ["+a", "+b", "-a"]
 
 
-@pytest.mark.parametrize("away", [math.nan, -1.0, 0.0])
-async def test_who_is_back_after_no_time_that_is_one_is_not_waited_for(world: World, away: float) -> None:
+@pytest.mark.parametrize(
+    ("away", "meant", "kept"),
+    [(60.0, True, True), (60.0, False, False), (math.nan, True, False), (-1.0, True, False), (0.0, True, False)],
+)
+async def test_only_who_was_told_to_restart_is_waited_for_and_for_a_time_that_is_one(
+    world: World, away: float, meant: bool, kept: bool
+) -> None:
+    world.core.on_update = lambda _session, _progress: meant
     a, b = world.connect("a"), world.connect("b")
     for session in (a, b):
         world.core.receive(session, JoinTasks((TaskJoin(TASK, 1, "o"),)))
@@ -306,7 +321,9 @@ async def test_who_is_back_after_no_time_that_is_one_is_not_waited_for(world: Wo
     world.core.receive(a, UpdateProgress("r", "restarting", "0.1.0", away=away))
     world.core.disconnect(a, "gone")
     world.core.tick()
-    assert await told(b, LeaseGranted)
+    world.core.send("b", ReportEvery(99.0))  # what follows all that it was told until now
+    heard = [type(message) async for message in until(b, ReportEvery(99.0))]
+    assert (LeaseGranted not in heard) == kept
 
 
 async def test_a_newer_session_replaces_the_older(world: World) -> None:

@@ -252,3 +252,13 @@ def test_nodes_that_go_back_get_their_time_after_the_control_plane_was_away() ->
     fleet.said("node-00", "gone_back")
     assert fleet.rollout.state == "aborted"
     assert fleet.rollout.nodes["node-00"].state == "gone_back"
+
+
+def test_who_moves_is_who_was_told() -> None:
+    fleet = Fleet.of(2)
+    rollout = fleet.rollout
+    assert (rollout.moves("node-00"), rollout.moves("node-01"), rollout.moves("stranger")) == (True, False, False)
+    fleet.goes_well("node-00")
+    assert not rollout.moves("node-00"), "it came up"
+    fleet.does(rollout.abort(fleet.now))
+    assert rollout.moves("node-00"), "it goes back"
