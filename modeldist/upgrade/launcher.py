@@ -52,6 +52,8 @@ class Launcher:
                 if trial is None or self._kept(trial):
                     return _exit_code(code)
                 self._versions.crashed(f"it ended by itself, {_how(code)}")
+            elif trial is not None and (now := self._versions.trial()) is not None and now.id == trial.id:
+                self._versions.crashed("it asked for another version, and for none that is there")
             if time.monotonic() - began < PAUSE:
                 time.sleep(PAUSE)
             self._say_what_became()

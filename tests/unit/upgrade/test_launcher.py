@@ -177,3 +177,14 @@ def test_a_trial_whose_files_are_gone(machine: Machine) -> None:
     assert machine.launch() == 0
     assert machine.ran == ["0.1.0 agent"]
     assert machine.versions.trial() is None and machine.versions.current != OWN
+
+
+def test_one_that_asks_for_another_version_for_ever_is_given_up(machine: Machine) -> None:
+    machine.has("0.1.0", "sys.exit(7)")
+    machine.has("0.2.0", f"sys.exit({RESTART})")
+    machine.runs("0.1.0")
+    machine.tries("0.2.0")
+    assert machine.launch() == 7
+    assert machine.ran == ["0.2.0 agent"] * 3 + ["0.1.0 agent"]
+    outcome = machine.versions.outcome()
+    assert outcome is not None and (outcome.result, outcome.before) == ("gone_back", "0.1.0")
