@@ -52,6 +52,26 @@ def test_axe_finds_nothing(furnished: Town, eyes: Eyes) -> None:
         eyes.check_access(name)
 
 
+def test_a_wrong_token_is_told(furnished: Town, eyes: Eyes) -> None:
+    page = eyes.open()
+    for wrong in ("wrong", furnished.cluster.token("admin")[:-1]):
+        page.get_by_label("Token").fill(wrong)
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("alert")).to_have_text("The control plane does not know this token.")
+        page.reload()
+        expect(page.get_by_role("alert")).to_be_hidden()
+    page.get_by_label("Token").fill(furnished.cluster.token("agent"))
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_contain_text("which is for nodes")
+    eyes.sign_in(furnished.cluster.token("admin"))
+
+
+def test_a_pull_that_is_not_there(furnished: Town, eyes: Eyes) -> None:
+    page = eyes.sign_in(furnished.cluster.token("admin"), "pulls/nosuch")
+    expect(page.get_by_text("There is no pull 'nosuch'.")).to_be_visible()
+    expect(page.get_by_role("button", name="Cancel the pull")).to_be_hidden()
+
+
 def press(page: Page, key: str, until: str, most: int = 60) -> None:
     """Until what has the focus matches the selector; whatever has it on the way must be seen to."""
     for _ in range(most):

@@ -14,7 +14,8 @@ export class Problem extends Error {
   }
 }
 
-async function ask(method, path, { signal, body, headers } = {}) {
+/** `trying`: the token was only now typed; that it is refused is said where it was, and nobody is signed out. */
+async function ask(method, path, { signal, body, headers, trying = false } = {}) {
   let answer;
   try {
     answer = await fetch(new URL(path, API), {
@@ -41,7 +42,7 @@ async function ask(method, path, { signal, body, headers } = {}) {
   } catch {
     said = { detail: `The control plane answered ${answer.status}.` };
   }
-  if (answer.status === 401) {
+  if (answer.status === 401 && !trying) {
     forget();
     dispatchEvent(new Event("signedout"));
   }

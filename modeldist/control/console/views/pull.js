@@ -148,6 +148,7 @@ function pacing(pull, amounts, here, speed) {
 function cancelling(what, signal) {
   const sure = h("dialog", { "aria-labelledby": "sure-title" });
   const button = h("button", { type: "button", class: "quiet danger", onclick: () => sure.showModal() }, "Cancel the pull");
+  button.hidden = true; // until it is known to run
   put(
     sure,
     h("h2", { id: "sure-title" }, "Cancel this pull?"),

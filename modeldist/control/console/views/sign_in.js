@@ -38,7 +38,7 @@ export default function signIn({ page, named }) {
     replace(said);
     keep(input.value.trim());
     try {
-      const answer = await get("token");
+      const answer = await get("token", { trying: true });
       if (answer.scope !== "admin" && answer.scope !== "read") {
         forget();
         replace(said, `This token has the scope ${answer.scope}, which is for nodes. Use one with the scope read or admin.`);
