@@ -77,8 +77,16 @@ def explain_everywhere(pull: PullView, whys: WhyView) -> list[str]:
         causes.setdefault((node.state, node.bottleneck, told), []).append(node)
     for nodes in sorted(causes.values(), key=lambda nodes: (nodes[0].state == "done", -len(nodes))):
         first = nodes[0]
-        lines.append(f"{first.state}, {first.bottleneck or 'nothing in particular'}: {_some(nodes)}")
+        unknown = first.state == "done" and first.bottleneck is None  # where its time went was told while it ran
+        held = "" if unknown else f", {first.bottleneck or 'nothing in particular'}"
+        lines.append(f"{first.state}{held}: {_some(nodes)}")
+        if len(nodes) > 1:
+            lines.append(f"  numbers   of {_some(nodes[:1])}; --json has those of the others")
         lines += explained(first, summary=first.summary)
+        if unknown:
+            lines.append(
+                "  more      `modeldist why` on a node says what held it up; the control plane forgets that at the end."
+            )
     return lines
 
 

@@ -108,7 +108,8 @@ def _of_control_plane(pull: str, server: str, token: Path | None) -> tuple[PullV
                     return await control.get_pull(each.id), await control.why_pull(each.id)
             raise NotFound(
                 f"The control plane knows no pull {pull!r}.",
-                remedy="`modeldist status --server URL` lists those that run.",
+                remedy="`modeldist status --server URL` lists those that run. One that began with `modeldist pull` "
+                "is known to its node alone: ask there.",
             )
 
     return asyncio.run(ask())

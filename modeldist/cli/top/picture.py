@@ -102,7 +102,9 @@ def lines(picture: Picture) -> list[str]:
     )
     found += _block(("NODE", "FED BY"), [(row.node, _fed_by(row)) for row in picture.feeds])
     if not picture.pulls:
-        found += ["", "No pull runs."]
+        # a control plane does not know the pulls that began on nodes
+        theirs = " that the control plane started; `modeldist top` on a node has its own" if picture.nodes else ""
+        found += ["", f"No pull runs{theirs}."]
     return found
 
 

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from modeldist.agent.progress import ParentShare
-from modeldist.cli.explanation import explain
+from modeldist.cli.explanation import explain, explain_everywhere
+from modeldist.control.views import BytesView, PullView, SelectorView, WhyNodeView, WhyView
 from modeldist.errors import NotFound
 from modeldist.explain import Where
 from tests.unit.cli.pulls import GB, pull, shard
@@ -48,3 +49,29 @@ def test_a_failure_comes_with_its_remedy() -> None:
     assert text.count("registry.example has no") == 1
     assert "error     registry.example has no org/model:v1." in text
     assert "remedy    Check the tag." in text
+
+
+def test_nodes_that_are_done_are_not_said_to_have_had_the_same_numbers() -> None:
+    count = BytesView(total=20, origin=10, peers=10, local=0)
+    ended = PullView(
+        id="01a2",
+        reference="org/model:v1",
+        priority="prefetch",
+        state="done",
+        selector=SelectorView(everyone=True),
+        created_at=0.0,
+        finished_at=24.0,
+        states={"done": 2},
+        bytes=count,
+    )
+    whys = WhyView(
+        "01a2",
+        [
+            WhyNodeView("6f1c", "fast", "done", None, "10 B came in 0.9 s.", ["So far 10 B."], None),
+            WhyNodeView("7a2d", "slow", "done", None, "10 B came in 24 s.", ["So far 10 B."], None),
+        ],
+    )
+    lines = explain_everywhere(ended, whys)
+    told = lines[lines.index("done: fast, slow") :]
+    assert "of fast" in told[1] and "--json" in told[1]
+    assert "`modeldist why` on a node" in told[-1]

@@ -43,6 +43,8 @@ def test_a_picture_in_lines() -> None:
 
 def test_nothing_runs() -> None:
     assert lines(local.picture(ABOUT, [], 0.0))[-1] == "No pull runs."
+    seen = lines(Picture(title="Control plane c1", nodes=(NodeRow(node="6f1c", name="node-1", tasks=1),)))
+    assert seen[-1] == "No pull runs that the control plane started; `modeldist top` on a node has its own."
 
 
 def test_an_agent() -> None:
