@@ -45,7 +45,7 @@ class Node:
         if self.agent:
             raise AgentError(
                 f"No agent listens on {self.socket}.",
-                remedy="Start it with `modeldist agent`, name its --socket, or leave --agent out.",
+                remedy="Start it with `modeldist agent`, name its --socket, or leave --agent and --socket out.",
             )
         return None
 
