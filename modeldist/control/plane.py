@@ -163,7 +163,11 @@ async def running(
         await book.load()
         registry = Registry(nodes, time.monotonic, now, known=recent)
         stack.push_async_callback(registry.close)
-        rollouts = RolloutBook(Rollouts(database), lambda node, message: core.send(node, message), now)  # noqa: PLW0108 - made below
+        rollouts = RolloutBook(
+            Rollouts(database),
+            lambda node, message: core.send(node, message),  # noqa: PLW0108 - made below
+            cluster_time,
+        )
         own = OwnUpdate(
             settings,
             rollouts.said_by_own,

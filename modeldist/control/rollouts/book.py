@@ -79,8 +79,8 @@ class UpdatesItself(Protocol):
 
 
 class RolloutBook:
-    """A `control.ports.Watches`. `send` queues a message for a node; `now` is seconds since the epoch. `own` is set
-    before `load`."""
+    """A `control.ports.Watches`. `send` queues a message for a node; `now` is the time in seconds,
+    which nobody sets. `own` is set before `load`."""
 
     def __init__(
         self,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from modeldist.client import AsyncClient
+from modeldist.control.rollouts.book import LOOKED
 from modeldist.control.views import RolloutView
 from modeldist.errors import AgentError, NotFound, RolloutUnderWay, Unsupported
 from modeldist.session.messages import Update, UpdateProgress
@@ -85,6 +87,24 @@ async def test_a_control_plane_that_starts_again_goes_on(tmp_path: Path) -> None
         await again.send(UpdateProgress(rollout.id, "up", "0.2.0"))
         assert (await settled(client, rollout.id)).state == "done"
         assert (await client.abort_rollout(rollout.id)).state == "done"
+
+
+async def test_a_clock_that_is_set_has_nobody_go_back(tmp_path: Path) -> None:
+    origin = MemoryOrigin()
+    origin.add(REFERENCE, {"config.json": b"{}"})
+    set_ahead = 0.0
+    async with (
+        served_control_plane(tmp_path / "state", origin, now=lambda: time.time() + set_ahead) as control,
+        control.client() as client,
+        scripted_agent(control.ws, control.agent_token, "a", updates=True) as a,
+    ):
+        rollout = await client.create_rollout(REFERENCE, "all", **QUICK)
+        await a.expect(Update)
+        set_ahead = 86_400.0
+        await asyncio.sleep(3 * LOOKED)
+        assert (await client.get_rollout(rollout.id)).state == "running"
+        await a.send(UpdateProgress(rollout.id, "up", "0.2.0"))
+        assert (await settled(client, rollout.id)).state == "done"
 
 
 async def test_what_cannot_be_rolled_out(control: ServedControlPlane) -> None:
