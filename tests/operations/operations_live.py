@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import random
 import re
+import subprocess
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from modeldist.control.metrics.names import SERVER_METRICS
 from tests.operations import observability as given
 from tests.servers.cluster import Cluster, finish, wait_until
 from tests.servers.oci_faults import FaultyRegistry
-from tests.servers.prometheus import Prometheus
+from tests.servers.prometheus import Prometheus, program
 
 NODES = 3
 TOKEN = "a-token-that-nobody-guesses"
@@ -106,6 +107,17 @@ def pull_everywhere(cluster: Cluster) -> None:
 def test_every_metric_is_there(prometheus: Prometheus) -> None:
     there = {given.base(name) for name in prometheus.names()}
     assert set(AGENT_METRICS) | set(SERVER_METRICS) <= there
+
+
+@pytest.mark.parametrize("job", ["modeldist-server", "modeldist-agent"])
+def test_promtool_finds_no_fault_with_them(cluster: Cluster, prometheus: Prometheus, job: str) -> None:
+    url = next(target["scrapeUrl"] for target in prometheus.targets() if target["labels"]["job"] == job)
+    token = cluster.token("admin") if job == "modeldist-server" else TOKEN
+    told = httpx2.get(url, headers={"Authorization": f"Bearer {token}"}, trust_env=False)
+    done = subprocess.run(
+        [program("promtool"), "check", "metrics"], input=told.text, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("where", [given.RULES, given.DASHBOARD, given.PAGE], ids=lambda path: path.name)

@@ -16,14 +16,14 @@ AGENTS = Metric("modeldist_server_agents", "gauge", "Agents with an open session
 HEARD = Metric(
     "modeldist_server_heard_age_seconds",
     "gauge",
-    "Seconds since an agent that is connected was last heard: the median and the longest.",
-    ("quantile",),
+    "Seconds since an agent that is connected was last heard: of half of them at most (`0.5`), and of all (`1`).",
+    ("share",),
 )
 LOAD_AGE = Metric(
     "modeldist_server_load_age_seconds",
     "gauge",
-    "Seconds since a node that is connected last said how busy it is: the median and the longest.",
-    ("quantile",),
+    "Seconds since a node that is connected said how busy it is: of half of them at most (`0.5`), and of all (`1`).",
+    ("share",),
 )
 LOAD_UNKNOWN = Metric(
     "modeldist_server_load_unknown",
