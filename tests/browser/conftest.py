@@ -1,20 +1,27 @@
-"""A browser, and a cluster of four nodes in two racks whose origin takes its time."""
+"""A browser, and a cluster of four nodes in two racks whose origin takes its time.
+
+What the extra `web` brings is imported where it is used: pytest reads this file also where it looks for other tests.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
 
 from modeldist.client import Client
-from tests.browser.eyes import Eyes, chromium
 from tests.servers import faults
 from tests.servers.cluster import Cluster
 from tests.servers.oci_faults import FaultyRegistry
 
-expect.set_options(timeout=30_000)  # milliseconds; a machine that does much else is slow, and no test is of speed
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+    from tests.browser.eyes import Eyes
+
+PATIENCE = 30_000  # milliseconds; a machine that does much else is slow, and no test is of speed
 RACKS = ("r1", "r1", "r2", "r2")
 
 
@@ -45,6 +52,11 @@ class Town:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
+    from playwright.sync_api import expect, sync_playwright
+
+    from tests.browser.eyes import chromium
+
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         yield running
@@ -69,6 +81,8 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
 @pytest.fixture
 def eyes(browser: Browser, town: Town) -> Iterator[Eyes]:
     """Nothing that it showed may have failed in it, or broken its content security policy."""
+    from tests.browser.eyes import Eyes
+
     looking = Eyes(browser, town.cluster.url)
     yield looking
     looking.context.close()

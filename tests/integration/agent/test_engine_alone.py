@@ -64,7 +64,7 @@ async def test_what_is_here_is_not_read(alone: EngineCluster) -> None:
 
 
 async def test_one_that_the_origin_does_not_have(alone: EngineCluster) -> None:
-    files = model(2 * MIB, *SMALL)
+    files = model(*SMALL)
     artifact = alone.origin.add(REFERENCE, files)
     unlucky = artifact.files[50]
     gone = alone.origin.blobs.pop(unlucky.digest)

@@ -54,7 +54,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _Impatient(**limits: object) -> Phase2Config:
-    return Phase2Config(**limits, request_again=0.5, out_of_reach=1.0, cooldown=0.1)  # type: ignore[arg-type]
+    return Phase2Config(**limits, request_again=0.5, out_of_reach=3.0, cooldown=0.1)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("size", [MIB // 2, 12 * MIB], ids=["one piece", "several pieces"])

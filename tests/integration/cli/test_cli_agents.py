@@ -327,10 +327,10 @@ def test_an_agent_that_dies_in_mid_pull(tmp_path: Path, faulty: FaultyRegistry, 
 
 
 def test_the_agent_and_the_cluster_are_watched(cluster: Cluster, faulty: FaultyRegistry, reference: str) -> None:
-    faulty.inject(faults.slow(300_000), on="blobs")
+    faulty.inject(faults.slow(50_000), on="blobs")
     running = cluster.pull(0, reference)
     try:
-        wait_until("bytes to arrive", lambda: sent(faulty) > 300_000)
+        wait_until("bytes to arrive", lambda: sent(faulty) > 50_000)
 
         def shown() -> dict[str, Any]:
             found: dict[str, Any] = json.loads(ok(cluster.run(0, "top", "--json")))
