@@ -40,6 +40,10 @@ class Block:
     def marked(self, *kinds: str) -> bool:
         return self.mark is not None and self.mark.kind in kinds
 
+    @property
+    def says(self) -> str:
+        return self.mark.says if self.mark else ""
+
 
 @dataclass(frozen=True)
 class Example:
@@ -65,15 +69,15 @@ def blocks(page: str) -> Iterator[Block]:
             yield Block(token.info.strip(), token.content, token.map[0] + 2, token.map[1], above)
 
 
-def examples(page: str) -> Iterator[Example]:
-    """What the page has a reader run, in order."""
+def examples(page: str, by: str = "") -> Iterator[Example]:
+    """What the page has a reader run, in order; of what somebody runs in an environment of its own, what `by` does."""
     found = list(blocks(page))
     lines = page.splitlines()
     for number, block in enumerate(found):
-        if block.marked("not run", "run by"):
+        if block.marked("not run") or (block.marked("run by") and block.says != by):
             continue
-        if block.mark is not None:
-            yield Example("file", block.text, block.mark.says, block.line)
+        if block.marked("file"):
+            yield Example("file", block.text, block.says, block.line)
         elif block.language == "python":
             after = found[number + 1] if number + 1 < len(found) else None
             follows = after is not None and not "".join(lines[block.end : after.line - 2]).strip()
@@ -118,14 +122,14 @@ def run(
     count = 0
     with Session(room, environment) as session:
         for example in examples:
-            code, shown = (_placed(text, places) for text in (example.code, example.shown))
+            code, shown = (placed(text, places) for text in (example.code, example.shown))
             compare = bool(shown)
             match example.language:
                 case "file":
                     (room / shown).write_text(code)
                     continue
                 case "python":
-                    printed = _python(path, code, example.line, namespace)
+                    printed = python(path, code, example.line, namespace)
                     compare |= bool(printed)
                 case _:
                     printed = _console(path, code, example.line, session)
@@ -145,13 +149,15 @@ def _trimmed(text: str) -> str:
     return "\n".join(line.rstrip() for line in text.strip("\n").splitlines())
 
 
-def _placed(text: str, places: Mapping[str, str]) -> str:
+def placed(text: str, places: Mapping[str, str]) -> str:
+    """With places in the stead of the names that the page has."""
     for name, place in places.items():
         text = text.replace(name, place)
     return text
 
 
-def _python(path: Path, code: str, line: int, namespace: dict[str, object]) -> str:
+def python(path: Path, code: str, line: int, namespace: dict[str, object]) -> str:
+    """What it prints, run in the names of the page."""
     printed = io.StringIO()
     compiled = compile("\n" * (line - 1) + code, str(path), "exec")
     with contextlib.redirect_stdout(printed):

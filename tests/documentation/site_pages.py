@@ -18,12 +18,13 @@ from tests.documentation import page
 from tests.servers.cluster import MODELDIST, Cluster
 from tests.servers.hub import Hub
 from tests.servers.registry import Registry
+from tests.servers.small_sigstore import SmallSigstore
 
 np = pytest.importorskip("numpy")
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-ALONE = [ROOT / "README.md", *(DOCS / f"{name}.md" for name in ("delta", "engines", "optimize", "scheduling", "trust"))]
+ALONE = [ROOT / "README.md", *(DOCS / f"{name}.md" for name in ("delta", "optimize", "scheduling", "trust"))]
 CLUSTERED = [DOCS / "rest.md"]
 PAGES = [*ALONE, *CLUSTERED]
 
@@ -31,13 +32,6 @@ PAGES = [*ALONE, *CLUSTERED]
 ENGINE = """#!/bin/sh
 for word; do case "$word" in /*) model=$word;; esac; done
 test -f "$model/config.json" || test "$HF_HUB_OFFLINE" = 1
-"""
-
-
-POLICY = """version = 1
-[[rules]]
-references = ["127.0.0.1:*/org/**"]
-keys = ["release.pub"]
 """
 
 
@@ -107,7 +101,7 @@ def room_of(tmp_path: Path) -> Path:
         folder.mkdir(parents=True)
         (folder / "config.json").write_text('{"model_type": "llama"}')
         save_file({"weight": np.ones((64, 64), dtype=np.float32)}, folder / "model.safetensors")
-    (room / "policy.toml").write_text(POLICY)
+    SmallSigstore().trust_root(room / "trusted_root.json")
     (room / "serve.py").write_text("import pathlib, sys\nassert (pathlib.Path(sys.argv[2]) / 'config.json').exists()\n")
     return room
 
