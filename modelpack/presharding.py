@@ -103,10 +103,8 @@ def cut(sources: Mapping[str, Path], model: ModelShape, layout: Layout) -> Cut:
     places = tensor_places(FileTensors(path, 0, entries_of(header)) for path, header in headers.items())
     entries = [place.entry for place in places.values()]
     ranks = layout.ranks()
-    rules = [
-        RankRules(rank, model, experts=expert_count(entries, model), output_layer=has_output_layer(entries))
-        for rank in ranks
-    ]
+    experts, output_layer = expert_count(entries, model), has_output_layer(entries)
+    rules = [RankRules(rank, model, experts=experts, output_layer=output_layer) for rank in ranks]
     groups: dict[tuple[int, ...], dict[str, CutTensor]] = {}
     for name, place in places.items():
         for ranges, loading in _takers(place.entry, rules).items():

@@ -12,7 +12,7 @@ from modelpack.plan.rank import Rank, Slot
 
 MAX_RANKS = 1024  # for which files are cut; each is asked about each tensor
 
-_SIZE = re.compile(r"(tp|pp|ep)=(\d{1,6})", re.ASCII)
+_SIZE = re.compile(r"(tp|pp|ep)=(\d{1,20})", re.ASCII)
 
 
 class Layout(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from modelpack.errors import InvalidSelection
 
 MAX_SIZE = 65_536  # ranks of one group; the largest deployments have a few thousand
 
-_SLOT = re.compile(r"(tp|pp|ep)=(\d{1,6})/(\d{1,6})", re.ASCII)
+_SLOT = re.compile(r"(tp|pp|ep)=(\d{1,20})/(\d{1,20})", re.ASCII)
 
 
 class Slot(msgspec.Struct, frozen=True):
@@ -41,8 +41,10 @@ class Rank(msgspec.Struct, frozen=True):
             kind, slot = found[1], Slot(int(found[2]), int(found[3]))
             if kind in slots:
                 raise _invalid(text, f"it gives {kind} twice")
-            if not 0 < slot.size <= MAX_SIZE or slot.rank >= slot.size:
-                raise _invalid(text, f"of {slot.size} ranks the first is 0 and the last {max(slot.size - 1, 0)}")
+            if not 0 < slot.size <= MAX_SIZE:
+                raise _invalid(text, f"a group has 1 to {MAX_SIZE} ranks, not {slot.size}")
+            if slot.rank >= slot.size:
+                raise _invalid(text, f"of {slot.size} ranks the first is 0 and the last {slot.size - 1}")
             slots[kind] = slot
         return cls(**{kind: slot for kind, slot in slots.items() if slot.size > 1})
 

@@ -221,9 +221,10 @@ def stage_layers(layers: int, slot: Slot) -> range:
     """The layers of a stage: as many for each, the remainder from the last stage but one backwards, one each
     (vLLM `get_pp_indices`)."""
     each, remainder = divmod(layers, slot.size)
-    counts = [each + (slot.size - 1 - remainder <= stage < slot.size - 1) for stage in range(slot.size)]
-    start = sum(counts[: slot.rank])
-    return range(start, start + counts[slot.rank])
+    last = slot.size - 1
+    longer = range(last - remainder, last)  # stages with one more
+    start = slot.rank * each + max(0, min(slot.rank, last) - longer.start)
+    return range(start, start + each + (slot.rank in longer))
 
 
 def rank_experts(experts: int, slot: Slot) -> range:
@@ -243,7 +244,9 @@ def expert_count(tensors: list[TensorEntry], model: ModelShape) -> int:
     for tensor in tensors:
         if (layer := _LAYER.fullmatch(tensor.name)) and (found := _EXPERT.fullmatch(layer[2])):
             numbers.add(int(found[1]))
-    return model.experts if not numbers or numbers == set(range(model.experts)) else 0
+    if not numbers:
+        return model.experts
+    return model.experts if len(numbers) == model.experts == max(numbers) + 1 else 0  # a config may say any number
 
 
 def has_output_layer(tensors: list[TensorEntry]) -> bool:

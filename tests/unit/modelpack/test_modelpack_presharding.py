@@ -144,6 +144,12 @@ def test_what_is_no_layout(text: str) -> None:
         Layout.parse(text)
 
 
+def test_a_layout_of_absurdly_many_ranks_says_how_many_there_may_be() -> None:
+    for text, count in (("1000000000", 10**9), ("tp=1000000,pp=1000000,ep=1000000", 10**18), ("tp=4,pp=0", 0)):
+        with pytest.raises(InvalidSelection, match=f"has {count} ranks, not 2 to 1024"):
+            Layout.parse(text)
+
+
 @pytest.mark.parametrize(
     ("document", "problem"),
     [

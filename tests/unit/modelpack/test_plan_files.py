@@ -62,6 +62,20 @@ def test_what_is_no_rank_is_refused_by_name(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("tp=0/1000000000", "a group has 1 to 65536 ranks, not 1000000000"),
+        ("pp=0/0", "a group has 1 to 65536 ranks, not 0"),
+        ("ep=1000000000/8", "of 8 ranks the first is 0 and the last 7"),
+        (f"tp=0/{10**40}", "is no place in a group"),
+    ],
+)
+def test_a_rank_of_absurd_numbers_says_what_is_wrong_with_them(text: str, says: str) -> None:
+    with pytest.raises(InvalidSelection, match=says):
+        Rank.parse(text)
+
+
+@pytest.mark.parametrize(
     "text", ["only", "colour=red", "kind=paint", "weights=some", "rank=tp=0/2&rank=tp=0/2", "only=[a"]
 )
 def test_what_is_no_selection_is_refused(text: str) -> None:

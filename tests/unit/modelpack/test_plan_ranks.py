@@ -262,6 +262,17 @@ def test_experts_divide_as_in_vllm() -> None:
     assert [rank_experts(10, Slot(rank, 4)) for rank in range(4)] == [range(3), range(3, 6), range(6, 8), range(8, 10)]
 
 
+def test_absurd_numbers_cost_no_more_than_others(tmp_path: Path) -> None:
+    """Of ranks, layers and experts: nothing is counted one by one that only a config or an option speaks of."""
+    most = (1 << 31) - 1
+    write(tmp_path / "m", CONFIG | {"num_hidden_layers": most, "num_local_experts": most})
+    made = plan(tmp_path / "m", rank="tp=1/65536,pp=0/65536,ep=1/65536")
+    assert made.needed < made.size
+    assert made.notes[-1].startswith("All experts")
+    assert stage_layers(most, Slot(65_535, 65_536))[-1] == most - 1
+    assert rank_experts(most, Slot(65_535, 65_536))[-1] == most - 1
+
+
 def test_without_a_proof_files_are_whole_or_left_out(model: Path) -> None:
     made = plan(model, provable=False, rank="pp=0/5")
     assert [file.path for file in made.files] == [
