@@ -148,3 +148,19 @@ def test_going_back_and_looking_again_keeps_the_place(furnished: Town, eyes: Eye
     expect(page.get_by_role("heading", level=1)).to_have_text("Nodes")
     page.goto(f"{eyes.url}#/nodes/nobody")
     expect(page.locator("#notice")).to_contain_text("No node 'nobody' ever connected.")
+
+
+def test_an_address_that_is_none_is_told(furnished: Town, eyes: Eyes) -> None:
+    """As of a link that was cut off in the middle of `%2F`, or that somebody mistyped."""
+    page = eyes.sign_in(furnished.cluster.token("admin"), "pulls/%")
+    for place in ("pulls/%", "models/%E0%A4%A", "nodes/a%2", "nowhere/at/all", "constructor"):
+        page = eyes.open(place)
+        expect(page.get_by_role("heading", level=1)).to_have_text("No such page")
+        page.get_by_role("link", name="Go to the overview.").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
+
+
+def test_the_address_of_the_control_plane_alone_leads_to_the_console(town: Town, eyes: Eyes) -> None:
+    eyes.page.goto(town.cluster.url)
+    expect(eyes.page).to_have_url(eyes.url)
+    expect(eyes.page.get_by_label("Token")).to_be_visible()

@@ -145,6 +145,23 @@ def test_what_is_open_is_the_probes_and_the_consoles_files(wire: Wire) -> None:
         assert wire.ask("GET", path)[1].partition("\r\n\r\n")[2] == file.read_text(), path
 
 
+def test_a_browser_that_asks_for_the_root_is_led_to_the_console_and_nobody_else(wire: Wire) -> None:
+    """What it is told holds no data, and is of that one path."""
+    browser = "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+    for method in METHODS:
+        status, said = wire.ask(method, "/", browser)
+        if method in ("GET", "HEAD"):
+            head, _, body = said.lower().partition("\r\n\r\n")
+            assert (status, body) == (307, "") and "\r\nlocation: console/\r\n" in head + "\r\n", said
+        else:
+            assert status == 401, (method, said)
+    for accept in ("Accept: */*", "Accept: application/json", "Accept:"):
+        assert wire.ask("GET", "/", accept)[0] == 401, accept
+    for path in set(paths()) - OPEN_PATHS - {"/"}:
+        for target in (path, f"/{path}", f"{path}/"):
+            assert wire.ask("GET", target, browser)[0] == 401, target
+
+
 def test_every_route_refuses_whoever_has_a_wrong_one(wire: Wire) -> None:
     for path in set(paths()) - OPEN_PATHS:
         for credentials in WRONG[1:]:

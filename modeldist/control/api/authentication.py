@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from modeldist.control.api import audit
-from modeldist.control.api.console import CONSOLE_PATHS
+from modeldist.control.api.console import CONSOLE_PATHS, way_in
 from modeldist.control.api.failed_logins import FailedLogins
 from modeldist.control.api.problems import problem_response
 from modeldist.control.plane import ControlPlane
@@ -71,6 +71,9 @@ class RequiresToken:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan" or (scope["type"] == "http" and scope["path"] in OPEN_PATHS):
             await self._app(scope, receive, send)
+            return
+        if (elsewhere := way_in(scope)) is not None:
+            await elsewhere(scope, receive, send)
             return
         connection = HTTPConnection(scope)
         scheme, _, credentials = connection.headers.get("authorization", "").partition(" ")

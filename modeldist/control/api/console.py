@@ -12,9 +12,11 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 
 from fastapi import APIRouter
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
+from starlette.types import Scope
 
 HOME = "/console/"
 KINDS = {
@@ -66,6 +68,16 @@ CONSOLE_PATHS = frozenset({*_FILES, HOME.rstrip("/")})
 
 async def _to_console(request: Request) -> Response:
     return RedirectResponse("console/", 308, HEADERS)
+
+
+def way_in(scope: Scope) -> Response | None:
+    """For a browser that was given nothing but the control plane's address: the way to the console. Everybody else is
+    answered there as everywhere."""
+    if scope["type"] != "http" or scope["path"] != "/" or scope["method"] not in ("GET", "HEAD"):
+        return None
+    if "text/html" not in Headers(scope=scope).get("accept", "").lower():
+        return None
+    return RedirectResponse("console/", 307, HEADERS | {"Cache-Control": "no-store", "Vary": "Accept"})
 
 
 async def _console(request: Request) -> Response:

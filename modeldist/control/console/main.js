@@ -38,9 +38,19 @@ let shown = null; // AbortController of the view
 function chosen() {
   const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
   const [room, ...rest] = path.split("/");
-  const what = rest.length ? decodeURIComponent(rest.join("/")) : null;
-  const view = VIEWS[what === null ? room : `${room}/`];
+  const what = rest.length ? decoded(rest.join("/")) : null;
+  const key = what === null ? room : `${room}/`;
+  const view = what !== undefined && Object.hasOwn(VIEWS, key) ? VIEWS[key] : lost;
   return { room, what, view, query: new URLSearchParams(query || "") };
+}
+
+/** undefined where it is no address, as of a link that was cut off: decodeURIComponent would throw. */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return undefined;
+  }
 }
 
 async function show({ moved }) {
@@ -66,7 +76,7 @@ async function show({ moved }) {
   if (signal.aborted) return;
   const { room, what, view, query } = chosen();
   mark(room);
-  await draw(view || lost, { what, query }, signal, moved);
+  await draw(view, { what, query }, signal, moved);
 }
 
 async function draw(view, asked, signal, moved) {
