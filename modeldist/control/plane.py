@@ -200,7 +200,7 @@ async def running(
         stack.push_async_callback(core.close)
         deliveries = Deliveries(database)
         webhooks = Webhooks(deliveries, now, notice, destinations)
-        token_watch = TokenWatch(tokens, core, time.monotonic)
+        token_watch = TokenWatch(tokens, core, time.monotonic, book.watches)
         await token_watch.look()
         authority_watch = AuthorityWatch(meta, cluster_time, now, settings.certificate_lifetime, leads)
         await authority_watch.look()

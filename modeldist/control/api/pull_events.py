@@ -1,7 +1,8 @@
 """A pull's progress as Server-Sent Events: `snapshot`, then `node` for each node that changed, then `end`.
 
 A slow reader gets fewer, newer events, never a backlog. After a lost connection the stream starts with a snapshot
-again, so `Last-Event-ID` may be sent and changes nothing. A stream that stops without `end` is to be asked for again.
+again, so `Last-Event-ID` may be sent and changes nothing. A stream that stops without `end` is to be asked for again:
+so stops one whose token was revoked or has expired, and whoever asks again is told that.
 """
 
 from __future__ import annotations
@@ -61,6 +62,13 @@ class PullEvents(StreamingResponse):
 
 
 async def _events(pull: Pull, watch: Watch) -> AsyncIterator[bytes]:
+    async for part in _told(pull, watch):
+        if watch.sent_away:  # in the middle of it, too: a reader may take his time over a large pull
+            return
+        yield part
+
+
+async def _told(pull: Pull, watch: Watch) -> AsyncIterator[bytes]:
     number = 0
 
     def begin(kind: str) -> bytes:

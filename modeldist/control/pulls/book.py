@@ -197,6 +197,10 @@ class PullBook:
         """`holder`: whose token asks. Raises Overloaded."""
         return self._watchers.watch(pull_id, holder)
 
+    def watches(self) -> list[Watch]:
+        """Of all pulls, those of now."""
+        return self._watchers.all()
+
     # --- what agents say --------------------------------------------------------------------------------------------
 
     def connected(self, session: AgentSession) -> None:

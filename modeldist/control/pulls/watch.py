@@ -11,9 +11,12 @@ from modeldist.scheduler.messages import Priority
 
 
 class Watch:
-    """Changes of one pull since the watcher last looked."""
+    """Changes of one pull since the watcher last looked. `holder`: whose token asked; `sent_away`: it may see no
+    more."""
 
-    def __init__(self) -> None:
+    def __init__(self, holder: str = NOBODY) -> None:
+        self.holder = holder
+        self.sent_away = False
         self._nodes: set[str] = set()
         self._ended = False
         self._wake = asyncio.Event()
@@ -35,6 +38,11 @@ class Watch:
         self._ended = self._ended or ended
         self._wake.set()
 
+    def send_away(self) -> None:
+        """Its token is good no more."""
+        self.sent_away = True
+        self.tell(None, ended=True)
+
 
 class Watchers:
     """Who watches which pull."""
@@ -47,7 +55,7 @@ class Watchers:
     def watch(self, pull: str, holder: str = NOBODY) -> Iterator[Watch]:
         """`holder`: whose token asks. Raises Overloaded when too many watch already."""
         with self._rooms.place(self._rooms.streams, holder, Priority.SERVING):
-            watch = Watch()
+            watch = Watch(holder)
             self._watches.setdefault(pull, set()).add(watch)
             try:
                 yield watch
@@ -56,12 +64,15 @@ class Watchers:
                 if not self._watches[pull]:
                     del self._watches[pull]
 
+    def all(self) -> list[Watch]:
+        """Those of now."""
+        return [watch for watches in self._watches.values() for watch in watches]
+
     def tell(self, pull: str, node: str | None, ended: bool) -> None:
         for watch in self._watches.get(pull, ()):
             watch.tell(node, ended)
 
     def close(self) -> None:
         """The control plane stops: streams end as if the pull had, and their clients ask again."""
-        for watches in self._watches.values():
-            for watch in watches:
-                watch.tell(None, True)
+        for watch in self.all():
+            watch.tell(None, True)

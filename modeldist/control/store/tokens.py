@@ -110,11 +110,13 @@ class Tokens:
         return [_token(row) for row in rows]
 
     async def good(self) -> list[Token]:
-        """Those that open something now."""
+        """Those that open something now. Others are remembered no longer."""
         columns = TokenRow.id, TokenRow.name, TokenRow.scope, TokenRow.created_at, TokenRow.expires_at
         now = self._now()
         async with self._database.transaction() as session:
             rows = (await session.execute(select(*columns))).all()
+        there = {row.id for row in rows}
+        self._good = {key: known for key, known in self._good.items() if known[0].id in there}
         return [
             Token(row.id, row.name, cast(Scope, row.scope), row.created_at, row.expires_at)
             for row in rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,11 @@ from modeldist.cli.main import program
 from modeldist.client import AsyncClient
 from modeldist.control.store.database import Database
 from modeldist.control.store.tokens import REMEMBERED_FOR, Tokens
-from modeldist.errors import ControlPlaneRefused, NotFound, UsageError
+from modeldist.control.token_watch import TokenWatch
+from modeldist.errors import ControlPlaneRefused, ControlPlaneUnreachable, NotFound, UsageError
 from tests.servers.control_plane import ServedControlPlane, served_control_plane
 from tests.servers.memory_origin import MemoryOrigin
+from tests.servers.scripted_agent import PATIENCE
 
 
 class Clock:
@@ -79,6 +82,45 @@ async def test_an_expired_token_opens_no_route(sqlite_control: ServedControlPlan
     async with AsyncClient(sqlite_control.url, expired) as client:
         with pytest.raises(ControlPlaneRefused):
             await client.status()
+
+
+async def test_a_stream_of_events_ends_with_its_token(control: ServedControlPlane) -> None:
+    """Revoked by a command beside the control plane, which looks every few seconds."""
+    lent, kept = [await control.plane.tokens.create(name, "read", 600.0) for name in ("lent", "kept")]
+    async with (
+        asyncio.timeout(PATIENCE),
+        control.client() as admin,
+        control.client(lent) as reader,
+        control.client(kept) as other,
+    ):
+        pull = await admin.create_pull("memory://org/model:v1")
+        streams = [client.stream_events(pull.id) for client in (reader, other)]
+        assert [(await anext(stream)).kind for stream in streams] == ["snapshot", "snapshot"]
+        await control.plane.token_watch.look()
+        assert await Tokens(control.plane.database).revoke("lent") is not None
+        await control.plane.token_watch.look()
+        with pytest.raises(ControlPlaneUnreachable, match="stopped telling"):
+            await anext(streams[0])
+        with pytest.raises(ControlPlaneRefused):
+            await anext(reader.follow(pull.id))
+        await admin.cancel_pull(pull.id)
+        assert [event.kind async for event in streams[1]][-1] == "end"
+
+
+async def test_a_stream_of_events_ends_when_its_token_expires(control: ServedControlPlane) -> None:
+    ahead = [0.0]
+    tokens = Tokens(control.plane.database, lambda: time.time() + ahead[0])
+    watch = TokenWatch(tokens, control.plane.core, time.monotonic, control.plane.book.watches)
+    lent = await control.plane.tokens.create("lent", "read", lifetime=600.0)
+    async with asyncio.timeout(PATIENCE), control.client() as admin, control.client(lent) as reader:
+        pull = await admin.create_pull("memory://org/model:v1")
+        events = reader.stream_events(pull.id)
+        assert (await anext(events)).kind == "snapshot"
+        await watch.look()
+        ahead[0] = 601.0
+        await watch.look()
+        with pytest.raises(ControlPlaneUnreachable, match="stopped telling"):
+            await anext(events)
 
 
 def run(*arguments: str) -> Result:

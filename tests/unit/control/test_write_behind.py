@@ -10,6 +10,7 @@ import pytest
 from modeldist.artifact import Digest
 from modeldist.control.admission.rooms import Ceilings, Rooms
 from modeldist.control.agent_session import AgentSession
+from modeldist.control.api.pull_events import PullEvents
 from modeldist.control.outbox import Outbox
 from modeldist.control.pulls.book import PullBook
 from modeldist.control.pulls.brief import Brief, brief_of
@@ -165,6 +166,20 @@ async def test_watchers_are_bounded_and_leave() -> None:
         assert await watch.changes(10.0) == (set(), True)
     with watchers.watch("q"):
         pass
+
+
+async def test_whoever_is_sent_away_gets_no_more_of_a_large_pull() -> None:
+    """In the middle of it, too: whoever reads slowly would see what nodes do long after."""
+    pull = Pull("p", "memory://org/model:v1", Selector(everyone=True), Priority.PULL, 1.0)
+    for number in range(1000):
+        pull.add(f"node-{number}", 1.0)
+    watching = Watchers(Rooms()).watch("p", "lent")
+    with watching as watch:
+        parts = aiter(PullEvents(pull, watch, watching).body_iterator)
+        assert bytes(await anext(parts)).startswith(b"event: snapshot")  # type: ignore[arg-type]
+        watch.send_away()
+        with pytest.raises(StopAsyncIteration):
+            await anext(parts)
 
 
 async def test_nodes_are_written_at_the_end() -> None:
