@@ -16,6 +16,7 @@
     ├── InvalidTensorIndex       an index of tensors that contradicts the files it speaks of
     ├── InvalidSelection         a selection that cannot be read, or contradicts the model
     ├── BuildError               a directory that cannot become a ModelPack
+    │   ├── SourceChanged            a file that changed while it was read
     │   └── InvalidModelfile         a Modelfile or Kitfile that cannot be read, or names what is not there
     ├── LayoutError              a directory that is no OCI image layout, or lacks what was asked of it
     ├── DestinationError         a directory that files cannot be written to without losing what is there
@@ -123,6 +124,10 @@ class InvalidSelection(ModelPackError):
 
 class BuildError(ModelPackError):
     """A directory that cannot become a ModelPack."""
+
+
+class SourceChanged(BuildError):
+    """A file that changed while it was read."""
 
 
 class InvalidModelfile(BuildError):

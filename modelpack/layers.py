@@ -12,7 +12,7 @@ from modelpack import mediatypes
 from modelpack.artifact import FileMetadata
 from modelpack.chunk_index import MIN_BLOB, BlobCuts
 from modelpack.chunk_table import BlobChunks, chunk_size_for
-from modelpack.errors import BuildError
+from modelpack.errors import SourceChanged
 from modelpack.hashing import Spare, hash_with_chunks
 from modelpack.layout import OciLayout
 from modelpack.manifest import Descriptor
@@ -55,7 +55,7 @@ class PreparedLayer:
         return self.path != self.source.file
 
     def check(self) -> None:
-        """Raises BuildError when the source is not what was read any more."""
+        """Raises SourceChanged when the source is not what was read any more."""
         status = self.source.file.stat()
         if (status.st_size, status.st_mtime_ns) != (self.read, self.mtime_ns):
             raise _changed(self.source)
@@ -65,7 +65,7 @@ def prepare(
     source: SourceFile, kind: LayerKind, encoding: Encoding, epoch: int, spare: Spare, room: Path, average: int = 0
 ) -> PreparedLayer:
     """Read the file once. Archives are written into `room`. `average`: cut it by content by this setting, where it is
-    large and no archive. Raises BuildError when it changes, OSError."""
+    large and no archive. Raises SourceChanged when it changes, OSError."""
     if encoding != "raw":
         packed = pack_file(source, encoding, epoch, room)
         layer = _descriptor(source, kind, encoding, epoch, packed.chunks, packed.read)
@@ -91,7 +91,7 @@ class LayerWriter:
     average: int = 0
 
     def add(self, source: SourceFile, kind: LayerKind) -> BuiltLayer:
-        """Raises BuildError when the file changes meanwhile, OSError."""
+        """Raises SourceChanged when the file changes meanwhile, OSError."""
         blobs, encoding = self.layout.blobs, self.encodings.get(kind, "raw")
         ready = prepare(source, kind, encoding, self.epoch, self.spare, blobs.path, self.average)
         layer = ready.descriptor
@@ -99,7 +99,7 @@ class LayerWriter:
             placement = blobs.take_file(ready.path, layer) if ready.packed else blobs.add_file(ready.path, layer)
             try:
                 ready.check()
-            except BuildError:
+            except SourceChanged:
                 if placement != "present":
                     blobs.path_of(layer.digest).unlink(missing_ok=True)
                 raise
@@ -138,5 +138,5 @@ def _metadata_text(metadata: FileMetadata) -> str:
     ).decode()
 
 
-def _changed(source: SourceFile) -> BuildError:
-    return BuildError(f"{source.file} changed while it was read.", remedy="Build again when nothing writes to it.")
+def _changed(source: SourceFile) -> SourceChanged:
+    return SourceChanged(f"{source.file} changed while it was read.", remedy="Build again when nothing writes to it.")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from modeldist.agent.this_node import Node
 from modeldist.cli.pulling import error_of, pulled
-from modeldist.errors import Unsupported
+from modeldist.errors import UsageError
 
 SCHEMES = ("hf://", "modelscope://")
 
@@ -26,9 +26,9 @@ def revision_of(reference: str, snapshot: Path) -> str:
 
 
 def brought(reference: str, here: Node, *, quiet: bool) -> Path:
-    """The snapshot's directory. ^C keeps what has arrived. Raises what a pull does; Unsupported for other schemes."""
+    """The snapshot's directory. ^C keeps what has arrived. Raises what a pull does; UsageError for other schemes."""
     if not reference.startswith(SCHEMES):
-        raise Unsupported(
+        raise UsageError(
             f"{reference} cannot be built from.",
             remedy="Name a directory, hf://org/name@revision or modelscope://org/name@revision.",
         )

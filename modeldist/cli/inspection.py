@@ -14,7 +14,7 @@ from modeldist.artifact import Artifact
 from modeldist.cli import layouts, units
 from modeldist.cli.places import check_there, layout_at
 from modeldist.cli.terminal import table_lines
-from modeldist.errors import Unsupported
+from modeldist.errors import UsageError
 from modelpack.artifact import read_artifact
 from modelpack.config import ModelConfig
 from modelpack.inspect import ArtifactSummary, FileSummary, describe
@@ -48,9 +48,9 @@ class Inspected:
     raw: bytes | None = None
 
     def manifest(self) -> bytes:
-        """Raises Unsupported where there is none."""
+        """Raises UsageError where there is none."""
         if self.raw is None:
-            raise Unsupported(f"{self.about.target} has no manifest.", remedy="Leave --raw out.")
+            raise UsageError(f"{self.about.target} has no manifest.", remedy="Leave --raw out.")
         return self.raw
 
 

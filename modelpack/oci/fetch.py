@@ -14,7 +14,7 @@ from pathlib import Path
 
 from modelpack.artifact import ModelFile
 from modelpack.deviations import Mode
-from modelpack.errors import DestinationError, UnsafeName, UnsupportedArtifact
+from modelpack.errors import DestinationError, InvalidSelection, UnsafeName
 from modelpack.globs import Glob, any_matches
 from modelpack.hashing import hash_file
 from modelpack.imagelayers import Select, unpacking_order
@@ -100,8 +100,8 @@ async def fetch_files(
     return FetchedFiles(model.descriptor.digest, tuple(sorted(found)), sum(found.values()))
 
 
-def _nothing(ref: Reference, globs: tuple[Glob, ...], remedy: str) -> UnsupportedArtifact:
-    return UnsupportedArtifact(
+def _nothing(ref: Reference, globs: tuple[Glob, ...], remedy: str) -> InvalidSelection:
+    return InvalidSelection(
         f"{ref} has no file that {' or '.join(glob.pattern for glob in globs)} matches.", remedy=remedy
     )
 

@@ -59,10 +59,10 @@ def test_a_kitfile_is_read_by_its_name(shell: Shell, model: Path, tmp_path: Path
 
 def test_what_is_wrong_is_said(shell: Shell, model: Path, tmp_path: Path) -> None:
     (model / "Modelfile").write_text("NAME a\nFROM llama\n")
-    assert "Modelfile, line 2 begins with 'FROM'" in shell.fails(19, "build", str(model), "-f", "Modelfile")
+    assert "Modelfile, line 2 begins with 'FROM'" in shell.fails(2, "build", str(model), "-f", "Modelfile")
     assert "modelfile generate" in shell.fails(4, "build", str(model), "-f", "Other")
     assert "tar+zip" in shell.fails(2, "build", str(model), "--encoding", "weight=tar+zip")
-    assert "modelscope://org/name" in shell.fails(19, "build", "models://org/model")
+    assert "modelscope://org/name" in shell.fails(2, "build", "models://org/model")
 
 
 def test_a_model_of_a_hub_is_built_pushed_and_pulled(shell: Shell, registry: Registry, tmp_path: Path) -> None:
