@@ -7,9 +7,10 @@ sorted), each at the beginning of a page; then the others, by name.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +22,7 @@ from modelpack.safetensors_header import SafetensorsHeader
 
 PAGE = 4096  # bytes, of every platform that modeldist runs on at the least
 HUGE_PAGE = 2 * 1024 * 1024
+_STEP = 4 << 20  # bytes through memory where the kernel copies none
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,19 +100,47 @@ def write_arranged(source: Path, target: Path, arrangement: Arrangement) -> None
 
 
 def write_moved(head: bytes, moves: Iterable[Move], target: Path) -> None:
-    """Make `target`, which must not exist, of `head` and then those bytes of other files. Raises OSError."""
+    """Make `target`, which must not exist, of `head` and then those bytes of other files. Raises OSError that names the
+    file."""
     with ExitStack() as opened, target.open("xb", buffering=0) as new:
         files: dict[Path, int] = {}
-        at = new.write(head)
-        for source, start, stop in _joined(moves):
-            if source not in files:
-                files[source] = opened.enter_context(source.open("rb", buffering=0)).fileno()
-            left = stop - start
-            while left:
-                done = os.copy_file_range(files[source], new.fileno(), left, stop - left, at)
+        at = _written(new.fileno(), head, 0, target)
+        for move in _joined(moves):
+            if move.file not in files:
+                files[move.file] = opened.enter_context(move.file.open("rb", buffering=0)).fileno()
+            left = move
+            while left.start < left.stop:
+                done = _copied(files[move.file], new.fileno(), left, at, target)
                 if not done:
-                    raise OSError(f"{source} was cut off while it was read")
-                left, at = left - done, at + done
+                    raise OSError(errno.EIO, "it was cut off while it was read", str(move.file))
+                left, at = left._replace(start=left.start + done), at + done
+
+
+def _copied(source: int, new: int, move: Move, at: int, target: Path) -> int:
+    """How many of the bytes of `move` are in the new file now: by the kernel where it can, as within one filesystem."""
+    with suppress(OSError):  # in memory it shows of which file it is
+        return os.copy_file_range(source, new, move.stop - move.start, move.start, at)
+    try:
+        got = os.pread(source, min(_STEP, move.stop - move.start), move.start)
+    except OSError as error:
+        raise _named(error, move.file) from None
+    return _written(new, got, at, target)
+
+
+def _written(new: int, data: bytes, at: int, target: Path) -> int:
+    """How many bytes: all of them. A disk that gets full takes some first."""
+    left = memoryview(data)
+    try:
+        while left:
+            done = os.pwrite(new, left, at)
+            left, at = left[done:], at + done
+    except OSError as error:
+        raise _named(error, target) from None
+    return len(data)
+
+
+def _named(error: OSError, file: Path) -> OSError:
+    return OSError(error.errno, error.strerror, str(file))
 
 
 def _joined(moves: Iterable[Move]) -> list[Move]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,16 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from modelpack.rearranging import HUGE_PAGE, PAGE, aligned_bytes, arrange, loading_jumps, write_arranged
+from modelpack.rearranging import (
+    HUGE_PAGE,
+    PAGE,
+    Move,
+    aligned_bytes,
+    arrange,
+    loading_jumps,
+    write_arranged,
+    write_moved,
+)
 from modelpack.safetensors_header import read_header
 from tests.servers.artifacts import safetensors
 
@@ -68,3 +78,24 @@ def test_what_safetensors_writes_keeps_its_order(tmp_path: Path) -> None:
 def test_alignments_are_powers_of_two(tmp_path: Path, align: int) -> None:
     with pytest.raises(ValueError, match="power of two"):
         arrange(read_header(out_of_order(tmp_path)), align=align)
+
+
+def test_a_file_of_another_filesystem(tmp_path: Path) -> None:
+    """Between most of them the kernel copies nothing."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as memory:
+        source = out_of_order(Path(memory))
+        for target in (tmp_path / "arranged.safetensors", Path(memory) / "arranged.safetensors"):
+            write_moved(b"head", [Move(source, 10, 5000), Move(source, 2, 7), Move(source, 7, 9)], target)
+            data = source.read_bytes()
+            assert target.read_bytes() == b"head" + data[10:5000] + data[2:9]
+
+
+def test_failures_name_their_file(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"12345")
+    with pytest.raises(OSError, match="cut off") as cut_off:
+        write_moved(b"", [Move(source, 2, 9)], tmp_path / "target")
+    assert cut_off.value.filename == str(source)
+    with pytest.raises(OSError, match="Input/output error") as unreadable:
+        write_moved(b"", [Move(Path("/proc/self/mem"), 0, 9)], tmp_path / "another")
+    assert unreadable.value.filename == "/proc/self/mem"
