@@ -39,6 +39,8 @@ def prune(layout: OciLayout, *, untagged: bool = True, dry_run: bool = False) ->
             layout.keep_only(kept)
             for path in (*unneeded.values(), *leftovers):
                 path.unlink(missing_ok=True)
+            for room in {path.parent for path in leftovers if path.parent.name.startswith(".")}:
+                room.rmdir()
         return Pruned(gone, tuple(sorted(unneeded)), len(leftovers), freed)
 
 
@@ -64,7 +66,7 @@ def _blobs(layout: OciLayout) -> Iterator[tuple[str, Path]]:
 
 def _leftovers(layout: OciLayout) -> Iterator[Path]:
     """Files that a process began and never gave a name."""
-    for pattern in (".new-*", "*/.new-*", "*/.partial-*"):
+    for pattern in (".new-*", "*/.new-*", "*/.new-*/*", "*/.partial-*"):
         yield from (path for path in layout.blobs.path.glob(pattern) if path.is_file())
 
 

@@ -50,11 +50,6 @@ class Loading(msgspec.Struct, frozen=True):
     disk: int
 
 
-def weights_of(folder: Path) -> list[Path]:
-    """Its safetensors files, in order."""
-    return sorted(path for path in folder.rglob("*.safetensors") if path.is_file())
-
-
 def by_name(files: Sequence[Path]) -> list[Reads]:
     """All tensors. Raises OSError, InvalidSafetensors."""
     return [

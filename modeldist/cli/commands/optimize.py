@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,13 +83,13 @@ def optimize(
         name = str(folder)
     else:
         from modeldist.cli.layouts import layout_path, reference
+        from modeldist.cli.unfinished import unfinished
         from modelpack.build import build
         from modelpack.layout import OciLayout
 
         ref = reference(into, here.registry)
         layout = OciLayout.create(layout_path(None, here.store))
-        with tempfile.TemporaryDirectory(dir=layout.path.parent, prefix="optimize-") as room:
-            folder = Path(room) / "model"
+        with unfinished(layout.path.parent, "optimize") as folder:
             found = _write(before, folder, wish)
             built = build(folder, layout, ref=str(ref))
         name = f"{ref.name}@{built.digest}"
@@ -118,30 +117,28 @@ def _directory(source: str, here: Node, *, quiet: bool) -> Path:
 
 def _write(before: Path, after: Path, wish: _Wish) -> dict[str, object]:
     """Make the directory `after`, whole or not at all, and measure it; what was done, and `told` of it. Raises
-    UsageError, Unsupported, StorageError."""
-    from modeldist.agent.store.failures import naming
+    UsageError, Unsupported, OSError."""
+    from modeldist.cli.unfinished import unfinished
 
     if after.exists() and (not after.is_dir() or any(after.iterdir())):
         raise UsageError(f"{after} is there already and not empty.", remedy="Name a new directory.")
     cut: Cut | None = None
-    with naming("make a directory", after):
-        after.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=after.parent, prefix=f".{after.name}-") as room:
-            made = Path(room) / "model"
-            made.mkdir()
-            files = _files(before)
-            if wish.ranks is None:
-                found = _laid_out(files, made, wish.align)
-            else:
-                found, cut = _cut(files, made, wish.ranks, wish.align)
-            made.rename(after)
+    files = _files(before)
+    with unfinished(after.parent, after.name) as made:
+        if wish.ranks is None:
+            found = _laid_out(files, made, wish.align)
+        else:
+            found, cut = _cut(files, made, wish.ranks, wish.align)
+        made.rename(after)
     if cut is not None:
         return _with_one_rank(found, cut, after, wish.runs)
     lines = [f"{found['rewritten']} of {found['files']} files were laid out anew; the others are the same files."]
     if wish.runs:
-        from modeldist.bench.cold_load import by_name, compare, weights_of
+        from modeldist.bench.cold_load import by_name, compare
 
-        first, second = compare(by_name(weights_of(before)), by_name(weights_of(after)), wish.runs)
+        weights = [file for file in files if file.path.endswith(".safetensors")]
+        old, new = by_name([file.file for file in weights]), by_name([after / file.path for file in weights])
+        first, second = compare(old, new, wish.runs)
         found |= {"before": first, "after": second}
         lines += told(first, second)
     return {**found, "told": lines}

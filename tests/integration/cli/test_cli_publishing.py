@@ -236,13 +236,15 @@ def test_prune_removes_what_nothing_needs(shell: Shell, registry: Registry, mode
     layout = OciLayout.open(shell.store / "layout")
     blobs = layout.blobs.path / "sha256"
     (blobs / ".partial-x").write_bytes(b"left")
+    (blobs / ".new-y").mkdir()
+    (blobs / ".new-y" / "blob").write_bytes(b"left")
     before = {path.name for path in blobs.iterdir()}
     would = json.loads(shell.run("prune", "--dry-run", "--json").stdout)
     assert {path.name for path in blobs.iterdir()} == before
     done = json.loads(shell.run("prune", "--json").stdout)
     assert {**done, "dry_run": True} == would
-    assert (len(done["blobs"]), done["leftovers"]) == (5, 1)  # config.json, model config, manifest, table and its own
-    assert {path.name for path in blobs.iterdir()} == before - {".partial-x"} - {
+    assert (len(done["blobs"]), done["leftovers"]) == (5, 2)  # config.json, model config, manifest, table and its own
+    assert {path.name for path in blobs.iterdir()} == before - {".partial-x", ".new-y"} - {
         digest.partition(":")[2] for digest in done["blobs"]
     }
     layout.verify()
