@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial as bind
 from pathlib import Path
@@ -65,7 +66,8 @@ class Delta:
         bases = self._bases_of(fetch.path, cuts, stopped)
         holes = reuse(fetch.partial, fetch.wanted, fetch.table.all(), cuts, bases, stopped)
         if not fetch.ranges:
-            self._store.cuts.put(fetch.shard.digest, self._index.average, cuts)  # for the version after this one
+            with suppress(OSError):  # a hint for the version after this one
+                self._store.cuts.put(fetch.shard.digest, self._index.average, cuts)
         return holes
 
     def _bases_of(self, path: str, new: Cuts, stopped: Callable[[], bool]) -> Iterator[Base]:

@@ -144,7 +144,7 @@ class Shards:
             return await self._deltas.prepare(artifact, shards, fetch)
         except (Cancelled, ShardLocked):
             raise
-        except ModeldistError as error:
+        except (ModeldistError, OSError) as error:
             log.warning("no delta", artifact=artifact.reference, error=str(error))
             if ended := self._watchers.get(pull):
                 ended(None, {}, [f"Changed files are fetched whole, without the model's chunk index: {error}"])
@@ -165,6 +165,8 @@ class Shards:
                     holes = await asyncio.to_thread(delta.fill, fetch)
         except (ModeldistError, OSError) as found:
             error = disk_failure(fetch.partial.path, found)
+        except Exception:  # a bug; but nothing that is here is needed, and whoever waits must not wait for ever
+            log.exception("nothing was taken from other versions", path=fetch.path)
         finally:
             fetch.filling = False
             fetch.release()

@@ -63,7 +63,8 @@ class KnownCuts:
                     return None
                 parts.append(cut(buffer[:count], average))
         whole = joined(parts)
-        self.put(content, average, whole)
+        with suppress(OSError):  # then it is read again for the next version
+            self.put(content, average, whole)
         return whole
 
 

@@ -7,7 +7,6 @@ missing, those that are here are read again and compared with their marks, and t
 
 from __future__ import annotations
 
-import errno
 import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -119,7 +118,7 @@ def reuse(
     """Fill what is missing of `wanted` from `bases`, and add the pieces that are whole and right by `trusted`. Of the
     pieces that are here in part: the ranges that have to be fetched. Blocks. Nobody else may write to the partial file.
 
-    Raises OSError, StorageError."""
+    Raises OSError, StorageError of that file; a base that cannot be read is done without."""
     layout = partial.layout
     missing = wanted - partial.have()
     search = Search(cuts, layout, missing)
@@ -129,10 +128,10 @@ def reuse(
             break
         try:
             source = os.open(base.path, os.O_RDONLY)
-        except FileNotFoundError:  # removed meanwhile
+        except OSError:  # removed meanwhile, or on a bad disk
             continue
         try:
-            if (found := base.cuts(search.left)) is None:
+            if (found := _cuts(base, search.left)) is None:
                 continue
             for run in _within(search.look(found), room):
                 if stopped():
@@ -141,6 +140,14 @@ def reuse(
         finally:
             os.close(source)
     return _prove(partial, missing, trusted, search, stopped)
+
+
+def _cuts(base: Base, left: float) -> Cuts | None:
+    """None also where it cannot be read: the bytes are fetched, then."""
+    try:
+        return base.cuts(left)
+    except OSError:
+        return None
 
 
 def _within(runs: Sequence[Run], room: Ranges) -> Iterator[Run]:
@@ -157,14 +164,13 @@ def _within(runs: Sequence[Run], room: Ranges) -> Iterator[Run]:
 
 
 def _copy(source: int, target: int, run: Run) -> None:
-    """In the kernel where it can; a base that is cut off leaves a hole, which its piece's digest finds."""
+    """In the kernel where it can; a base that is cut off or cannot be read leaves a hole, which its piece's digest
+    finds. Raises OSError of the target."""
     at, start = run.source, run.start
     while start < run.stop:
         try:
             done = os.copy_file_range(source, target, min(_STEP, run.stop - start), at, start)
-        except OSError as error:
-            if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
-                raise
+        except OSError:  # through memory it shows of which file it is
             done = _copy_through(source, target, min(SIZE, run.stop - start), at, start)
         if not done:
             return
@@ -173,7 +179,10 @@ def _copy(source: int, target: int, run: Run) -> None:
 
 def _copy_through(source: int, target: int, count: int, at: int, start: int) -> int:
     with buffer() as view:
-        got = os.preadv(source, [view[:count]], at)
+        try:
+            got = os.preadv(source, [view[:count]], at)
+        except OSError:
+            return 0
         written = 0
         while written < got:
             written += os.pwrite(target, view[written:got], start + written)
