@@ -119,7 +119,8 @@ def _header(raw: bytes, data_size: int, name: str) -> SafetensorsHeader:
     if not raw.startswith(b"{"):
         raise _invalid(name, "its header does not start with a brace")
     document = read_object(raw, limit=MAX_HEADER_BYTES, what=f"header of {name}", error=InvalidSafetensors)
-    metadata = document.pop("__metadata__", {})
+    metadata = document.pop("__metadata__", None)
+    metadata = {} if metadata is None else metadata
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise _invalid(name, "its __metadata__ is not an object of texts")
     data_start = 8 + len(raw)
@@ -147,6 +148,8 @@ def _tensor(key: str, value: Any, data_start: int, name: str) -> Tensor:
         raise _invalid(name, f"the shape or data_offsets of the tensor {key[:120]!r} are not lists of counts")
     if len(shape) > MAX_DIMENSIONS:
         raise _invalid(name, f"the tensor {key[:120]!r} has {len(shape)} dimensions; at most {MAX_DIMENSIONS} are read")
+    if 0 in shape and prod(size for size in shape if size) >= 2**63:  # no framework makes such an array
+        raise _invalid(name, f"the shape {shape} of the tensor {key[:120]!r} is larger than any array", "shape")
     tensor = Tensor(dtype, tuple(shape), data_start + offsets[0], data_start + offsets[1])
     if (tensor.end - tensor.start) * 8 != tensor.count * DTYPE_BITS[dtype]:
         problem = f"the tensor {key[:120]!r} has {tensor.end - tensor.start} bytes for its shape {shape}"

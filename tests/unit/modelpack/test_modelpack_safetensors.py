@@ -122,6 +122,7 @@ BROKEN = {
     "backwards": (written(one(data_offsets=[4, 0]), b"1234"), "bytes for its shape"),
     "hole": (written(one(data_offsets=[1, 5]), b"12345"), "a hole before"),
     "dimensions": (written(one(shape=[2**62] * 1_000_000)), "1000000 dimensions"),
+    "no array": (written(one(shape=[0, 2**62, 4], data_offsets=[0, 0])), "larger than any array"),
     "overlap": (written(one() | {"u": {"dtype": "U8", "shape": [2], "data_offsets": [3, 5]}}, b"12345"), "overlap"),
     "trailing": (written(one(), b"12345"), "have 4 bytes and 5 follow"),
     "missing": (written(one(), b"123"), "have 4 bytes and 3 follow"),
@@ -144,3 +145,8 @@ def test_an_origin_that_answers_short():
 def test_sub_byte_dtypes():
     header = parse(written({"t": {"dtype": "F4", "shape": [3, 2], "data_offsets": [0, 3]}}, b"123"))
     assert header.parameters == 6
+
+
+def test_metadata_that_is_null_is_none():
+    """As for safetensors' own reader."""
+    assert parse(written({"__metadata__": None})).metadata == {}
