@@ -10,8 +10,10 @@ from safetensors import SafetensorError
 
 from modeldist.agent.this_node import Node
 from modeldist.arriving.opening import open_model
+from modeldist.errors import Unsupported
 from modeldist.streaming.framework import framework as made_in
 from modeldist.streaming.weights import Place, Weights
+from modelpack.safetensors_header import DTYPE_BITS
 
 
 class safe_open:
@@ -131,6 +133,13 @@ class Slice:
         place = self._place
         parts = index if isinstance(index, tuple) else (index,)
         first = parts[0] if parts else Ellipsis
+        if DTYPE_BITS[place.dtype] % 8 and not all(part is Ellipsis or part == slice(None) for part in parts):
+            raise Unsupported(
+                f"{place.name} is of {place.dtype}, whose elements are less than a byte: there are no slices of it.",
+                remedy="Take all of it: get_tensor.",
+            )
+        if DTYPE_BITS[place.dtype] % 8:  # bytes, not elements
+            return self._opened._load(place, place.ranges, place.shape)
         if not place.shape or not place.size or isinstance(first, bool) or not isinstance(first, int | slice):
             return self._opened._load(place, place.ranges, place.shape)[index]
         count = place.shape[0]

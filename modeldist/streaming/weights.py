@@ -120,11 +120,12 @@ class Weights:
 
 def _place(name: str, file: ArrivingFile, tensor: Tensor, part: SliceOf | None) -> Place | None:
     whole = ((tensor.start, tensor.end),)
-    if not file.ranges or any(start <= tensor.start and tensor.end <= stop for start, stop in file.ranges):
+    empty = tensor.start == tensor.end  # it is here, whatever was selected
+    if empty or not file.ranges or any(start <= tensor.start and tensor.end <= stop for start, stop in file.ranges):
         if part is None:
             return Place(name, file, tensor.dtype, tensor.shape, tensor.shape, whole)
         return Place(name, file, tensor.dtype, tensor.shape, part.shape, whole, part.rows)
-    if not tensor.shape or not tensor.shape[0]:
+    if not tensor.shape:
         return None
     row = (tensor.end - tensor.start) // tensor.shape[0]
     rows: list[tuple[int, int]] = []

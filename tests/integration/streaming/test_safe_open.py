@@ -11,10 +11,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import save
 
 from modeldist.agent.this_node import Node
-from modeldist.errors import IntegrityError
+from modeldist.errors import IntegrityError, Unsupported
 from modeldist.streaming import safe_open
 from tests.integration.streaming.test_streams import put
-from tests.integration.streaming.weights import model, same, tensors
+from tests.integration.streaming.weights import model, raw, same, tensors
 from tests.servers.hub import Hub
 from tests.servers.loopback_http import Fault
 
@@ -85,3 +85,15 @@ def test_leaving_it_says_what_proved_wrong(hub: Hub, here: Node) -> None:
         file.wait(0, 1000)
         hold.until.set()
         opened.get_tensors()
+
+
+def test_elements_of_less_than_a_byte_have_no_slices(hub: Hub, here: Node) -> None:
+    data = bytes(range(18))
+    body = raw({"f": ("F4", (4, 9), data)})
+    with safe_open(put(hub, here, "half-bytes", {"m.safetensors": body}), "np", here=here) as opened:
+        found = opened.get_slice("f")
+        for whole in (found[:], found[...], found[:, :], opened.get_tensor("f")):
+            assert whole.tobytes() == data
+        for index in (1, slice(1, 3), (slice(None), 2)):
+            with pytest.raises(Unsupported, match="less than a byte"):
+                found[index]
