@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from modeldist.agent.reading_news import ReadFile, ShardNews
 from modeldist.artifact import Digest
-from modeldist.errors import Cancelled, IntegrityError, ModeldistError, StorageError, Unsupported
+from modeldist.errors import Cancelled, IntegrityError, ModeldistError, StorageError, Unsupported, UsageError
 from modeldist.scheduler.pieces import PieceLayout, PieceSet
 
 T = TypeVar("T")
@@ -26,6 +26,21 @@ class Arrival:
         self.news = 0  # so many came
         self.complete = False
         self.closed = False
+        self._process = os.getpid()
+
+    @property
+    def forked(self) -> bool:
+        """Whether this is a child of the process that opened the model. No news come here, and locks may be held by
+        threads that are not here."""
+        return os.getpid() != self._process
+
+    def check_here(self, path: str) -> None:
+        """Raises UsageError in a child. Before any lock is taken."""
+        if self.forked:
+            raise UsageError(
+                f"{path} was opened by process {self._process}, of which this one was forked.",
+                remedy="Open the model in the process that reads it.",
+            )
 
     def check_open(self, path: str) -> None:
         """Raises Cancelled when the model was closed."""
@@ -112,12 +127,14 @@ class ArrivingFile:
     def proven(self) -> bool:
         """Whether what is ready has been proven by the shard's own digest, or is by a chunk table. Else pieces were
         only held against digests that may yet prove false: then `wait` and `ready` raise IntegrityError."""
+        self._shard.arrival.check_here(self.path)
         with self._changed:
             return self._shard.news.proven
 
     @property
     def verified(self) -> tuple[tuple[int, int], ...]:
         """The bytes that are verified by now, as half-open ranges, ascending. Raises as `wait` does."""
+        self._shard.arrival.check_here(self.path)
         with self._changed:
             self._check()
             found = self._shard.verified()
@@ -128,6 +145,7 @@ class ArrivingFile:
         """The offset before which everything from `start` on is verified. Does not wait. What is here stays here when
         the pull fails. Raises IntegrityError when bytes that were ready were wrong, Cancelled when the model is
         closed."""
+        self._shard.arrival.check_here(self.path)
         with self._changed:
             self._check()
             return self._ready(start)
@@ -156,6 +174,7 @@ class ArrivingFile:
         return end
 
     def _until(self, found: Callable[[], T | None], timeout: float | None) -> T:
+        self._shard.arrival.check_here(self.path)
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._changed:
             while True:

@@ -42,10 +42,16 @@ class ArrivingModel:
             self.close()
             raise
 
+    @property
+    def forked(self) -> bool:
+        """Whether this is a child of the process that opened it: nothing but `close` does anything here."""
+        return self._arrival.forked
+
     def want(self, wishes: Iterable[tuple[ArrivingFile, int, int]]) -> None:
         """What this reader waits for next: bytes `start` to `stop` of files, in this order. They are fetched before
         others, and their shards before other shards. Replaces what it wished before. Raises AgentError."""
         asked = [(file.digest, start, stop) for file, start, stop in wishes]
+        self._arrival.check_here(self.reference)
         with self._arrival.changed:
             self._arrival.check(self.reference)
             if self._arrival.complete:
@@ -55,6 +61,7 @@ class ArrivingModel:
     def wait_news(self, seen: int = -1) -> int:
         """Return when more is known than what this returned last (`seen`), or all is. Raises what the pull failed of,
         Cancelled when the model was closed."""
+        self._arrival.check_here(self.reference)
         with self._arrival.changed:
             while True:
                 self._arrival.check(self.reference)
@@ -65,6 +72,7 @@ class ArrivingModel:
     def wait_complete(self, timeout: float | None = None) -> Path:
         """The snapshot's directory, once all is there and proven. Raises what the pull failed of, Cancelled when the
         model was closed, TimeoutError after `timeout` seconds."""
+        self._arrival.check_here(self.reference)
         with self._arrival.changed:
             self._arrival.changed.wait_for(
                 lambda: self._arrival.complete or self._arrival.closed or self._arrival.failed is not None, timeout
@@ -76,6 +84,9 @@ class ArrivingModel:
 
     def close(self) -> None:
         """Stop what nobody else waits for. What has arrived is kept for the next time. Descriptors are closed."""
+        if self._arrival.forked:  # what brings it is the parent's
+            self._arrival.closed = True
+            return
         with self._arrival.changed:
             if self._arrival.closed:
                 return

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
+
+from modeldist.errors import UsageError
 
 T = TypeVar("T")
 
@@ -23,12 +26,19 @@ class Beside(Generic[T]):
         self._bytes = 0
         self._over = self._stopped = False
         self._failed: BaseException | None = None
+        self._process = os.getpid()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def taken(self) -> Iterator[T]:
-        """One after the other. Raises what going through them raised, after those before it."""
+        """One after the other. Raises what going through them raised, after those before it; UsageError in a
+        process that was forked meanwhile."""
         while True:
+            if os.getpid() != self._process:  # the thread is not in it
+                raise UsageError(
+                    f"This iteration was begun by process {self._process}, of which this one was forked.",
+                    remedy="Begin it in the process that takes from it.",
+                )
             with self._changed:
                 self._changed.wait_for(lambda: self._ready or self._over)
                 if not self._ready:

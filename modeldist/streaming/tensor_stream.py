@@ -109,6 +109,8 @@ class TensorStream:
 
     def close(self) -> None:
         """Stop what nobody else waits for. Tensors that were given stay."""
+        if self.model.forked:
+            return
         if self._beside is not None:
             self._beside.stop()
         self.model.close()  # and with it ends what the thread may wait for
@@ -134,7 +136,7 @@ class TensorStream:
                     yield self._given(place), tensor
             self.model.wait_complete()
         finally:
-            if self._beside is not None:
+            if self._beside is not None and not self.model.forked:
                 self._beside.stop()
             if not self._within:
                 self.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -150,20 +151,22 @@ def test_nothing_is_imported_before_it_is_used() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
 
 
+EMPTY = "model.layers.0.mlp.up_proj.zeros"  # between the rows of two others
+
+
 @pytest.fixture(scope="module")
 def shared_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """A model in a registry, with a chunk table, of which ranks load rows; and the folder it was made of."""
     folder = tmp_path_factory.mktemp("model")
     rng = np.random.default_rng(7)
     names = {"self_attn.q_proj.weight": 1024, "mlp.up_proj.weight": 2048, "mlp.down_proj.weight": 1024}
-    save_file(
-        {
-            f"model.layers.{layer}.{name}": rng.random((rows, 1024), dtype=np.float32)
-            for layer in range(2)
-            for name, rows in names.items()
-        },
-        folder / "model.safetensors",
-    )
+    weights = {
+        f"model.layers.{layer}.{name}": rng.random((rows, 1024), dtype=np.float32)
+        for layer in range(2)
+        for name, rows in names.items()
+    }
+    weights[EMPTY] = np.zeros((4, 0), np.float32)
+    save_file(weights, folder / "model.safetensors")
     shape = {"model_type": "llama", "num_hidden_layers": 2, "num_attention_heads": 8, "num_key_value_heads": 8}
     (folder / "config.json").write_text(json.dumps({**shape, "hidden_size": 1024, "tie_word_embeddings": False}))
     with Registry(tmp_path_factory.mktemp("registry")) as registry:
@@ -183,9 +186,41 @@ def test_a_rank_gets_its_rows(shared_model: tuple[str, Path], tmp_path: Path) ->
         found = dict(stream)
         assert found.keys() == whole.keys()
         for name, array in found.items():
-            if "down_proj" in name:
+            if "down_proj" in name or name == EMPTY:
                 assert same(array, whole[name])
                 continue
             rows = len(whole[name]) // 4
             assert stream.rows[name] == ((rows, 2 * rows),)
             assert same(array, whole[name][rows : 2 * rows])
+
+
+_FORKED = """
+import os, sys, modeldist
+with modeldist.stream(sys.argv[1], framework="np") as stream:
+    coming = iter(stream)
+    next(coming)
+    if not (child := os.fork()):
+        for take in (lambda: next(coming), lambda: next(iter(stream)), stream.wait_complete):
+            try:
+                take()
+            except modeldist.errors.UsageError as error:
+                print(error, flush=True)
+        stream.close()
+        os._exit(0)
+    os.waitpid(child, 0)
+    print(len(list(coming)))
+"""
+
+
+def test_a_process_that_was_forked_is_told_and_the_other_goes_on(hub: Hub, here: Node) -> None:
+    """What brings the model is not in the new process: it would wait for ever."""
+    reference = put(hub, here, "forked", model(6))
+    options = {"MODELDIST_STORE": str(here.store), "MODELDIST_SOCKET": str(here.socket), "HF_ENDPOINT": hub.url}
+    command = [sys.executable, "-W", "ignore", "-c", _FORKED, reference]
+    done = subprocess.run(
+        command, env={**os.environ, **options}, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    *told, left = done.stdout.splitlines()
+    assert len(told) == 3 and all("of which this one was forked" in line for line in told)
+    assert int(left) == len(tensors(6)) - 1
