@@ -9,8 +9,9 @@ import msgspec
 from modeldist.agent.parts import wanted_size
 from modeldist.agent.scrub_status import ScrubStatus
 from modeldist.artifact import Digest
-from modeldist.explain.record import Around, Uploads
+from modeldist.explain.record import Around
 from modeldist.scheduler.messages import Priority
+from modeldist.uploads import Uploads
 
 if TYPE_CHECKING:
     from modeldist.agent.store import StoredArtifact

@@ -10,9 +10,9 @@ from msgspec.structs import replace
 
 from modeldist.agent.shard_fetch import ShardFetch
 from modeldist.artifact import Digest
-from modeldist.explain import Uploads
 from modeldist.scheduler.messages import Load, Report, TaskReport
 from modeldist.scheduler.pieces import PieceSet
+from modeldist.uploads import Uploads
 
 LOAD_EVERY = 1.0  # seconds; rates over less are noise
 

@@ -16,8 +16,9 @@ from modeldist.agent.parents import Parents
 from modeldist.agent.progress import FINAL
 from modeldist.agent.shard_fetch import ShardFetch
 from modeldist.agent.whole_reads import WholeReads
-from modeldist.explain import Account, Uploads, standing
+from modeldist.explain import Account, standing
 from modeldist.explain.waits import Wait, met_by
+from modeldist.uploads import Uploads
 
 _COUNTED_EVERY = 5  # looks, for the bytes of shards that are fetched, of which there may be hundreds
 _FEW = 8  # which are counted at every look

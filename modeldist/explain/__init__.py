@@ -5,12 +5,13 @@
     record.py    that, as it travels
     decision.py  from a record to a bottleneck, with evidence and remedy: pure
 
-Imports nothing of ours but errors and units.
+Imports nothing of ours but errors, uploads and units.
 """
 
 from modeldist.explain.account import Account
 from modeldist.explain.decision import Explanation, Facts, explain
-from modeldist.explain.record import Around, Uploads, Where
+from modeldist.explain.record import Around, Where
 from modeldist.explain.waits import standing, waits_for
+from modeldist.uploads import Uploads
 
 __all__ = ["Account", "Around", "Explanation", "Facts", "Uploads", "Where", "explain", "standing", "waits_for"]

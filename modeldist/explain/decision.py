@@ -20,8 +20,9 @@ from typing import Literal
 from modeldist.errors import ErrorInfo
 from modeldist.explain import remedies
 from modeldist.explain.account import grouped
-from modeldist.explain.record import Around, Uploads, Where
+from modeldist.explain.record import Around, Where
 from modeldist.units import duration, rate, short_id, size
+from modeldist.uploads import Uploads
 
 Bottleneck = Literal[
     "origin",

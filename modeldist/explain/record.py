@@ -39,10 +39,3 @@ class Where(msgspec.Struct, frozen=True, omit_defaults=True):
     def rate(self) -> float:
         """bytes/s of late, from all sources."""
         return sum(self.rates.values())
-
-
-class Uploads(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a node's uploads wait for: 0..1 of the time in which some were asked for. `limit` in bytes/s, None: none."""
-
-    limit: float | None = None
-    limited: float = 0.0

@@ -11,7 +11,7 @@ from enum import IntEnum
 import msgspec
 
 from modeldist.artifact import Digest
-from modeldist.explain.record import Uploads
+from modeldist.uploads import Uploads
 
 
 class Priority(IntEnum):
