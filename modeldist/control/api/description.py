@@ -7,6 +7,7 @@ bodies."""
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -54,6 +55,17 @@ _SCHEMA = {
 def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """For a route's `responses`: it may fail with these."""
     return {status: {"description": _MEANINGS[status]} for status in statuses}
+
+
+def accepted(
+    what: str, example: str, parameter: str, operations: Iterable[str], headers: Mapping[str, Any] | None = None
+) -> dict[int | str, dict[str, Any]]:
+    """For a route's `responses`: 202, with where `what` was made, as `example`, the `operations` that take its id as
+    `parameter`, and other `headers`."""
+    location = {"schema": {"type": "string"}, "description": what, "example": example}
+    parameters = {parameter: "$response.body#/id"}
+    links = {name: {"operationId": name, "parameters": parameters} for name in operations}
+    return {202: {"headers": {"Location": location, **(headers or {})}, "links": links}}
 
 
 def describe(app: FastAPI) -> dict[str, Any]:

@@ -49,4 +49,4 @@ def _node(node: str, answer: StoreAnswer) -> KeepingNodeView:
     if answer.error is None:
         return KeepingNodeView(node, "done", answer.bytes_freed)
     state = "absent" if answer.error.code == NotFound.code else "failed"
-    return KeepingNodeView(node, state, 0, ErrorView(answer.error.code, answer.error.message, answer.error.remedy))
+    return KeepingNodeView(node, state, 0, ErrorView.of(answer.error))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Annotated
@@ -14,7 +13,7 @@ from modeldist.control.agent_session import AgentSession
 from modeldist.control.api.authentication import Plane, needs_read
 from modeldist.control.api.description import answers
 from modeldist.control.api.examples import NODE
-from modeldist.control.api.pages import DEFAULT_LIMIT, NO_NUL, Cursor, Limit, split
+from modeldist.control.api.pages import DEFAULT_LIMIT, NO_NUL, Cursor, Limit, behind, split
 from modeldist.control.plane import ControlPlane
 from modeldist.control.store.nodes import KnownNode
 from modeldist.control.views import NodePage, NodeTaskPage, NodeTaskView, NodeTrafficView, NodeView
@@ -88,8 +87,7 @@ async def get_node_tasks(
     taken = plane.scheduler.memberships(node)
     if not taken and plane.core.session(node) is None and await plane.nodes.get(node) is None:
         raise _unknown(node)
-    start = bisect_right(taken, cursor, key=lambda each: each.task) if cursor is not None else 0
-    page, last = split(taken[start : start + limit + 1], limit)
+    page, last = behind(taken, cursor, limit, lambda each: each.task)
     return NodeTaskPage([_task(each) for each in page], last.task if last else None)
 
 

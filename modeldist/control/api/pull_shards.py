@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from modeldist.artifact import ArtifactFile, Digest
 from modeldist.control.api.authentication import Plane, needs_read
 from modeldist.control.api.description import answers
-from modeldist.control.api.pages import DEFAULT_LIMIT, Limit, Number, split
+from modeldist.control.api.pages import DEFAULT_LIMIT, Limit, Number, numbered
 from modeldist.control.api.pulls import PullId
 from modeldist.control.api.tasks import summary
 from modeldist.control.plane import ControlPlane
@@ -33,9 +33,8 @@ async def list_shards(
     artifact = await plane.artifacts.candidate(pull.reference, None)
     if artifact is None:
         return ShardPage(None, [])
-    start = int(cursor) if cursor is not None else 0  # an artifact does not change
-    page, more = split(artifact.files[start : start + limit + 1], limit)
-    return ShardPage(artifact.digest, [_shard(plane, file) for file in page], str(start + limit) if more else None)
+    page, following = numbered(artifact.files, cursor, limit)  # an artifact does not change
+    return ShardPage(artifact.digest, [_shard(plane, file) for file in page], following)
 
 
 def _shard(plane: ControlPlane, file: ArtifactFile) -> ShardView:

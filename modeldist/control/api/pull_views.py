@@ -6,11 +6,10 @@ from collections.abc import Iterator
 
 import msgspec
 
+from modeldist.control.api.node_by_node import in_parts
 from modeldist.control.pulls.brief import Brief, brief_of
 from modeldist.control.pulls.pull import Pull, PullNode
 from modeldist.control.views import BytesView, ErrorView, PullNodeView, PullNotice, PullSummary, PullView, SelectorView
-
-TOGETHER = 100  # nodes in one part of a document
 
 
 def node_view(node: PullNode) -> PullNodeView:
@@ -20,7 +19,7 @@ def node_view(node: PullNode) -> PullNodeView:
         bytes=BytesView(node.bytes_total, node.bytes_origin, node.bytes_peers, node.bytes_local),
         path=node.path,
         updated_at=node.updated_at,
-        error=ErrorView(node.error.code, node.error.message, node.error.remedy) if node.error else None,
+        error=ErrorView.of(node.error) if node.error else None,
     )
 
 
@@ -57,14 +56,5 @@ def view(pull: Pull) -> PullView:
 
 
 def document(pull: Pull) -> Iterator[bytes]:
-    """A PullView as JSON, in parts, each made when the one before was taken: a reader who takes his time, or ten
-    thousand nodes, cost one part. A node that changes meanwhile is shown as it is then."""
-    names = sorted(pull.nodes)
-    part = msgspec.json.encode(summary(brief_of(pull))).removesuffix(b"}") + b',"nodes":['
-    for start in range(0, len(names), TOGETHER):
-        some = (msgspec.json.encode(node_view(pull.nodes[name])) for name in names[start : start + TOGETHER])
-        part += b",".join(some)
-        if start + TOGETHER < len(names):
-            yield part + b","
-            part = b""
-    yield part + b"]}"
+    """A PullView as JSON, see `in_parts`."""
+    yield from in_parts(msgspec.json.encode(summary(brief_of(pull))).removesuffix(b"}"), pull, node_view)

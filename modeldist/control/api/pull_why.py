@@ -5,48 +5,29 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
-from modeldist.control.api.admitting import hold
-from modeldist.control.api.pull_views import TOGETHER
+from modeldist.control.api.node_by_node import in_parts
+from modeldist.control.api.pull_answer import pull_answer
 from modeldist.control.plane import ControlPlane
 from modeldist.control.pulls.pull import Pull, PullNode
 from modeldist.control.views import WhyNodeView
 from modeldist.explain import Explanation, Facts, Uploads, explain
 
-_JSON = "application/json"
 _ASKED = 200  # nodes that are looked at for what is upstream of the others
 
 
 def why_answer(request: Request, plane: ControlPlane, pull: Pull) -> Response:
     """A WhyView. Raises Overloaded where there is no room for a large one."""
     known = _Known.of(plane, pull)
-    if len(pull.nodes) <= TOGETHER:
-        return Response(b"".join(_document(pull, known)), media_type=_JSON)
-    hold(request, pull.held)
-    return StreamingResponse(_parts(pull, known), media_type=_JSON)
-
-
-async def _parts(pull: Pull, known: _Known) -> AsyncIterator[bytes]:
-    for part in _document(pull, known):  # on the loop itself, where pulls change
-        yield part
-
-
-def _document(pull: Pull, known: _Known) -> Iterator[bytes]:
-    names = sorted(pull.nodes)
-    part = b'{"pull":' + msgspec.json.encode(pull.id) + b',"nodes":['
-    for start in range(0, len(names), TOGETHER):
-        some = names[start : start + TOGETHER]
-        part += b",".join(msgspec.json.encode(known.view(pull, pull.nodes[name])) for name in some)
-        if start + TOGETHER < len(names):
-            yield part + b","
-            part = b""
-    yield part + b"]}"
+    beginning = b'{"pull":' + msgspec.json.encode(pull.id)
+    return pull_answer(request, pull, in_parts(beginning, pull, partial(known.view, pull)))
 
 
 @dataclass(frozen=True)

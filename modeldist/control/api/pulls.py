@@ -8,12 +8,12 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from modeldist.control.api.audit import acts_on
 from modeldist.control.api.authentication import Holder, Plane, needs_admin, needs_read
-from modeldist.control.api.description import answers
+from modeldist.control.api.description import accepted, answers
 from modeldist.control.api.examples import KEY, PULL
 from modeldist.control.api.pages import DEFAULT_LIMIT, NO_NUL, Cursor, Limit
 from modeldist.control.api.pull_answer import pull_answer
 from modeldist.control.api.pull_events import EVENT, EVENT_EXAMPLE, PullEvents
-from modeldist.control.api.pull_views import summary
+from modeldist.control.api.pull_views import document, summary
 from modeldist.control.api.pull_why import why_answer
 from modeldist.control.api.requests import PRIORITIES, PullRequest
 from modeldist.control.pulls.pull import PullState
@@ -42,26 +42,19 @@ IdempotencyKey = Annotated[
     dependencies=[needs_admin],
     summary="Put a model on nodes",
     responses=answers(404, 409, 429)
-    | {
-        202: {
-            "headers": {
-                "Location": {
-                    "schema": {"type": "string"},
-                    "description": "The pull.",
-                    "example": f"/api/v1/pulls/{PULL}",
-                },
-                "Idempotency-Replayed": {
-                    "schema": {"type": "string", "enum": ["true"]},
-                    "description": "The key was known: this is the pull that was made with it.",
-                    "example": "true",
-                },
-            },
-            "links": {
-                name: {"operationId": name, "parameters": {"pull_id": "$response.body#/id"}}
-                for name in ("get_pull", "pull_events", "why_pull", "get_webhook", "cancel_pull")
-            },
-        }
-    },
+    | accepted(
+        "The pull.",
+        f"/api/v1/pulls/{PULL}",
+        "pull_id",
+        ("get_pull", "pull_events", "why_pull", "get_webhook", "cancel_pull"),
+        {
+            "Idempotency-Replayed": {
+                "schema": {"type": "string", "enum": ["true"]},
+                "description": "The key was known: this is the pull that was made with it.",
+                "example": "true",
+            }
+        },
+    ),
 )
 async def create_pull(
     asked: PullRequest,
@@ -88,7 +81,7 @@ async def create_pull(
     headers = {"Location": f"/api/v1/pulls/{pull.id}"}
     if not new:
         headers["Idempotency-Replayed"] = "true"
-    return pull_answer(request, pull, 202, headers)
+    return pull_answer(request, pull, document(pull), 202, headers)
 
 
 @router.get("/pulls", dependencies=[needs_read], summary="Pulls, newest first")
@@ -111,7 +104,8 @@ async def list_pulls(
     responses=answers(404),
 )
 async def get_pull(pull_id: PullId, plane: Plane, request: Request) -> Response:
-    return pull_answer(request, await plane.book.get(pull_id))
+    pull = await plane.book.get(pull_id)
+    return pull_answer(request, pull, document(pull))
 
 
 @router.get(
@@ -150,7 +144,8 @@ async def why_pull(pull_id: PullId, plane: Plane, request: Request) -> Response:
 )
 async def cancel_pull(pull_id: PullId, plane: Plane, request: Request) -> Response:
     """Nodes keep what they have; a later pull goes on from there. Harmless when it ended already."""
-    return pull_answer(request, await plane.book.cancel(pull_id))
+    pull = await plane.book.cancel(pull_id)
+    return pull_answer(request, pull, document(pull))
 
 
 @router.get(

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from fastapi import APIRouter
 
 from modeldist.control.api.authentication import Plane, needs_read
-from modeldist.control.api.pages import DEFAULT_LIMIT, Limit, Number, split
+from modeldist.control.api.pages import DEFAULT_LIMIT, Limit, Number, numbered
 from modeldist.control.views import RackPage, RackView
 from modeldist.scheduler.phase1.views import NodeView
 
@@ -32,10 +32,9 @@ async def list_racks(
         if node.node in plane.core.sessions:
             seen[node.location.zone, node.location.rack].append(node)
     places = sorted(known.keys() | connected.keys())
-    start = int(cursor) if cursor is not None else 0
-    page, more = split(places[start : start + limit + 1], limit)
+    page, following = numbered(places, cursor, limit)
     racks = [_rack(place, known[place], connected[place], seen[place]) for place in page]
-    return RackPage(racks, str(start + limit) if more else None)
+    return RackPage(racks, following)
 
 
 def _rack(place: tuple[str, str], known: int, connected: int, nodes: list[NodeView]) -> RackView:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Request, Response
 
 from modeldist.control.api.audit import acts_on
 from modeldist.control.api.authentication import Holder, Plane, needs_admin, needs_read
-from modeldist.control.api.description import answers
+from modeldist.control.api.description import accepted, answers
 from modeldist.control.api.examples import ROLLOUT
 from modeldist.control.api.pages import DEFAULT_LIMIT, NO_NUL, Cursor, Limit, split
 from modeldist.control.api.requests import RolloutRequest
@@ -29,21 +29,7 @@ RolloutId = Annotated[str, Path(max_length=64, pattern=NO_NUL, examples=[ROLLOUT
     dependencies=[needs_admin],
     summary="Update nodes to a release",
     responses=answers(404, 409)
-    | {
-        202: {
-            "headers": {
-                "Location": {
-                    "schema": {"type": "string"},
-                    "description": "The rollout.",
-                    "example": f"/api/v1/rollouts/{ROLLOUT}",
-                }
-            },
-            "links": {
-                name: {"operationId": name, "parameters": {"rollout_id": "$response.body#/id"}}
-                for name in ("get_rollout", "abort_rollout")
-            },
-        }
-    },
+    | accepted("The rollout.", f"/api/v1/rollouts/{ROLLOUT}", "rollout_id", ("get_rollout", "abort_rollout")),
 )
 async def create_rollout(
     asked: RolloutRequest, plane: Plane, holder: Holder, request: Request, response: Response
@@ -113,5 +99,5 @@ def _view(rollout: Rollout) -> RolloutView:
 
 def _node(one: NodeUpdate) -> NodeUpdateView:
     error = one.error
-    said = ErrorView(error.code, error.message, error.remedy) if error is not None else None
+    said = ErrorView.of(error) if error is not None else None
     return NodeUpdateView(one.node, one.state, one.step, one.before, one.version, one.since, said)

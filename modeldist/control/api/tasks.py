@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from bisect import bisect_right
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
@@ -12,7 +11,7 @@ from modeldist.artifact import Digest
 from modeldist.control.api.authentication import Plane, needs_read
 from modeldist.control.api.description import answers
 from modeldist.control.api.examples import NODE, SHARD
-from modeldist.control.api.pages import DEFAULT_LIMIT, NO_NUL, Cursor, Limit, split
+from modeldist.control.api.pages import DEFAULT_LIMIT, NO_NUL, Cursor, Limit, behind
 from modeldist.control.api.swarm import By, Pictures, piece_map, swarm_view, where_of
 from modeldist.control.plane import ControlPlane
 from modeldist.control.views import (
@@ -36,9 +35,7 @@ ShardDigest = Annotated[str, Path(max_length=80, pattern=NO_NUL, examples=[SHARD
 @router.get("/tasks", dependencies=[needs_read], summary="Shard tasks")
 async def list_tasks(plane: Plane, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> TaskPage:
     """In order of digest."""
-    digests = sorted(plane.scheduler.tasks())
-    start = bisect_right(digests, cursor) if cursor is not None else 0
-    page, last = split(digests[start : start + limit + 1], limit)
+    page, last = behind(sorted(plane.scheduler.tasks()), cursor, limit, str)
     seen = [plane.scheduler.brief(digest) for digest in page]
     return TaskPage([summary(task) for task in seen if task is not None], last)
 
@@ -87,9 +84,7 @@ async def get_pieces(
     """A bitmap for each node, compressed. In order of node."""
     task = _task(plane, digest)
     members = {member.node: member for member in task.members if node is None or member.node == node}
-    names = sorted(members)
-    start = bisect_right(names, cursor) if cursor is not None else 0
-    page, last = split(names[start : start + limit + 1], limit)
+    page, last = behind(sorted(members), cursor, limit, str)
     look_up = where_of(plane.core.sessions)
     leased: dict[str, list[tuple[int, int]]] = {}
     for lease in task.leases:

@@ -14,7 +14,7 @@
     status.py     the control plane, and whose token asks
 
 Times are seconds since the epoch, sizes bytes. New fields may appear in a minor version; none disappears. Imports
-nothing of ours.
+nothing of ours but errors.
 """
 
 from modeldist.control.views.audit import AuditPage, AuditRecordView

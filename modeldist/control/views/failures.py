@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from modeldist.errors import ErrorInfo
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -26,3 +28,7 @@ class ErrorView:
     code: str
     message: str
     remedy: str = ""
+
+    @classmethod
+    def of(cls, error: ErrorInfo) -> ErrorView:
+        return cls(error.code, error.message, error.remedy)

@@ -1,0 +1,26 @@
+"""What tells of a pull node by node. Of ten thousand nodes it is some megabytes: its parts are made as somebody takes
+them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from modeldist.control.pulls.pull import Pull, PullNode
+
+TOGETHER = 100  # nodes in one part
+
+
+def in_parts(beginning: bytes, pull: Pull, view: Callable[[PullNode], object]) -> Iterator[bytes]:
+    """A JSON object in parts, its `beginning` and `nodes`, each made when the one before was taken: a reader who takes
+    his time, or ten thousand nodes, cost one part. A node that changes meanwhile is shown as it is then."""
+    names = sorted(pull.nodes)
+    part = beginning + b',"nodes":['
+    for start in range(0, len(names), TOGETHER):
+        some = names[start : start + TOGETHER]
+        part += b",".join(msgspec.json.encode(view(pull.nodes[name])) for name in some)
+        if start + TOGETHER < len(names):
+            yield part + b","
+            part = b""
+    yield part + b"]}"
