@@ -26,7 +26,7 @@ from modeldist.agent.local_client import LocalAgent
 from modeldist.agent.metrics import AgentMetrics
 from modeldist.agent.metrics.connection import ScrapeConnection
 from modeldist.agent.metrics.endpoint import MetricsEndpoint
-from modeldist.agent.pull import Pulls
+from modeldist.agent.pulls import Pulls
 from modeldist.agent.repairing import Repairs
 from modeldist.agent.resuming import resume
 from modeldist.agent.scrubbing import Scrub

@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from modeldist.agent.engine import Engine
 from modeldist.agent.progress import PullSnapshot
-from modeldist.agent.pull import Pull, Pulls
+from modeldist.agent.pull import Pull
+from modeldist.agent.pulls import Pulls
 from modeldist.artifact import Artifact, Digest, Shard
 from modeldist.errors import Cancelled, ModeldistError
 from modeldist.scheduler.messages import Priority

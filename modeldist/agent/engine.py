@@ -59,7 +59,7 @@ FAREWELL = 5.0  # seconds for what is to be told before a node leaves
 
 
 class Engine:
-    """One node. `start()`, then pull with `agent.pull.Pulls`, then `close()`.
+    """One node. `start()`, then pull with `agent.pulls.Pulls`, then `close()`.
 
     `server` serves pieces, `address` is where other nodes reach it (empty: this node serves nobody).
     """

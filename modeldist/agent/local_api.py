@@ -23,7 +23,8 @@ from modeldist.agent.local_records import (
 )
 from modeldist.agent.looking_routes import looking_routes
 from modeldist.agent.progress import FINAL, PullSnapshot
-from modeldist.agent.pull import Pull, Pulls
+from modeldist.agent.pull import Pull
+from modeldist.agent.pulls import Pulls
 from modeldist.agent.reading_routes import reading_routes
 from modeldist.agent.repairing import begin_repair
 from modeldist.agent.scrubbing import Scrub

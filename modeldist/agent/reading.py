@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from modeldist.agent.engine import Engine
-from modeldist.agent.pull import Pull, Pulls
+from modeldist.agent.pull import Pull
+from modeldist.agent.pulls import Pulls
 from modeldist.agent.reading_news import Ended, News, Opened, ReadFile, ShardNews, Still
 from modeldist.agent.shard_fetch import ShardFetch
 from modeldist.agent.wishes import Wish

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from modeldist.agent.engine import Engine
 from modeldist.agent.local_bodies import body
 from modeldist.agent.local_records import StartRequest
-from modeldist.agent.pull import Pulls
+from modeldist.agent.pulls import Pulls
 from modeldist.agent.reading import Reading
 from modeldist.agent.reading_news import WishRequest
 from modeldist.agent.while_heard import while_heard

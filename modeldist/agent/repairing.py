@@ -12,7 +12,8 @@ from pathlib import Path
 
 from modeldist.agent.engine import Engine
 from modeldist.agent.header_check import check_headers
-from modeldist.agent.pull import Approving, Pull, Pulls
+from modeldist.agent.pull import Approving, Pull
+from modeldist.agent.pulls import Pulls
 from modeldist.artifact import Artifact, Digest
 from modeldist.errors import ControlPlaneUnreachable, ModeldistError, OriginUnavailable, RateLimited
 from modeldist.logger import Logger

@@ -14,7 +14,8 @@ import msgspec
 
 from modeldist.agent.engine import Engine
 from modeldist.agent.progress import FINAL
-from modeldist.agent.pull import Pull, Pulls
+from modeldist.agent.pull import Pull
+from modeldist.agent.pulls import Pulls
 from modeldist.agent.store.atomic import write_atomically
 from modeldist.errors import UNDECODABLE, ModeldistError
 from modeldist.logger import Logger

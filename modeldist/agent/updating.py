@@ -17,7 +17,7 @@ from pathlib import Path
 
 from modeldist import __version__
 from modeldist.agent.engine import Engine
-from modeldist.agent.pull import Pulls
+from modeldist.agent.pulls import Pulls
 from modeldist.agent.resuming import write_down
 from modeldist.errors import (
     AgentError,

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from modeldist.agent.config import EngineConfig, few_cores
 from modeldist.agent.engine import Engine
-from modeldist.agent.pull import Pulls
+from modeldist.agent.pulls import Pulls
 from modeldist.agent.this_node import Node
 from modeldist.control.inprocess import InProcessControl
 from modeldist.origins.router import Origins

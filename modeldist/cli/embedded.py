@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from modeldist.agent.past_pulls import PastPulls
 from modeldist.agent.progress import FINAL, PullSnapshot
-from modeldist.agent.pull import Pull, Pulls
+from modeldist.agent.pull import Pull
+from modeldist.agent.pulls import Pulls
 from modeldist.agent.this_node import Node
 from modeldist.arriving.engine import engine_in_process
 from modeldist.cli.boundary import debugging

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from modeldist.agent.engine import Engine
-from modeldist.agent.pull import Pulls
+from modeldist.agent.pulls import Pulls
 from modeldist.errors import UsageError
 from modeldist.gateway.flights import Flights
 from modeldist.gateway.hub import answers

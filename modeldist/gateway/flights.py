@@ -14,7 +14,7 @@ from modeldist.agent.downloads import Downloads
 from modeldist.agent.engine import Engine
 from modeldist.agent.making_room import reserved
 from modeldist.agent.parts import wanted_ranges
-from modeldist.agent.pull import Pulls
+from modeldist.agent.pulls import Pulls
 from modeldist.agent.store import Lease, ShardLocked, Store
 from modeldist.artifact import Artifact, Digest, Shard
 from modeldist.errors import IntegrityError, ModeldistError

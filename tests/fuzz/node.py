@@ -22,7 +22,7 @@ from modeldist.agent.config import EngineConfig
 from modeldist.agent.engine import Engine
 from modeldist.agent.file_connection import FileConnection
 from modeldist.agent.local_api import create_local_app
-from modeldist.agent.pull import Pulls
+from modeldist.agent.pulls import Pulls
 from modeldist.agent.serving import _server, listen_local
 from modeldist.agent.store import Store
 from modeldist.control.inprocess import InProcessControl

@@ -17,7 +17,7 @@ from pathlib import Path
 from modeldist.agent.config import EngineConfig
 from modeldist.agent.engine import Engine
 from modeldist.agent.progress import PullSnapshot
-from modeldist.agent.pull import Pulls
+from modeldist.agent.pulls import Pulls
 from modeldist.agent.store import Store
 from modeldist.artifact import Artifact
 from modeldist.control.inprocess import InProcessControl

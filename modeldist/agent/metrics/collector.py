@@ -11,7 +11,8 @@ from modeldist import __version__
 from modeldist.agent.engine import Engine
 from modeldist.agent.metrics import names
 from modeldist.agent.progress import FINAL
-from modeldist.agent.pull import Pull, Pulls
+from modeldist.agent.pull import Pull
+from modeldist.agent.pulls import Pulls
 from modeldist.errors import (
     AccessDenied,
     AuthenticationRequired,

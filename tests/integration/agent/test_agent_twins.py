@@ -12,7 +12,7 @@ import pytest
 from modeldist.agent.config import EngineConfig
 from modeldist.agent.engine import Engine
 from modeldist.agent.link import WebSocketLink
-from modeldist.agent.pull import Pulls
+from modeldist.agent.pulls import Pulls
 from modeldist.agent.store import Store
 from modeldist.errors import ControlPlaneRefused
 from modeldist.transfer.tcp import TcpTransport
