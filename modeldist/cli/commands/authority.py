@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from modeldist.cli import options
 from modeldist.cli.boundary import Command
+from modeldist.cli.stored import Stored, stored_options
 from modeldist.cli.terminal import put, put_json
 from modeldist.errors import UsageError
 
@@ -19,15 +19,6 @@ if TYPE_CHECKING:
     from modeldist.control.store.meta import Meta
 
 T = TypeVar("T")
-
-_STATE_DIR = click.option(
-    "--state-dir", type=options.PATH, metavar="DIR", help="The control plane's. [default: ~/.local/state/modeldist]"
-)
-_DATABASE_URL = click.option(
-    "--database-url",
-    metavar="URL",
-    help="Another database. [env: MODELDIST_SERVER_DATABASE_URL, which nobody else sees]",
-)
 
 
 @click.group()
@@ -43,9 +34,8 @@ def authority() -> None:
 
 
 @authority.command(cls=Command)
-@_STATE_DIR
-@_DATABASE_URL
-def rotate(state_dir: Path | None, database_url: str | None) -> None:
+@stored_options
+def rotate(stored: Stored) -> None:
     """Make a new authority over nodes, which takes the old one's place in twice a certificate's lifetime.
 
     The control plane does that while transfers go on: nodes are given both to trust, then certificates of the new one,
@@ -70,14 +60,13 @@ def rotate(state_dir: Path | None, database_url: str | None) -> None:
             raise UsageError("Somebody else replaces the authority over nodes.", remedy="`modeldist authority show`.")
         return after
 
-    put(_told(_with_meta(state_dir, database_url, begin)))
+    put(_told(_with_meta(stored, begin)))
 
 
 @authority.command(cls=Command)
-@_STATE_DIR
-@_DATABASE_URL
+@stored_options
 @options.as_json
-def show(state_dir: Path | None, database_url: str | None, as_json: bool) -> None:
+def show(stored: Stored, as_json: bool) -> None:
     """Show which authority certifies nodes, and which are trusted.
 
     \b
@@ -91,7 +80,7 @@ def show(state_dir: Path | None, database_url: str | None, as_json: bool) -> Non
         await meta.identity()
         return await meta.authorities()
 
-    found = _with_meta(state_dir, database_url, look)
+    found = _with_meta(stored, look)
     trusted = x509.load_pem_x509_certificates(found.trusted)
     prints = [certificate.fingerprint(hashes.SHA256()).hex() for certificate in trusted]
     if as_json:
@@ -103,18 +92,10 @@ def show(state_dir: Path | None, database_url: str | None, as_json: bool) -> Non
     put(_told(found))
 
 
-def _with_meta(state_dir: Path | None, database_url: str | None, do: Callable[[Meta], Coroutine[Any, Any, T]]) -> T:
-    import asyncio
-
-    from modeldist.control.server import stored_database
-    from modeldist.control.settings import ServerSettings
+def _with_meta(stored: Stored, do: Callable[[Meta], Coroutine[Any, Any, T]]) -> T:
     from modeldist.control.store.meta import Meta
 
-    async def run() -> T:
-        async with stored_database(ServerSettings.load(state_dir=state_dir, database_url=database_url)) as database:
-            return await do(Meta(database))
-
-    return asyncio.run(run())
+    return stored.run(lambda database: do(Meta(database)))
 
 
 def _told(found: Authorities) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from modeldist.cli import options, units
 from modeldist.cli.boundary import Command
+from modeldist.cli.stored import Stored, stored_options
 from modeldist.cli.terminal import clean, put, put_json, say
 from modeldist.errors import NotFound
 
@@ -18,15 +18,6 @@ if TYPE_CHECKING:
     from modeldist.control.store.tokens import Token, Tokens
 
 T = TypeVar("T")
-
-_STATE_DIR = click.option(
-    "--state-dir", type=options.PATH, metavar="DIR", help="The control plane's. [default: ~/.local/state/modeldist]"
-)
-_DATABASE_URL = click.option(
-    "--database-url",
-    metavar="URL",
-    help="Another database. [env: MODELDIST_SERVER_DATABASE_URL, which nobody else sees]",
-)
 
 
 @click.group()
@@ -51,9 +42,8 @@ def token() -> None:
     help="read: look. agent: join as a node. admin: all.",
 )
 @click.option("--expires", metavar="TIME", help="It opens nothing after 12h, 90d. [default: it does not expire]")
-@_STATE_DIR
-@_DATABASE_URL
-def create(name: str, scope: Any, expires: str | None, state_dir: Path | None, database_url: str | None) -> None:
+@stored_options
+def create(name: str, scope: Any, expires: str | None, stored: Stored) -> None:
     """Make a token and print it: it is shown this once.
 
     \b
@@ -61,7 +51,7 @@ def create(name: str, scope: Any, expires: str | None, state_dir: Path | None, d
       modeldist token create ci --scope admin --expires 12h > ci.token
     """
     lifetime = None if expires is None else units.parse_duration(expires)
-    made = _with_tokens(state_dir, database_url, lambda tokens: tokens.create(name[:128], scope, lifetime))
+    made = _with_tokens(stored, lambda tokens: tokens.create(name[:128], scope, lifetime))
     say(f"A token for {clean(name)} with the scope {scope}, which {_until(lifetime)}.")
     put(made)
 
@@ -69,9 +59,8 @@ def create(name: str, scope: Any, expires: str | None, state_dir: Path | None, d
 @token.command(cls=Command)
 @click.option("--name", default="join", show_default=True, help="What the list and the audit log call it.")
 @click.option("--expires", metavar="TIME", default="10m", show_default=True, help="It enrols nobody after that.")
-@_STATE_DIR
-@_DATABASE_URL
-def join(name: str, expires: str, state_dir: Path | None, database_url: str | None) -> None:
+@stored_options
+def join(name: str, expires: str, stored: Stored) -> None:
     """Make a join token and print it: it enrols one agent, once.
 
     The agent has a token and a certificate of its own from then on. To take them away: modeldist token revoke NODE.
@@ -82,23 +71,22 @@ def join(name: str, expires: str, state_dir: Path | None, database_url: str | No
       modeldist agent --control https://control:7420 --join-token-file join.token
     """
     lifetime = units.parse_duration(expires)
-    made = _with_tokens(state_dir, database_url, lambda tokens: tokens.create(name[:128], "join", lifetime))
+    made = _with_tokens(stored, lambda tokens: tokens.create(name[:128], "join", lifetime))
     say(f"A join token, which enrols one agent and {_until(lifetime)}.")
     put(made)
 
 
 @token.command("ls", cls=Command)
-@_STATE_DIR
-@_DATABASE_URL
+@stored_options
 @options.as_json
-def listing(state_dir: Path | None, database_url: str | None, as_json: bool) -> None:
+def listing(stored: Stored, as_json: bool) -> None:
     """List tokens: names, scopes and when they expire; never the tokens themselves.
 
     \b
     Example:
       modeldist token ls
     """
-    found = _with_tokens(state_dir, database_url, lambda tokens: tokens.all())
+    found = _with_tokens(stored, lambda tokens: tokens.all())
     if as_json:
         put_json(
             [
@@ -113,32 +101,24 @@ def listing(state_dir: Path | None, database_url: str | None, as_json: bool) -> 
 
 @token.command(cls=Command)
 @click.argument("which", metavar="ID|NAME")
-@_STATE_DIR
-@_DATABASE_URL
-def revoke(which: str, state_dir: Path | None, database_url: str | None) -> None:
+@stored_options
+def revoke(which: str, stored: Stored) -> None:
     """Delete a token: within seconds it opens nothing, and sessions of agents that it opened end.
 
     \b
     Example:
       modeldist token revoke ci
     """
-    gone = _with_tokens(state_dir, database_url, lambda tokens: tokens.revoke(which))
+    gone = _with_tokens(stored, lambda tokens: tokens.revoke(which))
     if gone is None:
         raise NotFound(f"No token, or more than one, is {clean(which)}.", remedy="`modeldist token ls` has their ids.")
     say(f"Revoked {gone.id}, {clean(gone.name)}.")
 
 
-def _with_tokens(state_dir: Path | None, database_url: str | None, do: Callable[[Tokens], Coroutine[Any, Any, T]]) -> T:
-    import asyncio
+def _with_tokens(stored: Stored, do: Callable[[Tokens], Coroutine[Any, Any, T]]) -> T:
+    from modeldist.control.store.tokens import Tokens
 
-    from modeldist.control.server import stored_tokens
-    from modeldist.control.settings import ServerSettings
-
-    async def run() -> T:
-        async with stored_tokens(ServerSettings.load(state_dir=state_dir, database_url=database_url)) as tokens:
-            return await do(tokens)
-
-    return asyncio.run(run())
+    return stored.run(lambda database: do(Tokens(database)))
 
 
 def _until(lifetime: float | None) -> str:
