@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import gzip
-import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
+
+from tests.servers.quiet_http import QuietHandler, QuietServer
 
 
 @dataclass(frozen=True)
@@ -31,11 +30,7 @@ class Seen:
     error: str = ""
 
 
-class _Server(ThreadingHTTPServer):
-    request_queue_size = 128  # of processes that all send at once
-
-
-class Collector:
+class Collector(QuietServer):
     """Context manager. `spans` are those that came; `raw` is every body, for who looks for what must not be in any."""
 
     def __init__(self) -> None:
@@ -43,41 +38,21 @@ class Collector:
         self.raw: list[bytes] = []
         collector = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(QuietHandler):
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
+                body = self.body()
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = gzip.decompress(body)
                 collector.take(self.path, body)
                 said = ExportTraceServiceResponse().SerializeToString()
-                self.send_response(200)
-                self.send_header("Content-Type", "application/x-protobuf")
-                self.send_header("Content-Length", str(len(said)))
-                self.end_headers()
-                self.wfile.write(said)
+                self.answer(200, said, {"Content-Type": "application/x-protobuf"})
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = _Server(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+        super().__init__(Handler)
 
     @property
     def environment(self) -> dict[str, str]:
         """Of a process that sends its traces here, soon."""
-        url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        return {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        return {"OTEL_EXPORTER_OTLP_ENDPOINT": self.url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
 
     def take(self, path: str, body: bytes) -> None:
         assert path == "/v1/traces", path

@@ -9,12 +9,8 @@ from __future__ import annotations
 import base64
 import datetime
 import json
-import threading
 import uuid
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
 from cryptography import x509
@@ -22,6 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.x509.oid import NameOID
+
+from tests.servers.quiet_http import QuietHandler, QuietServer
 
 USERNAME = "ada"
 PASSWORD = "correct:horse-battery"
@@ -37,7 +35,7 @@ class TokenRequest:
     status: int
 
 
-class TokenServer:
+class TokenServer(QuietServer):
     """Threaded, on an ephemeral loopback port. `expires_in` is the life of a token in seconds; with
     `say_expiry=False` the answer does not mention it (60 s is then understood)."""
 
@@ -51,6 +49,20 @@ class TokenServer:
         self.requests: list[TokenRequest] = []
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._certificate = _self_signed(self._key)
+        tokens = self
+
+        class Handler(QuietHandler):
+            def do_GET(self) -> None:
+                query = parse_qs(urlsplit(self.path).query)
+                self._say(*tokens._by_basic(self.headers.get("Authorization", ""), query.get("scope", [])))
+
+            def do_POST(self) -> None:
+                self._say(*tokens._by_form(parse_qs(self.body().decode())))
+
+            def _say(self, status: int, document: dict[str, object]) -> None:
+                self.answer(status, json.dumps(document).encode(), {"Content-Type": "application/json"})
+
+        super().__init__(Handler)
 
     @property
     def certificate(self) -> bytes:
@@ -59,42 +71,7 @@ class TokenServer:
 
     @property
     def realm(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}/token"
-
-    def __enter__(self) -> Self:
-        tokens = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                query = parse_qs(urlsplit(self.path).query)
-                self._answer(*tokens._by_basic(self.headers.get("Authorization", ""), query.get("scope", [])))
-
-            def do_POST(self) -> None:
-                form = parse_qs(self.rfile.read(int(self.headers.get("Content-Length", 0))).decode())
-                self._answer(*tokens._by_form(form))
-
-            def _answer(self, status: int, body: dict[str, object]) -> None:
-                raw = json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(raw)))
-                self.end_headers()
-                self.wfile.write(raw)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="token server")
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        return f"{self.url}/token"
 
     def _by_basic(self, authorization: str, scopes: list[str]) -> tuple[int, dict[str, object]]:
         expected = "Basic " + base64.b64encode(f"{USERNAME}:{PASSWORD}".encode()).decode()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import queue
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from tests.servers.quiet_http import QuietHandler, QuietServer
 from tests.servers.scripted_agent import PATIENCE
 
 
@@ -42,26 +41,12 @@ class WebhookReceiver:
 
 @contextmanager
 def webhook_receiver() -> Iterator[WebhookReceiver]:
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-            status = receiver.take(Came(self.path, {name.lower(): v for name, v in self.headers.items()}, body))
-            self.send_response(status)
-            if 300 <= status < 400:
-                self.send_header("Location", "/elsewhere")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+            status = receiver.take(Came(self.path, {name.lower(): v for name, v in self.headers.items()}, self.body()))
+            self.answer(status, headers={"Location": "/elsewhere"} if 300 <= status < 400 else {})
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    receiver = WebhookReceiver(f"http://127.0.0.1:{server.server_address[1]}/hook?of=me")
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
+    server = QuietServer(Handler)
+    receiver = WebhookReceiver(f"{server.url}/hook?of=me")
+    with server:
         yield receiver
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
