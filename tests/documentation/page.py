@@ -5,7 +5,8 @@
     ```console    lines that begin with "$ " are run by a shell; the lines below each are its output, if there are any
 
 In output, `…` stands for anything within a line and, on a line of its own, for any lines. All lines of a page are run
-by one shell. A comment above a block may say that it is a file, that it is not run, or who runs it:
+by one shell. Programs that stay (STAYING) are started as if in a terminal of their own, and the next line is run once
+they are ready. A comment above a block may say that it is a file, that it is not run, or who runs it:
 `deploy/site/marks.py`. Blocks of other languages are not run. `localhost:5000` in a page is a registry that the test
 starts, `localhost:5001` another one.
 """
@@ -24,6 +25,15 @@ from markdown_it import MarkdownIt
 
 from deploy.site.marks import Mark, mark_of
 from tests.documentation.session import Session
+
+# What goes on until it is stopped, and by what it is known to be ready; "$log" is what it printed so far.
+STAYING = {
+    "modeldist server": 'grep -q listening "$log"',
+    "modeldist agent": "modeldist status --ready",
+    "modeldist top": 'test -s "$log"',
+    "docker-registry serve": 'grep -q "listening on" "$log"',
+}
+AGENT = "modeldist agent"  # a machine has one: the next takes its place
 
 
 @dataclass(frozen=True)
@@ -67,6 +77,23 @@ def blocks(page: str) -> Iterator[Block]:
         if token.type == "fence" and token.map is not None:
             above = mark[0] if mark[1] == token.map[0] else None
             yield Block(token.info.strip(), token.content, token.map[0] + 2, token.map[1], above)
+
+
+def only(page: str, *titles: str) -> str:
+    """The page with nothing but its sections of these titles, each line where it was."""
+    return "\n".join(line if title in titles else "" for title, line in _titled(page))
+
+
+def but(page: str, *titles: str) -> str:
+    """The page without these sections, each line where it was."""
+    return "\n".join("" if title in titles else line for title, line in _titled(page))
+
+
+def _titled(page: str) -> Iterator[tuple[str, str]]:
+    title = ""
+    for line in page.splitlines():
+        title = line[3:] if line.startswith("## ") else title
+        yield title, line
 
 
 def examples(page: str, by: str = "") -> Iterator[Example]:
@@ -118,25 +145,40 @@ def run(
 ) -> int:
     """Run a page's examples in `room`, with `places` in the stead of the addresses it names; their number. Raises what
     an example raises, with the page's own lines in the traceback, and Differs."""
+    with Session(room, environment) as session:
+        return paste(path, examples, room, places, session)
+
+
+def paste(path: Path, examples: Iterator[Example], room: Path, places: Mapping[str, str], session: Session) -> int:
+    """The same into a session that goes on."""
     namespace: dict[str, object] = {"__name__": "__main__"}
     count = 0
-    with Session(room, environment) as session:
-        for example in examples:
-            code, shown = (placed(text, places) for text in (example.code, example.shown))
-            compare = bool(shown)
-            match example.language:
-                case "file":
-                    (room / shown).write_text(code)
-                    continue
-                case "python":
-                    printed = python(path, code, example.line, namespace)
-                    compare |= bool(printed)
-                case _:
-                    printed = _console(path, code, example.line, session)
-            if compare and not matches(printed, shown):
-                raise Differs(f"{path.name}:{example.line} prints\n{printed}\nand the page shows\n{shown}")
-            count += 1
+    for example in examples:
+        code, shown = (placed(text, places) for text in (example.code, example.shown))
+        compare = bool(shown)
+        if example.language == "file":
+            (room / shown).parent.mkdir(parents=True, exist_ok=True)
+            (room / shown).write_text(code)
+            continue
+        if example.language == "python":
+            printed = python(path, code, example.line, namespace)
+            compare |= bool(printed)
+        elif kind := _stays(code):
+            session.start(kind, code, STAYING[kind], alone=kind == AGENT)
+            printed, compare = "", False
+        else:
+            printed = _console(path, code, example.line, session)
+        if compare and not matches(printed, shown):
+            raise Differs(f"{path.name}:{example.line} prints\n{printed}\nand the page shows\n{shown}")
+        count += 1
     return count
+
+
+def _stays(code: str) -> str:
+    """Which of the programs that stay it starts; empty for what ends, or is sent into the background by the page."""
+    words = shlex.split(code, comments=True) if "<<" not in code else []
+    kind = " ".join(words[:2])
+    return kind if kind in STAYING and words[-1] != "&" and "--once" not in words else ""
 
 
 def matches(printed: str, shown: str) -> bool:

@@ -65,6 +65,27 @@ def test_what_is_not_as_shown(text: str, says: str, tmp_path: Path) -> None:
     assert str(caught.value).startswith(says)
 
 
+def test_what_stays_runs_beside_the_lines_that_follow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until the page ends."""
+    monkeypatch.setitem(page.STAYING, "./waits here", 'grep -q ready "$log"')
+    (tmp_path / "waits").write_text('#!/bin/sh\necho $$ > process; echo ready; exec sleep 300 # "$@"\n')
+    (tmp_path / "waits").chmod(0o755)
+    run("```console\n$ ./waits here   # as a reader would\n$ kill -0 $(cat process); echo $?\n0\n```\n", tmp_path)
+    assert not Path("/proc", (tmp_path / "process").read_text().strip()).exists()
+
+
+def test_what_should_stay_and_ends_instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(page.STAYING, "echo no,", "false")
+    with pytest.raises(RuntimeError, match=r"echo no, not now is not ready; it printed\nno, not now"):
+        run("```console\n$ echo no, not now\n```\n", tmp_path)
+
+
+def test_sections_of_a_page() -> None:
+    text = "# A page\n\n## One\n1\n## Two\n2\n"
+    assert page.only(text, "Two").splitlines() == ["", "", "", "", "## Two", "2"]
+    assert page.but(text, "One").splitlines() == ["# A page", "", "", "", "## Two", "2"]
+
+
 def test_an_error_is_shown_at_its_line_of_the_page(tmp_path: Path) -> None:
     with pytest.raises(KeyError) as caught:
         run("# A page\n\n```python\nx = {}\nx['y']\n```\n", tmp_path)
