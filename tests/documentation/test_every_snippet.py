@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.documentation import page, site_engines, site_pages, test_pages, test_rest_pages
+from tests.documentation import page, site_cluster_pages, site_engines, site_pages, test_pages, test_rest_pages
 from tests.documentation.reading import problems
 from tests.package import package_installed
 from tests.unit.modelpack import test_chunk_table_document
@@ -24,6 +24,7 @@ RUN: dict[Path, set[str]] = {
     **dict.fromkeys(test_pages.PAGES, TYPED),
     **dict.fromkeys(site_pages.PAGES, TYPED),
     **dict.fromkeys(site_engines.PAGES, TYPED),
+    **dict.fromkeys(site_cluster_pages.PAGES, TYPED),
     **test_rest_pages.PAGES,
     package_installed.PAGE: {"console"},
     **{test_chunk_table_document.DOCS / name: {"python"} for name in test_chunk_table_document.FACTS},

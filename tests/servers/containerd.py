@@ -78,6 +78,11 @@ class Containerd:
             self._process = None
         self._folder.cleanup()
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of a shell in which `ctr` speaks to this one, and unpacks without mounts of its own."""
+        return {"CONTAINERD_ADDRESS": str(self._socket), "CONTAINERD_SNAPSHOTTER": "native"}
+
     def pull(self, reference: str, *flags: str) -> None:
         """With its content alone, as unpacking needs mounts. AssertionError with its words when it fails."""
         done = self._ctr("content", "fetch", "--hosts-dir", str(self._hosts), *flags, reference)
