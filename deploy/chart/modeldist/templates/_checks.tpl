@@ -1,5 +1,8 @@
 {{/* What the schema cannot say, or not in words that help. */}}
 {{- define "modeldist.checks" -}}
+{{- if not (regexMatch "^[a-z]" (include "modeldist.fullname" $)) -}}
+{{- fail (printf "A Service of Kubernetes may not be called %s: set fullnameOverride to a name that begins with a letter." (include "modeldist.control" $)) -}}
+{{- end -}}
 {{- with .Values.controlPlane -}}
 {{- if .enabled -}}
 {{- if and (gt (int .replicas) 1) (ne .database.kind "postgresql") -}}
@@ -20,6 +23,12 @@
 {{- if .enabled -}}
 {{- if and (not $.Values.controlPlane.enabled) (not .controlUrl) -}}
 {{- fail "Without a control plane of this chart the agents need agent.controlUrl." -}}
+{{- end -}}
+{{- if and .metrics.enabled (eq (int .port) (int .metrics.port)) -}}
+{{- fail "agent.port and agent.metrics.port are one: give them two." -}}
+{{- end -}}
+{{- if eq (trimSuffix "/" .store.hostPath) (trimSuffix "/" .socket.hostPath) -}}
+{{- fail "agent.store.hostPath and agent.socket.hostPath are one directory: give them two." -}}
 {{- end -}}
 {{- if and .gateway.enabled (not .hostNetwork) -}}
 {{- fail "agent.gateway listens on loopback alone, which only agent.hostNetwork: true makes that of the node." -}}

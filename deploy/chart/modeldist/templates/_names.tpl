@@ -1,16 +1,21 @@
+{{/* A Service has neither dots nor more than 63 characters in its name, of which `-control` and others need some. */}}
+{{- define "modeldist.cut" -}}
+{{- . | replace "." "-" | trunc 40 | trimAll "-" -}}
+{{- end -}}
+
 {{- define "modeldist.name" -}}
-{{- .Values.nameOverride | default .Chart.Name | trunc 40 | trimSuffix "-" -}}
+{{- include "modeldist.cut" (.Values.nameOverride | default .Chart.Name) -}}
 {{- end -}}
 
 {{- define "modeldist.fullname" -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- include "modeldist.cut" .Values.fullnameOverride -}}
 {{- else -}}
 {{- $name := include "modeldist.name" . -}}
 {{- if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- include "modeldist.cut" .Release.Name -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" -}}
+{{- include "modeldist.cut" (printf "%s-%s" .Release.Name $name) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -20,8 +25,8 @@
 
 {{/* Of (dict "root" $ "part" "control"). */}}
 {{- define "modeldist.selector" -}}
-app.kubernetes.io/name: {{ include "modeldist.name" .root }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/name: {{ include "modeldist.name" .root | quote }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .part }}
 {{- end -}}
 
@@ -46,6 +51,14 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{ .Values.agent.controlUrl }}
 {{- else -}}
 {{ ternary "https" "http" (eq (include "modeldist.tls" .) "true") }}://{{ include "modeldist.control" . }}.{{ .Release.Namespace }}.svc:{{ .Values.controlPlane.port }}
+{{- end -}}
+{{- end -}}
+
+{{/* Where agents connect to: of an address without a port, that of its scheme. */}}
+{{- define "modeldist.controlPorts" -}}
+{{- range $index, $url := splitList "," (include "modeldist.controlUrl" .) -}}
+{{- if $index }}, {{ end -}}
+{port: {{ regexFind ":[0-9]+$" $url | trimPrefix ":" | default (ternary "443" "80" (hasPrefix "https:" $url)) }}, protocol: TCP}
 {{- end -}}
 {{- end -}}
 

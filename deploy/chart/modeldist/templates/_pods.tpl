@@ -8,9 +8,9 @@ capabilities:
 {{- end -}}
 
 {{- define "modeldist.originArgs" -}}
-- --registry={{ .Values.origins.registry }}
+- {{ printf "--registry=%s" .Values.origins.registry | quote }}
 {{- range .Values.origins.plainHttp }}
-- --plain-http={{ . }}
+- {{ printf "--plain-http=%s" . | quote }}
 {{- end }}
 {{- if .Values.policy.configMapName }}
 - --policy=/etc/modeldist/policy/{{ .Values.policy.file }}
@@ -40,14 +40,14 @@ capabilities:
 {{- if .secretName }}
 - name: HF_TOKEN
   valueFrom:
-    secretKeyRef: {name: {{ .secretName }}, key: {{ .key }}}
+    secretKeyRef: {name: {{ .secretName | quote }}, key: {{ .key | quote }}}
 {{- end }}
 {{- end }}
 {{- with .Values.credentials.modelScope }}
 {{- if .secretName }}
 - name: MODELSCOPE_API_TOKEN
   valueFrom:
-    secretKeyRef: {name: {{ .secretName }}, key: {{ .key }}}
+    secretKeyRef: {name: {{ .secretName | quote }}, key: {{ .key | quote }}}
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -72,26 +72,26 @@ capabilities:
 {{- if .secretName }}
 - name: ca
   secret:
-    secretName: {{ .secretName }}
+    secretName: {{ .secretName | quote }}
     defaultMode: 0440
-    items: [{key: {{ .key }}, path: ca.crt}]
+    items: [{key: {{ .key | quote }}, path: ca.crt}]
 {{- else if .configMapName }}
 - name: ca
   configMap:
-    name: {{ .configMapName }}
-    items: [{key: {{ .key }}, path: ca.crt}]
+    name: {{ .configMapName | quote }}
+    items: [{key: {{ .key | quote }}, path: ca.crt}]
 {{- end }}
 {{- end }}
 {{- if .Values.credentials.dockerConfigSecret }}
 - name: docker
   secret:
-    secretName: {{ .Values.credentials.dockerConfigSecret }}
+    secretName: {{ .Values.credentials.dockerConfigSecret | quote }}
     defaultMode: 0440
     items: [{key: .dockerconfigjson, path: config.json}]
 {{- end }}
 {{- if .Values.policy.configMapName }}
 - name: policy
   configMap:
-    name: {{ .Values.policy.configMapName }}
+    name: {{ .Values.policy.configMapName | quote }}
 {{- end }}
 {{- end -}}
