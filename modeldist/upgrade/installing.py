@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,7 @@ from modeldist.upgrade.versions import Versions
 _INSTALLED_WITHIN = 600.0  # seconds
 _ANSWERS_WITHIN = 60.0
 _SAID = 600  # characters of what pip said
+_OF_THE_SYSTEM = re.compile(r"\[Errno (\d+)\]")  # as Python writes an OSError
 
 
 def install(release: Release, folder: Path, versions: Versions) -> None:
@@ -52,7 +54,7 @@ def install(release: Release, folder: Path, versions: Versions) -> None:
     except OSError as error:
         raise StorageError(
             f"The release {release.version} cannot be installed into {versions.root}: {error.strerror or error}.",
-            remedy="Free some space, or correct the directory's owner.",
+            remedy="Free some space there and in TMPDIR, or correct the directory's owner.",
         ) from error
 
 
@@ -91,6 +93,8 @@ def _pip(release: Release, folder: Path, staged: Path) -> None:
             raise Unsupported(
                 f"{sys.executable} has no pip, which installs releases.", remedy=f"`{sys.executable} -m ensurepip`."
             )
+        if failed := _OF_THE_SYSTEM.search(done.stderr):  # a full disk says nothing of the release
+            raise OSError(int(failed[1]), os.strerror(int(failed[1])))
         raise Unsupported(
             f"The release {release.version} cannot be installed here: {done.stderr.strip()[-_SAID:]}",
             remedy="Its wheels have to be for this machine's Python and processor.",

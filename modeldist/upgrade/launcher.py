@@ -108,7 +108,10 @@ class Launcher:
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             _say(f"that failed: {error}")
-        self._versions.undone()
+        try:
+            self._versions.undone()
+        except OSError as error:  # it is done again at the next start; what ran before runs all the same
+            _say(f"that cannot be written down: {error.strerror or error}")
 
     def _command(self, arguments: Sequence[str]) -> list[str]:
         # -P: a directory called modeldist where the service happens to run is not this program.

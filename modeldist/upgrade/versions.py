@@ -93,7 +93,10 @@ class Versions:
         if trial is None:
             outcome = self.outcome()
             if outcome is not None and outcome.result == "gone_back" and self.current == outcome.version:
-                self._link(outcome.before)  # the machine stopped between two steps of `go_back`
+                # The machine stopped between two steps of `go_back`.
+                with suppress(OSError):  # what ran before runs, also where that cannot be written down
+                    self._link(outcome.before)
+                return (outcome.before if self.whole(outcome.before) else OWN), None
             return self.current, None
         if trial.version == self.current:  # the machine stopped between two steps of `keep`
             with suppress(OSError):  # it is kept, also where that cannot be written down

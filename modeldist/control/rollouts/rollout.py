@@ -136,6 +136,8 @@ class Rollout:
                 self._to(one, "up", now)
             case "refused" if one.state == "told":
                 self._refused(one, now, error)
+            case "failed" if one.state == "going_back" and one.version != one.before:
+                self._failed(one, now, error)  # it runs what it was to leave
             case "gone_back" | "failed" if one.state == "going_back":
                 self._to(one, "gone_back", now)
             case "gone_back" | "failed" if one.state in ("told", "up", "done"):

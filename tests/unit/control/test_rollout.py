@@ -254,6 +254,22 @@ def test_nodes_that_go_back_get_their_time_after_the_control_plane_was_away() ->
     assert fleet.rollout.nodes["node-00"].state == "gone_back"
 
 
+def test_one_that_cannot_go_back_is_not_said_to_have_gone() -> None:
+    fleet = Fleet.of(3)
+    fleet.goes_well("node-00")
+    fleet.does(fleet.rollout.abort(fleet.now))
+    gone = ErrorInfo("storage", "The version before is not there any more.")
+    fleet.does(fleet.rollout.said("node-00", "failed", NEW, gone, fleet.now))
+    assert (fleet.rollout.nodes["node-00"].state, fleet.rollout.nodes["node-00"].error) == ("failed", gone)
+    assert fleet.rollout.state == "aborted"
+
+    fleet = Fleet.of(3)
+    fleet.said("node-00", "installing")
+    fleet.does(fleet.rollout.abort(fleet.now))
+    fleet.said("node-00", "failed", ErrorInfo("storage", "its disk is full"))
+    assert fleet.rollout.nodes["node-00"].state == "gone_back", "it never went"
+
+
 def test_who_moves_is_who_was_told() -> None:
     fleet = Fleet.of(2)
     rollout = fleet.rollout

@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
+from errno import ENOSPC
+from os import strerror
 from pathlib import Path
 
 import pytest
@@ -188,3 +190,23 @@ def test_one_that_asks_for_another_version_for_ever_is_given_up(machine: Machine
     assert machine.ran == ["0.2.0 agent"] * 3 + ["0.1.0 agent"]
     outcome = machine.versions.outcome()
     assert outcome is not None and (outcome.result, outcome.before) == ("gone_back", "0.1.0")
+
+
+def test_what_was_undone_need_not_be_written_down_for_the_one_before_to_run(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.has("0.1.0", "sys.exit(0)")
+    machine.has("0.2.0", "sys.exit(1)")
+    machine.runs("0.1.0")
+    machine.tries("0.2.0", undo=("--migrate-to", "0006"))
+    machine.versions.give_up("it was slow")
+    with monkeypatch.context() as patched:
+        patched.setattr("os.fsync", full)
+        assert machine.launch("server") == 0
+    assert machine.ran == ["0.2.0 server --migrate-to 0006", "0.1.0 server"]
+    outcome = machine.versions.outcome()
+    assert outcome is not None and outcome.undo == ("--migrate-to", "0006"), "the next start does it again"
+
+
+def full(fd: int) -> None:
+    raise OSError(ENOSPC, strerror(ENOSPC))

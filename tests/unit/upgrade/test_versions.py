@@ -188,3 +188,23 @@ def test_no_trial_begins_without_room_for_its_end(versions: Versions, monkeypatc
     with pytest.raises(OSError, match=strerror(ENOSPC)):
         versions.begin(TRIAL)
     assert versions.choose() == (OWN, None)
+
+
+def test_on_a_full_disk_one_that_was_told_to_go_back_does_not_run_again(
+    versions: Versions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions.begin(Trial("r0", "0.2.0", OWN, within=10.0))
+    versions.keep()
+    versions.begin(Trial("r1", "0.3.0", "0.2.0", within=10.0))
+    versions.keep()
+
+    def no_room(*given: object, **named: object) -> None:
+        raise OSError(ENOSPC, strerror(ENOSPC))
+
+    monkeypatch.setattr(Path, "symlink_to", no_room)
+    with suppress(OSError):
+        versions.go_back("r1", "because")
+    assert versions.choose() == ("0.2.0", None)
+    monkeypatch.undo()
+    assert versions.choose() == ("0.2.0", None)
+    assert versions.current == "0.2.0", "written down once there is room"
