@@ -33,13 +33,13 @@ def exporting(
     """Spans of this process are sent while this is open; at its end, for `patience` seconds, what is left. Does nothing
     where no collector is named. `service` is its name unless OTEL_SERVICE_NAME has another; `instance`: which of them.
     `say` gets a sentence where traces are wanted and cannot be; `quiet`: what the SDK logs is dropped."""
+    if quiet and wanted():
+        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     provider = _provider(service, instance, say) if wanted() else None
     if provider is None:
         with within(os.environ.get(VARIABLE, "")):
             yield
         return
-    if quiet:
-        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     record_with(_Recorder(provider.get_tracer("modeldist", __version__)))
     try:
         with within(os.environ.get(VARIABLE, "")):
@@ -70,9 +70,20 @@ def _provider(service: str, instance: str, say: Callable[[str], object]) -> Trac
     about = {"service.name": os.environ.get("OTEL_SERVICE_NAME") or service, "service.version": __version__}
     if instance:
         about["service.instance.id"] = instance
-    provider = TracerProvider(resource=Resource.create(about), shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    logging.getLogger("opentelemetry.util.re").addFilter(_without_headers)
+    try:
+        provider = TracerProvider(resource=Resource.create(about), shutdown_on_exit=False)
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    except Exception as error:  # of OTEL_* that make no sense; nobody loses a pull for that
+        say(f"No traces: OpenTelemetry does not take its settings: {error}.")
+        return None
     return provider
+
+
+def _without_headers(record: logging.LogRecord) -> bool:
+    """The SDK shows what it cannot read of the headers, which is where the collector's token is."""
+    record.msg, record.args = "what is not written as NAME=VALUE in OTEL_EXPORTER_OTLP_HEADERS is left out", ()
+    return True
 
 
 class _Recorder:
