@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
-from typing import Literal
+from typing import Literal, TextIO
 
 import structlog
 
@@ -18,6 +19,26 @@ FIELDS = frozenset({"node", "pull", "reference", "shard", "state", "task", "trac
 def _with_facts(logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """What this is about, as whoever does it has said; what a record says itself goes before."""
     return {**facts(), **event}
+
+
+def _on_one_line(logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """For people: names and messages come from agents and origins, too, and none of them may begin a record of its own
+    or drive a terminal. Of what is no text, `repr` is shown."""
+    return {name: printable(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def printable(text: str) -> str:
+    """`text` with escapes in the place of what cannot be seen, line ends among them."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def _traceback(out: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
+    """Without values of variables, which may be secrets. Indented: an error's message may be of several lines."""
+    plain = io.StringIO()
+    structlog.dev.plain_traceback(plain, exc_info)
+    out.write("".join(f"\n  {printable(line)}" for line in plain.getvalue().splitlines() if line))
 
 
 def _no_refusals(record: logging.LogRecord) -> bool:
@@ -43,12 +64,11 @@ def configure_logging(form: Literal["console", "json"], level: str) -> None:
         if form == "json"
         else structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(),
-            exception_formatter=structlog.dev.plain_traceback,  # the rich one prints variables, and so secrets
+            exception_formatter=_traceback,
         )
     )
     processors: list[structlog.typing.Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
-    if form == "json":
-        processors.append(structlog.processors.format_exc_info)
+    processors.append(structlog.processors.format_exc_info if form == "json" else _on_one_line)
     handler = logging.StreamHandler(sys.stderr)
     foreign: list[structlog.typing.Processor] = [*shared, structlog.stdlib.ExtraAdder(allow=audit.FIELDS | FIELDS)]
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=foreign, processors=[*processors, last]))
