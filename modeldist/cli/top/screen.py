@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import sys
 import termios
@@ -60,8 +61,10 @@ def _quit_within(seconds: float) -> bool:
     if not sys.stdin.isatty():
         time.sleep(seconds)
         return False
-    until = time.monotonic() + seconds
+    fd, until = sys.stdin.fileno(), time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
-        if select.select([sys.stdin], [], [], left)[0] and sys.stdin.read(1) in ("q", "Q", ""):
-            return True
+        if select.select([fd], [], [], left)[0]:
+            pressed = os.read(fd, 1024)  # not sys.stdin, which keeps what came with it: an arrow is three bytes
+            if not pressed or b"q" in pressed.lower():
+                return True
     return False

@@ -355,6 +355,7 @@ def test_top_on_a_terminal_ends_with_q(cluster: Cluster, shell: Shell) -> None:
     terminal = Terminal(shell, "top", whole=True, MODELDIST_SOCKET=socket)
     try:
         wait_until("a picture", lambda: "Agent node-0" in terminal.seen)
+        os.write(terminal.keyboard, b"\x1b[A")  # what comes with a key must not keep the next one waiting
         os.write(terminal.keyboard, b"q")
     finally:
         assert terminal.finish()[0] == 0, terminal.seen

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import socket
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from modeldist.cli.doctor import disk, machine, reach
+from modeldist.cli.doctor import checks, disk, machine, reach
+from modeldist.cli.doctor.finding import Finding, ok
 from tests.servers.oci_faults import FaultyRegistry
 from tests.servers.shell import Shell
 
@@ -95,6 +97,26 @@ def test_an_answer_without_an_end() -> None:
         (found,) = reach.origin("registry", url, wants="--registry")
         endless.join(30)
     assert (found.state, endless.is_alive()) == ("ok", False)
+
+
+def test_a_check_that_hangs_hides_no_other() -> None:
+    """A disk that is away, a server that sends a byte of its head now and then."""
+    hangs = threading.Event()
+
+    def stuck() -> Iterator[Finding]:
+        yield ok("store", "It is there.")
+        hangs.wait(60)
+
+    def broken() -> Iterator[Finding]:
+        raise LookupError("nobody thought of it")
+        yield
+
+    found = checks.run({"store": stuck, "broken": broken, "link": machine.limits}, within=0.5)
+    hangs.set()
+    assert [(each.check, each.state) for each in found[:3]] == [("store", "ok"), ("store", "fail"), ("broken", "fail")]
+    assert "has not ended within 0.5 seconds" in found[1].found
+    assert "nobody thought of it" in found[2].found
+    assert found[3].check == "open files"
 
 
 def test_limits_of_this_process() -> None:
