@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
+from modeldist.errors import ModeldistError
 from tests.browser.conftest import Town
 from tests.browser.eyes import Eyes
 
@@ -60,6 +61,9 @@ def test_a_wrong_token_is_told(furnished: Town, eyes: Eyes) -> None:
         expect(page.get_by_role("alert")).to_have_text("The control plane does not know this token.")
         page.reload()
         expect(page.get_by_role("alert")).to_be_hidden()
+    page.get_by_label("Token").fill("md_…")  # as somebody copies it who was shown the half of it
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_contain_text("This is no token")
     page.get_by_label("Token").fill(furnished.cluster.token("agent"))
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("alert")).to_contain_text("which is for nodes")
@@ -70,6 +74,36 @@ def test_a_pull_that_is_not_there(furnished: Town, eyes: Eyes) -> None:
     page = eyes.sign_in(furnished.cluster.token("admin"), "pulls/nosuch")
     expect(page.get_by_text("There is no pull 'nosuch'.")).to_be_visible()
     expect(page.get_by_role("button", name="Cancel the pull")).to_be_hidden()
+
+
+def test_a_token_that_ends_while_somebody_looks(furnished: Town, eyes: Eyes) -> None:
+    """It asks for another one, and shows the same place again."""
+    state = ("--state-dir", str(furnished.cluster.home / "control"))
+    made = furnished.cluster.run(0, "token", "create", "passing", "--scope", "read", *state)
+    assert made.returncode == 0, made.stderr
+    page = eyes.sign_in(made.stdout.strip(), "nodes")
+    expect(page.get_by_role("link", name="node-1")).to_be_visible()
+    revoked = furnished.cluster.run(0, "token", "revoke", "passing", *state)
+    assert revoked.returncode == 0, revoked.stderr
+    expect(page.get_by_label("Token")).to_be_visible()
+    expect(page.get_by_role("link", name="node-1")).to_have_count(0)
+    assert page.evaluate("sessionStorage.length") == 0
+    page.get_by_label("Token").fill(furnished.cluster.token("admin"))
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Nodes")
+    expect(page.get_by_role("link", name="node-1")).to_be_visible()
+
+
+def test_only_pulls_are_led_to_as_pulls(furnished: Town, eyes: Eyes) -> None:
+    refused = furnished.client.create_rollout
+    with pytest.raises(ModeldistError):
+        refused("a reference that is none", "all")
+    page = eyes.sign_in(furnished.cluster.token("admin"), "audit")
+    rows = page.locator("tbody tr")
+    rollout = rows.filter(has_text="create rollout").first
+    expect(rollout).to_contain_text("a reference that is none")
+    expect(rollout.get_by_role("link")).to_have_count(0)
+    expect(rows.filter(has_text="create pull").first.get_by_role("link")).to_have_count(1)
 
 
 def press(page: Page, key: str, until: str, most: int = 60) -> None:
@@ -153,7 +187,7 @@ def test_going_back_and_looking_again_keeps_the_place(furnished: Town, eyes: Eye
 def test_an_address_that_is_none_is_told(furnished: Town, eyes: Eyes) -> None:
     """As of a link that was cut off in the middle of `%2F`, or that somebody mistyped."""
     page = eyes.sign_in(furnished.cluster.token("admin"), "pulls/%")
-    for place in ("pulls/%", "models/%E0%A4%A", "nodes/a%2", "nowhere/at/all", "constructor"):
+    for place in ("pulls/%", "models/%E0%A4%A", "nodes/a%2", "nowhere/at/all", "constructor", "__proto__", "start/x"):
         page = eyes.open(place)
         expect(page.get_by_role("heading", level=1)).to_have_text("No such page")
         page.get_by_role("link", name="Go to the overview.").click()

@@ -16,6 +16,7 @@ export class Problem extends Error {
 
 /** `trying`: the token was only now typed; that it is refused is said where it was, and nobody is signed out. */
 async function ask(method, path, { signal, body, headers, trying = false } = {}) {
+  const mine = token();
   let answer;
   try {
     answer = await fetch(new URL(path, API), {
@@ -25,7 +26,7 @@ async function ask(method, path, { signal, body, headers, trying = false } = {})
       credentials: "omit",
       redirect: "error",
       headers: {
-        Authorization: `Bearer ${token()}`,
+        Authorization: `Bearer ${mine}`,
         ...(body === undefined ? {} : { "Content-Type": "application/json" }),
         ...headers,
       },
@@ -42,7 +43,8 @@ async function ask(method, path, { signal, body, headers, trying = false } = {})
   } catch {
     said = { detail: `The control plane answered ${answer.status}.` };
   }
-  if (answer.status === 401 && !trying) {
+  if (answer.status === 401 && !trying && token() === mine) {
+    // an answer that comes late is about who was signed in then
     forget();
     dispatchEvent(new Event("signedout"));
   }

@@ -53,5 +53,5 @@ export default function audit({ page, named, signal }) {
 
 function object(row) {
   const [first, ...rest] = row.object.split(" ");
-  return rest.length ? h("span", {}, link(rest.join(" "), "pulls", first)) : row.object;
+  return rest.length && row.action === "create_pull" ? h("span", {}, link(rest.join(" "), "pulls", first)) : row.object;
 }

@@ -2,6 +2,8 @@ import { get } from "../api.js";
 import { h, put, replace } from "../dom.js";
 import { forget, keep, recognise } from "../session.js";
 
+const ANY = /^[!-~]+$/; // what a header can carry
+
 /** Asks for a token. */
 export default function signIn({ page, named }) {
   named("Sign in");
@@ -36,6 +38,10 @@ export default function signIn({ page, named }) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     replace(said);
+    if (!ANY.test(input.value.trim())) {
+      replace(said, "This is no token: none has such characters. Copy it again.");
+      return;
+    }
     keep(input.value.trim());
     try {
       const answer = await get("token", { trying: true });
