@@ -174,6 +174,8 @@ class TimeSpent:
         ]
         if any(fetch.turned_away for fetch in fetches):
             return "room"
+        if any(fetch.filling for fetch in fetches):
+            return "reuse"
         if all(fetch.finished for fetch in fetches):
             return self._worked(stands)
         if self._held_back():

@@ -149,7 +149,8 @@ def _looking_back(facts: Facts) -> Explanation:
     came = f"{size(fetched)} came from {' and '.join(named)} in {duration(facts.seconds)}, {rate(average)} on average."
     where = facts.where
     if where is None or not where.waits or facts.seconds < _TOO_SHORT:
-        return Explanation(None, came, (_sources(facts),))
+        mixed = sum(map(bool, (facts.origin, facts.peers, facts.local))) > 1
+        return Explanation(None, came, (_sources(facts, now=False),) if mixed else ())
     found = _most_waited_for(facts, where, where.waits, now=False)
     return Explanation(found.bottleneck, f"{came} {found.summary}", found.evidence, found.remedy)
 
@@ -187,7 +188,9 @@ def _most_waited_for(  # noqa: PLR0911 - one for each rule
         return full
     if share < _HALF:
         return Explanation(
-            None, f"Nothing in particular {_holds(now)}: {_at(facts, where, now=now)}.", (shares, _sources(facts))
+            None,
+            f"Nothing in particular {_holds(now)}: {_at(facts, where, now=now)}.",
+            (shares, _sources(facts, now=now)),
         )
     if (rest := _resting(facts, where, top, shares, now=now)) is not None:
         return rest
@@ -215,10 +218,11 @@ def _shares(groups: Mapping[str, float], total: float, window: float | None) -> 
     return f"Of the last {duration(window)}: {told}." if window is not None else f"Of its time: {told}."
 
 
-def _sources(facts: Facts) -> str:
+def _sources(facts: Facts, *, now: bool) -> str:
     named = (("the origin", facts.origin), ("other nodes", facts.peers), ("this node", facts.local))
     told = ", ".join(f"{size(count)} from {name}" for name, count in named if count)
-    return f"So far {told}." if told else "Nothing has come so far."
+    when = "So far" if now else "In all"
+    return f"{when} {told}." if told else "Nothing has come so far."
 
 
 def _own_link(around: Around, shares: str) -> Explanation | None:
@@ -253,7 +257,7 @@ def _healthy(facts: Facts, where: Where, *, now: bool) -> bool:
 
 def _fine(facts: Facts, where: Where, thing: str, shares: str, *, now: bool) -> Explanation:
     said = f"Nothing is wrong: {_at(facts, where, now=now)}, as fast as {thing} it."
-    return Explanation(None, said, (shares, _sources(facts)))
+    return Explanation(None, said, (shares, _sources(facts, now=now)))
 
 
 def _origin(facts: Facts, where: Where, share: float, shares: str, *, now: bool) -> Explanation:
@@ -283,7 +287,7 @@ def _resting(facts: Facts, where: Where, top: str, shares: str, *, now: bool) ->
     limited = where.trouble.startswith("rate_limited")
     evidence = [shares, f"What it said last: {where.trouble}"] if where.trouble else [shares]
     if now:
-        evidence += [f"So since {duration(where.since)}.", _sources(facts)]
+        evidence += [f"So since {duration(where.since)}.", _sources(facts, now=now)]
     if limited:
         summary = f"{name} asks for fewer requests, and is asked again later."
         return Explanation("origin_limit", summary, tuple(evidence), remedies.FOR["origin_limit"])
@@ -387,7 +391,7 @@ def _plain(facts: Facts, where: Where, top: str, shares: str, *, now: bool) -> E
         evidence.append(f"It comes at {rate(where.rate)}." if where.rate else "Nothing comes.")
         evidence.append(f"So since {duration(where.since)}.")
     remedy = remedies.FOR.get(found)
-    summary = remedies.SAID[found]
+    summary = remedies.SAID[found] if now else remedies.OF_ENDED.get(found, remedies.SAID[found])
     if found == "download_limit":
         limit = f" of {rate(around.download_limit)}" if around.download_limit else ""
         summary = f"This node's download limit{limit} {_holds(now)}."
@@ -406,5 +410,6 @@ def _plain(facts: Facts, where: Where, top: str, shares: str, *, now: bool) -> E
                 above.bottleneck, f"Upstream of it: {above.summary}", (*evidence, *above.evidence), above.remedy
             )
     elif top == "resolve":
-        summary = f"{where.origin or 'The origin'} does not say what the reference means."
+        says = "does not say" if now else "took its time to say"
+        summary = f"{where.origin or 'The origin'} {says} what the reference means."
     return Explanation(found, summary, tuple(evidence), remedy)

@@ -12,7 +12,8 @@ WAITED = {
     "download_limit": "waiting for the download limit",
     "upload_limit": "waiting for the upload limit",
     "sending": "sending",
-    "pieces": "waiting for pieces that nobody near has yet",
+    "reuse": "taking what other versions have of it",
+    "pieces": "waiting for pieces that nobody near had",
     "room": "waiting for room at the control plane",
     "control": "without the control plane",
     "resolve": "finding out what the reference means",
@@ -31,6 +32,15 @@ SAID = {
     "verification": "Checking digests holds it up.",
     "download_limit": "This node's download limit holds it up.",
 }
+
+OF_ENDED = {
+    "upstream": "This node waited for pieces that the nodes it fetched from did not have yet.",
+    "queue": "The control plane had no room for this pull, and was asked again.",
+    "control_plane": "The control plane was away, and nobody else could say where the rest was to be had.",
+    "origin": "The origin held it up.",
+    "other_process": "Another process on this machine fetched the same files; this pull waited for it.",
+}
+"""In the place of those of `SAID`, of a pull that is done."""
 
 WHEN_TOKENS_AGE = "Part of it had come with the same credentials: they were valid, and are no more."
 

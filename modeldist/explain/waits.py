@@ -23,6 +23,7 @@ Wait = Literal[
     "download_limit",
     "upload_limit",
     "sending",  # a child, or the way to it, takes its time
+    "reuse",  # what other versions have of it
     "pieces",  # nobody who can be asked has what is missing
     "room",  # the control plane takes no more tasks now
     "control",  # the control plane, which is away

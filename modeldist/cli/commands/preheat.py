@@ -114,7 +114,7 @@ def choose(
     if sum(given) != 1 or (count is not None and percentage is not None):
         raise UsageError(
             "Which nodes?" if not any(given) else "Nodes were chosen in several ways.",
-            remedy="Give one of --nodes, --all, --label, --count, --percentage, or --label with one of these two.",
+            remedy="Give one of --nodes, --all, --label, --count, --percentage; --label may have one of the last two.",
         )
     if nodes:
         return [name.strip() for name in nodes.split(",") if name.strip()]

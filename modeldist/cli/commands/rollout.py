@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 LOOK = 1.0  # seconds between two looks
 ENDED = ("done", "failed", "aborted")
+_NAMED = 5  # nodes in one sentence
 
 
 @click.group()
@@ -86,13 +87,15 @@ def start(
         how["control_plane"] = True
     chosen = _choose(nodes, everyone, label)
 
+    names: dict[str, str] = {}
+
     async def run() -> RolloutView:
         async with client(server, token) as plane:
             begun = await plane.create_rollout(release, chosen, **how)
-            return await _follow(plane, begun.id, quiet=as_json) if wait else begun
+            return await _follow(plane, begun.id, names, quiet=as_json) if wait else begun
 
     ended = asyncio.run(run())
-    _tell_end(ended, as_json=as_json, wait=wait)
+    _tell_end(ended, names, as_json=as_json, wait=wait)
 
 
 @rollout.command(cls=Command)
@@ -110,15 +113,18 @@ def status(which: str | None, wait: bool, server: str | None, token: Path | None
     """
     import asyncio
 
-    async def run() -> tuple[RolloutView, Mapping[str, str]]:
+    names: dict[str, str] = {}
+
+    async def run() -> RolloutView:
         async with client(server, token) as plane:
             found = await _named(plane, which)
-            shown = await _follow(plane, found, quiet=as_json) if wait else await plane.get_rollout(found)
-            return shown, {node.node: node.name async for node in plane.nodes()}
+            shown = await _follow(plane, found, names, quiet=as_json) if wait else await plane.get_rollout(found)
+            names.update({node.node: node.name async for node in plane.nodes()})
+            return shown
 
-    shown, names = asyncio.run(run())
+    shown = asyncio.run(run())
     if wait or as_json:
-        _tell_end(shown, as_json=as_json, wait=wait)
+        _tell_end(shown, names, as_json=as_json, wait=wait)
         return
     put(clean(f"{shown.id}  {shown.release}  {shown.version or '?'}  {shown.state}  {shown.reason}".rstrip()))
     rows = [
@@ -162,19 +168,19 @@ async def _named(plane: AsyncClient, which: str | None) -> str:
     return page.rollouts[0].id
 
 
-async def _follow(plane: AsyncClient, which: str, *, quiet: bool) -> RolloutView:
-    """Until it ends; also over a restart of the control plane."""
+async def _follow(plane: AsyncClient, which: str, names: dict[str, str], *, quiet: bool) -> RolloutView:
+    """Until it ends; also over a restart of the control plane. `names` of nodes are put in."""
     import asyncio
 
     from modeldist.errors import ControlPlaneUnreachable
 
-    names: dict[str, str] = {}
     shown: dict[str, str] = {}
     lost = 0
     while True:
         try:
             found = await plane.get_rollout(which)
-            names = names or {node.node: node.name async for node in plane.nodes()}
+            if not names:
+                names.update({node.node: node.name async for node in plane.nodes()})
             lost = 0
         except ControlPlaneUnreachable:
             lost += 1
@@ -183,7 +189,7 @@ async def _follow(plane: AsyncClient, which: str, *, quiet: bool) -> RolloutView
             await asyncio.sleep(LOOK)
             continue
         for one in found.nodes:
-            now = f"{one.state} {one.step}".strip()
+            now = one.state if one.step in ("", one.state) else f"{one.state} {one.step}"
             if shown.get(one.node) != now and one.state != "waiting":
                 shown[one.node] = now
                 if not quiet:
@@ -194,21 +200,44 @@ async def _follow(plane: AsyncClient, which: str, *, quiet: bool) -> RolloutView
         await asyncio.sleep(LOOK)
 
 
-def _tell_end(shown: RolloutView, *, as_json: bool, wait: bool) -> None:
+def _tell_end(shown: RolloutView, names: Mapping[str, str], *, as_json: bool, wait: bool) -> None:
     if as_json:
         put_json(shown)
-    if wait and shown.state != "done":
-        fail(AgentError(f"The rollout {shown.id} {_how(shown)}."), as_json=False)
+    if wait and (error := failure_of(shown, names)) is not None:
+        fail(error, as_json=False)
     if as_json:
         return
     if wait:
         done = shown.states.get("done", 0)
         put(clean(f"{shown.version or 'It'} runs on {units.counted(done, 'machine')}."))
-        for one in shown.nodes:
-            if one.state == "refused" and one.error:
-                say(clean(f"modeldist: {one.node} was left out: {one.error.message}"))
+        for sentence in left_out(shown, names):
+            say(clean(f"modeldist: {sentence}"))
     else:
         put(shown.id)
+
+
+def failure_of(shown: RolloutView, names: Mapping[str, str]) -> AgentError | None:
+    """Why a rollout that ended did not put the release anywhere, or not where it should."""
+    if shown.state != "done":
+        return AgentError(f"The rollout {shown.id} {_how(shown)}.")
+    if shown.nodes and not shown.states.get("done"):
+        why = " ".join(left_out(shown, names))
+        return AgentError(f"The rollout {shown.id} updated no node. {why}", remedy="See docs/upgrade.md, “Once”.")
+    return None
+
+
+def left_out(shown: RolloutView, names: Mapping[str, str]) -> list[str]:
+    """A sentence for each reason, with the nodes that gave it."""
+    nodes: dict[str, list[str]] = {}
+    for one in shown.nodes:
+        if one.state == "refused" and one.error:
+            nodes.setdefault(one.error.message, []).append(_name(one, names))
+    return [f"{_some(refusing)} left out: {message}" for message, refusing in nodes.items()]
+
+
+def _some(nodes: list[str]) -> str:
+    more = f" and {len(nodes) - _NAMED} more" if len(nodes) > _NAMED else ""
+    return f"{', '.join(nodes[:_NAMED])}{more} {'was' if len(nodes) == 1 else 'were'}"
 
 
 def _how(shown: RolloutView) -> str:

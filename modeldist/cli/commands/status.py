@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from modeldist.control.views import NodePage, PullPage, StatusView
 
 _TLS = {"off": "off", "prefer": "between those that are enrolled", "require": "required"}
+_NODE_TITLES = ("NODE", "ID", "STATE", "ADDRESS", "RACK", "ZONE", "ENROLLED", "LABELS", "VERSION")
 
 
 @click.command(cls=Command)
@@ -173,10 +174,12 @@ def _of_control_plane(server: str, token: Path | None, *, as_json: bool) -> None
                 each.rack,
                 each.zone,
                 "enrolled" if each.enrolled else "",
+                ",".join(f"{key}={value}" for key, value in sorted(each.labels.items())),
+                each.version if each.version != about.version else "",
             )
             for each in sorted(nodes.nodes, key=lambda each: each.name)
         ]
-        put_table(*_without_empty(("NODE", "ID", "STATE", "ADDRESS", "RACK", "ZONE", "ENROLLED"), rows))
+        put_table(*_without_empty(_NODE_TITLES, rows))
     if pulls.pulls:
         put("")
         running = [

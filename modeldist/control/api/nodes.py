@@ -60,7 +60,7 @@ async def get_node(node: NodeId, plane: Plane) -> NodeView:
 
 
 def _unknown(node: str) -> NotFound:
-    return NotFound(f"No node {node!r} ever connected.", remedy="See the list of nodes.")
+    return NotFound(f"No node {node!r} ever connected.", remedy="GET /api/v1/nodes has those that did.")
 
 
 def _task(taken: phase1.MembershipView) -> NodeTaskView:

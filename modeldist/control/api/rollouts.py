@@ -43,7 +43,10 @@ async def create_rollout(
     await plane.book.all_back()
     nodes = await plane.book.meant(asked.selector())
     if not nodes and not asked.control_plane:
-        raise NotFound("No node is connected.", remedy="Start an agent; see the list of nodes.")
+        raise NotFound(
+            "No node is connected.",
+            remedy="Start an agent; `modeldist status --server URL` shows those that are connected.",
+        )
     rollout = await plane.rollouts.create(asked.plan(release.reference), nodes)
     acts_on(request, f"{rollout.id} {release.reference}")
     response.headers["Location"] = f"/api/v1/rollouts/{rollout.id}"

@@ -9,6 +9,8 @@ from typing import Any
 from modeldist.errors import NotEnoughNodes, NotFound, UsageError
 from modeldist.session.messages import Hello
 
+_LIST = "`modeldist status --server URL` (GET /api/v1/nodes)"
+
 
 @dataclass(frozen=True)
 class Selector:
@@ -51,7 +53,7 @@ def select(
     if not found and not selector.count:
         raise NotFound(
             f"No connected node carries {labels}." if labels else "No node is connected.",
-            remedy="See the list of nodes and their labels; start an agent.",
+            remedy=f"{_LIST} has the nodes that are connected, and their labels; start an agent with them.",
         )
     if selector.count > len(found):
         raise NotEnoughNodes(
@@ -72,6 +74,7 @@ def _named(name: str, connected: Mapping[str, Hello], known: Collection[str]) ->
         raise UsageError(f"{len(called)} nodes are called {name!r}.", remedy="Use their node ids.")
     if not called:
         raise NotFound(
-            f"No node {name!r} ever connected.", remedy="See the list of nodes for their ids; start its agent first."
+            f"No node {name!r} ever connected.",
+            remedy=f"{_LIST} has those that did, by name and id; start its agent first.",
         )
     return called[0]

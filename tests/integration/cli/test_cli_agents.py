@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -27,7 +28,9 @@ SIZE = 3_000_000  # bytes of each model's weights
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with Cluster(tmp_path_factory.mktemp("cluster"), agents=2) as cluster:
+    with Cluster(
+        tmp_path_factory.mktemp("cluster"), agents=2, nodes={1: {"MODELDIST_AGENT_LABELS": '{"gpu": "h100"}'}}
+    ) as cluster:
         yield cluster
 
 
@@ -211,7 +214,9 @@ def test_a_preheat_that_fails_has_its_cause_as_exit_code(cluster: Cluster, fault
     assert document.returncode == 4
     assert json.loads(document.stdout)["error"]["code"] == "not_found"
     assert "node-9" in failed(cluster.run(0, "preheat", absent, "--nodes", "node-9"), 4)
-    assert "gpu=none" in failed(cluster.run(0, "preheat", absent, "--label", "gpu=none"), 4)
+    refused = failed(cluster.run(0, "preheat", absent, "--label", "gpu=none"), 4)
+    assert "gpu=none" in refused
+    assert "modeldist status --server" in refused, "it shows the labels that there are"
 
 
 def _elsewhere(cluster: Cluster, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -226,6 +231,8 @@ def test_the_control_plane_tells_of_its_nodes(cluster: Cluster, tmp_path: Path) 
     assert "node-0" in text
     assert "2 agents" in text
     assert "RACK" not in text
+    assert "VERSION" not in text, "they are all of one"
+    assert re.search(r"node-1 .* gpu=h100$", text, re.MULTILINE)
     assert ok(_elsewhere(cluster, "status")).splitlines()[3:] == text.splitlines()[3:]
     document = json.loads(ok(cluster.run(0, "status", "--json", "--server", cluster.url)))
     assert {node["name"] for node in document["nodes"]} == {"node-0", "node-1"}

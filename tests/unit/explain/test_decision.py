@@ -147,3 +147,23 @@ def test_other_states(facts: Facts, bottleneck: str | None, words: str) -> None:
     found = explain(facts)
     assert found.bottleneck == bottleneck
     assert words in found.summary
+
+
+def test_a_pull_that_is_done_is_told_of_in_the_past() -> None:
+    done = replace(RUNNING, state="done", origin=10**9, peers=10**6)
+    found = explain(replace(done, where=looked({"pieces": 50.0, "origin": 10.0})))
+    assert found.bottleneck == "upstream"
+    assert "This node waited for pieces" in found.summary
+    assert not any("So far" in sentence for sentence in explain(replace(done, where=None)).evidence)
+    assert explain(replace(done, where=None)).evidence == ("In all 1.00 GB from the origin, 1.00 MB from other nodes.",)
+    assert explain(replace(done, peers=0, where=None)).evidence == (), "the summary has it"
+    slow = looked({"resolve": 50.0, "origin": 10.0})
+    assert "took its time to say" in explain(replace(done, where=slow)).summary
+
+
+def test_what_other_versions_have_is_waited_for_at_no_other_node() -> None:
+    where = looked({"reuse": 9.0, "origin": 1.0}, rates={"origin": MB})
+    for state in ("pulling", "done"):
+        found = explain(replace(RUNNING, state=state, where=where))
+        assert found.bottleneck is None
+        assert "90% taking what other versions have of it" in found.evidence[0]
