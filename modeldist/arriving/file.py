@@ -7,9 +7,11 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import TypeVar
 
 from modeldist.agent.reading_news import ReadFile, ShardNews
+from modeldist.agent.store.failures import failure
 from modeldist.artifact import Digest
 from modeldist.errors import Cancelled, IntegrityError, ModeldistError, StorageError, Unsupported, UsageError
 from modeldist.scheduler.pieces import PieceLayout, PieceSet
@@ -61,20 +63,36 @@ class ArrivingShard:
         self.news = ShardNews(digest, size)
         self.arrival = arrival
         self.fd: int | None = None
+        self.held = False  # it is opened as soon as it can be; else when somebody looks at it
         self.promised = False  # some bytes were said to be ready
         self.wrong = False  # and taken back
         self._layout = PieceLayout(size, 1)
         self._have = PieceSet()
 
     def heard(self, news: ShardNews) -> None:
-        """Take it in, and open the file when that is possible."""
+        """Take it in, and open the file anew where it has another path."""
         before, self.news = self.news, news
         self._layout, self._have = PieceLayout(news.size, news.piece_size), PieceSet.from_bytes(news.have)
         if news.restarts != before.restarts and self.promised:
             self.wrong = True
-        if news.path and (self.fd is None or news.path != before.path):
+        if self.fd is not None and news.path not in ("", before.path):
             with suppress(FileNotFoundError):  # it is being published: there will be news of its new path
                 self._open(news.path)
+        elif self.held:
+            with suppress(StorageError):  # whoever reads is told
+                self.opened()
+
+    def opened(self) -> int | None:
+        """Its descriptor; None as long as there is no file. A model may have more files than a process descriptors, so
+        those that nobody looks at have none. Raises StorageError."""
+        if self.fd is None and self.news.path:
+            try:
+                self._open(self.news.path)
+            except FileNotFoundError:
+                return None
+            except OSError as error:
+                raise failure(error, "read what arrives", Path(self.news.path)) from error
+        return self.fd
 
     def _open(self, path: str) -> None:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -89,12 +107,12 @@ class ArrivingShard:
 
     def run_end(self, at: int) -> int:
         """The offset before which all from `at` on is verified, and can be read."""
-        if self.fd is None or at >= self.news.size:
+        if at >= self.news.size or self.opened() is None:
             return at
         return self._layout.run_end(self._have, at)
 
     def verified(self) -> tuple[tuple[int, int], ...]:
-        return self._layout.ranges(self._have) if self.fd is not None else ()
+        return self._layout.ranges(self._have) if self.opened() is not None else ()
 
     def close(self) -> None:
         if self.fd is not None:
@@ -121,7 +139,15 @@ class ArrivingFile:
     def fd(self) -> int:
         """A descriptor to read it by, open until the model is closed; first waits until there is a file. Raises as
         `wait` does."""
-        return self._until(lambda: self._shard.fd, None)
+        return self._until(self._shard.opened, None)
+
+    def hold(self) -> None:
+        """Have it opened as soon as it is here, so that it can be read whatever is removed from the store; else it is
+        opened when it is first looked at."""
+        with self._changed:
+            self._shard.held = True
+            with suppress(StorageError):  # whoever reads is told
+                self._shard.opened()
 
     @property
     def proven(self) -> bool:

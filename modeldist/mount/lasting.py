@@ -77,6 +77,7 @@ class LastingModel:
         self._closed = False
         self._users: Counter[int] = Counter()  # who reads now, by the model's id()
         self._retired: dict[int, ArrivingModel] = {}
+        _hold_all(first)
         self.files: Mapping[str, LastingFile] = MappingProxyType(
             {path: LastingFile(file, self) for path, file in first.files.items()}
         )
@@ -199,6 +200,7 @@ class LastingModel:
             except ModeldistError as again:
                 self._failed = (self._clock(), again)
                 raise
+            _hold_all(model)
             with self._changed:
                 before, self._now, self._failed = self._now, model, None
                 if busy := self._users[id(before)] > 0:
@@ -208,3 +210,9 @@ class LastingModel:
                 before.close()
         self._tell(f"{self.reference} is opened again.")
         return model
+
+
+def _hold_all(model: ArrivingModel) -> None:
+    """What is mounted can be read whatever is removed from the store."""
+    for file in model.files.values():
+        file.hold()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,8 @@ class Mounted:
 def mount_here(mounting: Mounting, ready: Callable[[Mounted], None], tell: Callable[[str], None]) -> None:
     """Returns when it is unmounted. `tell` is given what a person must know. Raises MountFailed, and what opening the
     model does."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a descriptor for each file of the model
     privileged = may_mount()
     allow_other = privileged if mounting.allow_other is None else mounting.allow_other
     requirements.check(allow_other=allow_other)

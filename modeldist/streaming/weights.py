@@ -56,6 +56,8 @@ class Weights:
                 remedy="Pull it instead (`modeldist pull`), and load it with what knows its format.",
             )
         self.files = tuple(chosen)
+        for file in chosen:
+            file.hold()
         self._headers: dict[str, SafetensorsHeader] = {}
         self._cut: dict[str, str] = {}  # tensors of files for ranks: by name, the file
 

@@ -48,6 +48,8 @@ def failure(error: OSError, action: str, path: Path) -> StorageError:
             f"Cannot {action} at {path}: {there} is in the way ({said}).",
             remedy="Move that away, or choose another directory as the store's root.",
         )
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return StorageError(message, remedy="Raise this process's limit of open files (`ulimit -n`).")
     if error.errno == errno.EFBIG:
         return StorageError(message, remedy="Raise this process's file size limit (`ulimit -f`).")
     return StorageError(message, remedy="Check the disk under the store.")

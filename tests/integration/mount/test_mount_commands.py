@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
@@ -80,3 +81,12 @@ def test_who_has_files_open_keeps_them(shell: Shell, reference: str) -> None:
             assert mount.types == []
             assert file.read() == b"{}"
         assert mount.ended() == 0
+
+
+def test_a_model_of_more_files_than_a_shell_grants_descriptors(shell: Shell, hub: Hub) -> None:
+    files = {f"{number}.txt": str(number).encode() for number in range(300)}
+    hub.commit("org/many-files", files)
+    few = replace(shell, inside=("bash", "-c", 'ulimit -S -n 200; exec "$0" "$@"'))
+    with few.mounted("hf://org/many-files", "--no-direct") as mount:
+        assert {path.name: path.read_bytes() for path in mount.directory.iterdir()} == files
+        assert mount.said == ""

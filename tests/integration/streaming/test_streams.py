@@ -194,6 +194,30 @@ def test_a_rank_gets_its_rows(shared_model: tuple[str, Path], tmp_path: Path) ->
             assert same(array, whole[name][rows : 2 * rows])
 
 
+_FEW_DESCRIPTORS = """
+import resource, sys, modeldist
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+print(len(dict(modeldist.stream(sys.argv[1], framework="np"))))
+"""
+
+
+def run(code: str, reference: str, hub: Hub, here: Node) -> list[str]:
+    """What it printed."""
+    options = {"MODELDIST_STORE": str(here.store), "MODELDIST_SOCKET": str(here.socket), "HF_ENDPOINT": hub.url}
+    command = [sys.executable, "-W", "ignore", "-c", code, reference]
+    done = subprocess.run(
+        command, env={**os.environ, **options}, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_a_model_may_have_more_files_than_a_process_descriptors(hub: Hub, here: Node) -> None:
+    others = {f"vocabulary/{number}.txt": str(number).encode() for number in range(300)}
+    reference = put(hub, here, "many-files", {**others, **model(8)})
+    assert run(_FEW_DESCRIPTORS, reference, hub, here) == [str(len(tensors(8)))]
+
+
 _FORKED = """
 import os, sys, modeldist
 with modeldist.stream(sys.argv[1], framework="np") as stream:
@@ -215,12 +239,6 @@ with modeldist.stream(sys.argv[1], framework="np") as stream:
 def test_a_process_that_was_forked_is_told_and_the_other_goes_on(hub: Hub, here: Node) -> None:
     """What brings the model is not in the new process: it would wait for ever."""
     reference = put(hub, here, "forked", model(6))
-    options = {"MODELDIST_STORE": str(here.store), "MODELDIST_SOCKET": str(here.socket), "HF_ENDPOINT": hub.url}
-    command = [sys.executable, "-W", "ignore", "-c", _FORKED, reference]
-    done = subprocess.run(
-        command, env={**os.environ, **options}, capture_output=True, text=True, check=False, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    *told, left = done.stdout.splitlines()
+    *told, left = run(_FORKED, reference, hub, here)
     assert len(told) == 3 and all("of which this one was forked" in line for line in told)
     assert int(left) == len(tensors(6)) - 1
