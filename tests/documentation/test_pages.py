@@ -15,6 +15,7 @@ import pytest
 import modelpack
 from modelpack import errors
 from tests.documentation import page
+from tests.documentation.town import free_addresses
 from tests.servers.registry import Registry
 
 ROOT = Path(__file__).parents[2]
@@ -22,6 +23,7 @@ FOLDER = ROOT / "docs" / "modelpack"
 PAGES = sorted(FOLDER.glob("*.md"))
 INDEX = FOLDER / "index.md"
 ADDRESSES = ("localhost:5000", "localhost:5001")
+STARTS = "$ docker-registry serve"  # of a page that starts its registry itself
 
 
 @pytest.fixture
@@ -50,7 +52,9 @@ def run(path: Path, text: str, environment: dict[str, str], tmp_path: Path, monk
     with ExitStack() as registries:
         places = {}
         for number, address in enumerate(ADDRESSES):
-            if address in text:
+            if address in text and STARTS in text:
+                places[address] = free_addresses(1)[0].replace("127.0.0.1", "localhost")
+            elif address in text:
                 running = registries.enter_context(Registry(tmp_path / f"registry-{number}", delete=True))
                 places[address] = f"localhost:{running.port}"
         return page.run(path, page.examples(text), room, places, environment)

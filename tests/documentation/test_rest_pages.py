@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from tests.documentation import page
+from tests.documentation.reading import commands
 from tests.servers.cluster import Cluster
 from tests.servers.oci_faults import FaultyRegistry
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = {DOCS / "client.md": {"python"}, DOCS / "platforms.md": {"bash"}}  # and what is run of them
+PAGES = {DOCS / "client.md": {"python"}, DOCS / "platforms.md": {"bash", "console"}}  # and what is run of them
 SET = {"MODELDIST_AGENT_LABELS": '{"gpu": "h100"}', "MODELDIST_SERVER_WEBHOOK_HOSTS": "127.0.0.1"}
 
 
@@ -64,27 +65,29 @@ def endpoint(room: Path) -> Iterator[str]:
             thread.join()
 
 
+def typed(text: str) -> Iterator[str]:
+    for block in page.blocks(text):
+        yield from commands(block.text) if block.language == "console" else [block.text]
+
+
 def test_a_rollout_with_curl(tmp_path: Path, cluster: Cluster, faulty: FaultyRegistry) -> None:
-    """All bash blocks of the page, in one shell."""
+    """All of the page, in one shell."""
     files = {"config.json": b"[]", "model.safetensors": os.urandom(1_000_000)}  # nothing of it is in the cluster
     size = sum(map(len, files.values()))
     faulty.add_model("org/model", "v1", files)
-    script = "".join(
-        block.text for block in page.blocks((DOCS / "platforms.md").read_text()) if block.language == "bash"
-    )
     room = tmp_path / "room"
     room.mkdir()
     with endpoint(room) as hook:
-        environment = os.environ | {
-            "MODELDIST_SERVER": cluster.url,
-            "MODELDIST_TOKEN": cluster.token("admin"),
-            "MODEL": f"{faulty.host}/org/model:v1",
-            "HOOK": hook,
+        places = {
+            "https://control:7420": cluster.url,
+            "md_…": cluster.token("admin"),
+            "registry.example": faulty.host,
+            "https://platform.example/hook": hook,
         }
+        script = page.placed("\n".join(typed((DOCS / "platforms.md").read_text())), places)
         done = subprocess.run(
             ["bash", "-x", "-o", "pipefail", "-c", script],
             cwd=room,
-            env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
