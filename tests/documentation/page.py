@@ -89,6 +89,13 @@ def but(page: str, *titles: str) -> str:
     return "\n".join("" if title in titles else line for title, line in _titled(page))
 
 
+def run_by(page: str, by: str) -> str:
+    """The page with nothing but what `by` runs of it, each line where it was."""
+    own = [block for block in blocks(page) if block.marked("run by") and block.says == by]
+    shown = {number for block in own for number in range(block.line - 2, block.end)}
+    return "\n".join(line if number in shown else "" for number, line in enumerate(page.splitlines()))
+
+
 def _titled(page: str) -> Iterator[tuple[str, str]]:
     title = ""
     for line in page.splitlines():

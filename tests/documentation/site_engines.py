@@ -15,6 +15,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from tests.documentation import page
+from tests.documentation.session import Session
 from tests.integration.mount.mounts import needs_fuse
 from tests.servers import engine_commands
 from tests.servers.cluster import MODELDIST, Cluster
@@ -23,7 +24,8 @@ from tests.servers.registry import Registry
 
 np = pytest.importorskip("numpy")
 
-DOCS = Path(__file__).parents[2] / "docs"
+README = Path(__file__).parents[2] / "README.md"
+DOCS = README.parent / "docs"
 ENGINES, MOUNT, STREAMING = (DOCS / f"{name}.md" for name in ("engines", "mount", "streaming"))
 PAGES = [ENGINES, MOUNT, STREAMING]
 
@@ -86,6 +88,18 @@ def test_engines(world: World, shell: dict[str, str], tmp_path: Path) -> None:
 @needs_fuse
 def test_a_mount(world: World, shell: dict[str, str], tmp_path: Path) -> None:
     assert run(MOUNT, tmp_path / "room", {**world.places, "/mnt/model": str(tmp_path / "mounted")}, shell) == 3
+
+
+@needs_fuse
+def test_a_mount_that_is_served_at_once(world: World, shell: dict[str, str], tmp_path: Path) -> None:
+    """README.md's."""
+    mounted, text = tmp_path / "mounted", page.run_by(README.read_text(), "tests/documentation/site_engines.py")
+    with Session(tmp_path, shell) as session:
+        try:
+            pasted = page.paste(README, page.examples(text), tmp_path, {"/mnt/model": str(mounted)}, session)
+        finally:
+            session.run(f"modeldist unmount {mounted}")
+    assert pasted == 1
 
 
 def test_tensors_that_stream_in(

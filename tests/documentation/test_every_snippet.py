@@ -70,6 +70,15 @@ def runs(named: str, path: Path) -> bool:
     return file.is_file() and path.name in file.read_text()
 
 
+def test_ci_runs_what_the_readme_begins_with() -> None:
+    text = page.run_by((ROOT / "README.md").read_text(), ".ci/run")
+    typed = {example.code.split("#")[0].strip() for example in page.examples(text)}
+    script = (ROOT / ".ci" / "run").read_text()
+    suites = re.findall(r"^for suite in (.+); do$", script, re.MULTILINE)[0].split()
+    assert typed == {"make demo", "make test"}
+    assert "\nmake test " in script and "demo" in suites
+
+
 def test_most_are_run() -> None:
     """A page that says it cannot be run is the exception."""
     found = [block for _, block in snippets()]

@@ -33,11 +33,16 @@ def checkout() -> list[str]:
     return [name for name in done.stdout.splitlines() if (ROOT / name).is_file()]
 
 
-def build(folder: Path, out: Path) -> Built:
-    """From a copy of the checkout in `folder`, with the tools and dependencies of this environment."""
+def lay_out(folder: Path) -> None:
+    """A copy of the checkout."""
     for name in checkout():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, folder / name)
+
+
+def build(folder: Path, out: Path) -> Built:
+    """From a copy of the checkout in `folder`, with the tools and dependencies of this environment."""
+    lay_out(folder)
     done = subprocess.run(
         [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(folder)],
         cwd=folder.parent,

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from tests.documentation import page
-from tests.package.conftest import ROOT, Built
+from tests.package.conftest import ROOT, Built, lay_out
 from tests.servers.hub import Hub
 
 PAGE = ROOT / "docs" / "quick-start.md"
+README = ROOT / "README.md"
 NAME = "sentence-transformers/all-MiniLM-L6-v2"
 
 
@@ -73,6 +74,15 @@ def test_the_quick_start(installed: dict[str, str]) -> None:
 
 def test_the_quick_start_is_run_whole() -> None:
     assert all(block.mark is None and block.language == "console" for block in page.blocks(PAGE.read_text()))
+
+
+def test_the_readmes_installation(outside: dict[str, str], tmp_path: Path) -> None:
+    """From a checkout, into a home of its own."""
+    lay_out(tmp_path / "checkout")
+    home = outside | {"HOME": str(tmp_path)}
+    lines = page.examples(page.run_by(README.read_text(), "tests/package/package_installed.py"))
+    assert page.run(README, lines, tmp_path / "checkout", {}, home) == 3
+    assert Path(f"{tmp_path}/modeldist/bin/modeldist").exists()
 
 
 def test_the_manual_page(installed: dict[str, str]) -> None:
