@@ -14,6 +14,9 @@ from modeldist.session.addresses import addresses
 if TYPE_CHECKING:
     from modeldist.client import AsyncClient
 
+ORIGINS = 330.0  # seconds that a control plane may say nothing where it waits for origins or nodes
+ITS_OWN = 5.0  # where it tells what it knows
+
 
 def server_url(given: str | None) -> str | None:
     """`--server`, else MODELDIST_SERVER."""
@@ -48,15 +51,18 @@ def _of_this_machine() -> str | None:
     return f"http://127.0.0.1:{DEFAULT_PORT}" if _token_file().exists() else None
 
 
-def client(url: str | None, token: Path | None, patience: float | None = None) -> AsyncClient:
+def client(
+    url: str | None, token: Path | None, patience: float | None = None, *, timeout: float = ORIGINS
+) -> AsyncClient:
     """A client to use as `async with`; `token` is a file that holds one. `patience`: seconds for which a control plane
-    without room is asked again, else MODELDIST_PATIENCE. Raises UsageError without an address, or when the file holds
-    none; ControlPlaneRefused without a token."""
+    without room is asked again, else MODELDIST_PATIENCE. `timeout`: seconds that it may say nothing. Raises UsageError
+    without an address, or when the file holds none; ControlPlaneRefused without a token."""
     found = control_url(url)
     from modeldist.client import AsyncClient
 
     given = _read(token) if token else os.environ.get("MODELDIST_TOKEN")
-    return AsyncClient(found, given or _admin_token(), patience=_patience() if patience is None else patience)
+    patience = _patience() if patience is None else patience
+    return AsyncClient(found, given or _admin_token(), timeout=timeout, patience=patience)
 
 
 def token_for(token: Path | None) -> str:

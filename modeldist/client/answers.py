@@ -11,6 +11,8 @@ import msgspec
 from modeldist.client.calls import Call
 from modeldist.control.views import Problem
 from modeldist.errors import UNDECODABLE, ControlPlaneUnreachable, ErrorInfo, ModeldistError, Overloaded
+from modeldist.session.unreachable import unreachable
+from modeldist.units import duration
 from modelpack.oci.retry import retry_after_seconds
 
 T = TypeVar("T")
@@ -35,6 +37,18 @@ def error_of(response: httpx2.Response, url: str) -> ModeldistError:
     except UNDECODABLE:
         return _without_room(response, url) or _stranger(response, url)
     return ErrorInfo(problem.code, problem.detail, problem.remedy, problem.retry_after).as_error()
+
+
+def no_answer(url: str, error: httpx2.HTTPError, waited: float) -> ControlPlaneUnreachable:
+    """What became of a request. `waited`: seconds that it may say nothing. A process that is stopped still has its
+    connections taken, by the kernel."""
+    if not isinstance(error, httpx2.TimeoutException):
+        return unreachable(url, error)
+    return ControlPlaneUnreachable(
+        f"The control plane at {url} does not answer: it said nothing for {duration(waited)}.",
+        remedy="See on its machine whether `modeldist server` is stopped or has too much to do, as its log says, "
+        "and whether this machine may connect to it.",
+    )
 
 
 def trust(url: str, given: ssl.SSLContext | None) -> ssl.SSLContext | bool:

@@ -7,7 +7,7 @@ import random
 import ssl
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from typing import Any, Self, TypeVar
@@ -15,8 +15,8 @@ from typing import Any, Self, TypeVar
 import httpx2
 
 from modeldist.client import calls
-from modeldist.client.answers import CONNECT, CONNECT_ONE_OF, decoded, error_of, trust
-from modeldist.client.calls import Call, Nodes, PriorityName
+from modeldist.client.answers import CONNECT, CONNECT_ONE_OF, decoded, error_of, no_answer, trust
+from modeldist.client.calls import By, Call, Nodes, Paged, PriorityName
 from modeldist.client.pull_events import (
     LARGEST_EVENT,
     RECONNECTS,
@@ -29,32 +29,45 @@ from modeldist.client.pull_events import (
 from modeldist.client.replicas import Replicas
 from modeldist.control.views import (
     ArtifactView,
+    AuditPage,
+    AuditRecordView,
     HoldersView,
     KeepingView,
     ModelPage,
     ModelView,
     NodePage,
+    NodeTaskPage,
+    NodeTaskView,
     NodeView,
+    PieceMapPage,
+    PieceMapView,
     PullPage,
     PullSummary,
     PullView,
+    RackPage,
+    RackView,
     RolloutPage,
+    RolloutSummary,
     RolloutView,
+    ShardPage,
+    ShardView,
     StatusView,
+    SwarmView,
     TaskPage,
     TaskSummary,
     TaskView,
+    TokenView,
     WebhookView,
     WhyView,
 )
 from modeldist.errors import ControlPlaneUnreachable, ModeldistError, NotLeading, Overloaded
 from modeldist.session.asking_again import PATIENCE, AskingAgain
-from modeldist.session.unreachable import unreachable
 from modeldist.tracing import headers
 
 PAGE = 500  # rows asked for at a time
 
 T = TypeVar("T")
+P = TypeVar("P", bound=Paged)
 
 
 class AsyncClient:
@@ -78,7 +91,8 @@ class AsyncClient:
         self.asked_again: Counter[str] = Counter()
         self._patience = patience
         self._replicas = Replicas(url)
-        self._connect = CONNECT_ONE_OF if self._replicas.several else CONNECT
+        self._timeout = timeout
+        self._connect = min(timeout, CONNECT_ONE_OF if self._replicas.several else CONNECT)
         self._http = {
             each: httpx2.AsyncClient(
                 base_url=f"{each}/api/v1/",
@@ -153,19 +167,21 @@ class AsyncClient:
         """What became of a pull's webhook."""
         return await self._ask(calls.get_webhook(pull))
 
+    async def list_shards(self, pull: str, *, cursor: str | None = None, limit: int = 100) -> ShardPage:
+        """The files of a pull's model, and how far the swarm is with each; none before its reference was resolved."""
+        return await self._ask(calls.list_shards(pull, cursor, limit))
+
+    def shards(self, pull: str) -> AsyncGenerator[ShardView, None]:
+        """All of them, asked for page by page."""
+        return self._every(lambda cursor: calls.list_shards(pull, cursor, PAGE), lambda page: page.shards)
+
     async def list_pulls(self, *, cursor: str | None = None, limit: int = 100, state: str | None = None) -> PullPage:
         """One page, newest first; `pulls` has them all."""
         return await self._ask(calls.list_pulls(cursor, limit, state))
 
-    async def pulls(self, *, state: str | None = None) -> AsyncGenerator[PullSummary, None]:
+    def pulls(self, *, state: str | None = None) -> AsyncGenerator[PullSummary, None]:
         """All, newest first, asked for page by page."""
-        cursor: str | None = None
-        while True:
-            page = await self.list_pulls(cursor=cursor, limit=PAGE, state=state)
-            for pull in page.pulls:
-                yield pull
-            if (cursor := page.next) is None:
-                return
+        return self._every(lambda cursor: calls.list_pulls(cursor, PAGE, state), lambda page: page.pulls)
 
     async def stream_events(self, pull: str) -> AsyncGenerator[PullEvent, None]:
         """A snapshot, changes, and the end of a pull. Raises ControlPlaneUnreachable when the stream stops early; see
@@ -192,7 +208,7 @@ class AsyncClient:
             raise
         except httpx2.HTTPError as error:
             self._replicas.leave(url)
-            raise unreachable(url, error) from error
+            raise no_answer(url, error, SILENCE) from error
         raise stopped_early(url, pull)
 
     async def follow(self, pull: str) -> AsyncGenerator[PullEvent, None]:
@@ -234,15 +250,12 @@ class AsyncClient:
     async def list_models(self, *, cursor: str | None = None, limit: int = 100) -> ModelPage:
         return await self._ask(calls.list_models(cursor, limit))
 
-    async def models(self) -> AsyncGenerator[ModelView, None]:
+    def models(self) -> AsyncGenerator[ModelView, None]:
         """All models that were resolved, asked for page by page."""
-        cursor: str | None = None
-        while True:
-            page = await self.list_models(cursor=cursor, limit=PAGE)
-            for model in page.models:
-                yield model
-            if (cursor := page.next) is None:
-                return
+        return self._every(lambda cursor: calls.list_models(cursor, PAGE), lambda page: page.models)
+
+    async def get_model(self, digest: str) -> ModelView:
+        return await self._ask(calls.get_model(digest))
 
     async def where_is(self, digest: str) -> HoldersView:
         """Connected nodes that hold the whole artifact."""
@@ -251,34 +264,63 @@ class AsyncClient:
     async def list_nodes(self, *, cursor: str | None = None, limit: int = 100) -> NodePage:
         return await self._ask(calls.list_nodes(cursor, limit))
 
-    async def nodes(self) -> AsyncGenerator[NodeView, None]:
+    def nodes(self) -> AsyncGenerator[NodeView, None]:
         """All nodes, connected or not, asked for page by page."""
-        cursor: str | None = None
-        while True:
-            page = await self.list_nodes(cursor=cursor, limit=PAGE)
-            for node in page.nodes:
-                yield node
-            if (cursor := page.next) is None:
-                return
+        return self._every(lambda cursor: calls.list_nodes(cursor, PAGE), lambda page: page.nodes)
 
     async def get_node(self, node: str) -> NodeView:
         return await self._ask(calls.get_node(node))
 
+    async def get_node_tasks(self, node: str, *, cursor: str | None = None, limit: int = 100) -> NodeTaskPage:
+        """Shard tasks that a node takes part in; none of one that is away."""
+        return await self._ask(calls.get_node_tasks(node, cursor, limit))
+
+    def node_tasks(self, node: str) -> AsyncGenerator[NodeTaskView, None]:
+        """All of them, asked for page by page."""
+        return self._every(lambda cursor: calls.get_node_tasks(node, cursor, PAGE), lambda page: page.tasks)
+
+    async def list_racks(self, *, cursor: str | None = None, limit: int = 100) -> RackPage:
+        return await self._ask(calls.list_racks(cursor, limit))
+
+    def racks(self) -> AsyncGenerator[RackView, None]:
+        """The nodes rack by rack, asked for page by page."""
+        return self._every(lambda cursor: calls.list_racks(cursor, PAGE), lambda page: page.racks)
+
     async def list_tasks(self, *, cursor: str | None = None, limit: int = 100) -> TaskPage:
         return await self._ask(calls.list_tasks(cursor, limit))
 
-    async def tasks(self) -> AsyncGenerator[TaskSummary, None]:
+    def tasks(self) -> AsyncGenerator[TaskSummary, None]:
         """All shard tasks, asked for page by page."""
-        cursor: str | None = None
-        while True:
-            page = await self.list_tasks(cursor=cursor, limit=PAGE)
-            for task in page.tasks:
-                yield task
-            if (cursor := page.next) is None:
-                return
+        return self._every(lambda cursor: calls.list_tasks(cursor, PAGE), lambda page: page.tasks)
 
     async def get_task(self, digest: str) -> TaskView:
         return await self._ask(calls.get_task(digest))
+
+    async def get_swarm(self, digest: str, by: By | None = None) -> SwarmView:
+        """Who feeds whom in a shard task, with rates. `by`: what is taken together; None: the finest one can read."""
+        return await self._ask(calls.get_swarm(digest, by))
+
+    async def get_pieces(
+        self, digest: str, *, node: str | None = None, cursor: str | None = None, limit: int = 100
+    ) -> PieceMapPage:
+        """Which nodes have which pieces of a shard task; with `node` that one alone."""
+        return await self._ask(calls.get_pieces(digest, node, cursor, limit))
+
+    def pieces(self, digest: str) -> AsyncGenerator[PieceMapView, None]:
+        """All nodes' pieces, asked for page by page."""
+        return self._every(lambda cursor: calls.get_pieces(digest, None, cursor, PAGE), lambda page: page.maps)
+
+    async def token(self) -> TokenView:
+        """Whose token this client shows, and what it allows."""
+        return await self._ask(calls.token())
+
+    async def list_audit(self, *, cursor: str | None = None, limit: int = 100) -> AuditPage:
+        """Who did what, newest first, as far back as the control plane remembers."""
+        return await self._ask(calls.list_audit(cursor, limit))
+
+    def audit(self) -> AsyncGenerator[AuditRecordView, None]:
+        """All of it, asked for page by page."""
+        return self._every(lambda cursor: calls.list_audit(cursor, PAGE), lambda page: page.records)
 
     async def status(self) -> StatusView:
         return await self._ask(calls.status())
@@ -322,7 +364,22 @@ class AsyncClient:
         """One page, newest first."""
         return await self._ask(calls.list_rollouts(cursor, limit))
 
+    def rollouts(self) -> AsyncGenerator[RolloutSummary, None]:
+        """All, newest first, asked for page by page."""
+        return self._every(lambda cursor: calls.list_rollouts(cursor, PAGE), lambda page: page.rollouts)
+
     # --- the wire ---------------------------------------------------------------------------------------------------
+
+    async def _every(
+        self, ask: Callable[[str | None], Call[P]], rows: Callable[[P], Sequence[T]]
+    ) -> AsyncGenerator[T, None]:
+        cursor: str | None = None
+        while True:
+            page = await self._ask(ask(cursor))
+            for row in rows(page):
+                yield row
+            if (cursor := page.next) is None:
+                return
 
     async def _ask(self, call: Call[T]) -> T:
         again = AskingAgain(self._patience if call.repeatable else 0.0, time.monotonic())
@@ -354,7 +411,7 @@ class AsyncClient:
                     raise
             except httpx2.HTTPError as error:
                 if (pause := attempts.after(error, url, repeatable=call.repeatable)) is None:
-                    raise unreachable(url, error) from error
+                    raise no_answer(url, error, self._timeout) from error
             await asyncio.sleep(pause)
 
     async def _request(self, call: Call[T], url: str) -> httpx2.Response:

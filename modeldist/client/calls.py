@@ -5,23 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Generic, Literal, TypedDict, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypedDict, TypeVar
 from urllib.parse import quote
 
 from modeldist.control.views import (
     ArtifactView,
+    AuditPage,
     HoldersView,
     KeepingView,
     ModelPage,
+    ModelView,
     NodePage,
+    NodeTaskPage,
     NodeView,
+    PieceMapPage,
     PullPage,
     PullView,
+    RackPage,
     RolloutPage,
     RolloutView,
+    ShardPage,
     StatusView,
+    SwarmView,
     TaskPage,
     TaskView,
+    TokenView,
     WebhookView,
     WhyView,
 )
@@ -31,6 +39,8 @@ T = TypeVar("T")
 _IDEMPOTENT = frozenset({"resolve", "pin", "unpin", "evict"})
 
 PriorityName = Literal["serving", "pull", "prefetch"]
+By = Literal["node", "rack", "zone"]
+"""What a place of a swarm's picture is."""
 
 
 class SomeNodes(TypedDict, total=False):
@@ -43,6 +53,13 @@ class SomeNodes(TypedDict, total=False):
 
 Nodes = Sequence[str] | Literal["all"] | SomeNodes
 """Node ids or names, "all", {"labels": {…}}, {"count": n}, {"percentage": p}, {"labels": {…}, "count": n}, …"""
+
+
+class Paged(Protocol):
+    """A page of a list; `next` is the cursor of the one after it, None on the last."""
+
+    @property
+    def next(self) -> str | None: ...
 
 
 @dataclass(frozen=True)
@@ -103,6 +120,10 @@ def get_webhook(pull: str) -> Call[WebhookView]:
     return Call(WebhookView, "GET", f"pulls/{_segment(pull)}/webhook")
 
 
+def list_shards(pull: str, cursor: str | None, limit: int) -> Call[ShardPage]:
+    return Call(ShardPage, "GET", f"pulls/{_segment(pull)}/shards", _given(cursor=cursor, limit=limit))
+
+
 def events_of(pull: str) -> str:
     """The path of a pull's events."""
     return f"pulls/{_segment(pull)}/events"
@@ -114,6 +135,10 @@ def list_pulls(cursor: str | None, limit: int, state: str | None) -> Call[PullPa
 
 def list_models(cursor: str | None, limit: int) -> Call[ModelPage]:
     return Call(ModelPage, "GET", "models", _given(cursor=cursor, limit=limit))
+
+
+def get_model(digest: str) -> Call[ModelView]:
+    return Call(ModelView, "GET", f"models/{_segment(digest)}")
 
 
 def where_is(digest: str) -> Call[HoldersView]:
@@ -137,12 +162,29 @@ def get_node(node: str) -> Call[NodeView]:
     return Call(NodeView, "GET", f"nodes/{_segment(node)}")
 
 
+def get_node_tasks(node: str, cursor: str | None, limit: int) -> Call[NodeTaskPage]:
+    return Call(NodeTaskPage, "GET", f"nodes/{_segment(node)}/tasks", _given(cursor=cursor, limit=limit))
+
+
+def list_racks(cursor: str | None, limit: int) -> Call[RackPage]:
+    return Call(RackPage, "GET", "racks", _given(cursor=cursor, limit=limit))
+
+
 def list_tasks(cursor: str | None, limit: int) -> Call[TaskPage]:
     return Call(TaskPage, "GET", "tasks", _given(cursor=cursor, limit=limit))
 
 
 def get_task(digest: str) -> Call[TaskView]:
     return Call(TaskView, "GET", f"tasks/{_segment(digest)}")
+
+
+def get_swarm(digest: str, by: By | None) -> Call[SwarmView]:
+    return Call(SwarmView, "GET", f"tasks/{_segment(digest)}/swarm", _given(by=by))
+
+
+def get_pieces(digest: str, node: str | None, cursor: str | None, limit: int) -> Call[PieceMapPage]:
+    given = _given(node=node, cursor=cursor, limit=limit)
+    return Call(PieceMapPage, "GET", f"tasks/{_segment(digest)}/pieces", given)
 
 
 def create_rollout(release: str, nodes: Nodes, how: Mapping[str, Any]) -> Call[RolloutView]:
@@ -163,6 +205,14 @@ def list_rollouts(cursor: str | None, limit: int) -> Call[RolloutPage]:
 
 def status() -> Call[StatusView]:
     return Call(StatusView, "GET", "status")
+
+
+def token() -> Call[TokenView]:
+    return Call(TokenView, "GET", "token")
+
+
+def list_audit(cursor: str | None, limit: int) -> Call[AuditPage]:
+    return Call(AuditPage, "GET", "audit", _given(cursor=cursor, limit=limit))
 
 
 def _segment(text: str) -> str:

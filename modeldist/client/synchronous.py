@@ -6,15 +6,15 @@ import random
 import ssl
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Self, TypeVar
 
 import httpx2
 
 from modeldist.client import calls
-from modeldist.client.answers import CONNECT, CONNECT_ONE_OF, decoded, error_of, trust
-from modeldist.client.calls import Call, Nodes, PriorityName
+from modeldist.client.answers import CONNECT, CONNECT_ONE_OF, decoded, error_of, no_answer, trust
+from modeldist.client.calls import By, Call, Nodes, Paged, PriorityName
 from modeldist.client.pull_events import (
     LARGEST_EVENT,
     RECONNECTS,
@@ -27,33 +27,46 @@ from modeldist.client.pull_events import (
 from modeldist.client.replicas import Replicas
 from modeldist.control.views import (
     ArtifactView,
+    AuditPage,
+    AuditRecordView,
     HoldersView,
     KeepingView,
     ModelPage,
     ModelView,
     NodePage,
+    NodeTaskPage,
+    NodeTaskView,
     NodeView,
+    PieceMapPage,
+    PieceMapView,
     PullPage,
     PullSummary,
     PullView,
+    RackPage,
+    RackView,
     RolloutPage,
+    RolloutSummary,
     RolloutView,
+    ShardPage,
+    ShardView,
     StatusView,
+    SwarmView,
     TaskPage,
     TaskSummary,
     TaskView,
+    TokenView,
     WebhookView,
     WhyView,
 )
 from modeldist.errors import ControlPlaneUnreachable, ModeldistError, NotLeading, Overloaded
 from modeldist.session.asking_again import PATIENCE, AskingAgain
-from modeldist.session.unreachable import unreachable
 from modeldist.tracing import headers
 
 PAGE = 500  # rows asked for at a time
 FIRST_LOOK, LAST_LOOK = 0.1, 2.0  # seconds between two looks at a pull that is waited for
 
 T = TypeVar("T")
+P = TypeVar("P", bound=Paged)
 
 
 class Client:
@@ -77,7 +90,8 @@ class Client:
         self.asked_again: Counter[str] = Counter()
         self._patience = patience
         self._replicas = Replicas(url)
-        self._connect = CONNECT_ONE_OF if self._replicas.several else CONNECT
+        self._timeout = timeout
+        self._connect = min(timeout, CONNECT_ONE_OF if self._replicas.several else CONNECT)
         self._http = {
             each: httpx2.Client(
                 base_url=f"{each}/api/v1/",
@@ -152,18 +166,21 @@ class Client:
         """What became of a pull's webhook."""
         return self._ask(calls.get_webhook(pull))
 
+    def list_shards(self, pull: str, *, cursor: str | None = None, limit: int = 100) -> ShardPage:
+        """The files of a pull's model, and how far the swarm is with each; none before its reference was resolved."""
+        return self._ask(calls.list_shards(pull, cursor, limit))
+
+    def shards(self, pull: str) -> Iterator[ShardView]:
+        """All of them, asked for page by page."""
+        return self._every(lambda cursor: calls.list_shards(pull, cursor, PAGE), lambda page: page.shards)
+
     def list_pulls(self, *, cursor: str | None = None, limit: int = 100, state: str | None = None) -> PullPage:
         """One page, newest first; `pulls` has them all."""
         return self._ask(calls.list_pulls(cursor, limit, state))
 
     def pulls(self, *, state: str | None = None) -> Iterator[PullSummary]:
         """All, newest first, asked for page by page."""
-        cursor: str | None = None
-        while True:
-            page = self.list_pulls(cursor=cursor, limit=PAGE, state=state)
-            yield from page.pulls
-            if (cursor := page.next) is None:
-                return
+        return self._every(lambda cursor: calls.list_pulls(cursor, PAGE, state), lambda page: page.pulls)
 
     def stream_events(self, pull: str) -> Iterator[PullEvent]:
         """A snapshot, changes, and the end of a pull. Raises ControlPlaneUnreachable when the stream stops early; see
@@ -190,7 +207,7 @@ class Client:
             raise
         except httpx2.HTTPError as error:
             self._replicas.leave(url)
-            raise unreachable(url, error) from error
+            raise no_answer(url, error, SILENCE) from error
         raise stopped_early(url, pull)
 
     def follow(self, pull: str) -> Iterator[PullEvent]:
@@ -235,12 +252,10 @@ class Client:
 
     def models(self) -> Iterator[ModelView]:
         """All models that were resolved, asked for page by page."""
-        cursor: str | None = None
-        while True:
-            page = self.list_models(cursor=cursor, limit=PAGE)
-            yield from page.models
-            if (cursor := page.next) is None:
-                return
+        return self._every(lambda cursor: calls.list_models(cursor, PAGE), lambda page: page.models)
+
+    def get_model(self, digest: str) -> ModelView:
+        return self._ask(calls.get_model(digest))
 
     def where_is(self, digest: str) -> HoldersView:
         """Connected nodes that hold the whole artifact."""
@@ -251,30 +266,61 @@ class Client:
 
     def nodes(self) -> Iterator[NodeView]:
         """All nodes, connected or not, asked for page by page."""
-        cursor: str | None = None
-        while True:
-            page = self.list_nodes(cursor=cursor, limit=PAGE)
-            yield from page.nodes
-            if (cursor := page.next) is None:
-                return
+        return self._every(lambda cursor: calls.list_nodes(cursor, PAGE), lambda page: page.nodes)
 
     def get_node(self, node: str) -> NodeView:
         return self._ask(calls.get_node(node))
+
+    def get_node_tasks(self, node: str, *, cursor: str | None = None, limit: int = 100) -> NodeTaskPage:
+        """Shard tasks that a node takes part in; none of one that is away."""
+        return self._ask(calls.get_node_tasks(node, cursor, limit))
+
+    def node_tasks(self, node: str) -> Iterator[NodeTaskView]:
+        """All of them, asked for page by page."""
+        return self._every(lambda cursor: calls.get_node_tasks(node, cursor, PAGE), lambda page: page.tasks)
+
+    def list_racks(self, *, cursor: str | None = None, limit: int = 100) -> RackPage:
+        return self._ask(calls.list_racks(cursor, limit))
+
+    def racks(self) -> Iterator[RackView]:
+        """The nodes rack by rack, asked for page by page."""
+        return self._every(lambda cursor: calls.list_racks(cursor, PAGE), lambda page: page.racks)
 
     def list_tasks(self, *, cursor: str | None = None, limit: int = 100) -> TaskPage:
         return self._ask(calls.list_tasks(cursor, limit))
 
     def tasks(self) -> Iterator[TaskSummary]:
         """All shard tasks, asked for page by page."""
-        cursor: str | None = None
-        while True:
-            page = self.list_tasks(cursor=cursor, limit=PAGE)
-            yield from page.tasks
-            if (cursor := page.next) is None:
-                return
+        return self._every(lambda cursor: calls.list_tasks(cursor, PAGE), lambda page: page.tasks)
 
     def get_task(self, digest: str) -> TaskView:
         return self._ask(calls.get_task(digest))
+
+    def get_swarm(self, digest: str, by: By | None = None) -> SwarmView:
+        """Who feeds whom in a shard task, with rates. `by`: what is taken together; None: the finest one can read."""
+        return self._ask(calls.get_swarm(digest, by))
+
+    def get_pieces(
+        self, digest: str, *, node: str | None = None, cursor: str | None = None, limit: int = 100
+    ) -> PieceMapPage:
+        """Which nodes have which pieces of a shard task; with `node` that one alone."""
+        return self._ask(calls.get_pieces(digest, node, cursor, limit))
+
+    def pieces(self, digest: str) -> Iterator[PieceMapView]:
+        """All nodes' pieces, asked for page by page."""
+        return self._every(lambda cursor: calls.get_pieces(digest, None, cursor, PAGE), lambda page: page.maps)
+
+    def token(self) -> TokenView:
+        """Whose token this client shows, and what it allows."""
+        return self._ask(calls.token())
+
+    def list_audit(self, *, cursor: str | None = None, limit: int = 100) -> AuditPage:
+        """Who did what, newest first, as far back as the control plane remembers."""
+        return self._ask(calls.list_audit(cursor, limit))
+
+    def audit(self) -> Iterator[AuditRecordView]:
+        """All of it, asked for page by page."""
+        return self._every(lambda cursor: calls.list_audit(cursor, PAGE), lambda page: page.records)
 
     def status(self) -> StatusView:
         return self._ask(calls.status())
@@ -312,7 +358,19 @@ class Client:
         """One page, newest first."""
         return self._ask(calls.list_rollouts(cursor, limit))
 
+    def rollouts(self) -> Iterator[RolloutSummary]:
+        """All, newest first, asked for page by page."""
+        return self._every(lambda cursor: calls.list_rollouts(cursor, PAGE), lambda page: page.rollouts)
+
     # --- the wire ---------------------------------------------------------------------------------------------------
+
+    def _every(self, ask: Callable[[str | None], Call[P]], rows: Callable[[P], Sequence[T]]) -> Iterator[T]:
+        cursor: str | None = None
+        while True:
+            page = self._ask(ask(cursor))
+            yield from rows(page)
+            if (cursor := page.next) is None:
+                return
 
     def _ask(self, call: Call[T]) -> T:
         again = AskingAgain(self._patience if call.repeatable else 0.0, time.monotonic())
@@ -344,7 +402,7 @@ class Client:
                     raise
             except httpx2.HTTPError as error:
                 if (pause := attempts.after(error, url, repeatable=call.repeatable)) is None:
-                    raise unreachable(url, error) from error
+                    raise no_answer(url, error, self._timeout) from error
             time.sleep(pause)
 
     def _request(self, call: Call[T], url: str) -> httpx2.Response:

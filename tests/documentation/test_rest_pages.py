@@ -36,7 +36,7 @@ def test_the_client(tmp_path: Path, cluster: Cluster, faulty: FaultyRegistry, mo
     monkeypatch.setenv("MODEL", f"{faulty.host}/org/model:v1")
     monkeypatch.setenv("SECRET", "whsec_" + "A" * 44)
     path = DOCS / "client.md"
-    assert page.run(path, page.examples(path.read_text()), tmp_path, {}, {}) == 9
+    assert page.run(path, page.examples(path.read_text()), tmp_path, {}, {}) == 10
 
 
 @contextmanager

@@ -148,10 +148,10 @@ def pull_row(pull: PullSnapshot) -> tuple[str, ...]:
 def _of_control_plane(server: str, token: Path | None, *, as_json: bool) -> None:
     import asyncio
 
-    from modeldist.cli.control_plane import client
+    from modeldist.cli import control_plane
 
     async def ask() -> tuple[StatusView, NodePage, PullPage]:
-        async with client(server, token) as plane:
+        async with control_plane.client(server, token, timeout=control_plane.ITS_OWN) as plane:
             return await plane.status(), await plane.list_nodes(), await plane.list_pulls(state="running")
 
     about, nodes, pulls = asyncio.run(ask())

@@ -12,7 +12,7 @@ import click
 from modeldist.agent.this_node import Node
 from modeldist.cli import options
 from modeldist.cli.boundary import Command
-from modeldist.cli.control_plane import control_url, server_url, token_for
+from modeldist.cli.control_plane import ITS_OWN, control_url, server_url, token_for
 from modeldist.cli.terminal import put, put_json
 from modeldist.errors import AgentError, Cancelled
 
@@ -84,4 +84,4 @@ def _source(server: str | None, token: Path | None, here: Node) -> Cluster | Loc
     from modeldist.cli.top.cluster import Cluster
     from modeldist.client import Client
 
-    return Cluster(Client(control_url(server), token_for(token)))
+    return Cluster(Client(control_url(server), token_for(token), timeout=2 * ITS_OWN))

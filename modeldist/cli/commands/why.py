@@ -99,10 +99,10 @@ def _past(pull: str, here: Node) -> PullSnapshot | None:
 def _of_control_plane(pull: str, server: str, token: Path | None) -> tuple[PullView, WhyView]:
     import asyncio
 
-    from modeldist.cli.control_plane import client
+    from modeldist.cli import control_plane
 
     async def ask() -> tuple[PullView, WhyView]:
-        async with client(server, token) as control:
+        async with control_plane.client(server, token, timeout=2 * control_plane.ITS_OWN) as control:
             async for each in control.pulls():  # newest first
                 if each.id.startswith(pull) or each.reference == pull:
                     return await control.get_pull(each.id), await control.why_pull(each.id)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from modeldist.artifact import Digest
 from modeldist.client import AsyncClient, Client, verify_webhook
+from modeldist.control.app import create_app
+from modeldist.control.settings import ServerSettings
 from modeldist.control.views import PullView
 from modeldist.errors import (
     ControlPlaneUnreachable,
@@ -21,7 +25,9 @@ from modeldist.errors import (
     PullFailed,
     UsageError,
 )
-from modeldist.session.messages import PullProgress, StartPull
+from modeldist.scheduler.messages import JoinTasks, TaskJoin
+from modeldist.scheduler.pieces import PieceSet
+from modeldist.session.messages import PullProgress, StartPull, TaskJoined
 from tests.servers.control_plane import ServedControlPlane, served_control_plane
 from tests.servers.memory_origin import MemoryOrigin
 from tests.servers.scripted_agent import PATIENCE, ScriptedAgent, scripted_agent
@@ -29,6 +35,7 @@ from tests.servers.webhook_receiver import webhook_receiver
 
 REFERENCE = "memory://org/model:v1"
 SECRET = "whsec_" + "A" * 44
+TASK = Digest("sha256:" + "a" * 64)
 
 
 @pytest.fixture
@@ -56,6 +63,16 @@ def test_both_clients_ask_for_the_same() -> None:
     synchronous["wait"].remove("timeout: 'float | None' = None")  # asyncio has one of its own
     assert asynchronous == synchronous
     assert len(asynchronous) > 20
+
+
+def test_whatever_the_api_has_for_programs_can_be_asked() -> None:
+    operations = {
+        operation["operationId"]
+        for path, methods in create_app(ServerSettings()).openapi()["paths"].items()
+        for operation in methods.values()
+        if path.startswith("/api/v1/") and path not in ("/api/v1/enrol", "/api/v1/certificate")  # of agents
+    }
+    assert operations - dict(methods(Client)).keys() == {"pull_events"}  # which `stream_events` and `follow` are
 
 
 async def test_everything_that_may_be_asked_without_an_event_loop(
@@ -128,6 +145,38 @@ async def test_waiting_raises_what_nodes_failed_with(control: ServedControlPlane
             await client.wait(pull.id)
 
 
+async def test_what_the_console_draws(control: ServedControlPlane, agent: ScriptedAgent) -> None:
+    await agent.send(JoinTasks((TaskJoin(TASK, 4 << 20, "o", PieceSet(0b0101).to_bytes(), piece_size=1 << 20),)))
+    await agent.expect(TaskJoined)
+
+    def ask() -> None:
+        with Client(control.url, control.admin_token) as client:
+            model = client.resolve(REFERENCE)
+            pull = client.create_pull(REFERENCE)
+            assert client.list_shards(pull.id).model == model.digest
+            assert [shard.path for shard in client.shards(pull.id)] == ["config.json"]
+            assert [why.node for why in client.why_pull(pull.id).nodes] == ["a"]
+            assert client.get_model(model.digest).references == [REFERENCE]
+            assert [(rack.rack, rack.connected) for rack in client.racks()] == [("", 1)]
+            assert [task.digest for task in client.node_tasks("a")] == [TASK]
+            assert [place.name for place in client.get_swarm(TASK, "node").places] == ["a"]
+            assert client.get_swarm(TASK, "zone").by == "zone"
+            assert [(each.node, each.have) for each in client.pieces(TASK)] == [("a", 2)]
+            assert client.get_pieces(TASK, node="nobody").maps == []
+            assert (client.token().scope, list(client.rollouts())) == ("admin", [])
+            done = [record.action for record in client.audit() if record.token]
+            assert done[:2] == ["create_pull", "resolve"]
+            for missing in (client.get_model, client.get_swarm, client.get_pieces, client.get_node_tasks):
+                with pytest.raises(NotFound):
+                    missing("nothing")
+
+    await asyncio.to_thread(ask)
+    async with control.client() as client:
+        assert [task.digest async for task in client.node_tasks("a")] == [TASK]
+        assert [each.node async for each in client.pieces(TASK)] == ["a"]
+        assert [record.action async for record in client.audit() if record.token][:2] == ["create_pull", "resolve"]
+
+
 async def test_pages_are_asked_for_as_they_are_wanted(
     control: ServedControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,6 +222,15 @@ async def test_a_webhook_is_verified(control: ServedControlPlane) -> None:
             verify_webhook(body, headers, secret, now=now)
     with pytest.raises(UsageError, match="secret"):
         verify_webhook(came.body, came.headers, "none")
+
+
+def test_a_control_plane_that_says_nothing_is_not_waited_for_longer_than_asked() -> None:
+    """As one that was stopped: the kernel still takes its connections."""
+    with socket.create_server(("127.0.0.1", 0)) as stopped:
+        url = f"http://127.0.0.1:{stopped.getsockname()[1]}"
+        said = f"{url} does not answer: it said nothing for 0.2 s"
+        with Client(url, "token", timeout=0.2) as client, pytest.raises(ControlPlaneUnreachable, match=said):
+            client.status()
 
 
 def test_nobody_answers() -> None:
