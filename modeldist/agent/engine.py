@@ -214,6 +214,10 @@ class Engine:
         """Asked of other nodes, and not here."""
         return self._peer_fetches.bytes_in_flight
 
+    def address_of(self, parent: str) -> str:
+        """host:port; empty where that is not known (any more)."""
+        return self._parents.address_of(parent)
+
     def around(self) -> Around:
         """This node now, for who explains its pulls."""
         load, error = self._reporter.load, self.session.last_error

@@ -11,6 +11,8 @@ from modeldist.scheduler.phase2.messages import Event, ParentConnected, ParentHa
 from modeldist.scheduler.pieces import PieceSet
 from modeldist.transfer.base import Into, OnOutcome, PeerConnection, Transport
 
+REMEMBERED = 4096  # nodes whose addresses are kept, for who asks later from whom something came
+
 Post = Callable[[Callable[[], None]], None]
 """Run a function on the loop thread, from any thread."""
 
@@ -33,10 +35,19 @@ class Parents:
         self._apply = apply
         self._links: dict[str, _Link] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._addresses: dict[str, str] = {}  # the newest last
+
+    def address_of(self, node: str) -> str:
+        """Where it was when it was connected last; empty where that is not known any more."""
+        return self._addresses.get(node, "")
 
     def connect(self, node: str, address: str) -> None:
         if node in self._links:
             return
+        self._addresses.pop(node, None)
+        self._addresses[node] = address
+        if len(self._addresses) > REMEMBERED:
+            del self._addresses[next(iter(self._addresses))]
         link = _Link(node)
         self._links[node] = link
         link.connecting = asyncio.create_task(self._open(link, address), name=f"connect {address}")

@@ -56,7 +56,7 @@ class PullSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     the bytes that were selected, `whole` those of the model they were selected from, `headers` those read at the origin
     to choose them, once for all who pull the same. `gateway`: no pull, but files that programs read through the
     gateway; then `reference` is the model's name. `where` its time went,
-    None where nobody looked."""
+    None where nobody looked. `addresses` (host:port) of the parents that it speaks of, by id, where they are known."""
 
     pull: str
     reference: str
@@ -83,6 +83,7 @@ class PullSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     error: ErrorInfo | None = None
     gateway: bool = False
     where: Where | None = None
+    addresses: dict[str, str] = {}
 
     @property
     def done(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -252,7 +252,7 @@ class Pull:
         return self._seconds if self._seconds is not None else time.monotonic() - self._started
 
     def snapshot(self) -> PullSnapshot:
-        shards = self._shards()
+        shards, where, shares = self._shards(), self._where(), self._all_parents()
         return PullSnapshot(
             pull=self.id,
             reference=self.reference,
@@ -272,13 +272,17 @@ class Pull:
             reused=sum(shard.reused for shard in shards),
             index=self._index_bytes(),
             shards=shards,
-            parents=tuple(ParentShare(node, count) for node, count in sorted(self._all_parents().items())),
+            parents=tuple(ParentShare(node, count) for node, count in sorted(shares.items())),
             notes=(*self._notes, *self._live_notes()),
             warnings=self.artifact.warnings if self.artifact else (),
             stale=self.stale,
             error=self.error.info() if self.error else None,
-            where=self._where(),
+            where=where,
+            addresses=self._addresses({*shares, *(where.parents if where else ())}),
         )
+
+    def _addresses(self, parents: Iterable[str]) -> dict[str, str]:
+        return {node: address for node in sorted(parents) if (address := self._engine.address_of(node))}
 
     def _where(self) -> Where | None:
         if self._ended_where is not None:

@@ -27,8 +27,15 @@ def why(now: PullSnapshot) -> Explanation:
             local=now.local,
             error=now.error,
             where=now.where,
+            names={node: called(now, node) for node in now.addresses},
         )
     )
+
+
+def called(now: PullSnapshot, node: str) -> str:
+    """A parent, as this machine knows it: names are the control plane's."""
+    address = now.addresses.get(node)
+    return f"{units.short_id(node)} at {address}" if address else node
 
 
 def explain(now: PullSnapshot) -> list[str]:
@@ -117,7 +124,8 @@ def _parents(now: PullSnapshot) -> list[str]:
     total = sum(parent.bytes for parent in now.parents)
     largest = sorted(now.parents, key=lambda parent: -parent.bytes)
     return [
-        f"  parent    {parent.node}: {units.size(parent.bytes)}, {100 * parent.bytes / total:.0f}% of the peers' bytes"
+        f"  parent    {called(now, parent.node)}: "
+        f"{units.size(parent.bytes)}, {100 * parent.bytes / total:.0f}% of the peers' bytes"
         for parent in largest
         if total
     ]

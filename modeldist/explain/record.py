@@ -36,6 +36,12 @@ class Where(msgspec.Struct, frozen=True, omit_defaults=True):
     around: Around = Around()
 
     @property
+    def parents(self) -> set[str]:
+        """Ids of those that were waited for, or gave something of late."""
+        waited = {wait.partition(":")[2] for wait in (*self.waits, *self.lately) if wait.startswith("parent:")}
+        return waited | (self.rates.keys() - {"origin"})
+
+    @property
     def rate(self) -> float:
         """bytes/s of late, from all sources."""
         return sum(self.rates.values())

@@ -38,7 +38,8 @@ def picture(about: dict[str, Any], pulls: list[PullSnapshot], sent: float) -> Pi
         for source, speed in each.items():
             feeds[source] = feeds.get(source, 0.0) + speed
     name = about["name"] or units.short_id(about["node"])
-    ordered = tuple(sorted(feeds.items(), key=lambda fed: -fed[1]))
+    addresses = {node: address for pull in running for node, address in pull.addresses.items()}
+    ordered = tuple((addresses.get(node, node), rate) for node, rate in sorted(feeds.items(), key=lambda fed: -fed[1]))
     return Picture(
         title=f"Agent {name}, {units.counted(len(running), 'pull')} running",
         received=sum(feeds.values()),

@@ -75,6 +75,15 @@ def test_the_agent_pulls_and_remembers(cluster: Cluster, reference: str) -> None
     assert "no-such-pull" in failed(cluster.run(0, "why", "no-such-pull"), 4)
 
 
+def test_parents_are_told_with_their_addresses(cluster: Cluster, reference: str) -> None:
+    ok(cluster.run(0, "pull", reference))
+    ok(cluster.run(1, "pull", reference))
+    parent = cluster.status(0)
+    told = json.loads(ok(cluster.run(1, "why", "--json", reference)))["pull"]
+    assert told["addresses"] == {parent["node"]: parent["address"]}
+    assert f"  parent    {parent['node'][:12]} at {parent['address']}: " in ok(cluster.run(1, "why", reference))
+
+
 def test_the_control_plane_explains_what_it_started(cluster: Cluster, faulty: FaultyRegistry, reference: str) -> None:
     ok(cluster.run(0, "preheat", reference, "--all", "--wait"))
     explained = ok(cluster.run(0, "why", "--server", cluster.url, reference))

@@ -43,6 +43,15 @@ def test_everything_that_is_known_is_said() -> None:
         assert part in text
 
 
+def test_whoever_is_slow_is_told_with_his_address() -> None:
+    node = "6f1c2d3e4b5a69788796a5b4c3d2e1f0"
+    waits = {f"parent:{node}": 9.0}
+    where = Where(waits=waits, lately=waits, window=10.0, rates={node: 1e6}, since=7.0)
+    told = explain(pull(shard("a", GB, peers=GB // 2), where=where, addresses={node: "10.0.0.5:7421"}))
+    because = next(line for line in told if line.startswith("  because"))
+    assert "Node 6f1c2d3e4b5a at 10.0.0.5:7421 holds it up" in because
+
+
 def test_a_failure_comes_with_its_remedy() -> None:
     error = NotFound("registry.example has no org/model:v1.", remedy="Check the tag.").info()
     text = "\n".join(explain(pull(state="failed", error=error)))

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from modeldist.cli.top import local
 from modeldist.cli.top.cluster import feeds
 from modeldist.cli.top.picture import FeedRow, NodeRow, Picture, PullRow, lines
@@ -61,6 +63,8 @@ def test_an_agent() -> None:
     assert [row.bottleneck for row in picture.pulls] == ["origin"]
     assert (picture.received, picture.sent) == (4e6, 7.0)
     assert picture.feeds[0].parents == (("parent-a", 3e6), ("origin", 1e6))
+    known = local.picture(about, [replace(running, addresses={"parent-a": "10.0.0.5:7421"})], 7.0)
+    assert known.feeds[0].parents[0] == ("10.0.0.5:7421", 3e6)
     told = " ".join(picture.notes)
     assert "refused" in told and "limit of 5.00 MB/s in 90%" in told and "disk 50%" in told
 
