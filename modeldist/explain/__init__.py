@@ -9,9 +9,20 @@ Imports nothing of ours but errors, uploads and units.
 """
 
 from modeldist.explain.account import Account
-from modeldist.explain.decision import Explanation, Facts, explain
+from modeldist.explain.decision import Explanation, Facts, explain, what_held
 from modeldist.explain.record import Around, Where
 from modeldist.explain.waits import standing, waits_for
 from modeldist.uploads import Uploads
 
-__all__ = ["Account", "Around", "Explanation", "Facts", "Uploads", "Where", "explain", "standing", "waits_for"]
+__all__ = [
+    "Account",
+    "Around",
+    "Explanation",
+    "Facts",
+    "Uploads",
+    "Where",
+    "explain",
+    "standing",
+    "waits_for",
+    "what_held",
+]

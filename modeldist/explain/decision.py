@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from modeldist.errors import ErrorInfo
+from modeldist.errors import ErrorInfo, PullFailed
 from modeldist.explain import remedies
 from modeldist.explain.account import grouped
 from modeldist.explain.record import Around, Where
@@ -91,10 +91,10 @@ class Explanation:
 
 
 def explain(facts: Facts) -> Explanation:
-    if facts.state == "failed" and facts.error is not None:
-        return _failed(facts, facts.error)
+    if facts.state == "failed":
+        return _failed(facts, facts.error or _UNSAID)
     if facts.state == "cancelled":
-        return Explanation(None, "It was stopped.", remedy="Pull again to resume: what is here stays.")
+        return Explanation(None, "It was stopped.", tuple(_kept(facts)), "Pull again to resume: what is here stays.")
     if facts.state == "done":
         return _looking_back(facts)
     if facts.away:
@@ -129,24 +129,40 @@ _OF_ERRORS: dict[str, Bottleneck] = {
 }
 
 
+_UNSAID = ErrorInfo(PullFailed.code, "It failed, and its agent did not say why.")
+
+
 def _failed(facts: Facts, error: ErrorInfo) -> Explanation:
     found = _OF_ERRORS.get(error.code, "other")
-    done = facts.origin + facts.peers + facts.local
-    evidence = [f"The error is {error.code}, after {duration(facts.seconds)}."]
-    if facts.size:
-        evidence.append(f"{size(done)} of {size(facts.size)} were here by then, and stay.")
+    evidence = [f"The error is {error.code}, after {duration(facts.seconds)}.", *_kept(facts)]
     if found == "credentials":
+        done = facts.origin + facts.peers + facts.local
         evidence.append(remedies.WHEN_TOKENS_AGE if done else "Nothing had come.")
-    return Explanation(found, error.message, tuple(evidence), error.remedy or remedies.FOR.get(found))
+    return Explanation(
+        found, error.message, tuple(evidence), error.remedy or remedies.FOR.get(found, remedies.WHEN_FAILED)
+    )
+
+
+def _kept(facts: Facts) -> list[str]:
+    """What of it had come, where that is known."""
+    done = facts.origin + facts.peers + facts.local
+    return [f"{size(done)} of {size(facts.size)} were here by then, and stay."] if facts.size else []
+
+
+def what_held(found: Bottleneck | None) -> str:
+    """What held up a pull that ended before it was done; the same for all its nodes that were held up by it. Empty
+    where that is nothing in particular."""
+    return remedies.HELD.get(found or "", "")
 
 
 def _looking_back(facts: Facts) -> Explanation:
     fetched = facts.origin + facts.peers
     if not fetched:
-        return Explanation(None, "It was here already: nothing was fetched.")
+        return Explanation(None, "It is done: it was here already, and nothing was fetched.")
     average = fetched / facts.seconds if facts.seconds else 0.0
     named = [name for name, count in (("the origin", facts.origin), ("other nodes", facts.peers)) if count]
-    came = f"{size(fetched)} came from {' and '.join(named)} in {duration(facts.seconds)}, {rate(average)} on average."
+    took = f"in {duration(facts.seconds)}, {rate(average)} on average"
+    came = f"It is done: {size(fetched)} came from {' and '.join(named)} {took}."
     where = facts.where
     if where is None or not where.waits or facts.seconds < _TOO_SHORT:
         mixed = sum(map(bool, (facts.origin, facts.peers, facts.local))) > 1

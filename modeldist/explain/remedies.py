@@ -44,6 +44,25 @@ OF_ENDED = {
 
 WHEN_TOKENS_AGE = "Part of it had come with the same credentials: they were valid, and are no more."
 
+WHEN_FAILED = "Pull again: what is here stays. If it repeats, the log of the node's agent says more."
+
+HELD = {
+    "origin": "the origin held it up",
+    "origin_limit": "the origin asked for fewer requests",
+    "parent": "the nodes that it fetched from held it up",
+    "upload_limit": "an upload limit of another node held it up",
+    "upstream": "nobody near had the rest yet",
+    "disk": "the node's disk held it up",
+    "own_link": "the node's link was full",
+    "download_limit": "the node's download limit held it up",
+    "verification": "checking digests held it up",
+    "rdma": "RDMA was missing",
+    "control_plane": "the node had no session with the control plane",
+    "queue": "the control plane had no room for it",
+    "other_process": "another process on the node fetched the same files",
+    "agent_away": "the node was not connected to the control plane",
+}
+
 FOR: dict[str, str] = {
     "origin": "Look at the origin and the way to it: `curl -o /dev/null` one of its files from here. More nodes do not "
     "make it slower: each byte is read once.",

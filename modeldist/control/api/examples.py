@@ -164,6 +164,8 @@ EXAMPLES: dict[str, object] = {
                 "Look at the origin and the way to it.",
             )
         ],
+        "running",
+        "It runs: of 2 nodes 1 done.",
     ),
     "WebhookView": WebhookView("https://platform.example/hook", "delivered", 1, None, ""),
     "ModelPage": ModelPage([_MODEL], next=None),

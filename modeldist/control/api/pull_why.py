@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import msgspec
@@ -16,9 +16,10 @@ from starlette.responses import Response
 from modeldist.control.api.node_by_node import in_parts
 from modeldist.control.api.pull_answer import pull_answer
 from modeldist.control.plane import ControlPlane
-from modeldist.control.pulls.pull import Pull, PullNode
+from modeldist.control.pulls.pull import Pull, PullNode, facts_of
 from modeldist.control.views import WhyNodeView
-from modeldist.explain import Explanation, Facts, Uploads, explain
+from modeldist.explain import Explanation, Uploads, explain
+from modeldist.units import counted
 
 _ASKED = 200  # nodes that are looked at for what is upstream of the others
 
@@ -26,8 +27,20 @@ _ASKED = 200  # nodes that are looked at for what is upstream of the others
 def why_answer(request: Request, plane: ControlPlane, pull: Pull) -> Response:
     """A WhyView. Raises Overloaded where there is no room for a large one."""
     known = _Known.of(plane, pull)
-    beginning = b'{"pull":' + msgspec.json.encode(pull.id)
+    beginning = msgspec.json.encode({"pull": pull.id, "state": pull.state, "summary": whole(pull)}).removesuffix(b"}")
     return pull_answer(request, pull, in_parts(beginning, pull, partial(known.view, pull)))
+
+
+def whole(pull: Pull) -> str:
+    """How far all of it is, or how it ended."""
+    states = Counter(node.state for node in pull.nodes.values())
+    if not pull.nodes:
+        return "It runs, and no node takes part yet." if pull.running else f"No node took part; it is {pull.state}."
+    if pull.state == "done":
+        return f"It is done on {counted(len(pull.nodes), 'node')}."
+    began = {"running": "It runs", "failed": "It failed", "cancelled": "It was cancelled"}[pull.state]
+    failed = f", {states['failed']} failed" if states["failed"] else ""
+    return f"{began}: of {counted(len(pull.nodes), 'node')} {states['done']} done{failed}."
 
 
 @dataclass(frozen=True)
@@ -60,22 +73,8 @@ class _Known:
         return one[found.most_common(1)[0][0]] if found else None
 
     def explanation(self, pull: Pull, node: PullNode) -> Explanation:
-        return explain(
-            Facts(
-                state=node.state,
-                seconds=node.seconds or max(0.0, (node.updated_at if node.ended else self.now) - pull.created_at),
-                size=node.bytes_total,
-                origin=node.bytes_origin,
-                peers=node.bytes_peers,
-                local=node.bytes_local,
-                error=node.error,
-                where=node.where,
-                names=self.names,
-                uploads=self.uploads,
-                upstream=self.upstream,
-                away=not node.ended and node.node not in self.names,
-            )
-        )
+        facts = facts_of(pull, node, self.now, away=node.node not in self.names)
+        return explain(replace(facts, names=self.names, uploads=self.uploads, upstream=self.upstream))
 
     def view(self, pull: Pull, node: PullNode) -> WhyNodeView:
         found = self.explanation(pull, node)

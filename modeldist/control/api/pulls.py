@@ -130,8 +130,8 @@ async def get_webhook(pull_id: PullId, plane: Plane) -> WebhookView:
     responses=answers(404),
 )
 async def why_pull(pull_id: PullId, plane: Plane, request: Request) -> Response:
-    """Node by node: what holds it up, what was measured, what to do. Of a pull that ended before the last restart of
-    the control plane the errors are known and the measurements are not."""
+    """Node by node: what holds it up, what was measured, what to do. Of a pull that failed, for as long as it is kept:
+    why, how far it had come, what to do. What held up one that is done its nodes know."""
     return why_answer(request, plane, await plane.book.get(pull_id))
 
 

@@ -182,7 +182,7 @@ class PullBook:
         """End the pulls whose deadlines passed."""
         now = self._now()
         for pull in [each for each in self._running.values() if each.deadline is not None and each.deadline <= now]:
-            self._stopped(pull, pull.expire(now))
+            self._stopped(pull, pull.expire(now, self._connected))
 
     async def run_deadlines(self, interval: float = LOOKED_FOR_DEADLINES) -> None:
         """Expire pulls until cancelled."""

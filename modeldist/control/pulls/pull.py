@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Literal
@@ -9,7 +10,7 @@ from typing import Literal
 from modeldist.control.pulls.selection import Selector
 from modeldist.control.webhooks.signing import Webhook
 from modeldist.errors import DeadlineExceeded, ErrorInfo
-from modeldist.explain import Where
+from modeldist.explain import Facts, Where, explain, what_held
 from modeldist.scheduler.messages import Priority
 from modeldist.session.messages import PullProgress
 
@@ -133,25 +134,49 @@ class Pull:
 
     def cancel(self, now: float) -> list[str]:
         """End it; the nodes that had not ended."""
-        return self._stop("cancelled", now, None)
+        return self._stop("cancelled", now)
 
-    def expire(self, now: float) -> list[str]:
-        """Its deadline passed: nodes that have not ended have failed, and so has it; those nodes."""
-        late = DeadlineExceeded(
-            f"{self.reference[:1000]} was not here by the deadline of its pull.",
-            remedy="Ask again with a later deadline: nodes keep what they have.",
-        )
-        return self._stop("failed", now, late.info())
+    def expire(self, now: float, connected: Container[str] = ()) -> list[str]:
+        """Its deadline passed: nodes that have not ended have failed, and so has it; those nodes. Why they were not
+        done is kept with their errors: where their time went is not."""
+        return self._stop("failed", now, lambda node: self._late(node, now, away=node.node not in connected))
 
-    def _stop(self, state: PullState, now: float, error: ErrorInfo | None) -> list[str]:
+    def _late(self, node: PullNode, now: float, *, away: bool) -> ErrorInfo:
+        found = explain(facts_of(self, node, now, away=away))
+        held = "the node had not begun" if node.state == WAITING and not away else what_held(found.bottleneck)
+        return DeadlineExceeded(
+            f"{self.reference[:1000]} was not here by the deadline of its pull{held and f': {held}'}.",
+            remedy=f"{found.remedy or ''} Ask again with a later deadline: nodes keep what they have.".lstrip(),
+        ).info()
+
+    def _stop(
+        self, state: PullState, now: float, why: Callable[[PullNode], ErrorInfo | None] = lambda _: None
+    ) -> list[str]:
         if not self.running:
             return []
         stopped = [node for node, known in self.nodes.items() if not known.ended]
         for node in stopped:
-            self.nodes[node] = replace(self.nodes[node], state=state, updated_at=now, error=error)
+            known = self.nodes[node]
+            self.nodes[node] = replace(known, state=state, updated_at=now, error=why(known))
         self.state = state
         self.finished_at = now
         return stopped
+
+
+def facts_of(pull: Pull, node: PullNode, now: float, *, away: bool) -> Facts:
+    """What is known of a pull on a node, to be explained. `away`: it has no session, which is nothing to one that
+    ended."""
+    return Facts(
+        state=node.state,
+        seconds=node.seconds or max(0.0, (node.updated_at if node.ended else now) - pull.created_at),
+        size=node.bytes_total,
+        origin=node.bytes_origin,
+        peers=node.bytes_peers,
+        local=node.bytes_local,
+        error=node.error,
+        where=node.where,
+        away=away and not node.ended,
+    )
 
 
 def _bytes(count: int) -> int:

@@ -23,7 +23,10 @@ class WhyNodeView:
 
 @dataclass(frozen=True)
 class WhyView:
-    """Why a pull is as fast as it is, node by node."""
+    """Why a pull is as fast as it is, or ended as it did, node by node. `state`: that of the pull; `summary`: how far
+    all of it is."""
 
     pull: str
     nodes: list[WhyNodeView]
+    state: str = ""
+    summary: str = ""

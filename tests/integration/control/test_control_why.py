@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+import time
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from modeldist.client import AsyncClient
 from modeldist.control.views import WhyNodeView
-from modeldist.errors import AccessDenied, NotFound
+from modeldist.errors import AccessDenied, NotEnoughSpace, NotFound
 from modeldist.explain import Around, Uploads, Where
 from modeldist.scheduler.messages import Load, Report
 from modeldist.session.messages import PullProgress, StartPull
-from tests.servers.control_plane import ServedControlPlane
-from tests.servers.followed_pulls import reached
+from tests.servers.control_plane import ServedControlPlane, served_control_plane
+from tests.servers.followed_pulls import ended, reached
+from tests.servers.memory_origin import MemoryOrigin
 from tests.servers.scripted_agent import ScriptedAgent, scripted_agent
 
 REFERENCE = "memory://org/model:v1"
@@ -107,3 +111,60 @@ async def test_what_a_later_agent_waits_for_spoils_nobodys_answer(control: Serve
         found = await whys(client, made.id)
         assert (found["a"].bottleneck, found["b"].bottleneck) == (None, "disk")
         assert "something new" not in str(found["a"])
+
+
+async def test_pulls_that_ended_are_explained_as_long_as_they_are_kept(
+    tmp_path: Path, origin: MemoryOrigin, database_url: str
+) -> None:
+    """Also after a restart of the control plane, of which the database is left."""
+    ahead = [0.0]
+    state = tmp_path / "state"
+    async with (
+        served_control_plane(state, origin, database_url, now=lambda: time.time() + ahead[0]) as control,
+        control.client() as client,
+        scripted_agent(control.ws, control.agent_token, "a") as a,
+        scripted_agent(control.ws, control.agent_token, "b") as b,
+        scripted_agent(control.ws, control.agent_token, "c") as c,
+    ):
+        failed = await client.create_pull(REFERENCE, ["a", "b", "c"])
+        full = NotEnoughSpace("The disk of a is full.", remedy="Free some.").info()
+        await a.expect(StartPull)
+        await a.send(PullProgress(failed.id, "failed", bytes_total=100, bytes_peers=9, error=full))
+        await b.expect(StartPull)
+        await b.send(PullProgress(failed.id, "failed"))
+        await c.expect(StartPull)
+        await c.send(PullProgress(failed.id, "done", bytes_total=100, bytes_origin=100, seconds=2.0))
+        assert (await ended(client, failed.id)).state == "failed"
+        late = await client.create_pull(
+            REFERENCE, ["a", "b", "c"], deadline=datetime.fromtimestamp(time.time() + 500, UTC)
+        )
+        await says(a, where("origin", rates={"origin": 1e6}))
+        await says(b, where("disk"))
+        await c.expect(StartPull)
+        await reached(client, late.id, {"pulling": 2, "waiting": 1})
+        ahead[0] = 501.0
+        assert (await ended(client, late.id)).state == "failed"
+        stopped = await client.create_pull(REFERENCE, ["a"])
+        await client.cancel_pull(stopped.id)
+    async with served_control_plane(state, origin, database_url) as control, control.client() as client:
+        about = await client.why_pull(failed.id)
+        assert (about.state, about.summary) == ("failed", "It failed: of 3 nodes 1 done, 2 failed.")
+        found = {node.node: node for node in about.nodes}
+        assert (found["a"].bottleneck, found["a"].summary) == ("disk_full", "The disk of a is full.")
+        assert (found["a"].remedy, found["a"].evidence[1]) == (
+            "Free some.",
+            "9 B of 100 B were here by then, and stay.",
+        )
+        assert (found["b"].bottleneck, found["b"].summary) == ("other", "It failed, and its agent did not say why.")
+        assert found["b"].evidence and "Pull again" in (found["b"].remedy or "")
+        assert found["c"].summary.startswith("It is done: 100 B came from the origin")
+        found = await whys(client, late.id)
+        ends = {node: found[node].summary.partition("by the deadline of its pull")[2] for node in "abc"}
+        assert ends == {
+            "a": ": the origin held it up.",
+            "b": ": the node's disk held it up.",
+            "c": ": the node had not begun.",
+        }
+        assert "`modeldist doctor`" in (found["b"].remedy or "") and "later deadline" in (found["c"].remedy or "")
+        about = await client.why_pull(stopped.id)
+        assert (about.summary, about.nodes[0].summary) == ("It was cancelled: of 1 node 0 done.", "It was stopped.")
