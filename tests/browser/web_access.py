@@ -172,6 +172,23 @@ def test_all_of_it_by_keyboard(furnished: Town, eyes: Eyes) -> None:
     assert page.evaluate("sessionStorage.length") == 0
 
 
+def test_colours_follow_the_system_or_what_was_chosen(town: Town, eyes: Eyes) -> None:
+    """Those of elements, and those that a canvas reads."""
+    page = eyes.open()
+    seen: dict[str, set[tuple[str, str]]] = {"light": set(), "dark": set()}
+    for system in ("light", "dark"):
+        page.emulate_media(color_scheme=system)  # type: ignore[arg-type]
+        for choice, theme in (("light", "light"), ("dark", "dark"), ("auto", system)):
+            page.get_by_label("Theme").select_option(choice)
+            ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+            rail = page.evaluate("getComputedStyle(document.body).getPropertyValue('--rail')")
+            seen[theme].add((ground, rail))
+    assert seen == {
+        "light": {("rgb(245, 246, 248)", "rgb(227, 232, 238)")},
+        "dark": {("rgb(15, 20, 26)", "rgb(42, 52, 63)")},
+    }
+
+
 def test_going_back_and_looking_again_keeps_the_place(furnished: Town, eyes: Eyes) -> None:
     page = eyes.sign_in(furnished.cluster.token("admin"), "nodes")
     page.get_by_role("link", name="node-1").click()
