@@ -31,7 +31,6 @@ from modeldist.control.api import (
 )
 from modeldist.control.api.admitting import Admits
 from modeldist.control.api.audit import Audit
-from modeldist.control.api.audit_trail import AuditTrail
 from modeldist.control.api.authentication import RequiresToken
 from modeldist.control.api.body_limit import BodyLimit
 from modeldist.control.api.description import describe
@@ -99,7 +98,6 @@ def _app(settings: ServerSettings, lifespan: object) -> FastAPI:
     app.add_middleware(OnlyTheLeader)
     app.add_middleware(TracesRequests, known_only=True)
     app.add_middleware(RequiresToken, failed_logins=FailedLogins(settings.failed_logins))  # comes before those
-    app.state.audit_trail = AuditTrail()
     app.state.pictures = Pictures()
     app.state.requests = RequestCounts()
     app.state.profiler = Profiler()

@@ -14,6 +14,7 @@ from pathlib import Path
 from modeldist.control.admission.memory import Memory
 from modeldist.control.admission.rooms import Rooms
 from modeldist.control.api.pull_views import notice
+from modeldist.control.audit_trail import AuditTrail
 from modeldist.control.authority_watch import AuthorityWatch
 from modeldist.control.bootstrap import first_tokens, prepare_state_dir
 from modeldist.control.core import ControlCore, core_class
@@ -28,6 +29,7 @@ from modeldist.control.rollouts.book import RolloutBook
 from modeldist.control.rollouts.own import OwnUpdate
 from modeldist.control.settings import ServerSettings
 from modeldist.control.store.artifacts import Artifacts
+from modeldist.control.store.audit import AuditRecords
 from modeldist.control.store.database import Database, sqlite_url
 from modeldist.control.store.deliveries import Deliveries
 from modeldist.control.store.jobs import Jobs
@@ -76,6 +78,7 @@ class ControlPlane:
     destinations: Destinations
     rollouts: RolloutBook
     own: OwnUpdate
+    audit: AuditTrail
     started_at: float
     new_tokens: list[Path]
     clocks: Sequence[asyncio.Task[None]] = ()
@@ -130,11 +133,12 @@ async def running(
     origins: Resolves | None = None,
     scheduler: SchedulerWithViews | None = None,
     database: Database | None = None,
+    audit: AuditTrail | None = None,
     leads: Callable[[], bool] = lambda: True,
     now: Callable[[], float] = time.time,
 ) -> AsyncIterator[ControlPlane]:
     """Read the store, start the clocks; write and stop at the end. `origins` and a `database` given stay the caller's
-    to close. `leads`: whether it may still say anything to agents. `now`: seconds since the epoch.
+    to close, and so does `audit`. `leads`: whether it may still say anything to agents. `now`: seconds since the epoch.
 
     Raises StorageError, UsageError.
     """
@@ -145,8 +149,13 @@ async def running(
         resolves = await stack.enter_async_context(opened_origins(settings, origins))
         meta = Meta(database)
         identity = await meta.identity()
-        cluster_time = ClusterTime(now(), await meta.noted_time())
+        noted = await meta.noted_time()
+        cluster_time = ClusterTime(now(), noted)  # after that, lest it be behind by the time which that took
         await meta.note_time(cluster_time())
+        if audit is None:
+            audit = audit_trail(settings, database, cluster_time)
+            stack.push_async_callback(audit.close)
+        audit.time = cluster_time
         tokens, artifacts, nodes = (
             Tokens(database),
             Artifacts(database, most=settings.most_memory * CATALOGUE),
@@ -231,10 +240,15 @@ async def running(
             destinations=destinations,
             rollouts=rollouts,
             own=own,
+            audit=audit,
             started_at=time.monotonic(),
             new_tokens=new_tokens,
             clocks=clocks,
         )
+
+
+def audit_trail(settings: ServerSettings, database: Database, time: Callable[[], float]) -> AuditTrail:
+    return AuditTrail(AuditRecords(database), time, most=settings.audit_records, age=settings.audit_age)
 
 
 def _waits(scheduler: SchedulerWithViews) -> bool:

@@ -68,6 +68,8 @@ class ServerSettings(BaseSettings):
     most_waiting: int = Field(40_000, ge=1)  # for references, all agents together
     body_limit: int = Field(1 << 20, ge=1024)
     failed_logins: int = Field(30, ge=1)  # wrong tokens from one address at once; then one every two seconds
+    audit_records: int = Field(50_000, ge=1)  # of each kind, that `GET /audit` has
+    audit_age: float = Field(90 * 86400.0, gt=0)  # for which it has them
 
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from modeldist.control.audit_trail import AuditTrail
 from modeldist.control.plane import ControlPlane
 from modeldist.control.store.tokens import Tokens
 from modeldist.errors import NotLeading
@@ -22,6 +23,8 @@ class Standing(Protocol):
     def plane(self) -> ControlPlane | None: ...
     @property
     def tokens(self) -> Tokens: ...
+    @property
+    def audit(self) -> AuditTrail: ...
     def refusal(self) -> NotLeading:
         """What is said meanwhile."""
 
@@ -42,6 +45,10 @@ class Alone:
     @property
     def tokens(self) -> Tokens:
         return self._plane.tokens
+
+    @property
+    def audit(self) -> AuditTrail:
+        return self._plane.audit
 
     def refusal(self) -> NotLeading:
         return stands_by("")

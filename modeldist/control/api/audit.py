@@ -1,8 +1,8 @@
 """Who did what: one record for each request that may change something, for each session, and for each refusal.
 
 The records go to the log `modeldist.audit`, one line an event, whatever `--log-level` says, as JSON with `--log-json`.
-The newest are kept for `GET /audit`, too. They have names of tokens, never tokens, and what was asked for, never
-bodies.
+The database keeps the newest for `GET /audit`, too. They have names of tokens, never tokens, and what was asked for,
+never bodies.
 """
 
 from __future__ import annotations
@@ -12,19 +12,21 @@ import logging
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from modeldist.control.api.audit_trail import AuditTrail
+from modeldist.control.audit_trail import AuditTrail
+from modeldist.control.standing import Standing
+from modeldist.tracing.redaction import shown
 
 log = logging.getLogger("modeldist.audit")
 
 FIELDS = frozenset({"action", "asked", "client", "object", "outcome", "role", "token", "token_id"})
 """What a record may have beside its event."""
 LOOKS = frozenset({"GET", "HEAD", "OPTIONS"})
-_LONGEST = 1000  # characters of what was acted on
 
 
-def acts_on(connection: HTTPConnection, thing: str) -> None:
-    """Name in the record what this request is about."""
-    connection.scope.setdefault("state", {})["acts_on"] = thing.partition("?")[0][:_LONGEST]  # a query may have secrets
+def acts_on(connection: HTTPConnection, thing: str, of: str = "") -> None:
+    """Name in the record what this request is about: a reference, or an id. `of`: the pull or rollout it made."""
+    named = shown(thing)
+    connection.scope.setdefault("state", {})["acts_on"] = f"{of} {named}" if of else named
 
 
 class Audit:
@@ -90,8 +92,8 @@ def refused(scope: Scope) -> None:
 
 
 def _trail(scope: Scope) -> AuditTrail:
-    trail: AuditTrail = scope["app"].state.audit_trail
-    return trail
+    standing: Standing = scope["app"].state.standing
+    return standing.audit
 
 
 def _asked(scope: Scope) -> str:

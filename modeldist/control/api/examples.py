@@ -208,7 +208,7 @@ EXAMPLES: dict[str, object] = {
     "AuditPage": AuditPage(
         [
             AuditRecordView(
-                7,
+                "066140ccadb000a1b2c3d4",
                 _NOON,
                 "rollout",
                 "admin",
@@ -220,6 +220,8 @@ EXAMPLES: dict[str, object] = {
             )
         ],
         since=_NOON - 86_400,
+        most=50_000,
+        age=90 * 86_400.0,
         next=None,
     ),
     "RolloutView": RolloutView(

@@ -77,7 +77,7 @@ async def create_pull(
         asked.webhook.checked() if asked.webhook else None,
         holder=holder,
     )
-    acts_on(request, f"{pull.id} {pull.reference}")
+    acts_on(request, pull.reference, of=pull.id)
     headers = {"Location": f"/api/v1/pulls/{pull.id}"}
     if not new:
         headers["Idempotency-Replayed"] = "true"

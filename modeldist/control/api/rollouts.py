@@ -48,7 +48,7 @@ async def create_rollout(
             remedy="Start an agent; `modeldist status --server URL` shows those that are connected.",
         )
     rollout = await plane.rollouts.create(asked.plan(release.reference), nodes)
-    acts_on(request, f"{rollout.id} {release.reference}")
+    acts_on(request, release.reference, of=rollout.id)
     response.headers["Location"] = f"/api/v1/rollouts/{rollout.id}"
     return _view(rollout)
 

@@ -5,25 +5,29 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 
 from sqlalchemy import text
 
+from modeldist.control.audit_trail import AuditTrail
 from modeldist.control.conversation import NOT_LEADING
-from modeldist.control.plane import ControlPlane, opened_database, opened_origins, running
+from modeldist.control.plane import ControlPlane, audit_trail, opened_database, opened_origins, running
 from modeldist.control.ports import Resolves
 from modeldist.control.replicas.campaign import Campaign
 from modeldist.control.replicas.held import Held
 from modeldist.control.settings import ServerSettings
 from modeldist.control.standing import Alone, Standing, stands_by
 from modeldist.control.store.database import Database
+from modeldist.control.store.meta import Meta
 from modeldist.control.store.terms import Term
 from modeldist.control.store.tokens import Tokens
 from modeldist.control.webhooks.destinations import Destinations
 from modeldist.errors import ModeldistError, NotLeading, UsageError
 from modeldist.origins.background_loop import BackgroundLoop
+from modeldist.transfer.cluster_time import ClusterTime
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +46,15 @@ async def standing(settings: ServerSettings, url: str, *, origins: Resolves | No
                 yield Alone(plane)
             return
         await _check_version(database)
-        replica = Replica(settings, url, database, resolves)
+        noted = await Meta(database).noted_time()
+        audit = audit_trail(settings, database, ClusterTime(time.time(), noted))
+        replica = Replica(settings, url, database, resolves, audit)
         try:
             await replica.start()
             yield replica
         finally:
             await replica.leave()
+            await audit.close()
 
 
 async def _check_version(database: Database) -> None:
@@ -63,10 +70,13 @@ async def _check_version(database: Database) -> None:
 class Replica:
     """A `Standing` that competes for the lead."""
 
-    def __init__(self, settings: ServerSettings, url: str, database: Database, origins: Resolves) -> None:
+    def __init__(
+        self, settings: ServerSettings, url: str, database: Database, origins: Resolves, audit: AuditTrail
+    ) -> None:
         self._settings = settings
         self._database = database
         self._origins = origins
+        self.audit = audit
         self._tokens = Tokens(database)
         self._plane: ControlPlane | None = None
         self._held: Held | None = None
@@ -159,7 +169,9 @@ class Replica:
 
     async def _lead(self, held: Held) -> None:
         database = self._database.during(held.term)
-        async with running(self._settings, origins=self._origins, database=database, leads=held.valid) as plane:
+        async with running(
+            self._settings, origins=self._origins, database=database, audit=self.audit, leads=held.valid
+        ) as plane:
             if held.over.is_set():
                 return
             self._plane, self._leader = plane, held.term

@@ -147,3 +147,21 @@ class RolloutRow(Base):
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     state: Mapped[str] = mapped_column(String(16), index=True)
     document: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class AuditRow(Base):
+    """Who did what; `id` sorts by the cluster's time. See `control.audit_trail`."""
+
+    __tablename__ = "audit"
+    __table_args__ = (Index("ix_audit_kind_id", "kind", "id"),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    at: Mapped[float] = mapped_column(Double)
+    kind: Mapped[str] = mapped_column(String(8))
+    token: Mapped[str] = mapped_column(Text)
+    role: Mapped[str] = mapped_column(Text)
+    action: Mapped[str] = mapped_column(Text)
+    asked: Mapped[str] = mapped_column(Text)
+    object: Mapped[str] = mapped_column(Text)
+    outcome: Mapped[int] = mapped_column()
+    client: Mapped[str] = mapped_column(Text)

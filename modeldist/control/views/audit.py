@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class AuditRecordView:
-    """Who did what. `number` grows; `token`, `role`, `action` are empty for who showed no good token; `asked`: method
-    and path; `object`: pull, reference; `outcome`: the HTTP status, 101 for a session."""
+    """Who did what. `id` sorts by time; `at`: the cluster's time; `token`, `role`, `action` are empty for who showed no
+    good token; `asked`: method and path; `object`: pull, reference; `outcome`: the HTTP status, 101 for a session."""
 
-    number: int
+    id: str
     at: float
     token: str
     role: str
@@ -23,8 +23,11 @@ class AuditRecordView:
 
 @dataclass(frozen=True)
 class AuditPage:
-    """The newest first, as far back as this process remembers: to `since`, when it began. The log has all."""
+    """The newest first. `since`: when the oldest that is kept was made. Of each kind (deeds, sessions, refusals) the
+    newest `most` are kept, for `age` seconds."""
 
     records: list[AuditRecordView]
     since: float
+    most: int
+    age: float
     next: str | None = None

@@ -171,7 +171,7 @@ async def test_who_loses_the_connection_of_its_lock_leads_no_more(replicas: Repl
         code, reason = await agent.closed()
         assert (code, "leads no more" in reason) == (1001, True)
     await engine.dispose()
-    assert "PostgreSQL" in replicas.replicas[leader].log
+    replicas.replicas[leader].wait_for("its reason", lambda: "PostgreSQL" in replicas.replicas[leader].log)
     replicas.wait_led()
 
 
@@ -253,3 +253,29 @@ def test_the_schema_is_not_taken_from_under_replicas_that_run(replicas: Replicat
     refused = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert refused.returncode == UsageError.exit_code
     assert "Replicas of the control plane run on this database (2). Stop all of them first." in refused.stderr
+
+
+def audit_of(cluster: ReplicatedCluster, index: int) -> list[dict[str, object]]:
+    headers = {"Authorization": f"Bearer {cluster.token('admin')}"}
+    request = urllib.request.Request(f"{url_of(cluster, index)}/api/v1/audit", headers=headers)
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+        records: list[dict[str, object]] = json.loads(answer.read())["records"]
+    return records
+
+
+async def test_all_replicas_tell_the_same_of_who_did_what(replicas: ReplicatedCluster) -> None:
+    leader = replicas.wait_led()
+    other = 1 - leader
+    async with AsyncClient(url_of(replicas, leader), replicas.token("admin")) as client:
+        pull = await client.create_pull("memory://org/audited:v1", "all")
+        assert probe(replicas.ports[other], "/api/v1/refused-by-who-stands-by") == 401
+        async with asyncio.timeout(PATIENCE):  # it writes by itself
+            while not any("by-who-stands-by" in str(each["asked"]) for each in audit_of(replicas, leader)):
+                await asyncio.sleep(0.05)
+        await client.cancel_pull(pull.id)
+    before = audit_of(replicas, leader)
+    assert before[0]["action"] == "cancel_pull"
+    assert {str(each["action"]) for each in before[1:3]} == {"", "create_pull"}
+    replicas.replicas[leader].stop()
+    await led_by(replicas, other)
+    assert audit_of(replicas, other)[-len(before) :] == before

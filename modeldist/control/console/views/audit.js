@@ -1,6 +1,6 @@
 import { get } from "../api.js";
 import { h, link, put } from "../dom.js";
-import { moment } from "../format.js";
+import { duration, moment, number } from "../format.js";
 import { every } from "../live.js";
 import { chip } from "../meter.js";
 import { mayChange, who } from "../session.js";
@@ -24,7 +24,7 @@ export default function audit({ page, named, signal }) {
   const rows = table({
     caption: "Who did what, newest first",
     empty: "Nobody has done anything yet.",
-    key: (row) => row.number,
+    key: (row) => row.id,
     search: {
       label: "Search the records",
       hint: "Search: name, action, pull…",
@@ -46,7 +46,9 @@ export default function audit({ page, named, signal }) {
   put(page, since, h("div", { class: "card" }, rows.element));
   every(3, signal, async () => {
     const answer = await get("audit?limit=500", { signal });
-    since.textContent = `What this process remembers since it began, ${moment(answer.since)}. The log modeldist.audit has all.`;
+    since.textContent =
+      `Of each kind (what people did, sessions, refusals) the newest ${number(answer.most)} of the last ${duration(answer.age)}, ` +
+      `the oldest of ${moment(answer.since)}. The log modeldist.audit has all.`;
     rows.update(answer.records);
   });
 }
