@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.documentation import page, site_cluster_pages, site_engines, site_pages, test_pages, test_rest_pages
+from tests.documentation import (
+    page,
+    site_cluster_pages,
+    site_deployment,
+    site_engines,
+    site_pages,
+    site_rdma,
+    test_pages,
+    test_rest_pages,
+)
 from tests.documentation.reading import problems
 from tests.package import package_installed
 from tests.unit.modelpack import test_chunk_table_document
@@ -25,6 +34,8 @@ RUN: dict[Path, set[str]] = {
     **dict.fromkeys(site_pages.PAGES, TYPED),
     **dict.fromkeys(site_engines.PAGES, TYPED),
     **dict.fromkeys(site_cluster_pages.PAGES, TYPED),
+    **dict.fromkeys(site_deployment.PAGES, TYPED),
+    **dict.fromkeys(site_rdma.PAGES, TYPED),
     **test_rest_pages.PAGES,
     package_installed.PAGE: {"console"},
     **{test_chunk_table_document.DOCS / name: {"python"} for name in test_chunk_table_document.FACTS},
