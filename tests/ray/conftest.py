@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 from deploy.demo.model import fetch_model
 from tests.ray.machines import Machines
 from tests.ray.published import publish
+from tests.servers.hub import Hub
 from tests.servers.oci_faults import FaultyRegistry
 from tests.servers.registry import Registry
 
@@ -29,20 +30,42 @@ WEIGHTS = Random("weights").randbytes(3_000_000)
 
 
 @pytest.fixture(scope="session")
-def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
-    with Machines(tmp_path_factory.mktemp("machines"), agents=NODES) as running:
+def hub() -> Iterator[Hub]:
+    with Hub() as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def raylets(machines: Machines) -> Iterator[Raylets]:
+def machines(tmp_path_factory: pytest.TempPathFactory, hub: Hub) -> Iterator[Machines]:
+    environment = {"HF_ENDPOINT": hub.url}
+    with Machines(tmp_path_factory.mktemp("machines"), agents=NODES, environment=environment) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def raylets(machines: Machines, hub: Hub) -> Iterator[Raylets]:
     """Connected to."""
     from tests.ray.raylets import Raylets
 
     with Raylets() as running:
         for index in range(NODES):
-            running.join(machines.environment_inside(index), machines.command(index))
+            running.join({**machines.environment_inside(index), "HF_ENDPOINT": hub.url}, machines.command(index))
         yield running
+
+
+@pytest.fixture(scope="module")
+def bare(machines: Machines, raylets: Raylets) -> Iterator[None]:
+    """The machines without their agents."""
+    from modeldist.ray import stop_agents
+
+    for agent in machines.agents:
+        agent.stop()
+    yield
+    stop_agents()
+    for index in range(NODES):
+        machines.agents[index].start()
+    for index in range(NODES):
+        machines.wait_joined(index)
 
 
 @pytest.fixture

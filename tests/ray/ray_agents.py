@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import psutil
@@ -20,19 +19,6 @@ from tests.ray.raylets import Raylets
 from tests.servers.cluster import wait_until
 from tests.servers.faults import Hold, held
 from tests.servers.oci_faults import FaultyRegistry
-
-
-@pytest.fixture(scope="module")
-def bare(machines: Machines, raylets: Raylets) -> Iterator[None]:
-    """The machines without their agents."""
-    for agent in machines.agents:
-        agent.stop()
-    yield
-    stop_agents()
-    for index in range(NODES):
-        machines.agents[index].start()
-    for index in range(NODES):
-        machines.wait_joined(index)
 
 
 def running(machines: Machines) -> list[bool]:

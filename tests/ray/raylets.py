@@ -21,12 +21,24 @@ from typing import Any, Self
 import psutil
 import ray
 
+from tests.documentation import page
+from tests.documentation.reading import commands
 from tests.servers.cluster import wait_until
 
 RAY = str(Path(sys.executable).parent / "ray")
 PATIENCE = 120.0  # seconds for a raylet to come up
-PLUGINS = '[{"class": "modeldist.ray.EnvPlugin"}]'
+PAGE = Path(__file__).parents[2] / "docs" / "ray.md"
 MEMORY = 80_000_000  # bytes of its object store, the least that Ray takes
+
+
+def plugins() -> str:
+    """RAY_RUNTIME_ENV_PLUGINS of a `ray start --head`, as the page has a reader start one."""
+    (block,) = (
+        each for each in page.blocks(PAGE.read_text()) if each.language == "console" and "ray start" in each.text
+    )
+    stand_in = 'ray() { [ "$*" = "start --head" ] && printf %s "$RAY_RUNTIME_ENV_PLUGINS"; }'
+    script = "\n".join((stand_in, *commands(block.text)))
+    return subprocess.run(["bash", "-ec", script], capture_output=True, text=True, check=True).stdout
 
 
 def free_port(host: str) -> int:
@@ -39,6 +51,7 @@ class Raylets:
 
     def __init__(self) -> None:
         self._port = free_port("127.0.0.2")
+        self._plugins = plugins()
         self._home = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # sockets below it have short names
         self._running: list[subprocess.Popen[bytes]] = []
 
@@ -65,7 +78,7 @@ class Raylets:
         with path.open("wb") as log:
             process = subprocess.Popen(
                 [*command, *self._start(number, address)],
-                env={**os.environ, "RAY_RUNTIME_ENV_PLUGINS": PLUGINS, **environment},
+                env={**os.environ, "RAY_RUNTIME_ENV_PLUGINS": self._plugins, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -124,6 +137,7 @@ class Raylets:
         head = ["--head", f"--port={self._port}", "--include-dashboard=false", f"--temp-dir={self._home}"]
         return [
             *(RAY, "start", "--block", f"--node-ip-address={address}", "--num-cpus=1", "--disable-usage-stats"),
+            "--num-gpus=1",  # a number, which Ray counts down
             f"--object-store-memory={MEMORY}",
             *(head if number == 0 else [f"--address=127.0.0.2:{self._port}"]),
         ]
