@@ -31,7 +31,7 @@ from modelpack.manifest import MAX_MANIFEST_BYTES, Descriptor, Manifest, encode_
 from modelpack.mediatypes import LayerKind
 from modelpack.model_facts import ModelFacts, model_facts
 from modelpack.referrers import attachment
-from modelpack.sources import SourceFile, collect_files
+from modelpack.sources import SourceFile, check_whole, collect_files
 from modelpack.timestamps import rfc3339
 
 FIXED_EPOCH = 1_735_689_600  # 2025-01-01T00:00:00Z
@@ -101,6 +101,7 @@ def build(
     if plan is None:
         plan = plan_of(collect_files(directory, follow=follow, without=layout.path))
     files = [file for file, _ in plan.files]
+    check_whole(directory, files)
     facts = model_facts(files)
     with layout.adding():
         average = average_for(sum(file.size for file in files)) if chunk_table and chunk_index else 0

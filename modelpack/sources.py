@@ -7,7 +7,7 @@ links are followed, as are links within the directory. Any other link would carr
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -52,6 +52,20 @@ def collect_files(
         raise BuildError(f"{directory} holds no files for a model.", remedy="Hidden files and *.lock are left out.")
     check_names(file.path for file in files)
     return tuple(files)
+
+
+def check_whole(directory: Path, files: Iterable[SourceFile]) -> None:
+    """That no file of a snapshot has holes, as those have of which ranges alone were pulled: what is not there reads as
+    zeros, and would go into a model as if it were its weights. Raises BuildError, OSError."""
+    if directory.resolve().parent.name != "snapshots":
+        return  # somebody's own sparse file is what it is
+    for source in files:
+        with source.file.open("rb", buffering=0) as file:
+            if source.size and os.lseek(file.fileno(), 0, os.SEEK_HOLE) < source.size:
+                raise BuildError(
+                    f"Of {directory}, only parts of {source.path} are here.",
+                    remedy="Pull the model without --rank and --tensors, and name that.",
+                )
 
 
 def hub_identity(directory: Path) -> tuple[str, str] | None:

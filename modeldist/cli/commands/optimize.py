@@ -74,11 +74,15 @@ def optimize(
     from modelpack.plan.layout import Layout
     from modelpack.rearranging import HUGE_PAGE, PAGE
 
-    wish = _Wish(HUGE_PAGE if huge_pages else PAGE, Layout.parse(ranks) if ranks else None, 0 if no_measure else runs)
+    wish = _Wish(
+        HUGE_PAGE if huge_pages else PAGE, Layout.parse(ranks) if ranks is not None else None, 0 if no_measure else runs
+    )
     before = _directory(source, here, quiet=quiet)
     found: dict[str, object]
     if into.startswith(_PATHS) or Path(into).exists():
         folder = Path(into).expanduser().absolute()
+        if folder.is_relative_to(before) and folder != before:
+            raise UsageError(f"{folder} would be a part of the model in {before}.", remedy="Name another directory.")
         found = {"path": str(folder), **_write(before, folder, wish)}
         name = str(folder)
     else:
@@ -145,7 +149,7 @@ def _write(before: Path, after: Path, wish: _Wish) -> dict[str, object]:
 
 
 def _files(before: Path) -> tuple[SourceFile, ...]:
-    from modelpack.sources import collect_files
+    from modelpack.sources import check_whole, collect_files
 
     files = collect_files(before, follow=(before.resolve().parents[2],) if _in_hub(before) else ())
     if not any(file.path.endswith(".safetensors") for file in files):
@@ -153,6 +157,7 @@ def _files(before: Path) -> tuple[SourceFile, ...]:
             f"{before} has no safetensors files, and no others are laid out anew.",
             remedy="Convert its weights to safetensors first.",
         )
+    check_whole(before, files)
     return files
 
 

@@ -85,6 +85,11 @@ def test_a_directory_with_files_is_left_alone(shell: Shell, model: Path, tmp_pat
     assert "not empty" in shell.fails(2, "optimize", str(model), "--into", str(tmp_path / "into"))
 
 
+def test_what_would_be_another_layout_of_nothing(shell: Shell, model: Path, tmp_path: Path) -> None:
+    assert "a part of the model" in shell.fails(2, "optimize", str(model), "--into", str(model / "new"))
+    assert "''" in shell.fails(2, "optimize", str(model), "--into", str(tmp_path / "new"), "--ranks", "")
+
+
 def test_a_file_that_is_no_safetensors_file(shell: Shell, model: Path, tmp_path: Path) -> None:
     (model / "a.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\n" * 3)
     said = shell.run("optimize", str(model), "--into", str(tmp_path / "into"))

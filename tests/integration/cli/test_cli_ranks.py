@@ -188,3 +188,18 @@ def test_a_plan_by_a_header_that_is_not_the_files_is_found_out(
     path = shell.pull(reference, "--tensor", "blk.2.*")
     tensors = {tensor.name: tensor.data for tensor in gguf.GGUFReader(path / "model.gguf").tensors}
     assert (tensors["blk.2.weight"] == 2).all()
+
+
+def test_what_a_rank_has_is_not_laid_out_as_a_model(reference: str, tmp_path: Path) -> None:
+    """The files have holes where other ranks' rows are: zeros, which would be passed off as weights."""
+    shell = Shell(tmp_path / "node")
+    part = f"{reference}#rank=tp=0/4"
+    for source in (part, str(shell.pull(part))):
+        for how in ((), ("--ranks", "2")):
+            said = shell.fails(2, "optimize", source, "--into", str(tmp_path / "into"), "--no-measure", "-q", *how)
+            assert "only parts of model.safetensors are here" in said
+    assert "only parts of" in shell.fails(2, "build", str(shell.pull(part)), "-t", "org/model:part")
+    assert not (tmp_path / "into").exists()
+    assert shell.run("optimize", str(shell.pull(reference)), "--into", str(tmp_path / "into"), "-q").returncode == 0
+    whole = load_file(tmp_path / "into" / NAME)
+    assert all(whole[name].tobytes() == values.tobytes() for name, values in tensors().items())
