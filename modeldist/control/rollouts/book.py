@@ -12,53 +12,15 @@ from typing import Protocol
 from modeldist import __version__
 from modeldist.control.agent_session import AgentSession
 from modeldist.control.pulls.pull import ENDED as PULL_ENDED
+from modeldist.control.rollouts.blame import speaks_against
 from modeldist.control.rollouts.rollout import CONTROL_PLANE, Forward, Instruction, Plan, Rollout
 from modeldist.control.write_behind import DELAY, WriteBehind
-from modeldist.errors import (
-    AccessDenied,
-    AuthenticationRequired,
-    Cancelled,
-    DeadlineExceeded,
-    ErrorInfo,
-    InvalidReference,
-    NotEnoughSpace,
-    NotFound,
-    OriginError,
-    OriginProtocolError,
-    OriginUnavailable,
-    Overloaded,
-    RateLimited,
-    RolloutUnderWay,
-    UnsafeArtifact,
-    Unsupported,
-    Untrusted,
-)
+from modeldist.errors import ErrorInfo, NotFound, RolloutUnderWay
 from modeldist.session.messages import FromControl, PullProgress, Update, UpdateProgress
 
 log = logging.getLogger(__name__)
 
 LOOKED = 0.5  # seconds between two looks at the time
-NOT_OUR_FAULT = frozenset(
-    error.code
-    for error in (
-        AccessDenied,
-        AuthenticationRequired,
-        Cancelled,
-        DeadlineExceeded,
-        InvalidReference,
-        NotEnoughSpace,
-        NotFound,
-        OriginError,
-        OriginProtocolError,
-        OriginUnavailable,
-        Overloaded,
-        RateLimited,
-        UnsafeArtifact,
-        Unsupported,
-        Untrusted,
-    )
-)
-"""A pull that fails with one of these says nothing about the version that did it."""
 
 
 class RolloutStore(Protocol):
@@ -168,7 +130,7 @@ class RolloutBook:
         if (rollout := self._running) is None or progress.state not in PULL_ENDED:
             return
         code = progress.error.code if progress.error is not None else ""
-        if progress.state == "done" or (progress.state == "failed" and code not in NOT_OUR_FAULT):
+        if progress.state == "done" or (progress.state == "failed" and speaks_against(code)):
             self._carry_out(rollout, rollout.pulled(session.node, self._now(), well=progress.state == "done"))
 
     def updated(self, session: AgentSession, progress: UpdateProgress) -> bool:
