@@ -92,6 +92,7 @@ def test_the_control_plane_explains_what_it_started(cluster: Cluster, faulty: Fa
     absent = reference.replace("org/", "absent/")
     assert cluster.run(0, "preheat", absent, "--all", "--wait").returncode == 4
     assert ok(_elsewhere(cluster, "why", reference)) == explained
+    assert absent in ok(cluster.run(0, "why", "--server", cluster.url)), "the newest"
     told = ok(cluster.run(0, "why", "--server", cluster.url, absent))
     assert told.count("absent/") == 3  # in the title, and in what its one cause says
     assert "absent/" in told

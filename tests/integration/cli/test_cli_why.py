@@ -20,6 +20,7 @@ def test_a_pull_that_ended_is_explained(shell: Shell, faulty: FaultyRegistry) ->
     about = json.loads(shell.run("why", "--json", reference).stdout)["pull"]
     assert (about["state"], about["origin"]) == ("done", 100_000)
     assert shell.run("why", about["pull"][:8]).stdout == done.stdout
+    assert shell.run("why").stdout == done.stdout, "the newest, where none is named"
 
 
 def test_a_pull_that_failed_is_explained_until_it_succeeds(shell: Shell, faulty: FaultyRegistry) -> None:
@@ -37,3 +38,4 @@ def test_a_pull_that_failed_is_explained_until_it_succeeds(shell: Shell, faulty:
 
 def test_a_pull_nobody_knows(shell: Shell) -> None:
     assert "org/unknown" in shell.fails(4, "why", "org/unknown")
+    assert "No pull has run on this machine yet" in shell.fails(4, "why")
