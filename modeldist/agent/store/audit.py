@@ -60,12 +60,15 @@ class InPart(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Audit:
-    """What was looked at: files, bytes that were read, and what is wrong. `parts` are files that are here in part."""
+    """What was looked at: `files` are names, of which a file has several (in the store, the hub's cache, a snapshot),
+    `contents` different files behind them; bytes that were read, and what is wrong. `parts` are files that are here in
+    part."""
 
     files: int
     bytes: int
     damages: tuple[Damage, ...]
     parts: tuple[InPart, ...] = ()
+    contents: int = 0
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,8 @@ class Auditor:
                     if flaw is not None:
                         flaws |= {link.path: flaw for link in links}
             parts = tuple(one.as_part(one.part) for one in wanted.values() if one.part and one.path not in flaws)
-            return Audit(len(wanted), size, tuple(self._still_wrong(wanted, flaws)), parts)
+            contents = len({one.digest for one in wanted.values()})
+            return Audit(len(wanted), size, tuple(self._still_wrong(wanted, flaws)), parts, contents)
 
     def remove(self, audit: Audit) -> None:
         """What is damaged, and what else is the same file: then no snapshot is taken for complete. Raises StorageError.

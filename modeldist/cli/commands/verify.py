@@ -57,6 +57,7 @@ def verify(references: tuple[str, ...], remove: bool, repair: bool, as_json: boo
         put_json(
             {
                 "files": found.files,
+                "contents": found.contents,
                 "bytes": found.bytes,
                 "damaged": found.damages,
                 "parts": found.parts,
@@ -75,7 +76,7 @@ def verify(references: tuple[str, ...], remove: bool, repair: bool, as_json: boo
     for pull in ended if not as_json else ():
         put(clean(f"{pull.reference} is whole again: {_came(pull)}."))
     if not as_json and not found.damages:
-        put(f"{units.counted(found.files, 'file')}, {units.size(found.bytes)}: all as their digests say.")
+        put(f"{units.counted(found.contents, 'file')}, {units.size(found.bytes)}: all as their digests say.")
 
 
 def _brought_again(here: Node, found: Audit, *, repair: bool, quiet: bool) -> list[PullSnapshot]:
@@ -107,10 +108,11 @@ def _in_part(part: InPart) -> str:
 def _damaged(found: Audit, *, removed: bool, ended: list[PullSnapshot]) -> StoreDamaged:
     models = sorted({reference for damage in found.damages for reference in damage.references[:1]})
     again = f"Pull again: {', '.join(models)}." if models else ""
+    wrong = len({damage.digest for damage in found.damages})  # each may have several names
     if failed := next((pull for pull in ended if pull.state != "done"), None):
         why = failed.error.message if failed.error else "It was stopped."
         again = f"{failed.reference} could not be brought again: {why} {again}"
     return StoreDamaged(
-        f"{len(found.damages)} of {units.counted(found.files, 'file')} are not what their digests say.",
-        remedy=again if removed else f"Remove them with --remove. {again}".strip(),
+        f"{wrong} of {units.counted(found.contents, 'file')} {'is' if wrong == 1 else 'are'} not as the digest says.",
+        remedy=again if removed else f"Remove what is damaged with --remove. {again}".strip(),
     )
