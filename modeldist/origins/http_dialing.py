@@ -24,6 +24,7 @@ from modelpack.oci.addresses import Zone
 from modelpack.oci.unreachable import is_unknown_name, refusal
 
 _MAX_CONNECT_ANSWER = 16 << 10
+_NO_TLS = ("WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG")  # what OpenSSL makes of an answer in plain HTTP
 
 
 @dataclass
@@ -122,6 +123,12 @@ class Dialer:
                 remedy="Set SSL_CERT_FILE to a bundle with its certificate authority.",
             ) from error
         except OSError as error:
+            if isinstance(error, ssl.SSLError) and error.reason in _NO_TLS:
+                raise OriginUnavailable(
+                    f"{endpoint.authority} was asked by TLS and does not speak it.",
+                    remedy=f"Check the port. Where it is to be asked in plain HTTP: --plain-http {endpoint.authority}, "
+                    "or http:// in HF_ENDPOINT.",
+                ) from error
             raise _unreachable(endpoint.host, endpoint.port, f"TLS failed ({error})") from error
 
 

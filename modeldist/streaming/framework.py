@@ -39,7 +39,10 @@ def framework(name: str | None, device: Any) -> Framework:
     if device not in (None, "cpu"):
         raise UsageError(f"numpy has no device {device!r}.", remedy="Leave it out, or use torch: framework='pt'.")
     if not find_spec("numpy"):
-        raise Unsupported("Neither torch nor numpy is installed.", remedy="Install one of them.")
+        raise Unsupported(
+            "Neither torch nor numpy is installed.",
+            remedy="Install torch, or numpy: `pip install 'modeldist[stream]'` has it.",
+        )
     from modeldist.streaming.numpy_ import NumpyArrays
 
     return NumpyArrays()

@@ -68,5 +68,5 @@ async def _by_itself(reference: str, here: Node) -> PlanView:
 
 
 def _row(file: FileView) -> tuple[str, ...]:
-    ranges = f"{len(file.ranges)} of it" if file.ranges else "whole"
+    ranges = str(len(file.ranges)) if file.ranges else "whole"
     return (file.path, units.size(file.needed), units.size(file.size), file.kind, ranges)

@@ -11,7 +11,7 @@ import click
 from modeldist.cli import options, units
 from modeldist.cli.boundary import Command
 from modeldist.cli.stored import Stored, stored_options
-from modeldist.cli.terminal import clean, put, put_json, say
+from modeldist.cli.terminal import clean, put, put_json, put_table, say
 from modeldist.errors import NotFound
 
 if TYPE_CHECKING:
@@ -95,8 +95,7 @@ def listing(stored: Stored, as_json: bool) -> None:
             ]
         )
         return
-    for each in found:
-        put(f"{each.id}  {each.scope:5}  {_end(each):28}  {clean(each.name)}")
+    put_table(("ID", "SCOPE", "EXPIRES", "NAME"), [(each.id, each.scope, _end(each), each.name) for each in found])
 
 
 @token.command(cls=Command)
@@ -127,8 +126,8 @@ def _until(lifetime: float | None) -> str:
 
 def _end(token: Token) -> str:
     if token.expires_at is None:
-        return "does not expire"
-    return f"{'expired' if token.expires_at <= time.time() else 'until'} {_date(token.expires_at)}"
+        return "never"
+    return f"{_date(token.expires_at)}{' (it has)' if token.expires_at <= time.time() else ''}"
 
 
 def _date(seconds: float) -> str:

@@ -193,3 +193,9 @@ def test_an_interrupted_pull_resumes_without_its_finished_pieces(
     assert_right(Path(result["path"]))
     assert result["local"] + result["origin"] == result["size"]
     assert result["local"] > 0
+
+
+def test_an_origin_that_speaks_no_tls(shell: Shell, faulty: FaultyRegistry) -> None:
+    sentence = shell.fails(8, "pull", f"https://{faulty.host}/model.safetensors")
+    assert "does not speak" in sentence
+    assert f"--plain-http {faulty.host}" in sentence

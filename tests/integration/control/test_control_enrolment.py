@@ -415,6 +415,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert "enrols one agent" in made.stderr
     token = made.stdout.strip()
     listed = CliRunner().invoke(program, ["token", "ls", "--state-dir", str(state)]).output
+    assert listed.split()[:4] == ["ID", "SCOPE", "EXPIRES", "NAME"]
     assert "rack 7" in listed and token.rpartition("_")[2] not in listed
     assert asyncio.run(use(token, "a"))
     listed = CliRunner().invoke(program, ["token", "ls", "--state-dir", str(state)]).output
