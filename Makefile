@@ -50,7 +50,7 @@ test-rdma: setup  ## the RDMA tests on real verbs, in a virtual machine with Sof
 	@$(BIN)/python -m tests.verbs.vm $(PYTEST_ARGS)
 
 test-ray: setup  ## the Ray tests on a real cluster of three raylets on loopback (three minutes)
-	@$(BIN)/pip install -q -e '.[ray]' 'ray[serve]'
+	@$(BIN)/pip install -q -e '.[ray]' 'ray[serve]' pyarrow
 	@$(BIN)/pytest -q --timeout 300 -o python_files="ray_*.py" tests/ray $(PYTEST_ARGS)
 
 test-operations: setup  ## dashboard, alerts and metrics with a real Prometheus on a real cluster, its traces in a collector; what `why` says of staged cases, TIMES (2) each (four minutes)

@@ -2,7 +2,8 @@
 
     ```python     run in the one namespace of the page
     ```text       directly after a block that prints: its output
-    ```console    lines that begin with "$ " are run by a shell; the lines below each are its output, if there are any
+    ```console    lines that begin with "$ " are run by a shell; the lines below each are its output, if there are any.
+                  In a block that begins with "# " root's do
 
 In output, `…` stands for anything within a line and, on a line of its own, for any lines. All lines of a page are run
 by one shell. Programs that stay (STAYING) are started as if in a terminal of their own, and the next line is run once
@@ -125,8 +126,9 @@ def _commands(block: Block) -> Iterator[Example]:
     started: list[str] = []
     shown: list[str] = []
     line = block.line
-    for offset, text in enumerate([*block.text.splitlines(), "$ "]):
-        if text.startswith("$ "):
+    prompt = "# " if block.text.startswith("# ") else "$ "
+    for offset, text in enumerate([*block.text.splitlines(), prompt]):
+        if text.startswith(prompt):
             if started:
                 yield Example("console", "\n".join(started), "".join(f"{shown_line}\n" for shown_line in shown), line)
             started, shown, line = [text[2:]], [], block.line + offset

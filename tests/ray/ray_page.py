@@ -3,14 +3,17 @@ GPUs are a number that Ray is told. `make test-ray` runs this."""
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
 from ray import serve
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 
 from modeldist.ray import followed
 from tests.documentation import page
@@ -38,6 +41,7 @@ def paste(machines: Machines, hub: Hub, faulty: FaultyRegistry) -> Iterator[Past
     places = {
         "registry.example": faulty.host,
         "ray.init()": "ray.init(ignore_reinit_error=True)",  # the test did
+        "ray.serve.llm import": "ray.llm._internal.serve.core.configs.llm_config import",  # beside vLLM
         "/nvme/models": str(machines.here / "nvme"),
     }
 
@@ -89,6 +93,39 @@ def test_serve(serving: None, paste: Paste) -> None:
             serve.delete(name)
 
 
+class Engine:
+    """vLLM's half of Ray's VLLMEngineConfig (llm/_internal/serve/engines/vllm/vllm_models.py)."""
+
+    actual_hf_model_id = "org/model"
+    hf_model_id = ""
+
+    def __init__(self, group: PlacementGroup) -> None:
+        self._group = group
+
+    def get_or_create_pg(self) -> PlacementGroup:
+        return self._group
+
+    def get_runtime_env_with_local_env_vars(self) -> dict[str, str]:
+        return {}
+
+
+def test_serve_llm(paste: Paste, machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's own configuration makes the callback, and calls it before an engine starts."""
+    group = placement_group([{"CPU": 0.1}] * 2, strategy="STRICT_SPREAD")
+    ray.get(group.ready())
+    try:
+        _, names = paste("Ray Serve LLM")
+        config: Any = names["config"]
+        engine = Engine(group)
+        monkeypatch.setattr(type(config), "get_engine_config", lambda _: engine)
+        callback = config.get_or_create_callback()
+        asyncio.run(callback.run_callback("on_before_node_init"))
+        assert engine.hf_model_id.startswith(str(machines.here))
+        assert not callback.ctx.run_init_node
+    finally:
+        remove_placement_group(group)
+
+
 def test_workers_that_start_with_a_model(paste: Paste, machines: Machines) -> None:
     said, _ = paste("Workers that start with a model")
     assert said.startswith(str(machines.here / "store" / "hub"))
@@ -102,3 +139,8 @@ def test_without_agents(bare: None, paste: Paste, machines: Machines) -> None:
     for index in range(NODES):
         found = (machines.home / f"node-{index}" / "nvme").rglob("snapshots/*/model.safetensors")
         assert [file.read_bytes() for file in found] == [FILES["model.safetensors"]]
+
+
+def test_the_readme(bare: None, paste: Paste) -> None:
+    _, names = paste("Ray", ROOT / "README.md")
+    assert len(names["model"].copies) == NODES  # type: ignore[attr-defined]
