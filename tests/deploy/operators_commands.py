@@ -27,6 +27,7 @@ from tests.deploy.helm import ROOT, Document, helm
 from tests.deploy.images import DOCKERFILE, IMAGES
 
 CUSTOM = ("monitoring.coreos.com/", "cert-manager.io/")
+NAME = re.compile(r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?")  # RFC 1123
 POD_SECURITY = {"pod-security.kubernetes.io/enforce": ("privileged", "baseline", "restricted")}
 
 
@@ -54,6 +55,8 @@ class Objects:
         return found[0] if found else refused(f"{kind.lower()} {name!r} not found")
 
     def add(self, document: Document, namespace: str = "") -> None:
+        if not NAME.fullmatch(name := document["metadata"]["name"]):
+            refused(f"{name!r} is no name of an object")
         if namespace:
             self.find("Namespace", namespace)
             document["metadata"]["namespace"] = namespace
