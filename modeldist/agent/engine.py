@@ -155,7 +155,8 @@ class Engine:
         """Those that tell spans where traces are recorded now."""
         if not active():
             return PeerFetches, Shards, LeaseReads
-        from modeldist.agent.traced import TracedLeaseReads, TracedPeerFetches, TracedShards, Traces
+        from modeldist.agent.traced import TracedLeaseReads, TracedPeerFetches, TracedShards
+        from modeldist.agent.traces import Traces
 
         self.node.traces = traces = Traces()
         return partial(TracedPeerFetches, traces), partial(TracedShards, traces), partial(TracedLeaseReads, traces)

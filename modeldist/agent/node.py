@@ -21,7 +21,7 @@ from modeldist.scheduler.phase2.messages import Event, LeaseArrived
 from modeldist.session.messages import FromAgent
 
 if TYPE_CHECKING:
-    from modeldist.agent.traced import Traces
+    from modeldist.agent.traces import Traces
 
 log = Logger(__name__)
 

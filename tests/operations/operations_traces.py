@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from modeldist.agent.traced import PIECES
+from modeldist.agent.traces import PIECES
 from tests.servers.cluster import MODELDIST, Cluster, finish, wait_until
 from tests.servers.collector import Collector, Seen
 from tests.servers.oci_faults import FaultyRegistry

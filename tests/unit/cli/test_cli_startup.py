@@ -54,7 +54,13 @@ PRESENT_NEEDS_NOT = frozenset(
 
 
 TRACES = frozenset(
-    ("modeldist.agent.traced", "modeldist.control.traced_core", "modeldist.tracing.exporting", "opentelemetry")
+    (
+        "modeldist.agent.traced",
+        "modeldist.agent.traces",
+        "modeldist.control.traced_core",
+        "modeldist.tracing.exporting",
+        "opentelemetry",
+    )
 )
 """What tells and sends spans."""
 
