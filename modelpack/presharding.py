@@ -157,11 +157,11 @@ def put_together(files: Sequence[Path], target: Path) -> None:
             part = slices.get(name, SliceOf(tensor.shape, ((0, tensor.shape[0] if tensor.shape else 1),)))
             if dtypes.setdefault(name, (tensor.dtype, part.shape)) != (tensor.dtype, part.shape):
                 raise contradicts(file.name, f"another file has the tensor {name[:120]!r} otherwise")
-            count, at = sum(stop - start for start, stop in part.rows), tensor.start
-            row = (tensor.end - tensor.start) // count if count else 0
-            for start, stop in part.rows:
-                parts.setdefault(name, []).append((start, stop, Move(file, at, at + (stop - start) * row)))
-                at += (stop - start) * row
+            count, size, done = sum(stop - start for start, stop in part.rows), tensor.end - tensor.start, 0
+            for start, stop in part.rows:  # of a whole one, whose rows may end within a byte, there is one range
+                at, done = done * size // max(count, 1), done + stop - start
+                move = Move(file, tensor.start + at, tensor.start + done * size // max(count, 1))
+                parts.setdefault(name, []).append((start, stop, move))
     moves = {name: _whole(name, dtypes[name][1], found) for name, found in parts.items()}
     sizes = {name: sum(move.stop - move.start for move in found) for name, found in moves.items()}
     order = loading_order(sizes, PAGE)

@@ -138,6 +138,18 @@ def test_files_of_a_rank_that_are_missing_are_missed(tmp_path: Path) -> None:
         put_together(sorted(after.glob("*.safetensors")), tmp_path / "whole.safetensors")
 
 
+def test_rows_that_end_within_a_byte(tmp_path: Path) -> None:
+    source, after = tmp_path / "half-bytes.safetensors", tmp_path / "cut"
+    source.write_bytes(safetensors({"a": ("F4", (4, 3), b"123456"), "model.norm.weight": ("F6_E2M3", (2, 2), b"abc")}))
+    after.mkdir()
+    for file in cut({source.name: source}, model_shape(CONFIG), Layout.parse("tp=2,pp=2")).files:
+        file.write(after / file.path)
+    whole = tmp_path / "whole.safetensors"
+    put_together(sorted(after.iterdir()), whole)
+    found, data = read_header(whole).tensors, whole.read_bytes()
+    assert {name: data[t.start : t.end] for name, t in found.items()} == {"a": b"123456", "model.norm.weight": b"abc"}
+
+
 @pytest.mark.parametrize("text", ["", "0", "1", "tp=1", "tp=2,tp=2", "tp=4/2", "dp=2", "tp=2000", "tp=32,pp=64", "a"])
 def test_what_is_no_layout(text: str) -> None:
     with pytest.raises(InvalidSelection, match="is not valid"):
