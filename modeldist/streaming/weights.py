@@ -127,8 +127,8 @@ def _place(name: str, file: ArrivingFile, tensor: Tensor, part: SliceOf | None) 
         if part is None:
             return Place(name, file, tensor.dtype, tensor.shape, tensor.shape, whole)
         return Place(name, file, tensor.dtype, tensor.shape, part.shape, whole, part.rows)
-    if not tensor.shape:
-        return None
+    if not tensor.shape or (tensor.end - tensor.start) % tensor.shape[0]:
+        return None  # of which nobody selects rows
     row = (tensor.end - tensor.start) // tensor.shape[0]
     rows: list[tuple[int, int]] = []
     for start, stop in file.ranges:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
 
 import modeldist
 from modeldist.agent.this_node import Node, node
@@ -152,12 +151,10 @@ def test_nothing_is_imported_before_it_is_used() -> None:
 
 
 EMPTY = "model.layers.0.mlp.up_proj.zeros"  # between the rows of two others
+HALF = "model.layers.1.mlp.half"  # of whose rows two are in a byte
 
 
-@pytest.fixture(scope="module")
-def shared_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """A model in a registry, with a chunk table, of which ranks load rows; and the folder it was made of."""
-    folder = tmp_path_factory.mktemp("model")
+def shared_weights() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(7)
     names = {"self_attn.q_proj.weight": 1024, "mlp.up_proj.weight": 2048, "mlp.down_proj.weight": 1024}
     weights = {
@@ -165,8 +162,15 @@ def shared_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str
         for layer in range(2)
         for name, rows in names.items()
     }
-    weights[EMPTY] = np.zeros((4, 0), np.float32)
-    save_file(weights, folder / "model.safetensors")
+    return dict(sorted({**weights, EMPTY: np.zeros((4, 0), np.float32)}.items()))
+
+
+@pytest.fixture(scope="module")
+def shared_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A model in a registry, with a chunk table, of which ranks load rows."""
+    folder = tmp_path_factory.mktemp("model")
+    weights = {name: ("F32", array.shape, array.tobytes()) for name, array in shared_weights().items()}
+    (folder / "model.safetensors").write_bytes(raw({**weights, HALF: ("F4", (2, 1), b"!")}))
     shape = {"model_type": "llama", "num_hidden_layers": 2, "num_attention_heads": 8, "num_key_value_heads": 8}
     (folder / "config.json").write_text(json.dumps({**shape, "hidden_size": 1024, "tie_word_embeddings": False}))
     with Registry(tmp_path_factory.mktemp("registry")) as registry:
@@ -174,18 +178,25 @@ def shared_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str
         for command in (("build", str(folder), "-t", "org/model:v1"), ("push", "org/model:v1")):
             done = publisher.run(*command)
             assert done.returncode == 0, done.stderr
-        yield f"{registry.host}/org/model:v1", folder
+        yield f"{registry.host}/org/model:v1"
 
 
-def test_a_rank_gets_its_rows(shared_model: tuple[str, Path], tmp_path: Path) -> None:
-    reference, folder = shared_model
-    whole = load_file(folder / "model.safetensors")
+def test_a_stage_gets_its_layers(shared_model: str, tmp_path: Path) -> None:
     here = node(store=tmp_path, agent=False)
-    with modeldist.stream(reference, framework="np", rank="tp=1/4", here=here) as stream:
+    found = dict(modeldist.stream(shared_model, framework="np", rank="pp=0/2", here=here))
+    expected = {name: array for name, array in shared_weights().items() if ".layers.0." in name}
+    assert found.keys() == expected.keys()
+    assert all(same(found[name], array) for name, array in expected.items())
+
+
+def test_a_rank_gets_its_rows(shared_model: str, tmp_path: Path) -> None:
+    whole = shared_weights()
+    here = node(store=tmp_path, agent=False)
+    with modeldist.stream(shared_model, framework="np", rank="tp=1/4", here=here) as stream:
         assert isinstance(stream, TensorStream)
         found = dict(stream)
-        assert found.keys() == whole.keys()
-        for name, array in found.items():
+        assert found.keys() == {*whole, HALF}
+        for name, array in ((name, found[name]) for name in whole):
             if "down_proj" in name or name == EMPTY:
                 assert same(array, whole[name])
                 continue
