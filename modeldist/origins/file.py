@@ -16,7 +16,7 @@ from modeldist.origins.local_paths import LocalPaths, cannot_open, changed, copy
 from modeldist.origins.modelpack_errors import in_our_words
 from modeldist.origins.settings import OriginSettings
 from modelpack.filekinds import kind_of
-from modelpack.sources import SourceFile, collect_files
+from modelpack.sources import SourceFile, check_whole, collect_files
 
 
 class FileOrigin:
@@ -105,7 +105,9 @@ class FileReader:
 def _collect(directory: Path) -> tuple[SourceFile, ...]:
     try:
         with in_our_words(str(directory)):
-            return collect_files(directory)
+            files = collect_files(directory)
+            check_whole(directory, files)
+            return files
     except OSError as error:
         raise cannot_open(directory, error) from error
 
