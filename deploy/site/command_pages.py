@@ -86,8 +86,8 @@ def _bar(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Plain text for Markdown; what is between backticks stays."""
+    """Plain text for Markdown, where no backslash escapes `<`; what is between backticks stays."""
     parts = text.split("`")
     for number in range(0, len(parts), 2):
-        parts[number] = re.sub(r"([*_<>\[\]])", r"\\\1", parts[number])
+        parts[number] = re.sub(r"([*_\[\]])", r"\\\1", parts[number]).replace("<", "&lt;").replace(">", "&gt;")
     return "`".join(parts)

@@ -22,6 +22,7 @@ _MADE_WHEN_ASKED = {"store": "~/.cache/modeldist", "socket": "of the user", "sta
 
 # What no option names, with the file that reads it.
 _WITHOUT_AN_OPTION = {
+    "HF_TOKEN": "The token for the Hugging Face hub; else what `hf auth login` stored.",
     "MODELDIST_ENGINE_EARLY": "Set by the plugin of SGLang for the processes it starts.",
     "MODELDIST_KEY_PASSWORD": "The password of a private key, of `keygen` and `sign`.",
     "MODELDIST_MODEL": "Set by `env REF`, `pull --exec` and the Ray plugin: the model's directory.",

@@ -110,7 +110,10 @@ def revoke(which: str, stored: Stored) -> None:
     """
     gone = _with_tokens(stored, lambda tokens: tokens.revoke(which))
     if gone is None:
-        raise NotFound(f"No token, or more than one, is {clean(which)}.", remedy="`modeldist token ls` has their ids.")
+        raise NotFound(
+            f"{clean(which)} is the id or name of no token, or the name of several.",
+            remedy="`modeldist token ls` has their ids: name one.",
+        )
     say(f"Revoked {gone.id}, {clean(gone.name)}.")
 
 

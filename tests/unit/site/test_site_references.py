@@ -43,6 +43,13 @@ def test_the_manual_page_that_is_installed_is_that_of_the_program() -> None:
     assert installed == made, "run: make manual"
 
 
+def test_what_is_no_markup_is_written_as_python_markdown_takes_it() -> None:
+    """Which shows a backslash before `<`, where CommonMark does not."""
+    assert "\\<" not in PAGES and "\\>" not in PAGES
+    assert "_&lt;NAME&gt;" in PAGES
+    assert "1&lt;=x&lt;=100" in PAGES
+
+
 def test_examples_keep_their_lines() -> None:
     assert '```text\nvllm serve "$(modeldist pull org/model:tag)"\nmodeldist pull' in PAGES
 
