@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -32,6 +33,7 @@ from modeldist.agent.store import GcReport
 from modeldist.errors import ModeldistError, NotFound, UsageError
 from modeldist.tracing.asgi import TracesRequests
 from modeldist.transfer.verbs import NodeRails
+from modeldist.upgrade.versions import PLACE
 
 EVENT_EVERY = 0.2  # seconds between snapshots of a running pull
 HEARTBEAT = 5.0  # seconds after which a pull that stands still is told of again; readers give up after 30
@@ -166,6 +168,7 @@ def _status(engine: Engine, pulls: Pulls, rails: NodeRails | None, gateway: str,
     error = engine.session.last_error
     return AgentStatus(
         version=__version__,
+        launched=PLACE in os.environ,
         node=engine.store.node_id,
         name=engine.config.name,
         store=str(engine.store.root),

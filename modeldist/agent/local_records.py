@@ -51,7 +51,8 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
     are none. `rdma` says which devices are used, or why none is, empty where the machine has none; `rdma_bytes` came by
     it, `rdma_detours` are pieces that came over TCP instead, by reason. `watermarks` says between which models are
     evicted, empty where none are; `disk_used` of `disk_capacity` is as they count, or of the store's disk. `scrub` is
-    None where it is off. `uploads`: what they wait for; `around`: how busy the node is."""
+    None where it is off. `uploads`: what they wait for; `around`: how busy the node is. `launched`: by
+    `modeldist launch`, so that it can update itself."""
 
     version: str
     node: str
@@ -74,6 +75,7 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
     scrub: ScrubStatus | None = None
     uploads: Uploads | None = None
     around: Around | None = None
+    launched: bool = False
 
 
 class ArtifactRow(msgspec.Struct, frozen=True, kw_only=True):

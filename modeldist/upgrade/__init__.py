@@ -4,6 +4,8 @@
     versions         the directory where versions lie side by side, and which of them is on trial
     installing       a release into a tree of its own
     launcher         what a service manager starts: runs a version, and the one before where that does not come up
+    newer            which of two versions is
 
-`versions` and `launcher` use the standard library alone: whatever is wrong with a version, they are not part of it.
+`versions`, and `launcher` but for `newer`, use the standard library alone: whatever is wrong with a version, they are
+not part of it.
 """

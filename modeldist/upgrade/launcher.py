@@ -1,6 +1,7 @@
 """What a service manager starts in the place of the program: it runs a version of it as its child, passes signals on,
 and leaves with the child's exit code. A version on trial that ends by itself, or does not come up in time, makes place
-for the one before. Standard library only."""
+for the one before. What was installed by hand runs where it is newer than what a rollout brought. Standard library
+only, but for comparing versions."""
 
 from __future__ import annotations
 
@@ -14,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
+from modeldist import __version__
+from modeldist.upgrade.newer import newer
 from modeldist.upgrade.versions import OWN, PLACE, RESTART, Trial, Versions
 
 LOOKED_AT = 0.2  # seconds between two looks at a version that is to come up
@@ -25,12 +28,20 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Launcher:
-    """`arguments`: of `modeldist`, as in `agent --control …`."""
+    """`arguments`: of `modeldist`, as in `agent --control …`; `installed`: the launcher's own version."""
 
-    def __init__(self, root: Path, arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        arguments: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+        installed: str = __version__,
+    ) -> None:
         self._versions = Versions(root)
         self._arguments = list(arguments)
         self._environment = dict(os.environ if environment is None else environment)
+        self._installed = installed
+        self._said_of = OWN
         self._child: subprocess.Popen[bytes] | None = None
         self._stopping = False
 
@@ -42,6 +53,8 @@ class Launcher:
         while True:
             self._undo()
             version, trial = self._versions.choose()
+            if trial is None and version != OWN:
+                version = self._installed_or(version)
             if trial is not None:
                 _say(f"trying version {version or 'its own'}")
             began = time.monotonic()
@@ -94,6 +107,21 @@ class Launcher:
                     self._versions.give_up(f"it did not come up within {trial.within:g} seconds")
                     _end(child)
                     return RESTART
+
+    def _installed_or(self, kept: str) -> str:
+        """Somebody who installed something newer wants it to run."""
+        if newer(self._installed, kept):
+            try:
+                self._versions.prefer_own()
+            except OSError as error:
+                _say(f"{kept} runs, which a rollout brought; {self._installed} is installed, but: {error}")
+                return kept
+            _say(f"{self._installed} runs, as installed: it is newer than {kept}, which a rollout brought")
+            return OWN
+        if kept != self._said_of:
+            self._said_of = kept
+            _say(f"{kept} runs, which a rollout brought; {self._installed} is installed")
+        return kept
 
     def _undo(self) -> None:
         """What the version that was given up did, and only it knows how to undo."""

@@ -1,7 +1,8 @@
 """The directory where versions of this program lie side by side. Standard library only.
 
     0.2.0/           a tree of modules; whole once it has its name
-    current          a link to the version that runs when nothing is on trial; without it, the launcher's own does
+    current          a link to the version that runs when nothing is on trial; without it, the launcher's own does,
+                     and takes it away when it is newer
     trial.json       the version that is tried now, and what becomes of it
     outcome.json     what became of the last one
     spare            room for the two, should the disk be full by then
@@ -159,6 +160,14 @@ class Versions:
         self._write("outcome.json", asdict(replace(outcome, result="gone_back", why=why)))
         self._link(outcome.before)
         return True
+
+    def prefer_own(self) -> None:
+        """The launcher's own version runs again, in the place of what a rollout brought; also when that rollout goes
+        back, which undoes nothing then. Nothing must be on trial."""
+        outcome = self.outcome()
+        if outcome is not None and outcome.result == "kept":
+            self._write("outcome.json", asdict(replace(outcome, before=OWN, undo=())))
+        self._link(OWN)
 
     def undone(self) -> None:
         if (outcome := self.outcome()) is not None and outcome.undo:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -156,6 +158,40 @@ def test_bad_releases_stop_at_the_canary_and_go_back(
             refused = next(one for one in told.nodes if one.state == "refused")
             assert refused.error is not None and "modeldist launch" in refused.error.message
         assert [agent.pid for agent in cluster.agents] == launched
+
+
+@pytest.mark.timeout(300)
+def test_a_package_upgraded_by_hand_runs_and_is_what_a_rollout_goes_back_to(
+    tmp_path: Path, key: PrivateKey, wheel: Path, registry: FaultyRegistry
+) -> None:
+    by_hand = tmp_path / "installed"
+    newer = changed(wheel, tmp_path, "0.3.0", {})
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "-q", "--no-index", "--no-deps"]
+    subprocess.run([*pip, "--target", str(by_hand), str(newer)], check=True, timeout=120)
+    crashing = changed(wheel, tmp_path, "0.4.0", {"modeldist/cli/commands/agent.py": CRASHES})
+    registry.add_model("ops/modeldist", "hand", release(wheel, tmp_path, key))
+    registry.add_model("ops/modeldist", "crash", release(crashing, tmp_path, key))
+    with LaunchedCluster(tmp_path / "cluster", 1, key.public) as cluster:
+        agent = cluster.agents[0]
+        with Client(cluster.url, cluster.token("admin")) as client:
+
+            def rolled_out(tag: str) -> RolloutView:
+                begun = client.create_rollout(f"{registry.host}/ops/modeldist:{tag}", "all", waves=[100], **QUICK)
+                return ended(client, begun.id)
+
+            told = rolled_out("hand")
+            assert (told.state, cluster.status(0)["version"]) == ("done", NEXT), (told, agent.log[-4000:])
+            assert agent.stop() == 0
+            agent.command = (sys.executable, "-P", "-m", "modeldist")  # not the checkout's, where this happens to run
+            agent.environment["PYTHONPATH"] = str(by_hand)
+            agent.start()
+            cluster.wait_joined(0)
+            assert (cluster.status(0)["version"], cluster.status(0)["launched"]) == ("0.3.0", True)
+            assert f"0.3.0 runs, as installed: it is newer than {NEXT}, which a rollout brought" in agent.log
+            told = rolled_out("crash")
+            assert told.state == "failed" and "3 times" in told.reason, (told, agent.log[-4000:])
+            wait_until("it to be back", lambda: [node.connected for node in client.list_nodes().nodes] == [True])
+            assert cluster.status(0)["version"] == "0.3.0"
 
 
 @pytest.mark.timeout(300)

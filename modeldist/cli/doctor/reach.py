@@ -13,6 +13,7 @@ from modeldist import __version__
 from modeldist.cli.doctor.finding import Finding, fail, ok, warn
 from modeldist.errors import AgentError, ModeldistError
 from modeldist.units import duration
+from modeldist.upgrade.newer import newer
 
 if TYPE_CHECKING:
     from modeldist.agent.this_node import Node
@@ -143,11 +144,20 @@ def agent(here: Node) -> Iterator[Finding]:
         why = about["control_error"] or "it has not said why"
         yield fail("agent", f"The agent has no session with the control plane: {why}", "See the checks of that.")
     elif about["version"] != __version__:
-        said = f"The agent runs, of version {about['version']}; this program is of {__version__}."
-        yield warn("agent", said, "Start it again, to have it run what is installed.")
+        yield _other_version(about["version"], launched=about.get("launched", False))
     else:
         yield ok("agent", "The agent runs, and has a session with the control plane.")
 
 
 def _short(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+def _other_version(runs: str, *, launched: bool) -> Finding:
+    """Than this program. Where it is newer, a rollout brought it."""
+    again = "Start it again, to have it run what is installed."
+    if not launched:
+        return warn("agent", f"The agent runs, of version {runs}; this program is of {__version__}.", again)
+    if newer(runs, __version__):
+        return ok("agent", f"The agent runs {runs}, which a rollout brought; installed is {__version__}.")
+    return warn("agent", f"The agent runs {runs}; installed is {__version__}, which is newer.", again)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import socket
+import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from modeldist import __version__
+from modeldist.agent.this_node import Node
 from modeldist.cli.doctor import checks, disk, machine, reach
 from modeldist.cli.doctor.finding import Finding, ok
 from tests.servers.oci_faults import FaultyRegistry
@@ -122,3 +126,33 @@ def test_a_check_that_hangs_hides_no_other() -> None:
 def test_limits_of_this_process() -> None:
     assert [finding.check for finding in machine.limits()] == ["open files"]
     assert all(finding.state in ("ok", "warn") for finding in machine.links())
+
+
+@pytest.mark.parametrize(
+    ("runs", "launched", "state", "said"),
+    [
+        ("9.0.0", True, "ok", f"runs 9.0.0, which a rollout brought; installed is {__version__}"),
+        ("0.0.1", True, "warn", f"runs 0.0.1; installed is {__version__}"),
+        ("9.0.0", False, "warn", f"of version 9.0.0; this program is of {__version__}"),
+    ],
+)
+def test_an_agent_of_another_version(tmp_path: Path, runs: str, launched: bool, state: str, said: str) -> None:
+    """Its socket answers as that version's would."""
+    status = json.dumps({"version": runs, "launched": launched, "connected": True, "control_error": ""}).encode()
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(status)))
+            self.end_headers()
+            self.wfile.write(status)
+
+        def address_string(self) -> str:
+            return "here"
+
+    path = tmp_path / "agent.sock"
+    with socketserver.ThreadingUnixStreamServer(str(path), Answers) as served:
+        threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        (found,) = reach.agent(Node(tmp_path, None, path, None))
+        served.shutdown()
+    assert (found.state, said in found.found) == (state, True), found

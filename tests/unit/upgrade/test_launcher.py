@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from modeldist import __version__
 from modeldist.upgrade import launcher
 from modeldist.upgrade.launcher import Launcher
 from modeldist.upgrade.versions import OWN, RESTART, Trial, Versions
@@ -41,6 +43,7 @@ class Machine:
         self.versions = Versions(root / "versions")
         self._notes = root / "notes"
         self._notes.touch()
+        self._installed: Path | None = None
 
     def has(self, version: str, program: str) -> None:
         """A version of the program, which is no more than this."""
@@ -56,11 +59,19 @@ class Machine:
     def tries(self, version: str, within: float = 10.0, undo: tuple[str, ...] = ()) -> None:
         self.versions.begin(Trial("r", version, self.versions.current, within, undo=undo))
 
-    def launch(self, *arguments: str) -> int:
-        import os
+    def installed(self, program: str) -> None:
+        """By hand, whatever the version: what runs where no version does."""
+        self._installed = self._notes.parent / "installed"
+        package = self._installed / "modeldist"
+        package.mkdir(parents=True)
+        (package / "__init__.py").touch()
+        (package / "__main__.py").write_text(NOTE.format("installed") + program)
 
+    def launch(self, *arguments: str, installed: str = __version__) -> int:
         environment = {**os.environ, "NOTES": str(self._notes)}
-        return Launcher(self.versions.root, arguments or ("agent",), environment).run()
+        if self._installed is not None:
+            environment["PYTHONPATH"] = str(self._installed)
+        return Launcher(self.versions.root, arguments or ("agent",), environment, installed).run()
 
     @property
     def ran(self) -> list[str]:
@@ -210,3 +221,42 @@ def test_what_was_undone_need_not_be_written_down_for_the_one_before_to_run(
 
 def full(fd: int) -> None:
     raise OSError(ENOSPC, strerror(ENOSPC))
+
+
+def test_what_was_installed_by_hand_runs_where_it_is_newer(machine: Machine, capfd: pytest.CaptureFixture[str]) -> None:
+    machine.has("0.2.0", "sys.exit(0)")
+    machine.installed("sys.exit(4)")
+    machine.runs("0.2.0")
+    assert machine.launch(installed="0.2.0rc1") == 0
+    assert capfd.readouterr().err == ("modeldist launch: 0.2.0 runs, which a rollout brought; 0.2.0rc1 is installed\n")
+    assert machine.launch(installed="0.10.0") == 4
+    assert capfd.readouterr().err == (
+        "modeldist launch: 0.10.0 runs, as installed: it is newer than 0.2.0, which a rollout brought\n"
+    )
+    assert machine.launch(installed="nonsense") == 4
+    assert machine.versions.current == OWN
+    assert machine.ran == ["0.2.0 agent", "installed agent", "installed agent"]
+
+
+def test_a_trial_goes_before_what_was_installed_by_hand_and_back_to_it(machine: Machine) -> None:
+    machine.has("0.2.0", "sys.exit(0)")
+    machine.has("0.3.0", "sys.exit(1)")
+    machine.installed("sys.exit(4)")
+    machine.runs("0.2.0")
+    machine.tries("0.3.0")
+    assert machine.launch(installed="0.2.5") == 4
+    assert machine.ran == ["0.3.0 agent"] * 3 + ["installed agent"]
+
+
+def test_a_rollout_goes_on_from_what_was_installed_by_hand_and_back_to_it(machine: Machine) -> None:
+    machine.has("0.2.0", "sys.exit(0)")
+    machine.has("0.3.0", "sys.exit(0)")
+    machine.installed("sys.exit(4)")
+    machine.runs("0.2.0")
+    assert machine.launch(installed="0.2.5") == 4
+    machine.tries("0.3.0")
+    machine.versions.keep()
+    assert machine.launch(installed="0.2.5") == 0
+    assert machine.versions.go_back("r", "the control plane had it go back")
+    assert machine.launch(installed="0.2.5") == 4
+    assert machine.ran == ["installed agent", "0.3.0 agent", "installed agent"]

@@ -208,3 +208,14 @@ def test_on_a_full_disk_one_that_was_told_to_go_back_does_not_run_again(
     monkeypatch.undo()
     assert versions.choose() == ("0.2.0", None)
     assert versions.current == "0.2.0", "written down once there is room"
+
+
+def test_a_rollout_that_goes_back_changes_nothing_of_what_was_installed_since(versions: Versions) -> None:
+    versions.begin(Trial("r1", "0.3.0", "0.2.0", within=10.0, undo=("--migrate-to", "0006")))
+    versions.keep()
+    versions.prefer_own()
+    assert versions.choose() == (OWN, None)
+    assert versions.go_back("r1", "it was aborted")
+    assert versions.choose() == (OWN, None)
+    outcome = versions.outcome()
+    assert outcome is not None and (outcome.result, outcome.undo) == ("gone_back", ())
