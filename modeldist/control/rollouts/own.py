@@ -199,8 +199,10 @@ class OwnUpdate:
         """Raises Unsupported."""
         if not self._single:
             raise Unsupported(
-                "Replicas of the control plane are not updated by a rollout.",
-                remedy="Update one after the other (docs/upgrade.md), and roll out to the agents alone.",
+                "A control plane on PostgreSQL, of which there may be replicas, is not updated by a rollout; nothing "
+                "was begun.",
+                remedy="Roll out to the agents without --control-plane (control_plane); then update the "
+                "replicas one after the other, the leader last (docs/upgrade.md).",
             )
         if self._versions is None:
             raise Unsupported(

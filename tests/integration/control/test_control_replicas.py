@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import urllib.error
@@ -22,7 +23,7 @@ from modeldist.control.metrics.names import SERVER_METRICS
 from modeldist.control.replicas.lock import LeaderLock
 from modeldist.control.store.database import Database, engine_for
 from modeldist.control.store.tokens import Tokens
-from modeldist.errors import NotLeading, UsageError
+from modeldist.errors import NotLeading, Unsupported, UsageError
 from modeldist.session.messages import StartPull
 from tests.servers.cluster import MODELDIST
 from tests.servers.postgres_cluster import PostgresCluster
@@ -279,3 +280,25 @@ async def test_all_replicas_tell_the_same_of_who_did_what(replicas: ReplicatedCl
     replicas.replicas[leader].stop()
     await led_by(replicas, other)
     assert audit_of(replicas, other)[-len(before) :] == before
+
+
+async def test_a_rollout_that_would_update_replicas_is_refused_before_it_begins(replicas: ReplicatedCluster) -> None:
+    replicas.wait_led()
+    command = [*MODELDIST, "rollout", "start", "memory://ops/modeldist:v2", "--all", "--control-plane"]
+    where = {"MODELDIST_SERVER": replicas.url, "MODELDIST_TOKEN": replicas.token("admin")}
+    refused = await asyncio.to_thread(
+        subprocess.run,
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={**os.environ, **where},
+    )
+    assert refused.returncode == Unsupported.exit_code, refused.stderr
+    assert "nothing was begun" in refused.stderr
+    assert "one after the other, the leader last (docs/upgrade.md)" in refused.stderr
+    async with AsyncClient(replicas.url, replicas.token("admin")) as client:
+        with pytest.raises(Unsupported, match="not updated by a rollout"):
+            await client.create_rollout("memory://ops/modeldist:v2", "all", control_plane=True)
+        assert (await client.list_rollouts()).rollouts == []
