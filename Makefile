@@ -60,9 +60,9 @@ test-update: setup  ## control plane and agents update themselves during a trans
 	@$(BIN)/pip install -q -e '.[package]'
 	@$(BIN)/pytest -q --timeout 400 -o python_files="update_*.py" tests/self_update $(PYTEST_ARGS)
 
-docs: setup  ## users' pages and notebooks run, the site built into .cache/site, all its links followed (two minutes)
+docs: setup  ## users' pages and notebooks run, the site built into .cache/site, all its links followed (three minutes)
 	@$(BIN)/pip install -q -e '.[docs]'
-	@$(BIN)/pytest -q --timeout 300 -o python_files="site_*.py" tests/documentation $(PYTEST_ARGS)
+	@$(BIN)/pytest -q -n 2 --dist loadfile --timeout 300 -o python_files="site_*.py" tests/documentation $(PYTEST_ARGS)
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --clean
 	@$(BIN)/python -m deploy.site.links .cache/site $(if $(LIST),--list)
 
