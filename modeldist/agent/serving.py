@@ -67,6 +67,7 @@ def _server(app: ASGIApp, connection: type[asyncio.Protocol]) -> _Server:
         app,
         http=connection,
         ws="none",  # nothing here speaks WebSocket, and an application that does not answer one is taken to be broken
+        log_config=None,  # what it says is in the agent's own form, one JSON object a line where that is asked for
         log_level="warning",
         lifespan="off",
         access_log=False,

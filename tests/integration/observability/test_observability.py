@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -81,6 +82,18 @@ def test_every_record_of_a_pull_says_of_which(cluster: Cluster, origin: FaultyRe
     assert {record["trace_id"] for record in audit} == {TRACE}
     for record in (*of_agent, *of_server):
         assert {"event", "level", "logger", "timestamp"} <= set(record)
+
+
+def test_what_the_web_server_says_is_a_record_too(cluster: Cluster) -> None:
+    """Of an agent's socket and gateway, to which anybody on the machine may say what is no HTTP."""
+    with socket.socket(socket.AF_UNIX) as stranger:
+        stranger.connect(cluster.environment(0)["MODELDIST_SOCKET"])
+        stranger.sendall(b"\x16\x03\x01 is TLS\r\n\r\n")
+        while stranger.recv(4096):
+            pass
+    wait_until("its record", lambda: "Invalid HTTP" in cluster.agents[0].log)
+    (said,) = (record for record in records(cluster.agents[0].log) if "Invalid HTTP" in record["event"])
+    assert said["level"] == "warning"
 
 
 def test_the_page_has_the_fields(cluster: Cluster) -> None:
