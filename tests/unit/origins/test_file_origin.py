@@ -16,7 +16,7 @@ from modeldist.errors import (
     OriginUnavailable,
     StorageError,
     UnsafeArtifact,
-    Unsupported,
+    UsageError,
 )
 from modeldist.origins.local_paths import copy_range
 from modeldist.origins.router import Origins
@@ -44,7 +44,7 @@ async def test_links_do_not_lead_out_of_the_roots(tmp_path: Path, read_range: Re
     for reference in (inside / "link", inside / "../out/secret"):
         with pytest.raises(AccessDenied):
             await origins.resolve(reference.as_uri())
-    with pytest.raises(Unsupported, match="link out of the directory"):
+    with pytest.raises(UsageError, match="link out of the directory"):
         await origins.resolve(inside.as_uri())
     artifact = await Origins(ANYWHERE).resolve((outside / "secret").as_uri())
     with pytest.raises(AccessDenied):  # an artifact that came over the network names the path
@@ -78,10 +78,10 @@ async def test_what_is_no_file(tmp_path: Path) -> None:
     origins = Origins(ANYWHERE)
     os.mkfifo(tmp_path / "fifo")
     for path in (tmp_path / "fifo", tmp_path):
-        with pytest.raises((NotFound, Unsupported)):
+        with pytest.raises((NotFound, UsageError)):
             await origins.resolve(path.as_uri())
     (tmp_path / "empty").mkdir()
-    with pytest.raises(Unsupported, match="no files"):
+    with pytest.raises(UsageError, match="no files"):
         await origins.resolve((tmp_path / "empty").as_uri())
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises((NotFound, OriginUnavailable)):
