@@ -153,6 +153,7 @@ def test_a_pull_is_cancelled(town: Town, eyes: Eyes) -> None:
     expect(page.get_by_label("Progress").get_by_text("cancelled", exact=True)).to_be_visible()
     page.get_by_role("link", name="Audit").click()
     expect(page.locator("tbody tr").first).to_contain_text("cancel pull")
+    expect(page.locator("main")).to_contain_text("the newest 50,000 of the last 90 d")
 
 
 def test_names_from_outside_are_text(town: Town, eyes: Eyes) -> None:
