@@ -9,9 +9,11 @@ from typing import Literal, TextIO
 
 import structlog
 
-from modeldist.control.api import audit
 from modeldist.logger import facts
 
+AUDIT = "modeldist.audit"  # the log of who did what (`api/audit.py`)
+AUDIT_FIELDS = frozenset({"action", "asked", "client", "object", "outcome", "role", "token", "token_id"})
+"""What its records may have beside their event."""
 FIELDS = frozenset({"node", "pull", "reference", "shard", "state", "task", "trace_id"})
 """What records about pulls have, by the names of docs/observability.md."""
 
@@ -70,12 +72,12 @@ def configure_logging(form: Literal["console", "json"], level: str) -> None:
     processors: list[structlog.typing.Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
     processors.append(structlog.processors.format_exc_info if form == "json" else _on_one_line)
     handler = logging.StreamHandler(sys.stderr)
-    foreign: list[structlog.typing.Processor] = [*shared, structlog.stdlib.ExtraAdder(allow=audit.FIELDS | FIELDS)]
+    foreign: list[structlog.typing.Processor] = [*shared, structlog.stdlib.ExtraAdder(allow=AUDIT_FIELDS | FIELDS)]
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=foreign, processors=[*processors, last]))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    audit.log.setLevel(logging.INFO)
+    logging.getLogger(AUDIT).setLevel(logging.INFO)
     logging.getLogger("uvicorn.error").addFilter(_no_refusals)
     for chatty in ("alembic", "aiosqlite", "uvicorn.error", "httpx2", "sqlalchemy", "modeldist.control.session_socket"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from modeldist.control.admission.memory import Memory
 from modeldist.control.admission.rooms import Rooms
-from modeldist.control.api.pull_views import notice
 from modeldist.control.audit_trail import AuditTrail
 from modeldist.control.authority_watch import AuthorityWatch
 from modeldist.control.bootstrap import first_tokens, prepare_state_dir
@@ -23,6 +22,7 @@ from modeldist.control.enrolment import Enrolment
 from modeldist.control.greeting import ReportIntervals
 from modeldist.control.ports import IssuesCapabilities, Resolves, SchedulerWithViews
 from modeldist.control.pulls.book import PullBook
+from modeldist.control.pulls.shown import notice
 from modeldist.control.registry import Registry
 from modeldist.control.resolver import Resolver
 from modeldist.control.rollouts.book import RolloutBook

@@ -13,13 +13,12 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modeldist.control.audit_trail import AuditTrail
+from modeldist.control.logs import AUDIT
 from modeldist.control.standing import Standing
 from modeldist.tracing.redaction import shown
 
-log = logging.getLogger("modeldist.audit")
+log = logging.getLogger(AUDIT)
 
-FIELDS = frozenset({"action", "asked", "client", "object", "outcome", "role", "token", "token_id"})
-"""What a record may have beside its event."""
 LOOKS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 

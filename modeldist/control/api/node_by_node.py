@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
+from modeldist.control.pulls.brief import brief_of
 from modeldist.control.pulls.pull import Pull, PullNode
+from modeldist.control.pulls.shown import node_view, summary
 
 TOGETHER = 100  # nodes in one part
 
@@ -24,3 +26,8 @@ def in_parts(beginning: bytes, pull: Pull, view: Callable[[PullNode], object]) -
             yield part + b","
             part = b""
     yield part + b"]}"
+
+
+def document(pull: Pull) -> Iterator[bytes]:
+    """A PullView as JSON, in parts."""
+    yield from in_parts(msgspec.json.encode(summary(brief_of(pull))).removesuffix(b"}"), pull, node_view)

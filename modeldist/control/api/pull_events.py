@@ -15,8 +15,9 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from modeldist.control.api.examples import EXAMPLES
-from modeldist.control.api.pull_views import document, node_view
+from modeldist.control.api.node_by_node import document
 from modeldist.control.pulls.pull import Pull
+from modeldist.control.pulls.shown import node_view
 from modeldist.control.pulls.watch import Watch
 
 EVENT: dict[str, object] = {

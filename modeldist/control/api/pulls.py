@@ -10,13 +10,14 @@ from modeldist.control.api.audit import acts_on
 from modeldist.control.api.authentication import Holder, Plane, needs_admin, needs_read
 from modeldist.control.api.description import accepted, answers
 from modeldist.control.api.examples import KEY, PULL
+from modeldist.control.api.node_by_node import document
 from modeldist.control.api.pages import DEFAULT_LIMIT, NO_NUL, Cursor, Limit
 from modeldist.control.api.pull_answer import pull_answer
 from modeldist.control.api.pull_events import EVENT, EVENT_EXAMPLE, PullEvents
-from modeldist.control.api.pull_views import document, summary
 from modeldist.control.api.pull_why import why_answer
 from modeldist.control.api.requests import PRIORITIES, PullRequest
 from modeldist.control.pulls.pull import PullState
+from modeldist.control.pulls.shown import summary
 from modeldist.control.resolver import check_reference
 from modeldist.control.views import PullPage, PullView, WebhookView, WhyView
 

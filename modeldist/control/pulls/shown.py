@@ -1,12 +1,7 @@
-"""Pulls as REST shows them."""
+"""Pulls as REST shows them and webhooks tell of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import msgspec
-
-from modeldist.control.api.node_by_node import in_parts
 from modeldist.control.pulls.brief import Brief, brief_of
 from modeldist.control.pulls.pull import Pull, PullNode
 from modeldist.control.views import BytesView, ErrorView, PullNodeView, PullNotice, PullSummary, PullView, SelectorView
@@ -53,8 +48,3 @@ def notice(pull: Pull) -> PullNotice:
 def view(pull: Pull) -> PullView:
     brief = summary(brief_of(pull))
     return PullView(**vars(brief), nodes=[node_view(node) for _, node in sorted(pull.nodes.items())])
-
-
-def document(pull: Pull) -> Iterator[bytes]:
-    """A PullView as JSON, see `in_parts`."""
-    yield from in_parts(msgspec.json.encode(summary(brief_of(pull))).removesuffix(b"}"), pull, node_view)
