@@ -12,8 +12,16 @@ import pytest
 from modeldist.client import AsyncClient
 from modeldist.control.rollouts.book import LOOKED
 from modeldist.control.views import RolloutView
-from modeldist.errors import AgentError, NotFound, RolloutUnderWay, Unsupported
-from modeldist.session.messages import Update, UpdateProgress
+from modeldist.errors import (
+    AgentError,
+    ModeldistError,
+    NotFound,
+    OriginUnavailable,
+    RolloutUnderWay,
+    StoreDamaged,
+    Unsupported,
+)
+from modeldist.session.messages import PullProgress, StartPull, Update, UpdateProgress
 from tests.servers.control_plane import ServedControlPlane, served_control_plane
 from tests.servers.memory_origin import MemoryOrigin
 from tests.servers.scripted_agent import PATIENCE, ScriptedAgent, scripted_agent
@@ -66,6 +74,28 @@ async def test_one_that_fails_has_all_go_back(control: ServedControlPlane) -> No
         assert (ended.state, ended.states) == ("failed", {"gone_back": 1, "failed": 1})
         assert ended.reason == "node b failed: It crashed."
         assert (await client.abort_rollout(rollout.id)).state == "failed"
+
+
+@pytest.mark.parametrize(("error", "state"), [(OriginUnavailable, "running"), (StoreDamaged, "failed")])
+async def test_what_an_origin_does_is_no_versions_fault(
+    error: type[ModeldistError], state: str, control: ServedControlPlane
+) -> None:
+    async with AsyncExitStack() as stack, control.client(control.admin_token) as client:
+        a, b = await updatable(stack, control, "a"), await updatable(stack, control, "b")
+        rollout = await client.create_rollout(REFERENCE, ["a", "b"], health=600.0)
+        await a.expect(Update)
+        await a.send(UpdateProgress(rollout.id, "up", "0.2.0"))
+        for agent, node, said in ((b, "b", "done"), (a, "a", "failed")):
+            made = await client.create_pull(REFERENCE, [node])
+            await agent.expect(StartPull)
+            await agent.send(PullProgress(made.id, said, error=error("x").info() if said == "failed" else None))
+            async with asyncio.timeout(PATIENCE):
+                await client.wait(made.id, check=False)
+        if state == "failed":
+            assert (await a.expect(Update)).back
+            await a.send(UpdateProgress(rollout.id, "gone_back", "0.1.0"))
+            await settled(client, rollout.id)
+        assert (await client.get_rollout(rollout.id)).state == state
 
 
 async def test_a_control_plane_that_starts_again_goes_on(tmp_path: Path) -> None:

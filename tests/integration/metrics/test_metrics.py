@@ -18,6 +18,7 @@ from modeldist.agent.metrics import AGENT_METRICS
 from modeldist.control.admission.rooms import Ceilings
 from modeldist.control.metrics.names import SERVER_METRICS
 from modeldist.errors import AccessDenied
+from modeldist.metrics import exposition
 from modeldist.metrics.metric import Metric
 from tests.servers import faults
 from tests.servers.cluster import MODELDIST, Cluster, finish, wait_until
@@ -123,6 +124,15 @@ def test_reads_of_an_origin_that_fail_have_their_reason(cluster: Cluster, origin
     failures = {labels: value for (name, labels), value in after.items() if name == ORIGIN_FAILURES}
     grown = {labels for labels, value in failures.items() if value > before[ORIGIN_FAILURES, labels]}
     assert grown == {("access_denied",)}
+
+
+def test_names_of_nodes_may_be_anything() -> None:
+    name = 'a "node"\\ of\nmine'
+    (info,) = [metric for metric in AGENT_METRICS.values() if metric.name == "modeldist_agent_info"]
+    for accept in ("", "application/openmetrics-text"):
+        body, _ = exposition([info.at(1, "0.1.0", "n", name)], accept)
+        (family,) = text_string_to_metric_families(body.decode())
+        assert family.samples[0].labels["name"] == name
 
 
 def total_sent(cluster: Cluster) -> float:

@@ -10,6 +10,8 @@ import httpx2
 from prometheus_client.parser import text_string_to_metric_families
 
 from modeldist.artifact import Digest
+from modeldist.control.metrics.collector import SHOWN_TASKS
+from modeldist.control.metrics.requests import METHODS
 from modeldist.scheduler.messages import (
     JoinTasks,
     LeaseGranted,
@@ -26,6 +28,7 @@ from tests.servers.scripted_agent import PATIENCE, scripted_agent
 
 TASK = Digest("sha256:" + "a" * 64)
 SIZE = 64 << 20
+SMALL = 1 << 18  # one piece
 
 Samples = dict[tuple[str, tuple[str, ...]], float]
 
@@ -93,6 +96,31 @@ async def test_what_was_read_and_is_lost(tmp_path: Path) -> None:
                 assert (held["task_origin_ratio", (TASK,)], held["excess_bytes", ()]) == (1, 0)
             lost = await until(plane, token, lambda now: now["held_bytes", ()] == 0)
             assert lost["excess_bytes", ()] == lost["origin_bytes", ()] == lease.count * piece
+
+
+async def test_series_do_not_grow_with_tasks_or_with_what_strangers_ask(tmp_path: Path) -> None:
+    async with served_control_plane(tmp_path, MemoryOrigin()) as plane:
+        token = await plane.read_token()
+        tasks = [Digest(f"sha256:{number:064x}") for number in range(SHOWN_TASKS + 5)]
+        async with scripted_agent(plane.ws, plane.agent_token, "reads") as agent:
+            await agent.send(JoinTasks(tuple(TaskJoin(task, SMALL, "origin.example") for task in tasks)))
+            await agent.send(Report(1))
+            for number, task in enumerate(tasks):
+                await agent.send(LeaseRequest(task, 1))
+                lease = await agent.expect(LeaseGranted)
+                read = (PieceDigest(lease.start, bytes(32)),)
+                await agent.send(Report(number + 2, tasks=(TaskReport(lease.task, verified=read),)))
+            await until(plane, token, lambda now: now["held_bytes", ()] == len(tasks) * SMALL)
+            found = await scraped(plane, token)
+        assert found["tasks", ()] == len(tasks)
+        assert sum(name == "task_origin_ratio" for name, _ in found) == SHOWN_TASKS
+        async with httpx2.AsyncClient(headers={"Authorization": f"Bearer {token}"}, trust_env=False) as http:
+            for number in range(5):
+                await http.request(f"BREW{number}", f"{plane.url}/api/v1/status")
+                await http.get(f"{plane.url}/api/v1/nothing/{number}")
+        asked = {labels for name, labels in await scraped(plane, token) if name == "http_requests_total"}
+        assert {method for method, _, _ in asked} <= {*METHODS, "other"}
+        assert not any(route.startswith("/api/v1/nothing") for _, route, _ in asked)
 
 
 async def test_the_longest_pull(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from errno import ENOSPC
@@ -16,6 +18,7 @@ from modeldist import __version__
 from modeldist.upgrade import launcher
 from modeldist.upgrade.launcher import Launcher
 from modeldist.upgrade.versions import OWN, RESTART, Trial, Versions
+from tests.servers.cluster import wait_until
 
 NOTE = "import os, sys; open(os.environ['NOTES'], 'a').write('{} ' + ' '.join(sys.argv[1:]) + '\\n')\n"
 KEEPS = """
@@ -160,10 +163,11 @@ sys.exit(9)
     assert machine.ran == ["0.2.0 agent"]
 
 
-def test_a_signal_reaches_what_runs_and_ends_the_launcher(machine: Machine) -> None:
+@pytest.mark.parametrize("code", [5, RESTART])
+def test_a_signal_reaches_what_runs_and_ends_the_launcher(machine: Machine, code: int) -> None:
     machine.has(
         "0.1.0",
-        "import signal, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(5))\n"
+        f"import signal, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit({code}))\n"
         "open(os.environ['NOTES'] + '3', 'w').close()\ntime.sleep(60)",
     )
     machine.runs("0.1.0")
@@ -179,8 +183,31 @@ def test_a_signal_reaches_what_runs_and_ends_the_launcher(machine: Machine) -> N
 
     stopping = threading.Thread(target=stop)
     stopping.start()
-    assert machine.launch() == 5
+    assert machine.launch() == code
     stopping.join()
+    assert machine.ran == ["0.1.0 agent"], "whatever it leaves with"
+
+
+def test_what_runs_does_not_outlive_its_launcher(machine: Machine) -> None:
+    """Two agents on one store would be one node twice."""
+    machine.has("0.1.0", "open(os.environ['NOTES'] + '4', 'w').write(str(os.getpid()))\nimport time; time.sleep(60)")
+    machine.runs("0.1.0")
+    root = str(machine.versions.root)
+    launched = "import sys; from pathlib import Path; from modeldist.upgrade.launcher import Launcher; "
+    launched += "Launcher(Path(sys.argv[1]), ['agent']).run()"
+    said = Path(str(machine._notes) + "4")
+    environment = {**os.environ, "NOTES": str(machine._notes)}
+    with subprocess.Popen([sys.executable, "-c", launched, root], env=environment) as launcher:
+        wait_until("it to run", lambda: said.exists() and said.read_text() != "")
+        launcher.kill()
+    wait_until("it to end", lambda: ended(said.read_text()))
+
+
+def ended(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
 
 
 def test_a_trial_whose_files_are_gone(machine: Machine) -> None:

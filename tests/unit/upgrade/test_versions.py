@@ -102,6 +102,15 @@ def test_what_is_not_needed_goes(versions: Versions) -> None:
     assert sorted(path.name for path in versions.root.iterdir() if path.is_dir()) == ["0.2.0", "current"]
 
 
+def test_what_a_rollout_may_go_back_to_stays(versions: Versions) -> None:
+    for rollout, version, before in (("r1", "0.2.0", OWN), ("r2", "0.3.0", "0.2.0")):
+        versions.begin(Trial(rollout, version, before, within=10.0))
+        versions.keep()
+    versions.remove_others()
+    assert versions.go_back("r2", "because")
+    assert versions.choose() == ("0.2.0", None)
+
+
 class Stopped(Exception):
     """The machine stops here."""
 
