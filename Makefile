@@ -73,7 +73,7 @@ package: $(STAMP)  ## the wheel and the sdist, into dist
 	@$(BIN)/pip install -q -e '.[package]'
 	@SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || echo 1735689600)} $(BIN)/python -m build --no-isolation --outdir dist .
 
-test-package: setup  ## both built twice, installed where there is no checkout, and the quick start pasted there (three minutes)
+test-package: setup  ## both built twice, installed where there is no checkout, the quick start pasted there, and what root pastes for systemd (three minutes)
 	@$(BIN)/pip install -q -e '.[package]'
 	@$(BIN)/pytest -q --timeout 300 -o python_files="package_*.py" tests/package $(PYTEST_ARGS)
 
