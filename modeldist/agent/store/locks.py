@@ -22,9 +22,12 @@ class FileLock:
     def __init__(self, path: Path, fd: int) -> None:
         self.path = path
         self.fd = fd
+        self._process = os.getpid()
 
     def release(self) -> None:
         if self.fd >= 0:
+            if os.getpid() == self._process:  # closing frees nothing as long as a process that was forked has it too
+                fcntl.flock(self.fd, fcntl.LOCK_UN)
             os.close(self.fd)
             self.fd = -1
 
