@@ -169,3 +169,24 @@ def test_systemd_finds_them_little_exposed(installed: Path, name: str) -> None:
         timeout=60,
     )
     assert done.returncode == 0, done.stdout[-600:] + done.stderr
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_what_is_taken_from_them_is_taken(name: str) -> None:
+    """Line by line: the sum of `systemd-analyze security` lets one go."""
+    lines = unit(FOLDER / name)
+    for option in (
+        *(
+            "NoNewPrivileges",
+            "PrivateDevices",
+            "PrivateTmp",
+            "ProtectHome",
+            "ProtectKernelModules",
+            "ProtectKernelTunables",
+        ),
+        *("ProtectControlGroups", "RestrictNamespaces", "RestrictSUIDSGID", "LockPersonality"),
+    ):
+        assert lines[option] == ["yes"], option
+    assert lines["ProtectSystem"] == ["strict"]
+    assert "User" in lines
+    assert (FOLDER / name).read_text().count("\nCapabilityBoundingSet=\nAmbientCapabilities=\n") == 1
