@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import uvicorn
+from websockets.exceptions import InvalidStatus
 
 from modeldist.client import AsyncClient
 from modeldist.control.app import create_app
@@ -218,8 +219,19 @@ async def test_a_server_without_free_descriptors_says_so_and_goes_on(tmp_path: P
             writer.close()
             await writer.wait_closed()
         ws = url.replace("http", "ws") + "/session"
-        async with scripted_agent(ws, token(tmp_path, "agent"), "a"):
-            pass
+        async with asyncio.timeout(PATIENCE):
+            while not await _joins(ws, token(tmp_path, "agent")):
+                await asyncio.sleep(0.1)
+
+
+async def _joins(ws: str, token: str) -> bool:
+    """An agent asks again, too, while the database has no descriptors left beside the last of the crowd."""
+    try:
+        async with scripted_agent(ws, token, "a"):
+            return True
+    except InvalidStatus as answer:
+        assert answer.response.status_code == 503
+        return False
 
 
 def test_an_occupied_port_is_named(tmp_path: Path) -> None:
