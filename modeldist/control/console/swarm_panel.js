@@ -10,7 +10,7 @@ import { flowRows, flowsOf, ringLegend, swarmFigures, swarmPicture } from "./swa
 import { table } from "./table.js";
 
 const MAPS = 20; // nodes whose piece maps are shown at once
-const UNKNOWN = "Which files this is about is not known yet: no node has resolved the reference.";
+const UNKNOWN = "Which files this is about is not known: no node has resolved the reference.";
 const NOBODY = "No connected node fetches or offers any of its files now.";
 const NODES_READABLE = 200;
 
