@@ -9,12 +9,14 @@ import signal
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from functools import partial
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 from websockets.exceptions import InvalidStatus
 
 from modeldist import __version__
@@ -34,13 +36,14 @@ from tests.servers.scripted_agent import PATIENCE, open_socket, scripted_agent
 NOT_WITHOUT_AGENTS = {
     f"modeldist_server_{name}" for name in ("heard_age_seconds", "load_age_seconds", "task_origin_ratio")
 }
-END_THE_LOCK = """
-SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted
+OF_THE_LOCK = """
+pg_locks WHERE locktype = 'advisory' AND granted
 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
-BEATS = """
-SELECT query_start > :since FROM pg_stat_activity
-WHERE datname = current_database() AND application_name = 'modeldist replica'
+END_THE_LOCK = f"SELECT pg_terminate_backend(pid) FROM {OF_THE_LOCK}"
+BEATS = f"SELECT query_start > :since FROM pg_stat_activity WHERE pid IN (SELECT pid FROM {OF_THE_LOCK})"
+REPLICAS = """
+SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'modeldist replica'
 """
 
 
@@ -163,15 +166,36 @@ async def test_who_is_told_to_stop_lets_another_one_lead_first(replicas: Replica
     await led_by(replicas, 1 - leader)
 
 
+@asynccontextmanager
+async def postgresql(cluster: ReplicatedCluster) -> AsyncIterator[AsyncConnection]:
+    engine = engine_for(cluster.database_url)
+    try:
+        async with engine.connect() as connection:
+            yield await connection.execution_options(isolation_level="AUTOCOMMIT")
+    finally:
+        await engine.dispose()
+
+
+async def end_the_lock(connection: AsyncConnection, *, replicas: int) -> None:
+    """The leader's connection, once its last beat found so many replicas."""
+    async with asyncio.timeout(PATIENCE):
+        while (await connection.execute(text(REPLICAS))).scalar_one() != replicas:
+            await asyncio.sleep(0.05)
+        since = (await connection.execute(text("SELECT clock_timestamp()"))).scalar_one()
+        while (await connection.execute(text(BEATS), {"since": since})).all() != [(True,)]:
+            await asyncio.sleep(0.05)
+    await connection.execute(text(END_THE_LOCK))
+
+
 async def test_who_loses_the_connection_of_its_lock_leads_no_more(replicas: ReplicatedCluster) -> None:
     leader = replicas.wait_led()
-    engine = engine_for(replicas.database_url)
-    async with scripted_agent(session_of(replicas, leader), replicas.token("agent"), "a") as agent:
-        async with engine.connect() as connection:
-            await connection.execute(text(END_THE_LOCK))
+    async with (
+        postgresql(replicas) as connection,
+        scripted_agent(session_of(replicas, leader), replicas.token("agent"), "a") as agent,
+    ):
+        await end_the_lock(connection, replicas=2)
         code, reason = await agent.closed()
         assert (code, "leads no more" in reason) == (1001, True)
-    await engine.dispose()
     replicas.replicas[leader].wait_for("its reason", lambda: "PostgreSQL" in replicas.replicas[leader].log)
     replicas.wait_led()
 
@@ -179,22 +203,15 @@ async def test_who_loses_the_connection_of_its_lock_leads_no_more(replicas: Repl
 async def test_the_only_replica_goes_on_without_its_lock_and_gets_it_again(replicas: ReplicatedCluster) -> None:
     leader = replicas.wait_led()
     replicas.replicas[1 - leader].kill()
-    engine = engine_for(replicas.database_url)
     async with scripted_agent(session_of(replicas, leader), replicas.token("agent"), "a") as agent:
-        async with engine.connect() as connection:
-            await connection.execution_options(isolation_level="AUTOCOMMIT")
-            async with asyncio.timeout(PATIENCE):  # until its last beat found nobody else
-                since = (await connection.execute(text("SELECT clock_timestamp()"))).scalar_one()
-                while (await connection.execute(text(BEATS), {"since": since})).all() != [(True,)]:
-                    await asyncio.sleep(0.05)
-            await connection.execute(text(END_THE_LOCK))
+        async with postgresql(replicas) as connection:
+            await end_the_lock(connection, replicas=1)
             async with asyncio.timeout(PATIENCE):
                 while "PostgreSQL is back" not in replicas.replicas[leader].log:
                     await asyncio.sleep(0.05)
         async with AsyncClient(url_of(replicas, leader), replicas.token("admin")) as client:
             await client.create_pull("memory://org/model:v1", "all")
         await agent.expect(StartPull)
-    await engine.dispose()
     replicas.replicas[1 - leader].start()
     replicas.replicas[1 - leader].wait_for(
         "it to stand by", lambda: probe(replicas.ports[1 - leader], "/readyz") == 503
