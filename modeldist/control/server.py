@@ -96,14 +96,17 @@ async def _serve(settings: ServerSettings) -> bool:
         bound = settings.model_copy(update={"host": host, "port": port})
         async with standing(settings, bound.address) as stands:
             plane = stands.plane
-            log.info(
-                "listening",
-                url=bound.url,
-                leads=plane is not None,
-                cluster=plane.cluster if plane is not None else "",
-                tokens=str(settings.state_dir),
-            )
-            await ControlServer(app_for(settings, stands), settings, stands).serve(sockets=[listening])
+
+            def listens() -> None:
+                log.info(
+                    "listening",
+                    url=bound.url,
+                    leads=plane is not None,
+                    cluster=plane.cluster if plane is not None else "",
+                    tokens=str(settings.state_dir),
+                )
+
+            await ControlServer(app_for(settings, stands), settings, stands, listens).serve(sockets=[listening])
             log.info("stopped")
             return plane is not None and plane.own.restarting
 
@@ -167,9 +170,11 @@ def _cannot_listen(settings: ServerSettings, error: OSError) -> UsageError:
 
 class ControlServer(uvicorn.Server):
     """uvicorn that lets others lead and ends event streams before it waits for their connections, and returns after a
-    signal."""
+    signal. `listens` is called once it takes connections, and a signal ends it in order."""
 
-    def __init__(self, app: FastAPI, settings: ServerSettings, stands: Standing) -> None:
+    def __init__(
+        self, app: FastAPI, settings: ServerSettings, stands: Standing, listens: Callable[[], None] = lambda: None
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -186,6 +191,7 @@ class ControlServer(uvicorn.Server):
             )
         )
         self._stands = stands
+        self._listens = listens
         self._silence = settings.ping_interval
         self._most_connections = settings.most_connections
         self._unheard = Unheard()
@@ -214,6 +220,7 @@ class ControlServer(uvicorn.Server):
             self._doors.append(Door(listening, self._protocol, self.config.ssl))
         if (plane := self._stands.plane) is not None:
             plane.own.listening()
+        self._listens()
 
     def _protocol(self) -> asyncio.Protocol:
         plane = self._stands.plane
