@@ -19,6 +19,7 @@ from modeldist.agent.certificate_keeper import CertificateKeeper
 from modeldist.agent.config import EngineConfig, few_cores
 from modeldist.agent.engine import Engine
 from modeldist.agent.enrolling import enrol, renew
+from modeldist.agent.gateway_connection import GatewayConnection
 from modeldist.agent.identity import NodeIdentity
 from modeldist.agent.link import WebSocketLink
 from modeldist.agent.local_api import create_local_app
@@ -199,7 +200,7 @@ async def _run_with(
         if gateway is not None and listener is not None:
             address = address_of(listener)
             drop_in = gateway(engine, pulls, origins, address)
-            beside.append(Served(drop_in, listener))
+            beside.append(Served(drop_in, listener, GatewayConnection))
             log.info("gateway", hf_endpoint=f"http://{address}")
         if scraped is not None:
             beside.append(_metrics(AgentMetrics(engine, pulls, rails), settings, scraped))

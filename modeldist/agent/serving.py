@@ -66,6 +66,7 @@ def _server(app: ASGIApp, connection: type[asyncio.Protocol]) -> _Server:
     config = uvicorn.Config(
         app,
         http=connection,
+        backlog=_BACKLOG,  # as many are accepted in one go, before any of them can be turned away
         ws="none",  # nothing here speaks WebSocket, and an application that does not answer one is taken to be broken
         log_config=None,  # what it says is in the agent's own form, one JSON object a line where that is asked for
         log_level="warning",
@@ -98,7 +99,7 @@ def listen_local(path: Path) -> socket.socket:
         raise AgentError(f"Cannot listen on {path}: {error}.", remedy="Choose another --socket.") from error
     finally:
         os.umask(before)
-    listener.listen(128)
+    listener.listen(_BACKLOG)
     return listener
 
 
