@@ -8,6 +8,7 @@ a few seconds, because the herd behind a failing reference is as large as the on
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ LONGEST_ERROR_LIFETIME = 60.0  # seconds, however long an origin's Retry-After i
 FLIGHT_LIMIT = 300.0  # seconds for one resolution, retries included
 REMEMBERED = 1024  # failures, and artifacts in a MemoryCatalogue
 MAX_REFERENCE = 2048  # bytes
+_CREDENTIALS = re.compile(r"((?:https?|s3|oci)://)[^/?#]*@", re.IGNORECASE)
 
 Held = Callable[[Digest], Artifact | None]
 """An artifact by its digest, from a node's own store."""
@@ -41,7 +43,17 @@ def check_reference(reference: str) -> str:
             f"{reference[:100]!r} holds white space or characters that cannot be printed.",
             remedy="Remove them; a space inside a URL is written %20.",
         )
+    if (kept := _without_credentials(reference)) != reference:
+        raise InvalidReference(
+            f"{kept} was written with a user or a password in it, and references are for all to see.",
+            remedy="Leave them out: credentials are given to the control plane and its agents, never in a reference.",
+        )
     return reference
+
+
+def _without_credentials(reference: str) -> str:
+    found = _CREDENTIALS.match(reference)
+    return reference[: found.end(1)] + reference[found.end() :] if found else reference
 
 
 class MemoryCatalogue:

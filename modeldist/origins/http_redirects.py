@@ -87,7 +87,10 @@ def next_hop(url: str, location: str, headers: Mapping[str, str]) -> tuple[str, 
 
 
 def _bad_url(url: str) -> OriginProtocolError:
+    scheme, separator, rest = url.partition("?")[0].partition("://")
+    host, slash, path = rest.partition("/")
+    shown = f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
     return OriginProtocolError(
-        f"{url.partition('?')[0][:200]!r} is not an http or https URL this program follows.",
+        f"{shown[:200]!r} is not an http or https URL this program follows.",
         remedy="Credentials in URLs, other schemes and control characters are refused.",
     )

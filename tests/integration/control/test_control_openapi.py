@@ -181,6 +181,7 @@ BODIES = [
     (hooked("http://platform.example:99999/"), 422),
     (hooked("http://platform.example\0/"), 422),
     (hooked("https://user:secret@platform.example/"), 422),
+    (wanting(reference="https://user:secret@platform.example/m"), 400),
     (hooked("https://platform.example/", "whsec_\xe9"), 400),
 ]
 

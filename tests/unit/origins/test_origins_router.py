@@ -105,6 +105,7 @@ def test_malformed_references(reference: str) -> None:
     with pytest.raises(InvalidReference) as caught:
         Origins().canonical(reference)
     assert caught.value.remedy
+    assert "secret" not in str(caught.value)
 
 
 def test_plain_http_where_the_settings_allow_it() -> None:
