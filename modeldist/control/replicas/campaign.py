@@ -70,9 +70,11 @@ class Campaign:
         held.extend(begun, contested=await lock.beat())
         self._told.won(held)
         left = asyncio.wrap_future(held.left)
+        awake = asyncio.create_task(_stay_awake(held))
         try:
             await self._keep(lock, held, left)
         finally:
+            awake.cancel()
             held.end("nobody keeps its lock")
 
     async def _keep(self, lock: LeaderLock, held: Held, left: asyncio.Future[None]) -> None:
@@ -131,3 +133,9 @@ class Campaign:
         if trouble != self._trouble:
             self._trouble = trouble
             log.error("cannot compete for the lead: %s", trouble)
+
+
+async def _stay_awake(held: Held) -> None:
+    while True:
+        await asyncio.sleep(BEAT)
+        held.awake(clock())

@@ -34,10 +34,16 @@ class Held:
         return not self.why and clock() < self._until
 
     def extend(self, begun: float, *, contested: bool) -> None:
-        """A beat that was sent at `begun` was answered; `contested`: another replica stands by. Where none does, nobody
-        takes over while PostgreSQL is away, and the term goes on."""
+        """A beat that was sent at `begun` was answered; `contested`: another replica stands by."""
         self._contested = contested
-        self._until = begun + BELIEVED if contested else float("inf")
+        self._until = begun + BELIEVED
+
+    def awake(self, now: float) -> None:
+        """The thread that keeps the lock runs. Where no other replica was there, nobody takes over while PostgreSQL is
+        away, and the term goes on; but not of a process that stood still for so long that the lock is free: one that
+        was started meanwhile may have it."""
+        if not self._contested and now < self._until:
+            self._until = now + BELIEVED
 
     def lost(self, why: str) -> None:
         """The connection that holds the lock is gone."""

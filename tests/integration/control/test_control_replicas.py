@@ -10,14 +10,14 @@ import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from modeldist import __version__
 from modeldist.client import AsyncClient, Client
@@ -26,6 +26,7 @@ from modeldist.control.replicas.lock import LeaderLock
 from modeldist.control.store.database import Database, engine_for
 from modeldist.control.store.tokens import Tokens
 from modeldist.errors import NotLeading, Unsupported, UsageError
+from modeldist.scheduler.messages import JoinTasks, LeaseGranted, TaskJoin, TaskJoined
 from modeldist.session.messages import StartPull
 from tests.servers.cluster import MODELDIST
 from tests.servers.postgres_cluster import PostgresCluster
@@ -176,14 +177,19 @@ async def postgresql(cluster: ReplicatedCluster) -> AsyncIterator[AsyncConnectio
         await engine.dispose()
 
 
-async def end_the_lock(connection: AsyncConnection, *, replicas: int) -> None:
-    """The leader's connection, once its last beat found so many replicas."""
+async def beat_found(connection: AsyncConnection, replicas: int) -> None:
+    """Return once the leader's last beat found so many replicas."""
     async with asyncio.timeout(PATIENCE):
         while (await connection.execute(text(REPLICAS))).scalar_one() != replicas:
             await asyncio.sleep(0.05)
         since = (await connection.execute(text("SELECT clock_timestamp()"))).scalar_one()
         while (await connection.execute(text(BEATS), {"since": since})).all() != [(True,)]:
             await asyncio.sleep(0.05)
+
+
+async def end_the_lock(connection: AsyncConnection, *, replicas: int) -> None:
+    """The leader's connection, once its last beat found so many replicas."""
+    await beat_found(connection, replicas)
     await connection.execute(text(END_THE_LOCK))
 
 
@@ -239,6 +245,39 @@ async def test_a_leader_that_is_stopped_is_replaced_and_cannot_go_on_where_it_wa
         while probe(replicas.ports[leader], "/readyz") != 503:
             await asyncio.sleep(0.05)
     assert probe(replicas.ports[other], "/readyz") == 200
+
+
+async def test_the_only_replica_that_was_stopped_grants_nothing_once_another_one_leads(
+    replicas: ReplicatedCluster,
+) -> None:
+    leader = replicas.wait_led()
+    other = 1 - leader
+    replicas.replicas[other].kill()
+    join = JoinTasks((TaskJoin("sha256:" + "ab" * 32, 4 << 20, "registry.example"),))  # type: ignore[arg-type]
+    async with AsyncExitStack() as stack:
+        agents = [
+            await stack.enter_async_context(
+                scripted_agent(session_of(replicas, leader), replicas.token("agent"), f"agent-{index}")
+            )
+            for index in range(30)
+        ]
+        async with postgresql(replicas) as connection:
+            await beat_found(connection, 1)
+            await beat_found(connection, 1)  # so it has been told what the first one found
+        replicas.replicas[leader].send(signal.SIGSTOP)
+        try:
+            replicas.replicas[other].start()
+            async with asyncio.timeout(PATIENCE):
+                while probe(replicas.ports[other], "/readyz") != 200:
+                    await asyncio.sleep(0.05)
+            for agent in agents:
+                await agent.send(join)
+        finally:
+            replicas.replicas[leader].send(signal.SIGCONT)
+        for agent in agents:
+            with suppress(ConnectionClosed):
+                while True:
+                    assert not isinstance(await agent.receive(), TaskJoined | LeaseGranted)
 
 
 async def test_nothing_of_an_earlier_term_is_written_after_a_later_one_began(database_url: str) -> None:
