@@ -53,6 +53,7 @@ class SessionSocket(asyncio.Protocol):
         "_connections",
         "_fragments",
         "_heard_at",
+        "_in_text",
         "_loop",
         "_pinged_at",
         "_taker",
@@ -79,7 +80,8 @@ class SessionSocket(asyncio.Protocol):
         self._answer: Response | None = None  # to the handshake, until it is sent
         self._asgi: asyncio.Queue[dict[str, Any]] | None = None  # what the application has not received yet
         self._taker: TakesFrames | None = None
-        self._fragments: list[bytes] | None = None
+        self._fragments: bytearray | None = None  # of one message; each by itself would take many times its length
+        self._in_text = False
         self._unsent = 0
         self._heard_at = self._loop.time()
         self._pinged_at: float | None = None
@@ -194,12 +196,12 @@ class SessionSocket(asyncio.Protocol):
         if frame.opcode in (Opcode.BINARY, Opcode.TEXT) and frame.fin:
             self._message(bytes(frame.data), frame.opcode is Opcode.TEXT)
         elif frame.opcode in (Opcode.BINARY, Opcode.TEXT):
-            self._fragments = [b"" if frame.opcode is Opcode.BINARY else b"t", bytes(frame.data)]
+            self._fragments, self._in_text = bytearray(frame.data), frame.opcode is Opcode.TEXT
         elif frame.opcode is Opcode.CONT and self._fragments is not None:
-            self._fragments.append(bytes(frame.data))
+            self._fragments += frame.data
             if frame.fin:
-                (kind, *parts), self._fragments = self._fragments, None
-                self._message(b"".join(parts), bool(kind))
+                whole, self._fragments = bytes(self._fragments), None
+                self._message(whole, self._in_text)
 
     def _message(self, data: bytes, text: bool) -> None:
         said = data.decode(errors="replace") if text else data

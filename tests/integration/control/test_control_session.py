@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from contextlib import suppress
 from pathlib import Path
 
@@ -148,6 +149,32 @@ async def test_bad_frames_close_with_a_reason(sqlite_control: ServedControlPlane
         assert (await agent.closed())[0] in (1003, 1007, 1008)
     async with scripted_agent(sqlite_control.ws, sqlite_control.agent_token, "b"):
         pass
+
+
+async def test_a_message_in_many_fragments(sqlite_control: ServedControlPlane) -> None:
+    asks = encode(Resolve(1, REFERENCE))
+    async with scripted_agent(sqlite_control.ws, sqlite_control.agent_token, "a") as agent:
+        await agent.connection.send([b"", *(asks[at : at + 1] for at in range(len(asks))), b""])
+        await agent.expect(Resolved)
+        await agent.connection.send(["hel", "lo"])
+        assert (await agent.closed())[0] == 1003
+
+
+async def test_fragments_take_no_more_than_their_bytes(sqlite_control: ServedControlPlane) -> None:
+    many = 50_000
+    reader, writer = await raw_agent(sqlite_control.url, sqlite_control.agent_token, "a")
+    begins, goes_on, ping = b"\x02\x80" + bytes(4), b"\x00\x82" + bytes(4) + b"ab", b"\x89\x84" + bytes(4) + b"sign"
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        writer.write(begins + goes_on * many + ping)
+        async with asyncio.timeout(PATIENCE):
+            await reader.readuntil(b"\x8a\x04sign")
+        taken = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+        writer.transport.abort()
+    assert taken < 8 * 2 * many
 
 
 async def test_silence_instead_of_a_greeting(
