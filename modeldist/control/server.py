@@ -9,7 +9,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from types import FrameType
-from typing import cast
+from typing import Any, cast
 
 import structlog
 import uvicorn
@@ -226,7 +226,10 @@ class ControlServer(uvicorn.Server):
         plane = self._stands.plane
         agents = plane.rooms.sessions.used if plane is not None else 0
         if len(self.server_state.connections) - agents >= self._most_connections:
-            return Full()
+            gone = self._unheard.make_room()
+            if gone is None:
+                return Full()
+            self.server_state.connections.discard(cast(Any, gone))  # it says so itself a turn later
         make: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
         return make(config=self.config, server_state=self.server_state, app_state={})
 

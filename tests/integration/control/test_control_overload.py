@@ -267,8 +267,9 @@ async def test_bodies_are_counted_before_they_are_read(tmp_path: Path, origin: M
 
 async def test_a_connection_too_many_is_told_so(tmp_path: Path, origin: MemoryOrigin) -> None:
     async with serving(tmp_path, origin, most_connections=1) as served, asking(served) as http:
-        assert (await http.get("/status")).status_code == 200  # and the connection stays
-        async with asking(served) as other:
+        pull = (await http.post("/pulls", json={"reference": REFERENCE, "nodes": "all"})).json()["id"]
+        async with http.stream("GET", f"/pulls/{pull}/events") as events, asking(served) as other:
+            assert events.status_code == 200
             refused = await other.get("/status")
             assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
             assert refused.headers["retry-after"] == "2"
@@ -277,6 +278,28 @@ async def test_a_connection_too_many_is_told_so(tmp_path: Path, origin: MemoryOr
         async with asyncio.timeout(PATIENCE), asking(served) as later:
             while (await later.get("/status")).status_code != 200:
                 await asyncio.sleep(0.05)
+
+
+async def test_strangers_that_connect_and_ask_nothing_keep_nobody_out(
+    tmp_path: Path, origin: MemoryOrigin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modeldist.control.unheard.HEAD_WITHIN", 1e6)
+    async with serving(tmp_path, origin, most_connections=8) as served:
+        host, port = served.url.removeprefix("http://").split(":")
+        asked = f"GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+        strangers = [await asyncio.open_connection(host, int(port)) for _ in range(8)]
+        for (_, writer), said in zip(strangers, (b"", asked[:9], asked, asked + asked[:9]) * 2, strict=True):
+            writer.write(said)
+        try:
+            async with asyncio.timeout(PATIENCE), asking(served) as http:
+                while (await http.get("/status")).status_code != 200:  # they are looked at now and then
+                    await asyncio.sleep(0.05)
+            async with asyncio.timeout(PATIENCE), scripted_agent(served.ws, served.agent_token, "agent") as agent:
+                await agent.send(Resolve(1, REFERENCE))
+                await agent.expect(Resolved)
+        finally:
+            for _, writer in strangers:
+                writer.transport.abort()
 
 
 async def test_a_database_that_does_not_keep_up(
