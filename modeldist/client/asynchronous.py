@@ -17,6 +17,7 @@ import httpx2
 from modeldist.client import calls
 from modeldist.client.answers import CONNECT, CONNECT_ONE_OF, decoded, error_of, no_answer, trust
 from modeldist.client.calls import By, Call, Nodes, Paged, PriorityName
+from modeldist.client.cursors import Cursors
 from modeldist.client.pull_events import (
     LARGEST_EVENT,
     RECONNECTS,
@@ -373,12 +374,13 @@ class AsyncClient:
     async def _every(
         self, ask: Callable[[str | None], Call[P]], rows: Callable[[P], Sequence[T]]
     ) -> AsyncGenerator[T, None]:
+        cursors = Cursors(self._replicas)
         cursor: str | None = None
         while True:
             page = await self._ask(ask(cursor))
             for row in rows(page):
                 yield row
-            if (cursor := page.next) is None:
+            if (cursor := cursors.after(page.next, rows=len(rows(page)))) is None:
                 return
 
     async def _ask(self, call: Call[T]) -> T:

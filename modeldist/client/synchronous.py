@@ -15,6 +15,7 @@ import httpx2
 from modeldist.client import calls
 from modeldist.client.answers import CONNECT, CONNECT_ONE_OF, decoded, error_of, no_answer, trust
 from modeldist.client.calls import By, Call, Nodes, Paged, PriorityName
+from modeldist.client.cursors import Cursors
 from modeldist.client.pull_events import (
     LARGEST_EVENT,
     RECONNECTS,
@@ -365,11 +366,12 @@ class Client:
     # --- the wire ---------------------------------------------------------------------------------------------------
 
     def _every(self, ask: Callable[[str | None], Call[P]], rows: Callable[[P], Sequence[T]]) -> Iterator[T]:
+        cursors = Cursors(self._replicas)
         cursor: str | None = None
         while True:
             page = self._ask(ask(cursor))
             yield from rows(page)
-            if (cursor := page.next) is None:
+            if (cursor := cursors.after(page.next, rows=len(rows(page)))) is None:
                 return
 
     def _ask(self, call: Call[T]) -> T:
