@@ -36,7 +36,9 @@ def authority() -> None:
 @authority.command(cls=Command)
 @stored_options
 def rotate(stored: Stored) -> None:
-    """Make a new authority over nodes, which takes the old one's place in twice a certificate's lifetime.
+    """Make a new authority over nodes, in the old one's place.
+
+    It takes that place in twice a certificate's lifetime.
 
     The control plane does that while transfers go on: nodes are given both to trust, then certificates of the new one,
     and trust the old one no more once nothing that it certified is good. See how far it is with `authority show`.

@@ -21,7 +21,7 @@ UNFIT = 26  # exit code: a check failed
 @options.token
 @options.node_options("registry", "plain_http", "hf_endpoint", "store", "socket")
 def doctor(as_json: bool, server: str | None, token: Path | None, here: Node) -> None:
-    """Check whether this machine is fit to be a node, and say what to mend.
+    """Check whether this machine is fit to be a node.
 
     The store's disk (written and read for some seconds), free space, links and their MTU, RDMA devices and locked
     memory, limits, FUSE; whether the registry, the hub, the agent and (with --server or MODELDIST_SERVER) the control

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @options.as_json
 @options.node_options("registry", "plain_http", "hf_endpoint", "policy", "store", "hub", "socket", "agent")
 def env(reference: str | None, offline: bool, syntax: Syntax, as_json: bool, here: Node) -> None:
-    """Print what to export so that engines find the models that are here.
+    """Print what to export so that engines find the models here.
 
     HF_HUB_CACHE leads whatever is built on huggingface_hub (transformers, vLLM, SGLang) to models pulled from hf://.
     With REF, MODELDIST_MODEL names that model's directory, which any engine takes, wherever it was pulled from. REF

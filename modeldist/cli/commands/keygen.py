@@ -20,7 +20,7 @@ def keygen(name: str, as_json: bool) -> None:
     """Make a pair of keys to sign models with.
 
     Writes NAME.key, which stays secret, and NAME.pub, which policies name; ECDSA on P-256, in PEM. NAME.key is locked
-    by the password in MODELDIST_KEY_PASSWORD, if there is one. Prints the path of NAME.pub.
+    by the password in MODELDIST_KEY_PASSWORD, if there is one. Prints the paths of both, NAME.key first.
 
     \b
     Example:
@@ -36,7 +36,7 @@ def keygen(name: str, as_json: bool) -> None:
     if as_json:
         put_json({"private": str(secret), "public": str(public), "fingerprint": made.public.fingerprint})
     else:
-        put(str(public))
+        put(f"{secret}\n{public}")
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:

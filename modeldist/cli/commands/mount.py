@@ -43,7 +43,7 @@ def mount(
     here: Node,
     **how: Any,
 ) -> None:
-    """Have a model as a directory at once, each byte of it there when it is read.
+    """Have a model as a directory at once, its bytes when read.
 
     DIR, which is made if it is not there, shows the model's files before they have arrived; a program that reads what
     is missing waits for just that, and what it will read next comes before the rest. It is read-only.
@@ -85,9 +85,9 @@ def mount(
 @click.option("--lazy", is_flag=True, help="Also while files of it are open: their readers keep them.")
 @options.node_options("store")
 def unmount(directory: Path, lazy: bool, here: Node) -> None:
-    """Take a mounted model away again; also one whose process was killed.
+    """Take a mounted model away again.
 
-    What has arrived stays in the store.
+    Also one whose process was killed. What has arrived stays in the store.
 
     \b
     Example:

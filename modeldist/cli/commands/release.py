@@ -15,7 +15,7 @@ from modeldist.cli.terminal import clean, put, put_json
 
 @click.group()
 def release() -> None:
-    """Make releases of this program that agents update themselves to.
+    """Make releases of this program for agents to update to.
 
     \b
     Example:
@@ -39,9 +39,9 @@ def release() -> None:
 @click.option("--expires", default="90d", show_default=True, metavar="TIME", help="Nobody installs it after that.")
 @options.as_json
 def sign(folder: Path, key_file: Path, minimum: str, expires: str, as_json: bool) -> None:
-    """Sign the wheels in DIR: one of modeldist, and those of what it needs where machines lack them.
+    """Sign the wheels in DIR, which makes them a release.
 
-    Writes DIR/release.json. Prints the version.
+    One of modeldist, and those of what it needs where machines lack them. Writes DIR/release.json. Prints the version.
 
     \b
     Example:
@@ -62,7 +62,9 @@ def sign(folder: Path, key_file: Path, minimum: str, expires: str, as_json: bool
 @click.option("--key", "key_file", type=options.PATH, required=True, metavar="FILE", help="The public key.")
 @options.as_json
 def verify(folder: Path, key_file: Path, as_json: bool) -> None:
-    """Hold the release in DIR against its signature, as an agent does before it installs it.
+    """Hold the release in DIR against its signature.
+
+    As an agent does before it installs it.
 
     \b
     Example:

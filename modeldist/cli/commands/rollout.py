@@ -26,7 +26,7 @@ _NAMED = 5  # nodes in one sentence
 
 @click.group()
 def rollout() -> None:
-    """Update agents, and the control plane, to a release of this program.
+    """Update agents and the control plane to a release.
 
     \b
     Example:
@@ -140,7 +140,9 @@ def status(which: str | None, wait: bool, server: str | None, token: Path | None
 @options.token
 @options.as_json
 def abort(which: str | None, server: str | None, token: Path | None, as_json: bool) -> None:
-    """Stop a rollout, the newest one without an ID: nodes go back to what they ran before.
+    """Stop a rollout, the newest one without an ID.
+
+    Nodes go back to what they ran before.
 
     \b
     Example:

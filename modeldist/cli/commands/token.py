@@ -80,7 +80,9 @@ def join(name: str, expires: str, stored: Stored) -> None:
 @stored_options
 @options.as_json
 def listing(stored: Stored, as_json: bool) -> None:
-    """List tokens: names, scopes and when they expire; never the tokens themselves.
+    """List tokens: their names, scopes and when they expire.
+
+    Never the tokens themselves.
 
     \b
     Example:
@@ -102,7 +104,9 @@ def listing(stored: Stored, as_json: bool) -> None:
 @click.argument("which", metavar="ID|NAME")
 @stored_options
 def revoke(which: str, stored: Stored) -> None:
-    """Delete a token: within seconds it opens nothing, and sessions of agents that it opened end.
+    """Delete a token.
+
+    Within seconds it opens nothing, and sessions of agents that it opened end.
 
     \b
     Example:

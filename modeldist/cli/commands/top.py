@@ -38,11 +38,13 @@ _MEASURED = 1.0  # seconds between the two looks of --once
 @options.token
 @options.node_options("socket")
 def top(once: bool, interval: float, as_json: bool, server: str | None, token: Path | None, here: Node) -> None:
-    """Watch what moves: pulls, their rates from origin and peers, what holds them up, who feeds whom.
+    """Watch what moves, live.
 
-    Of this machine's agent, or with --server of a cluster, with its nodes by traffic. q ends it. Where stdout is no
-    terminal the pictures are plain text; --json is one picture as a document. MODELDIST_SERVER is asked where no agent
-    runs.
+    Pulls, their rates from origin and peers, what holds them up, who feeds whom. Of this machine's agent, or with
+    --server of a cluster, with its nodes by traffic. q ends it. Where stdout is no terminal the pictures are plain
+    text; --json is one picture as a document. MODELDIST_SERVER is asked where no agent runs.
+
+    A look that fails is told in the picture, and the next one is taken; with --once it ends the command.
 
     \b
     Example:

@@ -31,7 +31,9 @@ NO_PULL = NotFound("No pull has run on this machine yet.", remedy="`modeldist pu
 @options.token
 @options.node_options("store", "socket")
 def why(pull: str, as_json: bool, server: str | None, token: Path | None, here: Node) -> None:
-    """Explain a slow, stuck or failed pull: what holds it up, what was measured, what to do.
+    """Explain a slow, stuck or failed pull.
+
+    What holds it up, what was measured, what to do.
 
     PULL is its id as `modeldist status` shows it, REF the reference as it was pulled, or the name of a model that
     programs read through the gateway. With --server, a pull that the control plane started (`modeldist preheat`), on
