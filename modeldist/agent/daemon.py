@@ -48,6 +48,7 @@ from modeldist.agent.store_commands import StoreCommands
 from modeldist.agent.updating import Updates, versions_of_launcher
 from modeldist.artifact import Digest
 from modeldist.errors import AgentError, UsageError
+from modeldist.foreign_hands import others_who_may_write
 from modeldist.logger import Logger
 from modeldist.origins.router import Origins
 from modeldist.origins.settings import OriginSettings
@@ -96,6 +97,7 @@ async def run_agent(settings: AgentSettings, gateway: MakeDropIn | None = None) 
         store.watermarks = marks
         try:
             with only_agent(settings.store):
+                await asyncio.to_thread(say_who_else_writes, settings)
                 return await _run(settings, store, gateway if listener else None, listener, scraped)
         finally:
             store.close()
@@ -395,6 +397,13 @@ async def serve_local(
     finally:
         listener.close()
         path.unlink(missing_ok=True)  # noqa: ASYNC240 - the loop is about to end
+
+
+def say_who_else_writes(settings: AgentSettings) -> None:
+    """Where files that programs run are kept."""
+    for place in (settings.store, settings.hub):
+        if place is not None and place.is_dir() and (others := others_who_may_write(place)):
+            log.warning("the models here may be changed by others: chown, chmod o-w", place=str(place), by=others)
 
 
 def origin_settings(settings: AgentSettings) -> OriginSettings:

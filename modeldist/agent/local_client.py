@@ -14,6 +14,7 @@ import msgspec
 
 from modeldist.agent.progress import PullSnapshot
 from modeldist.agent.reading_news import News, WishRequest
+from modeldist.agent.socket_owner import check_listener
 from modeldist.agent.unix_address import unix_address
 from modeldist.errors import UNDECODABLE, AgentError, ErrorInfo
 from modeldist.tracing import headers
@@ -38,6 +39,7 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.settimeout(self.timeout)
         with unix_address(self._path) as address:
             self.sock.connect(address)
+        check_listener(self.sock, self._path)
 
 
 class LocalAgent:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import stat
 from pathlib import Path
 
 from modeldist.control.store.tokens import Scope, Tokens
 from modeldist.errors import StorageError
+from modeldist.foreign_hands import others_who_may_write
 
 log = logging.getLogger(__name__)
 
@@ -22,14 +22,14 @@ def prepare_state_dir(path: Path) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not os.access(path, os.W_OK | os.X_OK):
             raise PermissionError(13, "not writable", str(path))
-        mode = path.stat().st_mode
+        others = others_who_may_write(path)
     except OSError as error:
         raise StorageError(
             f"The state directory {path} cannot be used: {error.strerror}.",
             remedy="Give its user write access, or set another with MODELDIST_SERVER_STATE_DIR.",
         ) from error
-    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-        log.warning("everybody may write to %s, and put tokens of their own there: chmod o-w", path)
+    if others:
+        log.warning("%s may write to %s, and put tokens of their own there: chown, chmod o-w", others, path)
 
 
 async def first_tokens(tokens: Tokens, state_dir: Path) -> list[Path]:

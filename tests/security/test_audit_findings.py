@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hmac
 import logging
+import os
 import re
 import types
 from collections.abc import Iterator
@@ -15,9 +16,12 @@ import msgspec
 import pytest
 from pydantic import BaseModel
 
+from modeldist.agent.daemon import say_who_else_writes
 from modeldist.agent.local_records import PlanRequest, StartRequest
+from modeldist.agent.settings import AgentSettings
 from modeldist.control.api import requests
 from modeldist.control.bootstrap import prepare_state_dir
+from modeldist.foreign_hands import others_who_may_write
 from modeldist.session import messages
 from modeldist.transfer import frames
 from tests.servers.control_plane import served_control_plane
@@ -109,15 +113,31 @@ async def test_secrets_are_compared_in_constant_time(tmp_path: Path, monkeypatch
 # --- 5: permissions of directories that are there already ---
 
 
-def test_a_state_directory_that_others_may_write_to_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("kind", ["state", "store", "hub"])
+def test_a_directory_that_others_may_write_to_is_said(
+    kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def prepare(place: Path) -> None:
+        if kind == "state":
+            prepare_state_dir(place)
+        else:
+            say_who_else_writes(AgentSettings(**{"store": tmp_path, "hub": tmp_path} | {kind: place}))
+
     for mode, said in ((0o777, True), (0o1777, False), (0o700, False), (0o755, False)):
         caplog.clear()
         place = tmp_path / f"{mode:o}"
         place.mkdir()
         place.chmod(mode)
         with caplog.at_level(logging.WARNING):
-            prepare_state_dir(place)
-        assert (str(place) in caplog.text) is said, oct(mode)
+            prepare(place)
+        assert (str(place) in caplog.text + capsys.readouterr().out) is said, oct(mode)
+
+
+def test_so_is_one_of_another_user(tmp_path: Path) -> None:
+    assert others_who_may_write(tmp_path) == ""
+    if os.geteuid() == 0:
+        os.chown(tmp_path, 54321, -1)
+        assert others_who_may_write(tmp_path) == "the user 54321, whose it is,"
 
 
 # --- CVE-2023-27584: a key that is the same everywhere ---

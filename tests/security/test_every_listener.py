@@ -11,6 +11,7 @@ import base64
 import os
 import re
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -31,7 +32,7 @@ from modeldist.transfer.frame_reader import BodyData
 from tests.security.gateway_requests import hub_requests, oci_requests
 from tests.security.house import GRANTED, NODES, SCRAPES, WEIGHTS, House, all_routes
 from tests.security.listening import Listening, listening, listens_itself
-from tests.security.other_user import NOBODY, ask
+from tests.security.other_user import NOBODY, ask, ask_one_of
 from tests.security.piece_target import CHILD, Target, heard, one_of_each
 from tests.servers.registry import PASSWORD, USERNAME
 from tests.servers.scripted_agent import scripted_agent
@@ -146,6 +147,21 @@ def test_no_route_answers_to_another_user(house: House) -> None:
     path, asked = house.agent.path, routes_of_the_agent()
     assert set(ask(path, NOBODY, asked).values()) == {"PermissionError"}
     assert ask(path, 0, [("GET", "/v1/status")]) == {"GET /v1/status": "HTTP/1.1 200"}
+
+
+def test_who_listens_in_the_agents_place_is_not_asked() -> None:
+    """In a directory that is open to all, somebody else may be there first, and would say where models are."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can be somebody else")
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:  # which others can reach
+        place = Path(name)
+        place.chmod(0o1777)
+        assert "Another user (uid 54321) listens" in ask_one_of(place / "a.sock", listens=54321, asks=54322)
+        assert ask_one_of(place / "b.sock", listens=54321, asks=54321) == "[]\n"
+        assert ask_one_of(place / "c.sock", listens=54321, asks=0) == "[]\n"
+        assert ask_one_of(place / "d.sock", listens=0, asks=54322) == "[]\n"
+        os.chown(place, 54321, -1)
+        assert ask_one_of(place / "e.sock", listens=54321, asks=54322) == "[]\n"
 
 
 # --- the gateway ---
