@@ -18,7 +18,7 @@ from statistics import median
 
 from blake3 import blake3
 
-from modeldist.bench.options import file_options
+from modeldist.bench.options import count, file_options
 from modeldist.bench.report import table, write_section
 from modelpack.build import build
 from modelpack.chunk_table import chunk_size_for
@@ -30,12 +30,12 @@ _MIB = 1024 * 1024
 
 def main(arguments: Sequence[str]) -> None:
     options = file_options("build", __doc__)
-    options.add_argument("--size", type=int, default=4096, help="MiB in all")
+    options.add_argument("--size", type=count, default=4096, help="MiB in all")
     given = options.parse_args(arguments)
     rows = []
-    for count in (1, 8):
+    for files in (1, 8):
         with tempfile.TemporaryDirectory(dir=given.directory, prefix="bench-build-") as room:
-            rows.append(_row(Path(room), count, given.size // count, given.repeat))
+            rows.append(_row(Path(room), files, given.size // files, given.repeat))
     head = ("files", "sha256, s", "sha256 and BLAKE3, s", "build, s", "build / sha256 and BLAKE3", "build / sha256")
     text = (
         f"`python -m modeldist.bench build --size {given.size} --repeat {given.repeat}`, {_cores()} cores, medians; "

@@ -12,6 +12,7 @@ import asyncio
 import msgspec
 
 from modeldist.bench import machine
+from modeldist.bench.options import count, seconds
 from modeldist.bench.report import table, write_section
 from modeldist.control.load.plan import LoadPlan
 from modeldist.control.load.result import BAR_AGENTS, BAR_BYTES, BAR_P99, Latency, LoadResult
@@ -20,9 +21,9 @@ from modeldist.control.load.run import measure
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m modeldist.bench control", description=__doc__)
-    parser.add_argument("--agents", type=int, default=LoadPlan().agents)
-    parser.add_argument("--seconds", type=float, default=30.0, help="measured, after all have joined")
-    parser.add_argument("--swarm", type=int, default=LoadPlan().swarm, help="agents that pull the same")
+    parser.add_argument("--agents", type=count, default=LoadPlan().agents)
+    parser.add_argument("--seconds", type=seconds, default=30.0, help="measured, after all have joined")
+    parser.add_argument("--swarm", type=count, default=LoadPlan().swarm, help="agents that pull the same")
     parser.add_argument("--json", action="store_true", help="the result for programs")
     parser.add_argument("--write", action="store_true", help="write the section of docs/performance.md")
     options = parser.parse_args(arguments)

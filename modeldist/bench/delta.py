@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from modeldist.bench.bytecode import as_installed
-from modeldist.bench.options import file_options
+from modeldist.bench.options import count, file_options
 from modeldist.bench.programs import ProgramFailed
 from modeldist.bench.report import table
 from modelpack.build import build
@@ -45,7 +45,7 @@ class Change:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = file_options("delta", __doc__)
-    parser.add_argument("--size", type=int, default=256, help="MiB of the model")
+    parser.add_argument("--size", type=count, default=256, help="MiB of the model")
     options = parser.parse_args(arguments)
     as_installed()
     with tempfile.TemporaryDirectory(dir=options.directory, prefix="bench-delta-") as room:

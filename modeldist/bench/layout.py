@@ -18,7 +18,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from modeldist.bench.bytecode import as_installed
-from modeldist.bench.options import file_options
+from modeldist.bench.options import count, file_options
 from modeldist.bench.programs import ProgramFailed
 
 LAYERS, WIDTH, INNER, VOCABULARY, HEADS = 8, 2048, 5376, 8000, 16
@@ -30,7 +30,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 def main(arguments: list[str] | None = None) -> None:
     parser = file_options("layout", __doc__)
-    parser.add_argument("--width", type=int, default=WIDTH, help="of the model")
+    parser.add_argument("--width", type=count, default=WIDTH, help="of the model")
     options = parser.parse_args(arguments)
     as_installed()
     with tempfile.TemporaryDirectory(dir=options.directory, prefix="bench-layout-") as room:

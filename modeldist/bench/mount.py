@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from modeldist.bench import machine
-from modeldist.bench.options import file_options
+from modeldist.bench.options import count, file_options
 from modeldist.bench.report import table, write_section
 from modeldist.bench.single import write_random
 from modeldist.mount.mount_table import OURS, mounted_at
@@ -36,7 +36,7 @@ Rates = dict[str, dict[str, list[float]]]
 
 def main(arguments: list[str] | None = None) -> None:
     parser = file_options("mount", __doc__)
-    parser.add_argument("--size", type=int, default=1024, help="MiB of the file")
+    parser.add_argument("--size", type=count, default=1024, help="MiB of the file")
     parser.add_argument("--read-ahead", type=int, metavar="KIB", help="set it for the FUSE mount")
     options = parser.parse_args(arguments)
     print(found := machine.look().sentence(), flush=True)

@@ -11,6 +11,7 @@ from modeldist.bench import machine
 from modeldist.bench.burst.plan import BurstPlan
 from modeldist.bench.burst.result import BurstResult
 from modeldist.bench.burst.run import measure
+from modeldist.bench.options import count, seconds
 from modeldist.bench.report import table, write_section
 from modeldist.control.load.result import Latency
 
@@ -18,10 +19,10 @@ from modeldist.control.load.result import Latency
 def main(arguments: list[str] | None = None) -> None:
     plan = BurstPlan()
     parser = argparse.ArgumentParser(prog="python -m modeldist.bench overload", description=__doc__)
-    parser.add_argument("--pulls", type=int, default=plan.pulls, help="at once, each on a node of its own")
-    parser.add_argument("--ceiling", type=int, help="of pulls that run; default: a quarter of them")
-    parser.add_argument("--models", type=int, default=plan.models, help="different ones")
-    parser.add_argument("--seconds", type=float, default=plan.seconds, help="that a node takes for a model")
+    parser.add_argument("--pulls", type=count, default=plan.pulls, help="at once, each on a node of its own")
+    parser.add_argument("--ceiling", type=count, help="of pulls that run; default: a quarter of them")
+    parser.add_argument("--models", type=count, default=plan.models, help="different ones")
+    parser.add_argument("--seconds", type=seconds, default=plan.seconds, help="that a node takes for a model")
     parser.add_argument("--json", action="store_true", help="the result for programs")
     parser.add_argument("--write", action="store_true", help="write the section of docs/performance.md")
     options = parser.parse_args(arguments)

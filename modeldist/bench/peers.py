@@ -27,7 +27,7 @@ from blake3 import blake3
 from modeldist.bench import machine
 from modeldist.bench.nginx import Nginx
 from modeldist.bench.node_pair import NodePair
-from modeldist.bench.options import file_options
+from modeldist.bench.options import count, file_options
 from modeldist.bench.programs import ProgramFailed
 from modeldist.bench.report import table, write_section
 from modeldist.bench.runs import Run, Sample, in_turns
@@ -45,7 +45,7 @@ class _Hash(Protocol):
 
 def main(arguments: list[str] | None = None) -> None:
     parser = file_options("peers", __doc__)
-    parser.add_argument("--size", type=int, default=2048, help="MiB of the shard")
+    parser.add_argument("--size", type=count, default=2048, help="MiB of the shard")
     parser.add_argument("--tls", action="store_true", help="what TLS between the nodes costs")
     options = parser.parse_args(arguments)
     print(found := machine.look().sentence(), flush=True)

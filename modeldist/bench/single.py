@@ -12,7 +12,7 @@ from pathlib import Path
 
 from modeldist.bench import machine
 from modeldist.bench.nginx import REPOSITORY, Nginx
-from modeldist.bench.options import file_options
+from modeldist.bench.options import count, file_options
 from modeldist.bench.report import table, write_section
 from modeldist.bench.rivals import Program, aria2c, curl, hf_download, modeldist
 from modeldist.bench.runs import Sample, in_turns
@@ -22,7 +22,7 @@ MIB = 1 << 20
 
 def main(arguments: list[str] | None = None) -> None:
     parser = file_options("single", __doc__)
-    parser.add_argument("--size", type=int, default=1024, help="MiB of the file")
+    parser.add_argument("--size", type=count, default=1024, help="MiB of the file")
     options = parser.parse_args(arguments)
     print(found := machine.look().sentence(), flush=True)
     with tempfile.TemporaryDirectory(dir=options.directory) as directory:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from modeldist.bench import machine
 from modeldist.bench.nginx import REPOSITORY, Nginx
-from modeldist.bench.options import file_options
+from modeldist.bench.options import count, file_options
 from modeldist.bench.report import table, write_section
 from modeldist.bench.rivals import hf_download, modeldist
 from modeldist.bench.runs import Sample, in_turns
@@ -23,8 +23,8 @@ WITH_FILES, ALONE = "modeldist, all files", "modeldist, bytes alone"
 
 def main(arguments: list[str] | None = None) -> None:
     parser = file_options("small-files", __doc__)
-    parser.add_argument("--files", type=int, default=1000, help="small files, 8 KiB each")
-    parser.add_argument("--large", type=int, default=2048, help="MiB of each of the two large files")
+    parser.add_argument("--files", type=count, default=1000, help="small files, 8 KiB each")
+    parser.add_argument("--large", type=count, default=2048, help="MiB of each of the two large files")
     parser.add_argument("--rivals", action="store_true", help="hf download too")
     options = parser.parse_args(arguments)
     print(found := machine.look().sentence(), flush=True)

@@ -21,7 +21,7 @@ from statistics import median
 from modeldist.bench import machine
 from modeldist.bench.memory import kept_at_hand
 from modeldist.bench.nginx import REPOSITORY, Nginx
-from modeldist.bench.options import file_options
+from modeldist.bench.options import count, file_options
 from modeldist.bench.programs import ProgramFailed
 from modeldist.bench.report import table, write_section
 from modeldist.bench.shaped_link import shaped_link
@@ -50,7 +50,7 @@ class Round:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = file_options("stream", __doc__)
-    parser.add_argument("--size", type=int, default=2048, help="MiB of the model")
+    parser.add_argument("--size", type=count, default=2048, help="MiB of the model")
     parser.add_argument(
         "--rate", type=float, help="MB/s of the link; default: such that the pull is as slow as the load"
     )

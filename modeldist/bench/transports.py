@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from modeldist.bench import libraries, machine
-from modeldist.bench.options import file_options
+from modeldist.bench.options import count, file_options
 from modeldist.bench.programs import ProgramFailed
 from modeldist.bench.report import table, write_section
 from modeldist.bench.runs import Run, Sample, in_turns
@@ -43,7 +43,7 @@ class _Said(msgspec.Struct):
 
 def main(arguments: list[str] | None = None) -> None:
     parser = file_options("transports", __doc__)
-    parser.add_argument("--size", type=int, default=2048, help="MiB to move")
+    parser.add_argument("--size", type=count, default=2048, help="MiB to move")
     parser.add_argument("--python", default=sys.executable, help="interpreter with libtorrent, nixl, mooncake")
     parser.add_argument("--tls", action="store_true", help="what TLS costs, in place of the libraries")
     options = parser.parse_args(arguments)

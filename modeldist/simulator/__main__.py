@@ -6,9 +6,11 @@ import argparse
 import json
 import sys
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
+from modeldist.scheduler.phase1 import OriginLimits, Phase1Config
+from modeldist.scheduler.phase2 import Phase2Config
 from modeldist.simulator.plots import draw
 from modeldist.simulator.presets import PRESETS, SMALL_PRESETS
 from modeldist.simulator.result import Result
@@ -30,20 +32,36 @@ def _row(result: Result, seed: int) -> str:
     return row + "".join(f"{figure:>9.4f}" for figure in figures) + cpu + note
 
 
+_NUMBERS = {"int", "int | None", "float", "float | None", "bool"}
+_ABOVE_ZERO = {"origin_rate", "stream_rate", "verify_rate", "report_interval", "tick", "control_tick", "limit"}
+"""With 0 in one of these, nothing moves, or time does not."""
+
+
 def _with(scenario: Scenario, name: str, value: float) -> Scenario:
-    """The scenario with one field set. Raises TypeError for a field that there is not."""
+    """The scenario with one field set. Raises ValueError for a field that there is not, or a value it cannot have."""
     part, _, field = name.rpartition(".")
-    match part:
-        case "":
-            return replace(scenario, **{field: value})  # type: ignore[arg-type]
-        case "phase1":
-            return replace(scenario, phase1=replace(scenario.phase1, **{field: value}))  # type: ignore[arg-type]
-        case "phase2":
-            return replace(scenario, phase2=replace(scenario.phase2, **{field: value}))  # type: ignore[arg-type]
-        case "origin":
-            limits = replace(scenario.phase1.default_origin, **{field: value})  # type: ignore[arg-type]
-            return replace(scenario, phase1=replace(scenario.phase1, default_origin=limits))
-    raise TypeError(f"{name}: not of scenario, phase1, phase2 or origin")
+    phase1 = scenario.phase1
+    parts: dict[str, Scenario | Phase1Config | Phase2Config | OriginLimits]
+    parts = {"": scenario, "phase1": phase1, "phase2": scenario.phase2, "origin": phase1.default_origin}
+    if part not in parts:
+        raise ValueError(f"{name}: not of scenario, phase1, phase2 or origin")
+    kinds = {known.name: str(known.type) for known in fields(parts[part]) if known.type in _NUMBERS}
+    if field not in kinds:
+        raise ValueError(f"{name} is no field with a number; there are {', '.join(kinds)}")
+    if not value >= 0 or (not part and field in _ABOVE_ZERO and not value):
+        raise ValueError(f"{name}={value:g}: it takes a number {'above 0' if field in _ABOVE_ZERO else 'from 0 on'}")
+    if not kinds[field].startswith("float") and not isinstance(value, int):
+        raise ValueError(f"{name}={value:g}: it takes a whole number")
+    changed = replace(parts[part], **{field: value})  # type: ignore[arg-type]
+    match changed:
+        case Scenario():
+            return changed
+        case Phase1Config():
+            return replace(scenario, phase1=changed)
+        case Phase2Config():
+            return replace(scenario, phase2=changed)
+        case _:
+            return replace(scenario, phase1=replace(phase1, default_origin=changed))
 
 
 def _preset(name: str, settings: dict[str, float]) -> Scenario:
@@ -84,10 +102,12 @@ def main(arguments: list[str] | None = None) -> int:
     unknown = [name for name in options.scenario if name not in PRESETS]
     if unknown:
         parser.error(f"no scenario is called {unknown[0]!r}; there are {', '.join(PRESETS)}")
+    if options.seeds < 1:
+        parser.error(f"--seeds {options.seeds}: it takes a whole number from 1 on")
     try:
         settings = _settings(options.set)
         scenarios = [_preset(name, settings) for name in options.scenario or SMALL_PRESETS]
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         parser.error(str(error))
     results = []
     if not options.json:

@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 from modeldist.bench.machine import QUIET
+from modeldist.bench.options import count, folder
 from tests.netlab import cross_check, host, namespaces
 from tests.netlab.campaign import campaign
 from tests.netlab.document import write_document
@@ -44,6 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
     if unknown := [name for name in names if name not in SCENARIOS]:
         print(f"bench: no scenario is called {unknown[0]!r}; --list shows them", file=sys.stderr)
         return 2
+    if options.only_rivals and (options.cross_check or options.rivals == "none"):
+        print("bench: --only-rivals without rivals leaves nothing to measure", file=sys.stderr)
+        return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if why := namespaces.missing() or ("" if options.even_if_busy else _too_busy()):
         print(f"bench: {why}", file=sys.stderr)
@@ -64,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("scenario", nargs="*", help="default: all that have bars")
     parser.add_argument("--list", action="store_true", help="say which scenarios there are")
-    parser.add_argument("--runs", type=int, default=3, help="of each contender [3]")
+    parser.add_argument("--runs", type=count, default=3, help="of each contender [3]")
     parser.add_argument("--rivals", default="all", help="comma-separated names, `all` or `none` [all]")
     parser.add_argument("--only-rivals", action="store_true", help="leave modeldist out")
     parser.add_argument(
@@ -78,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--even-if-busy", action="store_true", help="measure although something else uses the machine")
     parser.add_argument(
         "--directory",
-        type=Path,
+        type=folder,
         default=Path("/dev/shm"),
         help="where origin and stores lie [/dev/shm: no disk is shared]",
     )

@@ -15,7 +15,7 @@ _CHECKOUT = Path(__file__).parents[3]
 """Where tests/ lies beside the package: in a source checkout, but not in an installation."""
 
 
-@click.command(cls=Command, context_settings={"ignore_unknown_options": True})
+@click.command(cls=Command, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def bench(arguments: tuple[str, ...]) -> None:
     """Measure pulls on shaped links, beside other tools.
@@ -24,8 +24,9 @@ def bench(arguments: tuple[str, ...]) -> None:
     checkout, not of an installation, and needs root. `python -m tests.netlab --help` there explains all arguments:
     scenarios, --list, --runs N, --rivals a,b, --cross-check, --json DIR, --charts DIR, --save.
 
-    Where the first argument is start, single, small-files, peers, transports, control, simulator, build, delta, mount
-    or stream, that benchmark runs instead, on loopback; these need neither checkout nor root.
+    Where the first argument is start, single, small-files, peers, transports, control, overload, simulator, build,
+    delta, mount, stream or layout, that benchmark runs instead, on loopback; these need neither checkout nor root.
+    --help after the name explains it.
 
     \b
     Example:

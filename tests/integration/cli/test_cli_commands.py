@@ -148,3 +148,9 @@ def test_bench_runs_benchmarks_and_names_what_it_does_not_know(shell: Shell) -> 
     assert done.returncode == 0, done.stderr
     assert "| cold-8 | 8 |" in done.stdout
     assert "no scenario is called 'cold-9'" in shell.run("bench", "cold-9").stderr
+
+
+def test_help_after_the_name_of_a_benchmark_is_the_benchmarks(shell: Shell) -> None:
+    done = shell.run("bench", "control", "--help")
+    assert done.returncode == 0, done.stderr
+    assert "--agents" in done.stdout

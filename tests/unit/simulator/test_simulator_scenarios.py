@@ -246,3 +246,35 @@ def test_a_timeline_says_how_full_the_links_were(capsys: pytest.CaptureFixture[s
     assert timeline.samples[0].down < timeline.samples[3].down
     assert main(["cold-8", "--timeline"]) == 0
     assert "downlinks" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("origin_rate=0", "origin_rate=0: it takes a number above 0"),
+        ("origin_rate=nan", "origin_rate=nan: it takes a number above 0"),
+        ("tick=0", "tick=0: it takes a number above 0"),
+        ("report_interval=0", "report_interval=0: it takes a number above 0"),
+        ("latency=-1", "latency=-1: it takes a number from 0 on"),
+        ("phase2.window=nan", "phase2.window=nan: it takes a number from 0 on"),
+        ("piece_size=0.5", "piece_size=0.5: it takes a whole number"),
+        ("seed=inf", "seed=inf: it takes a whole number"),
+        ("nodes=0", "nodes is no field with a number; there are origin_rate"),
+        ("phase1.foo=1", "phase1.foo is no field with a number; there are candidates"),
+        ("foo.bar=1", "foo.bar: not of scenario, phase1, phase2 or origin"),
+    ],
+)
+def test_a_setting_that_no_scenario_can_have_is_named(
+    setting: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["cold-8", "--set", setting])
+    assert ended.value.code == 2
+    assert says in capsys.readouterr().err
+
+
+def test_no_seed_at_all_is_no_success(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["cold-8", "--seeds", "0"])
+    assert ended.value.code == 2
+    assert "--seeds 0" in capsys.readouterr().err
