@@ -14,6 +14,7 @@ from modeldist.control.core import ControlCore
 from modeldist.control.ports import Addressed
 from modeldist.errors import ErrorInfo
 from modeldist.scheduler.messages import (
+    Event,
     Instruction,
     JoinTasks,
     LeaseGranted,
@@ -24,7 +25,7 @@ from modeldist.scheduler.messages import (
     TaskRefused,
     TaskReset,
 )
-from modeldist.session.messages import FromAgent, Resolve
+from modeldist.session.messages import Resolve
 from modeldist.tracing import begin, shown, span
 from modeldist.tracing.context import valid
 
@@ -50,25 +51,16 @@ class _Member:
 
 
 class TracedCore(ControlCore):
-    """What it remembers for it goes with the session."""
+    """What it remembers for it goes with the session, or with a task that the node is not let into."""
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
         self._members: dict[str, dict[Digest, _Member]] = {}  # by node
 
-    def receive(self, session: AgentSession, message: FromAgent) -> None:
-        match message:
-            case JoinTasks():
-                members = self._of(session.node)
-                for join in message.tasks:
-                    if trace := valid(join.trace):
-                        members[join.task] = _Member(trace)
-                    else:
-                        members.pop(join.task, None)
-            case LeaveTasks():
-                for task in message.tasks:
-                    self._of(session.node).pop(task, None)
-        super().receive(session, message)
+    @property
+    def traced(self) -> int:
+        """Tasks that nodes fetch for somebody who traces that."""
+        return sum(map(len, self._members.values()))
 
     def disconnect(self, session: AgentSession, reason: str, *, lost: bool = False) -> None:
         super().disconnect(session, reason, lost=lost)
@@ -90,6 +82,21 @@ class TracedCore(ControlCore):
             )
             return artifact, away
 
+    def _admitted(self, session: AgentSession, event: Event) -> Event:
+        admitted = super()._admitted(session, event)
+        match admitted:
+            case JoinTasks():
+                members = self._of(session.node)
+                for join in admitted.tasks:
+                    if trace := valid(join.trace):
+                        members[join.task] = _Member(trace)
+                    else:
+                        members.pop(join.task, None)
+            case LeaveTasks():
+                for task in admitted.tasks:
+                    self._of(session.node).pop(task, None)
+        return admitted
+
     def _tell(self, instructions: Addressed) -> None:
         began = time.time_ns()
         said = list(instructions)
@@ -105,6 +112,8 @@ class TracedCore(ControlCore):
                 decided.setdefault((node, instruction.task), []).append(instruction)
         for (node, task), instructions in decided.items():
             member = members[node][task]
+            if any(isinstance(instruction, TaskRefused) for instruction in instructions):
+                del members[node][task]
             member.told += 1
             if member.told > DECISIONS:
                 continue
