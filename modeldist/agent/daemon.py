@@ -21,6 +21,7 @@ from modeldist.agent.engine import Engine
 from modeldist.agent.enrolling import enrol, renew
 from modeldist.agent.gateway_connection import GatewayConnection
 from modeldist.agent.identity import NodeIdentity
+from modeldist.agent.leaving import Leaving
 from modeldist.agent.link import WebSocketLink
 from modeldist.agent.local_api import create_local_app
 from modeldist.agent.local_client import LocalAgent
@@ -392,8 +393,10 @@ async def serve_local(
     """Serve the local API, and what is `beside` it on listening sockets of its own, until a signal. `gateway`: the
     host:port of the drop-in endpoints, if they are among that."""
     listener = listen_local(path)
+    leaving = Leaving()
     try:
-        await serve([Served(create_local_app(engine, pulls, rails, gateway, scrub), listener), *beside])
+        app = create_local_app(engine, pulls, rails, gateway, scrub, leaving)
+        await serve([Served(app, listener), *beside], leaving)
     finally:
         listener.close()
         path.unlink(missing_ok=True)  # noqa: ASYNC240 - the loop is about to end

@@ -13,6 +13,7 @@ from fastapi.responses import StreamingResponse
 
 from modeldist import __version__
 from modeldist.agent.engine import Engine
+from modeldist.agent.leaving import Leaving
 from modeldist.agent.local_bodies import body
 from modeldist.agent.local_records import (
     AgentStatus,
@@ -62,8 +63,10 @@ def create_local_app(
     rails: NodeRails | None = None,
     gateway: str = "",
     scrub: Scrub | None = None,
+    leaving: Leaving | None = None,
 ) -> FastAPI:
-    """Routes under /v1; bodies and answers are JSON of the structs above."""
+    """Routes under /v1; bodies and answers are JSON of the structs above. `leaving`: what ends those that go on."""
+    leaving = leaving or Leaving()
     app = FastAPI(title="modeldist agent", version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
 
     @app.exception_handler(ModeldistError)
@@ -101,7 +104,8 @@ def create_local_app(
 
     @app.get("/v1/pulls/{pull}/events")
     async def events(pull: str) -> Response:
-        return StreamingResponse(_events(pulls, _known(pulls.get(pull), pull)), media_type="application/x-ndjson")
+        told = _events(pulls, _known(pulls.get(pull), pull), leaving)
+        return StreamingResponse(told, media_type="application/x-ndjson")
 
     @app.delete("/v1/pulls/{pull}")
     async def cancel(pull: str) -> Response:
@@ -152,7 +156,7 @@ def create_local_app(
         started = [begin_repair(engine, pulls, artifact) for artifact in found if artifact is not None]
         return _json([pull.snapshot() for pull in started], 201)
 
-    app.include_router(reading_routes(engine, pulls))
+    app.include_router(reading_routes(engine, pulls, leaving))
     app.include_router(looking_routes(engine))
     app.add_middleware(TracesRequests)
 
@@ -192,9 +196,10 @@ def _status(engine: Engine, pulls: Pulls, rails: NodeRails | None, gateway: str,
     )
 
 
-async def _events(pulls: Pulls, pull: Pull) -> AsyncIterator[bytes]:
+async def _events(pulls: Pulls, pull: Pull, leaving: Leaving) -> AsyncIterator[bytes]:
+    """Without a final one where the agent stops."""
     last: PullSnapshot | None = None
-    while True:
+    while not leaving.now:
         now = pull.snapshot()
         if last is None or now.state in FINAL or _news(last, now):
             yield msgspec.json.encode(now) + b"\n"

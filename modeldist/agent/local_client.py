@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import select
 import socket
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from modeldist.origins.plans import PlanView
 
 TIMEOUT = 30.0  # seconds without any answer; a running pull sends something far more often
+QUIET = 5.0  # seconds without one after which it is asked whether it lives, which it has as many to say
 
 
 T = TypeVar("T")
@@ -46,8 +49,10 @@ class LocalAgent:
     """The agent listening on `path`. Every method raises AgentError when it cannot be reached, and the agent's own
     error when it answers with one."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, quiet: float = QUIET) -> None:
+        """`quiet`: seconds without an answer after which it is asked whether it lives."""
         self.path = path
+        self._quiet = quiet
 
     def running(self) -> bool:
         """Whether an agent listens there (a left-over socket file does not count)."""
@@ -124,7 +129,8 @@ class LocalAgent:
     def profile(self, seconds: float) -> str:
         """Where it spends its time: stacks, collapsed. Raises Overloaded while another one is made."""
         with closing(_UnixConnection(self.path, seconds + TIMEOUT)) as connection:
-            return self._open(connection, "GET", f"/v1/profile?seconds={seconds}", None).read().decode()
+            path = f"/v1/profile?seconds={seconds}"
+            return self._open(connection, "GET", path, None, seconds + TIMEOUT).read().decode()
 
     def remove(self, reference: str) -> dict[str, Any]:
         return self._call("DELETE", f"/v1/artifacts?reference={quote(reference, safe='')}", dict[str, Any])
@@ -153,11 +159,12 @@ class LocalAgent:
             self._open(connection, method, path, body).read()
 
     def _open(
-        self, connection: http.client.HTTPConnection, method: str, path: str, body: Any
+        self, connection: http.client.HTTPConnection, method: str, path: str, body: Any, limit: float = TIMEOUT
     ) -> http.client.HTTPResponse:
         try:
             sent = None if body is None else msgspec.json.encode(body)
             connection.request(method, path, sent, dict(headers()))
+            self._await(connection.sock, limit)
             response = connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             raise AgentError(
@@ -167,6 +174,28 @@ class LocalAgent:
         if response.status >= http.HTTPStatus.BAD_REQUEST:
             raise _error(response.read(), response.status)
         return response
+
+    def _await(self, asked: socket.socket, limit: float) -> None:
+        """Return once there is something to read. Raises AgentError after `limit` seconds, or when an agent that has
+        said nothing for a while does not say that it lives: a stopped process takes connections, and no more."""
+        until = time.monotonic() + limit
+        answer = select.poll()
+        answer.register(asked, select.POLLIN)
+        while not answer.poll(1000 * self._quiet):
+            if time.monotonic() > until:
+                raise self._silent(limit)
+            with closing(_UnixConnection(self.path, self._quiet)) as probe:
+                try:
+                    probe.request("GET", "/healthz")
+                    probe.getresponse().read()
+                except TimeoutError as error:
+                    raise self._silent(2 * self._quiet) from error
+
+    def _silent(self, seconds: float) -> AgentError:
+        return AgentError(
+            f"The agent at {self.path} does not answer: it has said nothing for {seconds:.0f} s.",
+            remedy="Its process is stopped, or has no time: look at it, and end it or have it go on (kill -CONT).",
+        )
 
 
 class ReadingStream:

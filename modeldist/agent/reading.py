@@ -17,6 +17,7 @@ from modeldist.agent.reading_news import Ended, News, Opened, ReadFile, ShardNew
 from modeldist.agent.shard_fetch import ShardFetch
 from modeldist.agent.wishes import Wish
 from modeldist.artifact import Artifact, Digest
+from modeldist.errors import AgentError
 from modeldist.scheduler.pieces import PieceSet
 
 HEARTBEAT = 5.0  # seconds without news after which that is said
@@ -39,6 +40,9 @@ class _Told:
         return before is not None and before.starts != starts
 
 
+_STOPPED = AgentError("The agent stopped.", remedy="Its log says why; open the model again to go on.").info()
+
+
 class Reading:
     """One reader of one model. The engine's loop only."""
 
@@ -49,6 +53,7 @@ class Reading:
         self._pulls = pulls
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
+        self._left = False
         self._dirty: dict[Digest, None] = {}
         self._told: dict[Digest, _Told] = {}
         self._pull: Pull = pulls.start(reference, offline=offline)
@@ -58,20 +63,25 @@ class Reading:
         """What the reader waits for, in order. Replaces what it wished before."""
         self._engine.node.wishes.want(self, wishes)
 
+    def leave(self) -> None:
+        """The agent stops: the reading ends now."""
+        self._left = True
+        self._changed.set()
+
     async def news(self) -> AsyncGenerator[News, None]:
         """First Opened, unless the pull fails before; last Ended, after all that there is to say of shards. Closing it
         (`aclose`) ends the reading, and its pull, unless that is over."""
         ended = asyncio.create_task(self._ended())
         try:
             with ExitStack() as watching:
-                while self._pull.artifact is None and not ended.done():
+                while self._pull.artifact is None and not (ended.done() or self._left):
                     if not await self._waited():
                         yield Still()
                 if (artifact := self._pull.artifact) is not None:
                     self._watch(artifact, watching)
                     yield self._opened(artifact)
                 while True:
-                    over = ended.done()
+                    over = ended.done() or self._left
                     for shard in self._to_look_at():
                         if (now := await self._look(shard)) is not None:
                             yield now
@@ -80,8 +90,9 @@ class Reading:
                     if not await self._waited():
                         yield Still()
                     await asyncio.sleep(TOGETHER)
-            error = self._pull.error
-            yield Ended("" if error else str(self._pull.path or ""), error.info() if error else None)
+            failed = self._pull.error.info() if self._pull.error else None
+            error = failed if ended.done() else _STOPPED
+            yield Ended("" if error else str(self._pull.path or ""), error)
         finally:
             ended.cancel()
             self._engine.node.wishes.forget(self)

@@ -16,6 +16,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from modeldist.agent.file_connection import FileConnection
+from modeldist.agent.leaving import Leaving
 from modeldist.agent.unix_address import unix_address
 from modeldist.errors import AgentError, UsageError
 from modelpack.oci.addresses import is_loopback
@@ -53,12 +54,12 @@ class Served(NamedTuple):
     connection: type[asyncio.Protocol] = FileConnection  # uvicorn's, or such a one
 
 
-async def serve(served: Sequence[Served]) -> None:
-    """Serve each application on its listening socket until SIGTERM or SIGINT."""
+async def serve(served: Sequence[Served], leaving: Leaving) -> None:
+    """Serve each application on its listening socket until SIGTERM or SIGINT, of which `leaving` is told first."""
     servers = [(_server(each.app, each.connection), each.listening) for each in served]
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, _all_leave, [server for server, _ in servers])
+        loop.add_signal_handler(signum, _all_leave, leaving, [server for server, _ in servers])
     await asyncio.gather(*(server.serve(sockets=[listening]) for server, listening in servers))
 
 
@@ -80,7 +81,8 @@ def _server(app: ASGIApp, connection: type[asyncio.Protocol]) -> _Server:
     return _Server(config)
 
 
-def _all_leave(servers: Sequence[_Server]) -> None:
+def _all_leave(leaving: Leaving, servers: Sequence[_Server]) -> None:
+    leaving.leave()
     for server in servers:
         server.leave()
 
