@@ -13,8 +13,9 @@ from contextlib import AsyncExitStack
 from modeldist.agent.node import Node
 from modeldist.agent.shard_fetch import ShardFetch
 from modeldist.agent.store import commit_all
+from modeldist.agent.store.failures import failure
 from modeldist.artifact import Digest
-from modeldist.errors import ModeldistError, PullFailed
+from modeldist.errors import ModeldistError
 
 TOGETHER = 1 << 20  # bytes; larger shards are published one by one
 BATCH = 64  # shards a thread publishes in one go
@@ -101,5 +102,5 @@ class Publisher:
         except ModeldistError as error:
             return error
         except OSError as error:
-            return PullFailed(f"Storing {fetch.path} failed: {error}.")
+            return failure(error, f"store {fetch.path}", self._node.store.root)
         return None

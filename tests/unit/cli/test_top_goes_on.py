@@ -38,7 +38,12 @@ def test_it_goes_on_until_it_is_stopped() -> None:
         arguments = ("top", "--server", url, "--interval", "0.2")
         environment = os.environ | {"MODELDIST_TOKEN": "token"}
         with subprocess.Popen(
-            [*MODELDIST, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*MODELDIST, *arguments],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
         ) as running:
             assert running.stdout is not None and running.stderr is not None
             looks = [line for line, _ in zip(running.stdout, range(5), strict=False) if line.strip()]
