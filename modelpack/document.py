@@ -34,7 +34,9 @@ def read_object(raw: bytes, *, limit: int, what: str, error: type[ModelPackError
         raise refused(f"has more than {MAX_PARTS} objects and lists, or {MAX_MEMBERS} members")
     try:
         msgspec.json.decode(raw)  # stricter than the standard library: no NaN, no lone surrogates
-        document = json.loads(raw.decode(), object_pairs_hook=_unique)
+        # Readers that tell -0 from 0 refuse it as a size or an offset.
+        whole = _integer if b"-0" in raw else None
+        document = json.loads(raw.decode(), object_pairs_hook=_unique, parse_int=whole)
     except RecursionError:
         raise refused("is nested too deeply") from None
     except ValueError as problem:
@@ -44,6 +46,10 @@ def read_object(raw: bytes, *, limit: int, what: str, error: type[ModelPackError
     if _depth(document) > MAX_DEPTH:
         raise refused("is nested too deeply")
     return document
+
+
+def _integer(digits: str) -> int | float:
+    return -0.0 if digits == "-0" else int(digits)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
