@@ -48,12 +48,16 @@ class Memory:
         """Of the ceiling, in use: 1 is all of it."""
         if now - self._looked >= LOOKED_EVERY:
             self._looked = now
-            self._share = resident() / self.ceiling
-            if self._share > MUCH and now - self._gave_back >= GIVEN_BACK_EVERY:
-                self._gave_back = now
-                _give_back()
-                self._share = resident() / self.ceiling
+            with suppress(OSError):  # no descriptor is left to look with: what was seen last holds
+                self._look(now)
         return self._share
+
+    def _look(self, now: float) -> None:
+        self._share = resident() / self.ceiling
+        if self._share > MUCH and now - self._gave_back >= GIVEN_BACK_EVERY:
+            self._gave_back = now
+            _give_back()
+            self._share = resident() / self.ceiling
 
 
 def _give_back() -> None:
