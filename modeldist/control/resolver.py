@@ -18,13 +18,14 @@ from modeldist.control.admission.rooms import NOBODY, Rooms
 from modeldist.control.ports import Catalogue, Clock, Resolves
 from modeldist.errors import InvalidReference, ModeldistError, OriginUnavailable
 from modeldist.scheduler.messages import Priority
+from modeldist.tracing.redaction import shown
 
 ERROR_LIFETIME = 10.0  # seconds
 LONGEST_ERROR_LIFETIME = 60.0  # seconds, however long an origin's Retry-After is
 FLIGHT_LIMIT = 300.0  # seconds for one resolution, retries included
 REMEMBERED = 1024  # failures, and artifacts in a MemoryCatalogue
 MAX_REFERENCE = 2048  # bytes
-_CREDENTIALS = re.compile(r"((?:https?|s3|oci)://)[^/?#]*@", re.IGNORECASE)
+_CREDENTIALS = re.compile(r"(?:https?|s3|oci)://[^/?#]*@", re.IGNORECASE)
 
 Held = Callable[[Digest], Artifact | None]
 """An artifact by its digest, from a node's own store."""
@@ -43,17 +44,12 @@ def check_reference(reference: str) -> str:
             f"{reference[:100]!r} holds white space or characters that cannot be printed.",
             remedy="Remove them; a space inside a URL is written %20.",
         )
-    if (kept := _without_credentials(reference)) != reference:
+    if _CREDENTIALS.match(reference):
         raise InvalidReference(
-            f"{kept} was written with a user or a password in it, and references are for all to see.",
+            f"{shown(reference)} was written with a user or a password in it, and references are for all to see.",
             remedy="Leave them out: credentials are given to the control plane and its agents, never in a reference.",
         )
     return reference
-
-
-def _without_credentials(reference: str) -> str:
-    found = _CREDENTIALS.match(reference)
-    return reference[: found.end(1)] + reference[found.end() :] if found else reference
 
 
 class MemoryCatalogue:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from modeldist.errors import OriginProtocolError
+from modeldist.tracing.redaction import shown
 from modelpack.oci.addresses import MAY_SEND_TO, Zone, is_loopback, zone_of_address
 
 MAX_REDIRECTS = 5
@@ -87,10 +88,7 @@ def next_hop(url: str, location: str, headers: Mapping[str, str]) -> tuple[str, 
 
 
 def _bad_url(url: str) -> OriginProtocolError:
-    scheme, separator, rest = url.partition("?")[0].partition("://")
-    host, slash, path = rest.partition("/")
-    shown = f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
     return OriginProtocolError(
-        f"{shown[:200]!r} is not an http or https URL this program follows.",
+        f"{shown(url)[:200]!r} is not an http or https URL this program follows.",
         remedy="Credentials in URLs, other schemes and control characters are refused.",
     )

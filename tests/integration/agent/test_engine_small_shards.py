@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from modeldist.agent.publishing import BATCH
+from modeldist.agent.store import Store
 from modeldist.artifact import Digest
 from modeldist.errors import StorageError
 from tests.servers.engine_cluster import MIB, REFERENCE, EngineCluster, EngineNode, assert_right, model, until
@@ -47,6 +50,19 @@ async def test_one_that_cannot_be_stored(cluster: EngineCluster) -> None:
         assert all(
             cluster.origin.bytes_read[file.digest] == file.size for file in artifact.files if file.digest in kept
         )
+
+
+async def test_what_the_disk_says_is_said(cluster: EngineCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster.origin.add(REFERENCE, model(*SMALL[:3]))
+
+    def fails(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Store, "keep_piece_digests", fails)
+    async with cluster.node("a") as node:
+        with pytest.raises(StorageError, match="Input/output error") as failed:
+            await node.pull()
+        assert str(node.store.root) in str(failed.value)
 
 
 def _blob(node: EngineNode, digest: Digest) -> Path:

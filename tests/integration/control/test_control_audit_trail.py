@@ -184,9 +184,12 @@ async def test_no_text_keeps_records_from_being_written_and_none_is_a_secret(con
     assert await ask(control, "POST", "/api/v1/a%00b%ff%ed%a0%80") == 404
     named = "https://models.example/m.safetensors?token=in-the-query-77#in-the-fragment-77"
     assert await ask(control, "POST", "/api/v1/evict", {"reference": named, "nodes": ["nobody"]}) == 404
+    with_password = named.replace("https://", "https://user:in-the-url-77@")
+    assert await ask(control, "POST", "/api/v1/evict", {"reference": with_password, "nodes": ["nobody"]}) == 400
     page = await audit_of(control)
-    assert [record["object"] for record in page["records"]] == ["https://models.example/m.safetensors", ""]
-    assert page["records"][1]["asked"].startswith("POST /api/v1/a\N{REPLACEMENT CHARACTER}b")
+    objects = [record["object"] for record in page["records"]]
+    assert objects == [*["https://models.example/m.safetensors"] * 2, ""]
+    assert page["records"][2]["asked"].startswith("POST /api/v1/a\N{REPLACEMENT CHARACTER}b")
     assert "-77" not in str(page)
 
 

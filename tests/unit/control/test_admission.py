@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import heapq
+import os
 import random
+import resource
 from dataclasses import dataclass, field
 
 import pytest
@@ -225,6 +227,21 @@ def test_memory_of_this_process() -> None:
     memory = Memory(resident() * 2)
     assert 0.4 < memory.share(1.0) < 0.7
     assert Memory(resident() // 2).share(1.0) > 1.5
+
+
+def test_without_a_descriptor_to_look_with_what_was_seen_last_holds() -> None:
+    memory = Memory(resident() * 2)
+    seen = memory.share(1.0)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    os.close(free := os.dup(0))  # the lowest that there is
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            resident()
+        assert memory.share(2.0) == seen
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert memory.share(3.0) > 0
 
 
 def test_a_share_is_what_the_documentation_says() -> None:

@@ -117,6 +117,7 @@ BROKEN = {
     "dtype type": (written(one(dtype=[]), b"1234"), "unknown dtype"),
     "shape": (written(one(shape=[-4]), b"1234"), "not lists of counts"),
     "boolean": (written(one(shape=[True, 4]), b"1234"), "not lists of counts"),
+    "minus nothing": (written(b'{"t":{"dtype":"U8","shape":[4],"data_offsets":[-0,4]}}'), "not lists of counts"),
     "offsets": (written(one(data_offsets=[0, 4, 4]), b"1234"), "not lists of counts"),
     "size": (written(one(shape=[5]), b"1234"), "4 bytes for its shape"),
     "backwards": (written(one(data_offsets=[4, 0]), b"1234"), "bytes for its shape"),
