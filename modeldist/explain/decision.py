@@ -42,6 +42,12 @@ Bottleneck = Literal[
     "other_process",
     "agent_away",
     "integrity",
+    "not_found",
+    "trust",
+    "unsupported",
+    "request",
+    "deadline",
+    "agent",
     "other",
 ]
 
@@ -126,7 +132,17 @@ _OF_ERRORS: dict[str, Bottleneck] = {
     "share_used_up": "queue",
     "integrity": "integrity",
     "unsafe_artifact": "integrity",
+    "not_found": "not_found",
+    "untrusted": "trust",
+    "invalid_policy": "trust",
+    "unsupported": "unsupported",
+    "usage": "request",
+    "invalid_reference": "request",
+    "deadline_exceeded": "deadline",
+    "agent": "agent",
+    "not_ready": "agent",
 }
+"""`pull_failed` is not among them: it says itself that nothing else fits."""
 
 
 _UNSAID = ErrorInfo(PullFailed.code, "It failed, and its agent did not say why.")
@@ -135,11 +151,17 @@ _UNSAID = ErrorInfo(PullFailed.code, "It failed, and its agent did not say why."
 def _failed(facts: Facts, error: ErrorInfo) -> Explanation:
     found = _OF_ERRORS.get(error.code, "other")
     evidence = [f"The error is {error.code}, after {duration(facts.seconds)}.", *_kept(facts)]
-    if found == "credentials":
-        done = facts.origin + facts.peers + facts.local
-        evidence.append(remedies.WHEN_TOKENS_AGE if done else "Nothing had come.")
+    said = remedies.OF_FAILED.get(found)
+    if said is not None:
+        some_came, nothing_came = said
+        evidence.append(some_came if facts.origin + facts.peers + facts.local else nothing_came)
+    if found == "deadline" and (where := facts.where) is not None and (total := sum(where.waits.values())):
+        evidence.append(_shares(grouped(where.waits), total, None))
     return Explanation(
-        found, error.message, tuple(evidence), error.remedy or remedies.FOR.get(found, remedies.WHEN_FAILED)
+        found,
+        error.message,
+        tuple(filter(None, evidence)),
+        error.remedy or remedies.FOR.get(found, remedies.WHEN_FAILED),
     )
 
 

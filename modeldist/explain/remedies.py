@@ -42,7 +42,17 @@ OF_ENDED = {
 }
 """In the place of those of `SAID`, of a pull that is done."""
 
-WHEN_TOKENS_AGE = "Part of it had come with the same credentials: they were valid, and are no more."
+OF_FAILED = {
+    "credentials": (
+        "Part of it had come with the same credentials: they were valid, and are no more.",
+        "Nothing had come.",
+    ),
+    "not_found": ("Part of it had come: the rest was there, and is no more.", "Nothing had come."),
+    "trust": ("", "Nothing had come: a policy is asked before anything is fetched."),
+    "unsupported": ("", "Nothing had come."),
+    "request": ("", "Nothing had come."),
+}
+"""What else is known of a pull that failed: where part of it had come, and where nothing had."""
 
 WHEN_FAILED = "Pull again: what is here stays. If it repeats, the log of the node's agent says more."
 
@@ -82,6 +92,14 @@ FOR: dict[str, str] = {
     "other_process": "Wait for it: `modeldist ls` and `modeldist status` show what runs.",
     "agent_away": "Start the agent there, or look into its log: it goes on when it is back.",
     "integrity": "Pull again; if it repeats, the origin holds a damaged copy: push it again.",
+    "not_found": "Check the name and the tag: `modeldist inspect REF` asks the origin for it. Some registries say that "
+    "of what the token may not see.",
+    "trust": "Have the model signed by whom the policy names, or change the policy: `modeldist trust REF "
+    "--policy FILE` says what there is.",
+    "unsupported": "Name another form of the model, or upgrade modeldist: `modeldist inspect REF` says what it is.",
+    "request": "Correct the request: `modeldist pull --help`.",
+    "deadline": "Ask again with a later deadline: nodes keep what they have.",
+    "agent": "Look into the log of the node's agent, and at `modeldist doctor` there; then pull again.",
 }
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 class WhyNodeView:
     """What holds a node of a pull up, or held it up. `bottleneck`: origin, origin_limit, parent, upload_limit,
     upstream, disk, disk_full, own_link, download_limit, verification, rdma, credentials, control_plane, queue,
-    other_process, agent_away, integrity, other; None where nothing does. `evidence`: what was measured, in
-    sentences."""
+    other_process, agent_away, integrity, not_found, trust, unsupported, request, deadline, agent, other; None where
+    nothing does. `evidence`: what was measured, in sentences."""
 
     node: str
     name: str

@@ -39,3 +39,14 @@ def test_a_pull_that_failed_is_explained_until_it_succeeds(shell: Shell, faulty:
 def test_a_pull_nobody_knows(shell: Shell) -> None:
     assert "org/unknown" in shell.fails(4, "why", "org/unknown")
     assert "No pull has run on this machine yet" in shell.fails(4, "why")
+
+
+def test_what_cannot_be_had_is_told_from_what_broke(shell: Shell, faulty: FaultyRegistry) -> None:
+    faulty.add_model("org/model", "v1", {"model.safetensors": b"w" * 1000})
+    reference = f"{faulty.host}/org/model:absent"
+    shell.fails(4, "pull", reference)
+    told = json.loads(shell.run("why", "--json", reference).stdout)
+    assert told["bottleneck"] == "not_found"
+    assert told["evidence"][0].startswith("The error is not_found, after ")
+    assert told["evidence"][-1] == "Nothing had come."
+    assert told["remedy"] in shell.run("why", reference).stdout

@@ -11,7 +11,7 @@ import pytest
 
 from modeldist.client import AsyncClient
 from modeldist.control.views import WhyNodeView
-from modeldist.errors import AccessDenied, NotEnoughSpace, NotFound
+from modeldist.errors import AccessDenied, NotEnoughSpace, NotFound, Unsupported, Untrusted, UsageError
 from modeldist.explain import Around, Uploads, Where
 from modeldist.scheduler.messages import Load, Report
 from modeldist.session.messages import PullProgress, StartPull
@@ -65,6 +65,20 @@ async def test_each_node_says_what_it_waits_for(control: ServedControlPlane) -> 
     assert "alpha" in found["c"].summary
     assert "--upload-rate" in (found["c"].remedy or "")
     assert (found["d"].summary, found["d"].remedy) == ("hub.example refused the token.", "Log in again.")
+
+
+async def test_nodes_that_cannot_have_it(control: ServedControlPlane) -> None:
+    kinds = {"not_found": NotFound, "trust": Untrusted, "unsupported": Unsupported, "request": UsageError}
+    async with control.client() as client, scripted_agent(control.ws, control.agent_token, "a") as a:
+        for bottleneck, kind in kinds.items():
+            made = await client.create_pull(REFERENCE, ["a"])
+            await a.expect(StartPull)
+            await a.send(PullProgress(made.id, "failed", error=kind("It cannot be.").info()))
+            await ended(client, made.id)
+            found = (await whys(client, made.id))["a"]
+            assert (found.bottleneck, found.summary) == (bottleneck, "It cannot be.")
+            assert kind.code in found.evidence[0]
+            assert found.remedy
 
 
 async def test_a_node_that_is_away(control: ServedControlPlane) -> None:
@@ -159,6 +173,7 @@ async def test_pulls_that_ended_are_explained_as_long_as_they_are_kept(
         assert found["b"].evidence and "Pull again" in (found["b"].remedy or "")
         assert found["c"].summary.startswith("It is done: 100 B came from the origin")
         found = await whys(client, late.id)
+        assert {found[node].bottleneck for node in "abc"} == {"deadline"}
         ends = {node: found[node].summary.partition("by the deadline of its pull")[2] for node in "abc"}
         assert ends == {
             "a": ": the origin held it up.",
