@@ -84,7 +84,7 @@ def explain_everywhere(pull: PullView, whys: WhyView) -> list[str]:
         causes.setdefault((node.state, node.bottleneck, told), []).append(node)
     for nodes in sorted(causes.values(), key=lambda nodes: (nodes[0].state == "done", -len(nodes))):
         first = nodes[0]
-        unknown = first.state == "done" and first.bottleneck is None  # where its time went was told while it ran
+        unknown = first.state == "done" and first.bottleneck is None  # or nothing held it up; its node knows
         held = "" if unknown else f", {first.bottleneck or 'nothing in particular'}"
         lines.append(f"{first.state}{held}: {_some(nodes)}")
         if len(nodes) > 1:
@@ -92,7 +92,8 @@ def explain_everywhere(pull: PullView, whys: WhyView) -> list[str]:
         lines += explained(first, summary=first.summary)
         if unknown:
             lines.append(
-                "  more      `modeldist why` on a node says what held it up; the control plane forgets that at the end."
+                "  more      `modeldist why` on a node may say more; the control plane remembers that of its newest "
+                "pulls alone."
             )
     return lines
 

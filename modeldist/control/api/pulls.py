@@ -132,8 +132,9 @@ async def get_webhook(pull_id: PullId, plane: Plane) -> WebhookView:
 )
 async def why_pull(pull_id: PullId, plane: Plane, request: Request) -> Response:
     """Node by node: what holds it up, what was measured, what to do. Of a pull that failed, for as long as it is kept:
-    why, how far it had come, what to do. What held up one that is done its nodes know."""
-    return why_answer(request, plane, await plane.book.get(pull_id))
+    why, how far it had come, what to do. What held up one that is done is remembered of the newest, until the control
+    plane restarts; its nodes know it too."""
+    return why_answer(request, plane, await plane.book.get_explained(pull_id))
 
 
 @router.delete(

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from modeldist.control.admission.rooms import NOBODY, Rooms
 from modeldist.control.agent_session import AgentSession
+from modeldist.control.pulls.afterwards import Afterwards
 from modeldist.control.pulls.brief import Brief, brief_of
 from modeldist.control.pulls.places import Places
 from modeldist.control.pulls.pull import ENDED, Pull, PullState
@@ -76,6 +77,7 @@ class PullBook:
         self._dirty: dict[str, tuple[Pull, set[str]]] = {}
         self._writing: dict[str, tuple[Pull, set[str]]] = {}
         self._watchers = Watchers(self._rooms)
+        self._afterwards = Afterwards()
         self.ended: Counter[str] = Counter(dict.fromkeys(sorted(ENDED), 0))  # since the start
         self._writer = WriteBehind(self._write, write_delay)
 
@@ -163,6 +165,13 @@ class PullBook:
         pull = self._live(pull_id) or await self._store.get(pull_id)
         if pull is None:
             raise NotFound(f"There is no pull {pull_id!r}.", remedy="See the list of pulls.")
+        return pull
+
+    async def get_explained(self, pull_id: str) -> Pull:
+        """As `get`; of one that ended also where the time of its nodes went, as long as that is remembered."""
+        pull = await self.get(pull_id)
+        if self._live(pull_id) is not pull:
+            self._afterwards.recall(pull)
         return pull
 
     async def listing(self, before: str | None, limit: int, state: PullState | None) -> tuple[list[Brief], bool]:
@@ -260,6 +269,7 @@ class PullBook:
             self._places.ended(pull)
             if self._running.pop(pull.id, None) is not None:
                 self.ended[pull.state] += 1
+                self._afterwards.remember(pull)
                 log.info("pull ended", extra=_facts(pull))
         ended = node is not None and pull.nodes[node].ended
         self._writer.mark(urgent=ended or not pull.running)

@@ -32,7 +32,7 @@ _MOST_WAITS = 64
 @dataclass(frozen=True, slots=True)
 class PullNode:
     """How far one node is. `state`: waiting, then what its agent says (see PullProgress). `where` its time went is
-    known as long as it is in memory."""
+    known as long as it is in memory, or remembered (`afterwards`)."""
 
     node: str
     state: str

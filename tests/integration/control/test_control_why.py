@@ -127,6 +127,28 @@ async def test_what_a_later_agent_waits_for_spoils_nobodys_answer(control: Serve
         assert "something new" not in str(found["a"])
 
 
+async def test_what_held_up_a_pull_that_is_done(control: ServedControlPlane) -> None:
+    """Asked when it has been written, and nothing but the database has the pull itself."""
+    async with (
+        control.client() as client,
+        scripted_agent(control.ws, control.agent_token, "a") as a,
+        scripted_agent(control.ws, control.agent_token, "b") as b,
+    ):
+        made = await client.create_pull(REFERENCE, ["a", "b"])
+        await says(a, where("disk"))
+        slow = PullProgress(made.id, "done", bytes_total=10**9, bytes_origin=10**9, seconds=60.0, where=where("disk"))
+        await a.send(slow)
+        await b.expect(StartPull)
+        await b.send(PullProgress(made.id, "done", bytes_total=10**9, bytes_peers=10**9, seconds=0.1))
+        await ended(client, made.id)
+        await control.plane.book.close()  # written
+        found = await whys(client, made.id)
+        assert (found["a"].bottleneck, found["b"].bottleneck) == ("disk", None)
+        assert "1.00 GB came from the origin in 1 min 0 s" in found["a"].summary
+        assert found["a"].evidence[0] == "Of its time: 100% waiting for this node's disk."
+        assert found["a"].remedy
+
+
 async def test_pulls_that_ended_are_explained_as_long_as_they_are_kept(
     tmp_path: Path, origin: MemoryOrigin, database_url: str
 ) -> None:
