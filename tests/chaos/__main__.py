@@ -34,18 +34,26 @@ def main() -> int:
     parser.add_argument("--resume", action="store_true", help="only cells that the last run has no record of")
     arguments = parser.parse_args()
     print(f"--seed {arguments.seed}", flush=True)
-    if arguments.what == "matrix":
-        return _matrix(arguments.seed, arguments.workers, arguments.only, arguments.resume)
-    return {"soak": _soak, "kills": _kills}[arguments.what](arguments.minutes, arguments.seed)
+    from tests.chaos.matrix.room import NoRoom
+
+    try:
+        if arguments.what == "matrix":
+            return _matrix(arguments.seed, arguments.workers, arguments.only, arguments.resume)
+        return {"soak": _soak, "kills": _kills}[arguments.what](arguments.minutes, arguments.seed)
+    except NoRoom as why:
+        print(why)
+        return 1
 
 
 def _matrix(seed: int, workers: int, only: str, resume: bool) -> int:
     from tests.chaos.matrix.document import write_matrix
-    from tests.chaos.matrix.world import missing
+    from tests.chaos.matrix.room import demand
+    from tests.chaos.matrix.world import HOMES, missing, room_for
 
     if why := missing():
         print(f"no world can be made here: {why}")
         return 1
+    demand(HOMES, room_for(workers, 2))
     if not only and not resume:
         shutil.rmtree(_RECORD, ignore_errors=True)
     _RECORD.mkdir(parents=True, exist_ok=True)

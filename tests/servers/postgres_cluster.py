@@ -57,9 +57,8 @@ class PostgresCluster:
         )
         deadline = time.monotonic() + START_WITHIN
         while time.monotonic() < deadline and process.poll() is None:
-            ready = subprocess.run(
-                [self._binaries / "pg_isready", "-h", self._directory, "-q"], check=False, user=self._user, cwd="/"
-            )
+            asked = [self._binaries / "pg_isready", "-U", "postgres", "-h", self._directory, "-q"]
+            ready = subprocess.run(asked, check=False, user=self._user, cwd="/")
             if ready.returncode == 0:
                 return process
             time.sleep(0.05)

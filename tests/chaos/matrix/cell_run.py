@@ -18,6 +18,7 @@ from tests.chaos.matrix.checker import wrongs
 from tests.chaos.matrix.injuries import injury, party_of, repaired
 from tests.chaos.matrix.moments import Scene
 from tests.chaos.matrix.published import Published, is_it
+from tests.chaos.matrix.room import NoRoom
 from tests.chaos.matrix.world import World
 
 _ENDS_WITHIN = 90.0  # seconds after all is healed
@@ -57,7 +58,23 @@ _AFTER_VERIFYING = (Moment.PUBLISH, Moment.MATERIALISE, Moment.GC)
 
 
 def run_cell(world: World, cell: Cell, seed: int) -> Seen:
-    """Raises AssertionError where something hangs, lies, is corrupt or lost."""
+    """Raises AssertionError where something hangs, lies, is corrupt or lost, with a note of what room there was; NoRoom
+    where that was none at any time: then what was seen is no result, good or bad."""
+    world.room.begin()
+    full = "while the host's disk was full, which is no result"
+    try:
+        seen = _run(world, cell, seed)
+    except Exception as error:
+        error.add_note(f"{world.room}\n{world.origin_account()}")
+        if world.room.was_full:
+            raise NoRoom(f"{cell.name} failed {full}. {world.room}") from error
+        raise
+    if world.room.was_full:
+        raise NoRoom(f"{cell.name} ran {full}. {world.room}")
+    return seen
+
+
+def _run(world: World, cell: Cell, seed: int) -> Seen:
     rng = random.Random(f"{seed} {cell.name}")
     world.well()
     node = _PARENT if cell.target is Target.PARENT else 0
@@ -117,7 +134,7 @@ def _look(world: World, cell: Cell, scene: Scene, seen: Seen) -> None:
         again(world, node, scene.model)
     for node in range(world.size):
         found = wrongs(world.store(node), [scene.model], [scene.model])
-        assert not found, found
+        assert not found, f"{found}\n{world.log()}"
     if cell.moment is Moment.GC:
         world.clients[scene.collects].gc()
         assert not any(orphan.exists() for orphan in scene.orphans), "garbage is left"
@@ -135,7 +152,7 @@ def again(world: World, node: int, model: Published) -> None:
             last = str(error)
         else:
             if now.state == "done":
-                assert is_it(Path(now.path), model), "the snapshot is not the model"
+                assert is_it(Path(now.path), model), f"the snapshot is not the model\n{world.log()}"
                 return
         assert time.monotonic() < deadline, f"a pull after the fault: {last}\n{world.log()}"
         time.sleep(0.5)
@@ -150,7 +167,7 @@ def ended(command: subprocess.Popen[str], model: Published | None, world: World)
         command.communicate()
         raise AssertionError(f"{command.args} hangs\n{world.log(4000)}") from None
     if command.returncode == 0 and model is not None:
-        assert is_it(Path(json.loads(out)["path"]), model), "the snapshot is not the model"
+        assert is_it(Path(json.loads(out)["path"]), model), f"the snapshot is not the model\n{world.log()}"
     said = "" if command.returncode == 0 else _sentence(err)
     assert "Traceback" not in err, err
     assert "unexpectedly" not in said and "report it" not in said, f"a bug: {said}\n{world.log(4000)}"

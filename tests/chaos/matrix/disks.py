@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import struct
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.netlab.namespaces import LabError, run
@@ -16,17 +18,23 @@ _WITHOUT_A_FLUSH = 2  # EXT4_GOING_FLAGS_NOLOGFLUSH
 _FREEZE, _THAW = 0xC0045877, 0xC0045878  # FIFREEZE, FITHAW, linux/fs.h
 _EVERY = 64 * 1024  # bytes, of which one is changed
 _PATIENCE = 10.0  # seconds until nobody has anything open
+_FILLER = "filler"
 
 
 class Disk:
-    """`image` is the file, `path` where it is mounted."""
+    """`image` is the file, `path` where it is mounted. `whole`: its `size` is taken at once from the disk under it, so
+    that no write to it fails because others filled that one; else it grows as it is written. Raises OSError where there
+    is no room for it."""
 
-    def __init__(self, image: Path, path: Path, size: int) -> None:
-        self.image = image
+    def __init__(self, image: Path, path: Path, size: int, *, whole: bool = False) -> None:
+        self.image = image.resolve()  # as the kernel calls it
         self.path = path
         with image.open("wb") as file:
             file.truncate(size)
-        run("mkfs.ext4", "-q", "-F", "-m", "0", "-E", "lazy_itable_init=1", str(image))
+        run("mkfs.ext4", "-q", "-F", "-m", "0", "-E", f"lazy_itable_init={int(not whole)}", str(image))
+        if whole:  # now that mkfs has made its holes; nobody makes others in a disk that is mounted without `discard`
+            with image.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, size)
         path.mkdir()
         self.mount()
 
@@ -58,7 +66,9 @@ class Disk:
             self._tell(_THAW, struct.pack("I", 0))
 
     def fill(self) -> None:
-        filler = os.open(self._filler, os.O_CREAT | os.O_WRONLY)
+        """Take all that is free. Raises OSError where it is not mounted: what it lies on is another's to fill."""
+        with self._opened() as folder:
+            filler = os.open(_FILLER, os.O_CREAT | os.O_WRONLY, dir_fd=folder)
         try:
             size = 1 << 20
             end = 0
@@ -66,26 +76,42 @@ class Disk:
                 try:
                     os.posix_fallocate(filler, end, size)
                     end += size
-                except OSError:
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
                     size //= 2
         finally:
             os.close(filler)
 
     def empty(self) -> None:
-        self._filler.unlink(missing_ok=True)
-
-    @property
-    def _filler(self) -> Path:
-        return self.path / "filler"
+        """Undo `fill`. Raises OSError where it is not mounted."""
+        with self._opened() as folder, contextlib.suppress(FileNotFoundError):
+            os.unlink(_FILLER, dir_fd=folder)
 
     def _tell(self, request: int, argument: bytes) -> None:
+        with self._opened() as folder:
+            fcntl.ioctl(folder, request, argument)
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[int]:
+        """Its root, as a descriptor: a path may lead to what it lies on by the time it is used."""
         folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            if os.fstat(folder).st_dev == self.path.parent.stat().st_dev:
-                raise OSError(f"{self.path} is not mounted")  # and what it lies on is left alone
-            fcntl.ioctl(folder, request, argument)
+            if (there := _image_of(folder)) != self.image:
+                raise OSError(f"{self.image} is not mounted at {self.path}: {there or 'another disk'} is there")
+            yield folder
         finally:
             os.close(folder)
+
+
+def _image_of(folder: int) -> Path | None:
+    """The file behind the loop device that a directory lies on; None where it lies on another device."""
+    device = os.fstat(folder).st_dev
+    told = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/loop/backing_file")
+    try:
+        return Path(told.read_text().rstrip("\n"))
+    except FileNotFoundError:
+        return None
 
 
 def damage(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -10,6 +11,7 @@ import pytest
 
 from tests.chaos.matrix.cell_run import recorded_in, run_cell
 from tests.chaos.matrix.cells import CELLS, Cell
+from tests.chaos.matrix.room import NoRoom
 from tests.chaos.matrix.world import World
 
 
@@ -20,9 +22,11 @@ def worlds() -> Iterator[Callable[[bool], World]]:
         made: list[World] = []
 
         def world(new: bool) -> World:
-            if new or not made:
+            if new:
+                made.clear()
                 stack.close()
-                made[:] = [stack.enter_context(World(2))]
+            if not made:
+                made.append(stack.enter_context(World(2)))
             return made[0]
 
         yield world
@@ -42,8 +46,8 @@ def test_survives(cell: Cell, worlds: Callable[[bool], World], seed: int) -> Non
     try:
         seen = run_cell(worlds(False), cell, seed)
     except Exception as error:
-        if folder:  # at once: pytest tells of all failures at its end
-            (folder / f"{cell.name}.failed").write_text(f"{error!r}\n\n{error}")
+        if folder and not isinstance(error, NoRoom):  # at once: pytest tells of all failures at its end
+            (folder / f"{cell.name}.failed").write_text("".join(traceback.format_exception_only(error)))
         worlds(True)
         raise
     print(seen)

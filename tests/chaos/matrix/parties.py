@@ -148,7 +148,7 @@ def registry_config(storage: Path, address: str, port: int, blobs: str) -> str:
     return json.dumps(
         {
             "version": "0.1",
-            "log": {"level": "warn", "accesslog": {"disabled": True}},
+            "log": {"level": "warn"},
             "storage": {
                 "filesystem": {"rootdirectory": str(storage)},
                 "maintenance": {"uploadpurging": {"enabled": False}},
@@ -166,7 +166,7 @@ daemon off;
 master_process off;
 user root;
 pid {home}/nginx.pid;
-error_log {home}/nginx-error.log warn;
+error_log stderr warn;
 events {{ worker_connections 256; }}
 http {{
   log_format cost '$request_uri $body_bytes_sent';

@@ -244,6 +244,7 @@ class Soak:
         for node in [node for node, reference in self._present if reference == model.reference]:
             self._present.discard((node, model.reference))
             self._tidying.append(self._world.start(node, "rm", "--json", model.reference))
+        model.forget()  # else the registry would grow as long as the soak lasts
         self._gone.append(model)
         self._world.models.remove(model)
 
@@ -272,7 +273,10 @@ class Soak:
 
 def soak(minutes: float, seed: int) -> Report:
     with World(NODES, disk=_DISK) as world:
-        return Soak(world, seed, minutes).run()
+        report = Soak(world, seed, minutes).run()
+        if world.room.was_full:
+            report.wrong.insert(0, f"no result: the host's disk was full. {world.room}")
+        return report
 
 
 def said(report: Report) -> list[str]:

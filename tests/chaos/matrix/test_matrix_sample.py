@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import random
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 
-from tests.chaos.matrix.cell_run import run_cell
+from tests.chaos.matrix.cell_run import ended, run_cell
 from tests.chaos.matrix.cells import CELLS, MEANINGLESS, Cell, Fault, Moment, Target
 from tests.chaos.matrix.world import World, missing
+from tests.netlab.topology import ORIGIN
 
 pytestmark = pytest.mark.slow
 
@@ -33,6 +38,21 @@ def world() -> Iterator[World]:
 def test_survives(cell: Cell, world: World, seed: int) -> None:
     print(f"MODELDIST_CHAOS_SEED={seed}")
     print(run_cell(world, cell, seed))
+
+
+def test_the_log_has_what_everybody_said(world: World, seed: int) -> None:
+    world.well()
+    model = world.publish(random.Random(seed))
+    ended(world.pull(0, model.reference), model, world)
+    asked = f"import urllib.request; urllib.request.urlopen('http://{world.lab.address(ORIGIN)}:8080/nothing')"
+    subprocess.run([*world.lab.inside("n0"), sys.executable, "-c", asked], check=False, capture_output=True)
+    world.forget(model)
+    said = world.log(4000)
+    assert "host disk free: " in said
+    assert re.search(r"--- registry\n(.*\n)*?.*GET /v2/org/model-", said)
+    assert re.search(r"--- origin\n(.*\n)*?.*\[error\].*/nothing.* failed \(2: No such file or directory\)", said)
+    assert re.search(r"--- what the origin answered\n(.*\n)*?/nothing \d+\n", said)
+    assert 'role "root"' not in world.database.log
 
 
 def test_every_cell_runs_or_says_why_not() -> None:

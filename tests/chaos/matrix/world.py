@@ -19,6 +19,7 @@ import shutil
 import signal
 import socket
 import subprocess
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +30,7 @@ from modeldist.errors import ModeldistError
 from tests.chaos.matrix.disks import Disk, unmount_below
 from tests.chaos.matrix.parties import Party, nginx_config, registry_config
 from tests.chaos.matrix.published import Published, publish
+from tests.chaos.matrix.room import Room, demand, needed
 from tests.chaos.matrix.shifted_clock import ShiftedClock
 from tests.netlab import namespaces
 from tests.netlab.namespaces import own, run, shape
@@ -43,7 +45,8 @@ RATE = 24.0  # Mbit/s of the origin's link: slow enough to be met in the middle
 _LINK = 200.0  # of all others
 SLOWED = 0.5  # of a link that is slow
 WEIGHTS = 4_000_000  # bytes
-_DISK = 160 << 20  # bytes; a file with holes
+_DISK = 160 << 20  # bytes
+HOMES = Path("/tmp")
 _CONTROL_PORT, _PIECES_PORT, _REGISTRY_PORT, _ORIGIN_PORT, _DATABASE_PORT = 7420, 7421, 5000, 8080, 5432
 
 
@@ -59,7 +62,8 @@ def missing() -> str:
 
 
 class World:
-    """Context manager; everything of it is gone when it ends."""
+    """Context manager; everything of it is gone when it ends. `room`: what the machine's own disk has left. Raises
+    NoRoom where that is less than it needs."""
 
     def __init__(self, nodes: int, *, disk: int = _DISK, weights: int = WEIGHTS) -> None:
         links = [LabNode(f"n{index}", _LINK, _LINK) for index in range(nodes)]
@@ -77,9 +81,11 @@ class World:
     def __enter__(self) -> Self:
         _sweep()
         try:
-            self.home = namespaces.own_folder(Path("/tmp"))
+            demand(HOMES, room_for(1, self.size, self._disk))
+            self.home = namespaces.own_folder(HOMES)
             self._stack.callback(shutil.rmtree, self.home, ignore_errors=True)
             self.home.chmod(0o755)  # PostgreSQL is another user
+            self.room = self._stack.enter_context(Room(self.home))
             self._stack.callback(unmount_below, self.home)
             # Each process gets a mount namespace with its network: what is unmounted here is to be gone there too.
             run("mount", "--bind", str(self.home), str(self.home))
@@ -139,8 +145,10 @@ class World:
             agent.well()
 
     def log(self, size: int = 1500) -> str:
-        """The end of what everybody said."""
-        return "\n".join(f"--- {party.name}\n{party.log[-size:]}" for party in self.parties)
+        """The end of what everybody said, and of what the origin wrote down of its answers."""
+        said = [(party.name, party.log) for party in self.parties]
+        said.insert(2, ("what the origin answered", self._answers.read_text()))
+        return "\n".join([str(self.room), *(f"--- {who}\n{log[-size:]}" for who, log in said)])
 
     # --- what happens in it ----------------------------------------------------------------------------------------
 
@@ -179,8 +187,22 @@ class World:
         """Bytes of this model's files that the origin has answered, by its log: one line of an answer that ended."""
         blobs = "/docker/registry/v2/blobs/sha256/"
         paths = {f"{blobs}{name[7:9]}/{name[7:]}/data" for name in model.digests.values()}
-        lines = [line.split() for line in (self.home / "origin-access.log").read_text().splitlines()]
-        return sum(int(sent) for path, sent in lines if path in paths)
+        return sum(sent for path, sent in self._answered() if path in paths)
+
+    def origin_account(self) -> str:
+        """What the origin ever sent, by its link and by its log. The link knows more: heads, and answers cut short."""
+        link, log = self.origin.sent(), sum(sent for _, sent in self._answered())
+        return f"since it was made, the origin sent {link / 1e6:.2f} MB by its link, {log / 1e6:.2f} MB by its log"
+
+    def _answered(self) -> Iterator[tuple[str, int]]:
+        for line in self._answers.read_text().splitlines():
+            path, _, sent = line.partition(" ")
+            if sent.isdigit():  # a line may be cut short where there is no room for more
+                yield path, int(sent)
+
+    @property
+    def _answers(self) -> Path:
+        return self.home / "origin-access.log"
 
     def listens(self, node: int) -> bool:
         """Whether its agent takes commands; it may be stopped all the same."""
@@ -273,7 +295,8 @@ class World:
             "shared_buffers": "16MB",
         }
         arguments = ["-D", str(data), *(f"--{name}={value}" for name, value in options.items())]
-        asked = [str(binaries / "pg_isready"), "-q", "-h", self.lab.address(DATABASE), "-p", str(_DATABASE_PORT)]
+        place = ["-h", self.lab.address(DATABASE), "-p", str(_DATABASE_PORT)]
+        asked = [str(binaries / "pg_isready"), "-q", "-U", "postgres", *place]  # else it is logged that root is nobody
         command = [*self.lab.inside(DATABASE), *become, str(binaries / "postgres")]
         return Party(
             "database",
@@ -329,7 +352,12 @@ class World:
         }
 
     def _new_disk(self, name: str) -> Disk:
-        return Disk(self.home / f"{name}.img", self.home / f"disk-{name}", self._disk)
+        return Disk(self.home / f"{name}.img", self.home / f"disk-{name}", self._disk, whole=True)
+
+
+def room_for(worlds: int, nodes: int, disk: int = _DISK) -> int:
+    """Bytes that so many worlds at once take of the disk under them; one disk of each is the database's."""
+    return needed(worlds, nodes + 1, disk)
 
 
 def _succeeds(command: list[str]) -> bool:
@@ -338,14 +366,14 @@ def _succeeds(command: list[str]) -> bool:
 
 def _sweep() -> None:
     """What worlds left that were killed. One process at a time: others look for the same."""
-    everybodys = os.open("/tmp", os.O_RDONLY)
+    everybodys = os.open(HOMES, os.O_RDONLY)
     try:
         fcntl.flock(everybodys, fcntl.LOCK_EX)
         namespaces.sweep()
-        for folder in Path("/tmp").glob("netlab-*"):
+        for folder in HOMES.glob("netlab-*"):
             pid = folder.name.split("-")[1]
             if pid.isdigit() and not Path(f"/proc/{pid}").exists():
                 unmount_below(folder)
-        namespaces.sweep_folders(Path("/tmp"))
+        namespaces.sweep_folders(HOMES)
     finally:
         os.close(everybodys)
