@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -51,6 +53,28 @@ def test_axe_finds_nothing(furnished: Town, eyes: Eyes) -> None:
         expect(page.locator("main tbody tr, main .maps li").first).to_be_attached()
         eyes.photograph(name)
         eyes.check_access(name)
+
+
+def test_shards_and_bars_say_what_they_are(furnished: Town, eyes: Eyes) -> None:
+    file = f"{furnished.registry.host}/acme/furnished:v1: model.safetensors"
+    page = eyes.sign_in(furnished.cluster.token("admin"), "swarms")
+    row = page.get_by_role("row").filter(has_text=file)
+    digest = row.locator("code").inner_text()
+    assert re.fullmatch("[0-9a-f]{12}", digest)
+    page.get_by_label("Search shards").fill("furnished:v1: model.safe")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    row.get_by_role("link", name=file).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("model.safetensors")
+    expect(page.locator("main code").first).to_contain_text(digest)
+    page.get_by_role("link", name=f"{furnished.registry.host}/acme/furnished:v1", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("furnished")
+    page = eyes.open("nodes")
+    page.get_by_role("link", name="node-1").click()
+    expect(page.get_by_role("region", name="Shards that it fetches or offers")).to_contain_text(file)
+    page = eyes.open()
+    racks = page.locator(".part").filter(has=page.get_by_role("heading", name="Racks"))
+    expect(racks.get_by_role("listitem").filter(has_text="r1")).to_contain_text("2 of 2")
+    expect(racks.locator(".legend li")).to_have_text([" serving in use", " free to serve", " nodes away"])
 
 
 def test_a_wrong_token_is_told(furnished: Town, eyes: Eyes) -> None:

@@ -105,6 +105,9 @@ _TASK = TaskSummary(
     held=_SIZE // 2,
     origin_bytes=_SIZE // 2,
     ratio=1.0,
+    model=MANIFEST,
+    reference=_REFERENCE,
+    path="model.safetensors",
 )
 _MODEL = ModelView(MANIFEST, _PINNED, [_REFERENCE, _PINNED], "oci", _SIZE, 1, _NOON, holders=1)
 _ROLLOUT = RolloutSummary(
@@ -182,7 +185,17 @@ EXAMPLES: dict[str, object] = {
         members=[MemberView(NODE, False, True, _SIZE // 2, _SIZE // 2, [], 0)],
         active_leases=[LeaseView(7, NODE, 437, 16, 9, 0.2)],
     ),
-    "NodeTaskPage": NodeTaskPage([NodeTaskView(SHARD, _SIZE, False, True, _SIZE // 2, _SIZE // 2, [], 0)], next=None),
+    "NodeTaskPage": NodeTaskPage(
+        [
+            NodeTaskView(
+                *(SHARD, _SIZE, False, True, _SIZE // 2, _SIZE // 2, [], 0),
+                model=MANIFEST,
+                reference=_REFERENCE,
+                path="model.safetensors",
+            )
+        ],
+        next=None,
+    ),
     "RackPage": RackPage([RackView("z1", "r1", 1, 1, 9.5e8, 1.2e9, 0.4)], next=None),
     "ShardPage": ShardPage(MANIFEST, [ShardView("model.safetensors", SHARD, _SIZE, _TASK)], next=None),
     "SwarmView": SwarmView(
@@ -202,6 +215,9 @@ EXAMPLES: dict[str, object] = {
         edges=[EdgeView("z1/r1", "z1/r2", 21, 2.5e9)],
         within={"z1/r1": 8.1e9, "z1/r2": 7.9e9},
         holders=[32.0, 16.5, 12.0, 3.0],
+        model=MANIFEST,
+        reference=_REFERENCE,
+        path="model.safetensors",
     ),
     "PieceMapPage": PieceMapPage(SHARD, 875, [PieceMapView(NODE, "node-1", 8, "eJz7DwABAAEA", [[437, 16]])], next=None),
     "TokenView": TokenView("dashboard", "read", None),

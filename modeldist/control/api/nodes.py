@@ -16,6 +16,7 @@ from modeldist.control.api.examples import NODE
 from modeldist.control.api.pages import DEFAULT_LIMIT, NO_NUL, Cursor, Limit, behind, split
 from modeldist.control.plane import ControlPlane
 from modeldist.control.store.nodes import KnownNode
+from modeldist.control.store.shard_names import ShardName
 from modeldist.control.views import NodePage, NodeTaskPage, NodeTaskView, NodeTrafficView, NodeView
 from modeldist.errors import NotFound
 from modeldist.scheduler.phase1 import views as phase1
@@ -63,7 +64,7 @@ def _unknown(node: str) -> NotFound:
     return NotFound(f"No node {node!r} ever connected.", remedy="GET /api/v1/nodes has those that did.")
 
 
-def _task(taken: phase1.MembershipView) -> NodeTaskView:
+def _task(taken: phase1.MembershipView, name: ShardName | None) -> NodeTaskView:
     member = taken.member
     return NodeTaskView(
         digest=taken.task,
@@ -74,6 +75,7 @@ def _task(taken: phase1.MembershipView) -> NodeTaskView:
         bytes_origin=member.bytes_origin,
         parents=list(member.parents),
         children=member.children,
+        **(name._asdict() if name else {}),
     )
 
 
@@ -88,7 +90,8 @@ async def get_node_tasks(
     if not taken and plane.core.session(node) is None and await plane.nodes.get(node) is None:
         raise _unknown(node)
     page, last = behind(taken, cursor, limit, lambda each: each.task)
-    return NodeTaskPage([_task(each) for each in page], last.task if last else None)
+    names = await plane.artifacts.names_of(each.task for each in page)
+    return NodeTaskPage([_task(each, names.get(each.task)) for each in page], last.task if last else None)
 
 
 def _view(plane: ControlPlane, known: KnownNode) -> NodeView:

@@ -11,7 +11,8 @@ from modeldist.control.api.pages import DEFAULT_LIMIT, Limit, Number, numbered
 from modeldist.control.api.pulls import PullId
 from modeldist.control.api.tasks import summary
 from modeldist.control.plane import ControlPlane
-from modeldist.control.views import ShardPage, ShardView, TaskSummary
+from modeldist.control.store.shard_names import ShardName
+from modeldist.control.views import ShardPage, ShardView
 
 router = APIRouter(tags=["pulls"])
 
@@ -34,13 +35,12 @@ async def list_shards(
     if artifact is None:
         return ShardPage(None, [])
     page, following = numbered(artifact.files, cursor, limit)  # an artifact does not change
-    return ShardPage(artifact.digest, [_shard(plane, file) for file in page], following)
+    return ShardPage(
+        artifact.digest, [_shard(plane, pull.reference, artifact.digest, file) for file in page], following
+    )
 
 
-def _shard(plane: ControlPlane, file: ArtifactFile) -> ShardView:
-    return ShardView(file.path, file.digest, file.size, _summary(plane, file.digest))
-
-
-def _summary(plane: ControlPlane, digest: Digest) -> TaskSummary | None:
-    brief = plane.scheduler.brief(digest)
-    return summary(brief) if brief is not None else None
+def _shard(plane: ControlPlane, reference: str, model: Digest, file: ArtifactFile) -> ShardView:
+    brief = plane.scheduler.brief(file.digest)
+    task = summary(brief, ShardName(model, reference, file.path)) if brief is not None else None
+    return ShardView(file.path, file.digest, file.size, task)

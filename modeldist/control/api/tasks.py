@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
@@ -14,6 +15,7 @@ from modeldist.control.api.examples import NODE, SHARD
 from modeldist.control.api.pages import DEFAULT_LIMIT, NO_NUL, Cursor, Limit, behind
 from modeldist.control.api.swarm import By, Pictures, piece_map, swarm_view, where_of
 from modeldist.control.plane import ControlPlane
+from modeldist.control.store.shard_names import ShardName
 from modeldist.control.views import (
     LeaseView,
     MemberView,
@@ -36,17 +38,19 @@ ShardDigest = Annotated[str, Path(max_length=80, pattern=NO_NUL, examples=[SHARD
 async def list_tasks(plane: Plane, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> TaskPage:
     """In order of digest."""
     page, last = behind(sorted(plane.scheduler.tasks()), cursor, limit, str)
+    names = await plane.artifacts.names_of(page)
     seen = [plane.scheduler.brief(digest) for digest in page]
-    return TaskPage([summary(task) for task in seen if task is not None], last)
+    return TaskPage([summary(task, names.get(task.task)) for task in seen if task is not None], last)
 
 
 @router.get("/tasks/{digest}", dependencies=[needs_read], summary="One shard task", responses=answers(404))
 async def get_task(digest: ShardDigest, plane: Plane) -> TaskView:
     """Its nodes, who fetches from whom, and the origin leases."""
+    names = await plane.artifacts.names_of([Digest(digest)])
     brief, task = plane.scheduler.brief(Digest(digest)), _task(plane, digest)
     assert brief is not None
     return TaskView(
-        **vars(summary(brief)),
+        **vars(summary(brief, names.get(brief.task))),
         members=[_member(member) for member in sorted(task.members, key=lambda member: member.node)],
         active_leases=[_lease(lease) for lease in task.leases],
     )
@@ -64,9 +68,11 @@ async def get_swarm(
 ) -> SwarmView:
     """The task as it can be drawn, with the rate of each edge; half a second old at most."""
     pictures: Pictures = request.app.state.pictures
+    name = (await plane.artifacts.names_of([Digest(digest)])).get(Digest(digest))
 
     def draw() -> SwarmView:
-        return swarm_view(_task(plane, digest), by, where_of(plane.core.sessions), plane.scheduler.rate)
+        drawn = swarm_view(_task(plane, digest), by, where_of(plane.core.sessions), plane.scheduler.rate)
+        return replace(drawn, **name._asdict()) if name else drawn
 
     return pictures.of(Digest(digest), by, draw)
 
@@ -104,7 +110,7 @@ def _task(plane: ControlPlane, digest: str) -> phase1.TaskView:
     return task
 
 
-def summary(task: phase1.TaskBrief) -> TaskSummary:
+def summary(task: phase1.TaskBrief, name: ShardName | None) -> TaskSummary:
     held = PieceLayout(task.size, task.piece_size).bytes_of(task.held)
     return TaskSummary(
         digest=task.task,
@@ -118,6 +124,7 @@ def summary(task: phase1.TaskBrief) -> TaskSummary:
         held=held,
         origin_bytes=task.origin_bytes,
         ratio=task.origin_bytes / held if held else None,
+        **(name._asdict() if name else {}),
     )
 
 

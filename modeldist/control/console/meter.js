@@ -73,6 +73,11 @@ export function legend() {
   };
 }
 
+/** What else colours mean. `meanings`: [class of the swatch, words]. */
+export function key(meanings) {
+  return h("ul", { class: "legend" }, meanings.map(([kind, words]) => h("li", {}, h("span", { class: `swatch ${kind}` }), ` ${words}`)));
+}
+
 /** A word in a lozenge. */
 export function chip(word, tone) {
   return h("span", { class: `chip ${tone || word}` }, word);

@@ -1,6 +1,7 @@
-// What nodes are called. Asked of now and then, and kept for all views.
+// What nodes and shards are called. Of nodes it is asked now and then, and kept for all views.
 
 import { all } from "./api.js";
+import { h, link } from "./dom.js";
 import { short } from "./format.js";
 
 const FRESH = 15_000; // milliseconds
@@ -36,4 +37,23 @@ export function node(id) {
 
 export function nameOf(id) {
   return known.get(id)?.name || short(id);
+}
+
+/** Of a shard task: model and file, or the digest where nobody resolved what it is of. */
+export function shardName(row) {
+  if (!row.reference) return short(row.digest);
+  return row.path ? `${row.reference}: ${row.path}` : row.reference;
+}
+
+/** All of it, to be sorted and searched. */
+export function shardText(row) {
+  return row.reference ? `${shardName(row)} ${row.digest}` : row.digest;
+}
+
+/** A cell of a table: a link by the name, the digest behind it. */
+export function shardCell(row) {
+  return [
+    link(shardName(row), "swarms", row.digest),
+    row.reference ? h("code", { class: "muted behind" }, short(row.digest)) : null,
+  ];
 }

@@ -4,6 +4,7 @@
 import { h, put, s, set, text, to } from "./dom.js";
 import { bytes, number, percent, plural } from "./format.js";
 import { Speed } from "./live.js";
+import { key } from "./meter.js";
 
 const MOST_EDGES = 90;
 const MANY = 24; // places beyond which names stand along the rays, and lines are thin
@@ -269,15 +270,12 @@ export function flowRows(swarm, flows) {
 }
 
 export function ringLegend() {
-  const entry = (kind, words) => h("li", {}, h("span", { class: `swatch ${kind}` }), ` ${words}`);
-  return h(
-    "ul",
-    { class: "legend" },
-    entry("from-origin", "from the origin"),
-    entry("from-peers", "between nodes"),
-    entry("is-complete", "has it all"),
-    entry("is-away", "away"),
-  );
+  return key([
+    ["from-origin", "from the origin"],
+    ["from-peers", "between nodes"],
+    ["is-complete", "has it all"],
+    ["is-away", "away"],
+  ]);
 }
 
 export function swarmFigures(swarm) {

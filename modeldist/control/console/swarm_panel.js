@@ -14,8 +14,8 @@ const UNKNOWN = "Which files this is about is not known: no node has resolved th
 const NOBODY = "No connected node fetches or offers any of its files now.";
 const NODES_READABLE = 200;
 
-/** Follows the task until the signal; `heading` is the rank of what is inside. Returns its element. */
-export function swarmPanel(digest, signal, heading = "h3") {
+/** Follows the task until the signal; `heading` is the rank of what is inside, `told` hears of each answer. Returns its element. */
+export function swarmPanel(digest, signal, heading = "h3", told = () => {}) {
   const picture = swarmPicture();
   const by = byChoice();
   const figures = h("div");
@@ -68,6 +68,7 @@ export function swarmPanel(digest, signal, heading = "h3") {
     refresh(figures, swarmFigures(swarm));
     rare.update(swarm.holders, swarm.nodes);
     last = swarm;
+    told(swarm);
     await maps.ask(signal);
   });
   const painted = () => {

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, func, select
 from modeldist.artifact import Artifact, Digest
 from modeldist.control.store.absence import is_away
 from modeldist.control.store.database import Database
+from modeldist.control.store.shard_names import NamedArtifact, ShardName, ShardNames
 from modeldist.control.store.tables import ArtifactRow, ReferenceRow
 from modeldist.control.store.upsert import upsert
 from modeldist.errors import UNDECODABLE
@@ -23,6 +24,9 @@ PATIENCE = 5.0  # seconds for the database to say what a reference meant, or to 
 DECODED = 32  # artifacts kept decoded
 MOST_DECODED = 256e6  # bytes of them; one of 100,000 files takes about 100 MB
 DECODED_SIZE = 5  # bytes of an artifact in memory for each of its document
+NAMED = 64  # models whose names are read from the database, those that were resolved last
+NAMED_DOCUMENT = 32_000_000  # bytes of a document that is read for names
+NAMES_READ_EVERY = 60.0  # seconds, where a shard has no name
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +41,7 @@ _COLUMNS = (
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Artifact)
+_named = msgspec.msgpack.Decoder(NamedArtifact)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,8 @@ class Artifacts:
         self._most = most
         self._decoded: OrderedDict[Digest, tuple[Artifact, int]] = OrderedDict()  # with the bytes it takes
         self._decoded_bytes = 0
+        self._names = ShardNames()
+        self._names_read = float("-inf")
 
     async def candidate(self, reference: str, known: Digest | None) -> Artifact | None:
         try:
@@ -80,6 +87,7 @@ class Artifacts:
     async def remember(self, reference: str, artifact: Artifact) -> None:
         document = _encoder.encode(artifact)
         self._keep(artifact, len(document))
+        self._asked(reference, artifact)
         try:
             async with asyncio.timeout(PATIENCE):
                 await self._write(reference, artifact, document)
@@ -93,7 +101,10 @@ class Artifacts:
             digest = (
                 await session.execute(select(ReferenceRow.digest).where(ReferenceRow.reference == reference))
             ).scalar_one_or_none()
-        return await self.get(Digest(digest)) if digest else None
+        found = await self.get(Digest(digest)) if digest else None
+        if found is not None:
+            self._asked(reference, found)
+        return found
 
     async def _write(self, reference: str, artifact: Artifact, document: bytes) -> None:
         now = self._now()
@@ -162,6 +173,49 @@ class Artifacts:
             )
             for row in rows
         ]
+
+    async def names_of(self, shards: Iterable[Digest]) -> dict[Digest, ShardName]:
+        """Of those that have one. After a restart they come from the models that were resolved last; none while the
+        database is away."""
+        wanted = list(shards)
+        now = self._now()
+        if now - self._names_read >= NAMES_READ_EVERY and not all(map(self._names.of, wanted)):
+            self._names_read = now
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    await self._read_names()
+            except Exception as error:
+                if not is_away(error):
+                    raise
+                log.warning("the database does not say what shards are called: %r", error)
+        found = ((shard, self._names.of(shard)) for shard in wanted)
+        return {shard: name for shard, name in found if name is not None}
+
+    async def _read_names(self) -> None:
+        query = select(ArtifactRow.digest).where(func.length(ArtifactRow.document) <= NAMED_DOCUMENT)
+        async with self._database.transaction() as session:
+            found = await session.execute(query.order_by(ArtifactRow.resolved_at.desc()).limit(NAMED))
+            digests = [Digest(digest) for digest in found.scalars()]
+        for digest in digests:
+            if digest in self._names or self._names.full:
+                continue
+            async with self._database.transaction() as session:
+                kept = select(ArtifactRow.document).where(ArtifactRow.digest == digest)
+                document = (await session.execute(kept)).scalar_one_or_none()
+                last = select(ReferenceRow.reference).where(ReferenceRow.digest == digest)
+                last = last.order_by(ReferenceRow.reference.contains("@sha256:"), ReferenceRow.resolved_at.desc())
+                reference = (await session.execute(last.limit(1))).scalar_one_or_none()
+            if document is None or digest in self._names:
+                continue
+            try:
+                artifact = await asyncio.to_thread(_named.decode, document)
+            except UNDECODABLE:
+                continue
+            self._names.learn(reference or digest, artifact, before=True)
+
+    def _asked(self, reference: str, artifact: Artifact) -> None:
+        if not self._names.asked(reference, artifact.digest):
+            self._names.learn(reference, msgspec.convert(artifact, NamedArtifact, from_attributes=True))
 
     async def count(self) -> int:
         async with self._database.transaction() as session:

@@ -38,7 +38,8 @@ class EdgeView:
 @dataclass(frozen=True)
 class SwarmView:
     """Who feeds whom in a shard task. `by`: node, rack, zone; what is inside one place has no edge, its rate is in
-    `within`. `holders`: the shard in equal stretches, and how many nodes have each, on average."""
+    `within`. `holders`: the shard in equal stretches, and how many nodes have each, on average. `model`, `reference`
+    and `path` as in TaskSummary."""
 
     digest: str
     by: str
@@ -53,6 +54,9 @@ class SwarmView:
     edges: list[EdgeView]
     within: dict[str, float]
     holders: list[float]
+    model: str | None = None
+    reference: str | None = None
+    path: str | None = None
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,9 @@ class LeaseView:
 @dataclass(frozen=True)
 class TaskSummary:
     """A shard task. `held` are distinct verified bytes in the swarm, `origin_bytes` verified bytes that all nodes read
-    from the origin; `ratio` is A, the second over the first (None while nothing is held)."""
+    from the origin; `ratio` is A, the second over the first (None while nothing is held). `model`, `reference`: digest
+    and name of a model that has it; `path`: the file that it is there, None of what is no file, as a chunk index. All
+    None where the control plane did not resolve it."""
 
     digest: str
     size: int
@@ -48,6 +50,9 @@ class TaskSummary:
     held: int
     origin_bytes: int
     ratio: float | None
+    model: str | None = None
+    reference: str | None = None
+    path: str | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,8 @@ class ShardPage:
 
 @dataclass(frozen=True)
 class NodeTaskView:
-    """A shard task that a node takes part in; the rest as in MemberView."""
+    """A shard task that a node takes part in; `model`, `reference` and `path` as in TaskSummary, the rest as in
+    MemberView."""
 
     digest: str
     size: int
@@ -95,6 +101,9 @@ class NodeTaskView:
     bytes_origin: int
     parents: list[str]
     children: int
+    model: str | None = None
+    reference: str | None = None
+    path: str | None = None
 
 
 @dataclass(frozen=True)

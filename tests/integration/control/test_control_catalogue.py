@@ -11,8 +11,9 @@ import httpx2
 import pytest
 
 from modeldist import __version__
+from modeldist.artifact import Digest
 from modeldist.client import AsyncClient
-from modeldist.control.views import NodePage
+from modeldist.control.views import ArtifactView, FileView, NodePage
 from modeldist.errors import (
     AccessDenied,
     AuthenticationRequired,
@@ -26,11 +27,11 @@ from modeldist.errors import (
     Unsupported,
     Untrusted,
 )
-from modeldist.scheduler.messages import Location
+from modeldist.scheduler.messages import JoinTasks, Location, TaskJoin, TaskJoined
 from modeldist.session.messages import Inventory
 from tests.servers.control_plane import ServedControlPlane, served_control_plane
 from tests.servers.memory_origin import MemoryOrigin
-from tests.servers.scripted_agent import PATIENCE, scripted_agent
+from tests.servers.scripted_agent import PATIENCE, ScriptedAgent, scripted_agent
 
 REFERENCE = "memory://org/model:v1"
 
@@ -73,6 +74,47 @@ async def test_models_and_where_they_are(control: ServedControlPlane, origin: Me
             assert (await client.get_node("b")).artifacts == [resolved.digest]
         with pytest.raises(NotFound):
             await client.where_is("sha256:" + "0" * 64)
+
+
+async def test_shard_tasks_have_the_names_of_models_and_files(
+    tmp_path: Path, origin: MemoryOrigin, database_url: str
+) -> None:
+    """Also after a restart, when agents say which shards they have, and nobody asks what they are of."""
+    state = tmp_path / "state"
+    unknown = Digest("sha256:" + "ab" * 32)
+    async with served_control_plane(state, origin, database_url) as control, control.client() as client:
+        model = await client.resolve(REFERENCE)
+        async with scripted_agent(control.ws, control.agent_token, "a") as a:
+            await told_shards(a, *model.files, unknown=unknown)
+            pull = await client.create_pull(REFERENCE, ["a"])
+            shards = (await client.list_shards(pull.id)).shards
+            assert {shard.task.reference for shard in shards if shard.task} == {REFERENCE}
+            await check_names(client, model, unknown)
+    async with (
+        served_control_plane(state, origin, database_url) as control,
+        control.client() as client,
+        scripted_agent(control.ws, control.agent_token, "a") as a,
+    ):
+        await told_shards(a, *model.files, unknown=unknown)
+        await check_names(client, model, unknown)
+
+
+async def told_shards(agent: ScriptedAgent, *files: FileView, unknown: Digest) -> None:
+    sizes = {Digest(file.digest): file.size for file in files} | {unknown: 7}
+    await agent.send(JoinTasks(tuple(TaskJoin(digest, size, "o") for digest, size in sizes.items())))
+    for _ in sizes:
+        await agent.expect(TaskJoined)
+
+
+async def check_names(client: AsyncClient, model: ArtifactView, unknown: Digest) -> None:
+    wanted = {file.digest: (model.digest, REFERENCE, file.path) for file in model.files} | {unknown: (None, None, None)}
+    tasks = (await client.list_tasks()).tasks
+    assert {task.digest: (task.model, task.reference, task.path) for task in tasks} == wanted
+    taken = [task async for task in client.node_tasks("a")]
+    assert {task.digest: (task.model, task.reference, task.path) for task in taken} == wanted
+    for digest, name in wanted.items():
+        for task in (await client.get_task(digest), await client.get_swarm(digest)):
+            assert (task.model, task.reference, task.path) == name
 
 
 async def test_nodes_are_listed_from_the_moment_they_connect(control: ServedControlPlane) -> None:

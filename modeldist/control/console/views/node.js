@@ -1,9 +1,9 @@
 import { all, get, part } from "../api.js";
 import { h, link, put } from "../dom.js";
-import { ago, bytes, moment, percent, rate, short } from "../format.js";
+import { ago, bytes, moment, percent, rate } from "../format.js";
 import { every } from "../live.js";
 import { chip, level, refresh } from "../meter.js";
-import { nameOf, nodes } from "../names.js";
+import { nameOf, nodes, shardCell, shardText } from "../names.js";
 import { table } from "../table.js";
 import { named_as } from "./models.js";
 
@@ -103,7 +103,7 @@ function taskTable() {
     size: 20,
     key: (row) => row.digest,
     columns: [
-      { label: "Shard", text: (row) => short(row.digest), draw: (row) => link(short(row.digest), "swarms", row.digest) },
+      { label: "Shard", text: shardText, draw: shardCell },
       { label: "Here", kind: "number", text: (row) => percent(row.complete ? 1 : row.bytes_here / Math.max(1, row.size)) },
       { label: "Size", kind: "number", text: (row) => bytes(row.size) },
       { label: "From the origin", kind: "number wide", text: (row) => bytes(row.bytes_origin) },

@@ -2,7 +2,7 @@ import { all, get } from "../api.js";
 import { h, link, put, replace } from "../dom.js";
 import { ago, duration, number, percent, plural, rate } from "../format.js";
 import { every } from "../live.js";
-import { chip, level, tile } from "../meter.js";
+import { chip, key, level, tile } from "../meter.js";
 import { nodes } from "../names.js";
 import { pullTable } from "./pulls.js";
 
@@ -21,12 +21,18 @@ export default function overview({ page, named, signal }) {
   const running = pullTable("Nothing is being pulled now.");
   const attention = h("div");
   const racks = h("div", { class: "racks" });
+  const colours = key([
+    ["level", "serving in use"],
+    ["rail", "free to serve"],
+    ["is-missing", "nodes away"],
+  ]);
+  colours.hidden = true;
   put(
     page,
     h("div", { class: "tiles" }, Object.values(tiles).map((each) => each.element)),
     h("section", { class: "card part" }, h("h2", {}, "Pulls under way"), running.element),
     h("section", { class: "card part" }, h("h2", {}, "Needs attention"), attention),
-    h("section", { class: "card part" }, h("h2", {}, "Racks"), racks),
+    h("section", { class: "card part" }, h("h2", {}, "Racks"), racks, colours),
   );
   every(2, signal, async () => {
     const [status, now, places] = await Promise.all([
@@ -42,6 +48,7 @@ export default function overview({ page, named, signal }) {
     tiles.moves.update(rate(places.reduce((sum, each) => sum + each.sent, 0)), "all of their traffic");
     running.update(now.pulls);
     showRacks(racks, places);
+    colours.hidden = places.length === 0;
     document.getElementById("who").title = `modeldist ${status.version}, ${status.database}, up ${duration(status.uptime)}`;
   });
   every(5, signal, async () => {

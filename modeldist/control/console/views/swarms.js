@@ -1,7 +1,8 @@
 import { all } from "../api.js";
-import { h, link, put } from "../dom.js";
-import { bytes, number, percent, short } from "../format.js";
+import { h, put } from "../dom.js";
+import { bytes, number, percent } from "../format.js";
 import { every } from "../live.js";
+import { shardCell, shardText } from "../names.js";
 import { table } from "../table.js";
 
 /** Shard tasks: one for each file that nodes share. */
@@ -12,9 +13,9 @@ export default function swarms({ page, named, signal }) {
     empty: "No connected node fetches or offers anything.",
     key: (row) => row.digest,
     sorted: { by: 1, down: true },
-    search: { label: "Search shards", hint: "Search: digest, origin", of: (row) => `${row.digest} ${row.origin}` },
+    search: { label: "Search shards", hint: "Search: model, file, digest", of: (row) => `${shardText(row)} ${row.origin}` },
     columns: [
-      { label: "Shard", text: (row) => short(row.digest), draw: (row) => link(short(row.digest), "swarms", row.digest) },
+      { label: "Shard", text: shardText, sort: shardText, draw: shardCell },
       { label: "Size", kind: "number", text: (row) => bytes(row.size), sort: (row) => row.size },
       { label: "Nodes", kind: "number", text: (row) => number(row.nodes), sort: (row) => row.nodes },
       { label: "Have it all", kind: "number", text: (row) => number(row.holders), sort: (row) => row.holders },
