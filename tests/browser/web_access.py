@@ -74,7 +74,7 @@ def test_shards_and_bars_say_what_they_are(furnished: Town, eyes: Eyes) -> None:
     page = eyes.open()
     racks = page.locator(".part").filter(has=page.get_by_role("heading", name="Racks"))
     expect(racks.get_by_role("listitem").filter(has_text="r1")).to_contain_text("2 of 2")
-    expect(racks.locator(".legend li")).to_have_text([" serving in use", " free to serve", " nodes away"])
+    expect(racks.locator(".legend li")).to_have_text([" busy serving", " free to serve", " nodes away"])
 
 
 def test_a_wrong_token_is_told(furnished: Town, eyes: Eyes) -> None:

@@ -54,6 +54,7 @@ export function shardText(row) {
 export function shardCell(row) {
   return [
     link(shardName(row), "swarms", row.digest),
+    " ", // where a line may end
     row.reference ? h("code", { class: "muted behind" }, short(row.digest)) : null,
   ];
 }

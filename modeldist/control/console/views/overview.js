@@ -22,7 +22,7 @@ export default function overview({ page, named, signal }) {
   const attention = h("div");
   const racks = h("div", { class: "racks" });
   const colours = key([
-    ["level", "serving in use"],
+    ["level", "busy serving"],
     ["rail", "free to serve"],
     ["is-missing", "nodes away"],
   ]);

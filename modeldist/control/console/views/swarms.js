@@ -18,7 +18,7 @@ export default function swarms({ page, named, signal }) {
       { label: "Shard", text: shardText, sort: shardText, draw: shardCell },
       { label: "Size", kind: "number", text: (row) => bytes(row.size), sort: (row) => row.size },
       { label: "Nodes", kind: "number", text: (row) => number(row.nodes), sort: (row) => row.nodes },
-      { label: "Have it all", kind: "number", text: (row) => number(row.holders), sort: (row) => row.holders },
+      { label: "Have it all", kind: "number wide", text: (row) => number(row.holders), sort: (row) => row.holders },
       { label: "Held somewhere", kind: "number wide", text: (row) => percent(row.size ? row.held / row.size : 1), sort: (row) => row.held / Math.max(1, row.size) },
       { label: "Origin leases", kind: "number wide", text: (row) => number(row.leases), sort: (row) => row.leases },
       { label: "A", kind: "number", text: (row) => (row.ratio === null ? "–" : row.ratio.toFixed(2)), sort: (row) => row.ratio ?? -1 },
