@@ -188,6 +188,7 @@ class ControlServer(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,  # else whoever is on this machine says which address they are at
             )
         )
         self._stands = stands

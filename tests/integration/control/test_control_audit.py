@@ -70,6 +70,13 @@ async def test_who_shows_wrong_tokens_is_told_to_wait_and_keeps_nobody_out(stric
         assert (await http.get("/api/v1/status", headers=good)).status_code == 200
 
 
+async def test_nobody_says_for_themselves_which_address_they_are_at(strict: ServedControlPlane) -> None:
+    async with httpx2.AsyncClient(base_url=strict.url, trust_env=False) as http:
+        elsewhere = [{**WRONG, "X-Forwarded-For": f"192.0.2.{number}"} for number in range(6)]
+        statuses = [(await http.get("/api/v1/status", headers=headers)).status_code for headers in elsewhere]
+    assert statuses == [401] * 5 + [429]
+
+
 def test_failures_of_one_address_are_its_own_and_forgotten_in_time() -> None:
     failed = FailedLogins(burst=3.0)
     assert [failed.note("a", 0.0) for _ in range(4)] == [None, None, None, 2.0]
