@@ -28,6 +28,7 @@ from modeldist.control.settings import ServerSettings
 from modeldist.control.standing import Standing
 from modeldist.control.store.database import Database, sqlite_file, sqlite_url
 from modeldist.control.store.tokens import Tokens
+from modeldist.control.trusted_proxies import trusted
 from modeldist.control.unheard import HttpConnection, Unheard
 from modeldist.errors import StorageError, UsageError
 from modeldist.session.messages import MAX_MESSAGE
@@ -188,7 +189,9 @@ class ControlServer(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                proxy_headers=False,  # else whoever is on this machine says which address they are at
+                # uvicorn believes loopback by itself: whoever is on this machine would say which address they are at
+                proxy_headers=bool(settings.trusted_proxies),
+                forwarded_allow_ips=trusted(settings.trusted_proxies),
             )
         )
         self._stands = stands

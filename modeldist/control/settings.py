@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from modeldist.control.admission.memory import default_ceiling
 from modeldist.control.admission.rooms import Ceilings
+from modeldist.control.trusted_proxies import PROXIES
 from modeldist.errors import UsageError
 from modeldist.origins.listed import LISTED, LISTED_PATHS
 from modeldist.transfer.tls.mode import PieceTls
@@ -35,6 +36,7 @@ class ServerSettings(BaseSettings):
     allow_plain_http: bool = False  # listen beyond loopback without TLS
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    trusted_proxies: PROXIES = ()  # addresses and networks of reverse proxies that say where clients are
 
     state_dir: Path = Field(default_factory=default_state_dir)
     database_url: str = ""  # empty: SQLite in the state directory

@@ -128,6 +128,7 @@ def test_values_reach_their_settings(tmp_path: Path) -> None:
     assert (plane.piece_tls, node.metrics) == ("prefer", "[10.1.2.3]:9002")
     assert (plane.origin_streams, plane.origin_rate, plane.ping_interval) == (16, 500e6, 30)
     assert plane.webhook_hosts == ("platform.internal",)
+    assert plane.trusted_proxies == ("10.244.0.0/16", "fd00::5")
     assert plane.default_registry == node.default_registry == "registry.example"
     assert plane.plain_http_registries == node.plain_http == ("localhost:5000",)
     assert plane.policy is not None and plane.policy.name == "strict.toml"

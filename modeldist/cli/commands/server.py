@@ -34,6 +34,12 @@ from modeldist.cli.boundary import Command
 @click.option(
     "--webhook-host", multiple=True, metavar="HOST", help="Where webhooks may go beside public addresses: 10.0.0.0/8."
 )
+@click.option(
+    "--trusted-proxy",
+    multiple=True,
+    metavar="ADDRESS",
+    help="A reverse proxy whose X-Forwarded-For says where clients are: 10.0.0.0/8. [default: none]",
+)
 @click.option("--policy", type=options.PATH, metavar="FILE", help="Which signatures a model needs.")
 @click.option(
     "--release-key",
@@ -51,6 +57,7 @@ def server(
     plain_http: tuple[str, ...],
     file_root: tuple[Path, ...],
     webhook_host: tuple[str, ...],
+    trusted_proxy: tuple[str, ...],
     origin_rate: str | None,
     migrate_to: str | None,
     log_format: str | None,
@@ -75,6 +82,7 @@ def server(
         plain_http_registries=plain_http or None,
         file_roots=file_root or None,
         webhook_hosts=webhook_host or None,
+        trusted_proxies=trusted_proxy or None,
         origin_rate=None if origin_rate is None else float(units.parse_size(origin_rate)),
         log_format="json" if log_json else log_format,
         **settings,

@@ -19,6 +19,7 @@ from modeldist.tracing.redaction import shown
 
 log = logging.getLogger(AUDIT)
 
+_ADDRESS = 64  # characters; one of IPv6 has 39, and the name of an interface
 LOOKS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -100,5 +101,5 @@ def _asked(scope: Scope) -> str:
 
 
 def client_of(scope: Scope) -> str:
-    """Its address; "?" where there is none, as behind a unix socket."""
-    return str((scope.get("client") or ("?",))[0])
+    """Its address; "?" where there is none, as behind a unix socket. Short, whatever a careless proxy lets through."""
+    return str((scope.get("client") or ("?",))[0])[:_ADDRESS]

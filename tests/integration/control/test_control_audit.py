@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from websockets.asyncio.client import connect
 
 from modeldist.control.api.failed_logins import FailedLogins
 from tests.integration.control.test_control_process import process, token
 from tests.servers.control_plane import ServedControlPlane, served_control_plane
 from tests.servers.memory_origin import MemoryOrigin
-from tests.servers.scripted_agent import scripted_agent
+from tests.servers.scripted_agent import PATIENCE, scripted_agent
 
 REFERENCE = "https://models.example/model.safetensors?token=in-the-query-77"
 WRONG = {"Authorization": "Bearer md_0123456789abcdef_" + "0" * 64}
@@ -75,6 +77,36 @@ async def test_nobody_says_for_themselves_which_address_they_are_at(strict: Serv
         elsewhere = [{**WRONG, "X-Forwarded-For": f"192.0.2.{number}"} for number in range(6)]
         statuses = [(await http.get("/api/v1/status", headers=headers)).status_code for headers in elsewhere]
     assert statuses == [401] * 5 + [429]
+
+
+async def test_a_trusted_proxy_says_which_address_its_clients_are_at(tmp_path: Path) -> None:
+    """Each client has a share of its own, and cannot get another by what it says itself."""
+
+    def said(name: str) -> dict[str, str]:
+        return {"X-Forwarded-For": name}
+
+    proxies = ("127.0.0.0/8",)
+    async with (
+        served_control_plane(tmp_path, MemoryOrigin(), failed_logins=5, trusted_proxies=proxies) as served,
+        httpx2.AsyncClient(base_url=served.url, trust_env=False) as http,
+    ):
+
+        async def ask(address: str) -> int:
+            return (await http.get("/api/v1/status", headers={**WRONG, **said(address)})).status_code
+
+        assert [await ask("192.0.2.1") for _ in range(6)] == [401] * 5 + [429]
+        assert [await ask(f"198.51.100.{number}, 192.0.2.1") for number in range(3)] == [429] * 3
+        assert await ask("192.0.2.2, 127.0.0.9") == 401, "which came by two of them"
+        agent = {"Authorization": f"Bearer {served.agent_token}"}
+        async with connect(served.ws, additional_headers={**agent, **said("192.0.2.3")}, proxy=None):
+            pass
+        assert await ask("x" * 1000) == 401
+        admin = {"Authorization": f"Bearer {served.admin_token}"}
+        async with asyncio.timeout(PATIENCE):
+            while len(records := (await http.get("/api/v1/audit", headers=admin)).json()["records"]) < 8:
+                await asyncio.sleep(0.02)
+    assert [each["client"] for each in records[::-1]].count("192.0.2.1") == 5
+    assert {each["client"] for each in records} == {"192.0.2.1", "192.0.2.2", "192.0.2.3", "x" * 64}
 
 
 def test_failures_of_one_address_are_its_own_and_forgotten_in_time() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import structlog
 
 from modeldist.control.logs import configure_logging
 from modeldist.control.settings import DEFAULT_PORT, ServerSettings
+from modeldist.control.trusted_proxies import trusted
 from modeldist.errors import UsageError
 
 
@@ -41,6 +43,16 @@ def test_wrong_settings_are_named(given: dict[str, object], named: str) -> None:
     with pytest.raises(UsageError, match=f"The setting {named} is wrong") as refused:
         ServerSettings.load(**given)
     assert f"MODELDIST_SERVER_{named.upper()}" in refused.value.remedy
+
+
+def test_proxies_are_trusted_by_address_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ServerSettings.load().trusted_proxies == ()
+    monkeypatch.setenv("MODELDIST_SERVER_TRUSTED_PROXIES", "10.0.0.0/8, fd00::5")
+    assert ServerSettings.load().trusted_proxies == ("10.0.0.0/8", "fd00::5")
+    assert trusted(("10.0.0.0/8", "fd00::5")) == ["10.0.0.0/8", "fd00::5/128", "::ffff:10.0.0.0/104"]
+    for wrong in ("*", "proxy.example", "10.0.0.1/8", "10.0.0.1:80"):
+        with pytest.raises(UsageError, match=f"The setting trusted_proxies is wrong.*{re.escape(wrong)}"):
+            ServerSettings.load(trusted_proxies=(wrong,))
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "control.example"])
