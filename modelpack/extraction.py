@@ -5,6 +5,7 @@ The names of all layers are checked together, whatever unpacks them. The directo
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -64,7 +65,8 @@ def extract(
 
 @contextmanager
 def appearing(destination: Path) -> Iterator[Path]:
-    """A directory beside `destination` that takes its place at the end, or is removed. Raises DestinationError."""
+    """A directory beside `destination` that takes its place at the end, or is removed. Raises DestinationError; an
+    OSError of the block that says that a disk is full names `destination`."""
     if destination.is_symlink() or (destination.exists() and not destination.is_dir()):
         raise DestinationError(f"{destination} is there and no directory.", remedy="Name a new directory.")
     if destination.is_dir() and any(destination.iterdir()):
@@ -81,6 +83,10 @@ def appearing(destination: Path) -> Iterator[Path]:
         except OSError as problem:
             why = problem.strerror or str(problem)
             raise DestinationError(f"{destination} cannot be made: {why}.", remedy="Name another one.") from problem
+    except OSError as problem:
+        if problem.errno in (errno.ENOSPC, errno.EDQUOT) and problem.filename is None:  # of a write, which names none
+            problem.filename = str(destination)
+        raise
     finally:
         shutil.rmtree(room, ignore_errors=True)
 

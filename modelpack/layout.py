@@ -5,6 +5,7 @@ oci-layout   index.json   blobs/sha256/<hex>
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -39,6 +40,7 @@ _DOCUMENTS = mediatypes.MANIFESTS | mediatypes.INDEXES  # they lead to other blo
 ABOUT_ANOTHER = re.compile(r"sha256-[0-9a-f]{64}(?:\.[a-z]+)?")
 """Tags of referrers where there is no API for them, and of signatures as cosign first wrote them."""
 _MOST_NAMES = 8  # that an error lists
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.ELOOP, errno.ENXIO)  # or there, and no file
 Entries = tuple[Descriptor, ...]
 
 
@@ -70,10 +72,12 @@ class OciLayout:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open an existing layout. Raises LayoutError."""
+        """Open an existing layout. Raises LayoutError, and OSError where a disk fails or it may not be read."""
         try:
             version = msgspec.json.decode(read_regular(path / "oci-layout", _MAX_VERSION))
-        except (OSError, ValueError):
+        except (OSError, ValueError) as problem:
+            if isinstance(problem, OSError) and problem.errno not in _NOT_THERE:
+                raise
             raise LayoutError(
                 f"{path} is no OCI image layout.", remedy="A layout has a file oci-layout and an index.json."
             ) from None

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from modeldist.agent.store.atomic import sync_directory, write_atomically
 from modeldist.errors import StorageError
+from modeldist.file_failures import of_a_file
 from modeldist.logger import Logger
 from modeldist.transfer.tls.authority import BACKDATED
 from modeldist.transfer.tls.security import Contexts, contexts
@@ -61,9 +62,12 @@ class NodeIdentity:
                 write_atomically(self._token, f"{token}\n".encode(), tmp=self.folder, durable=True)
             sync_directory(self.folder)
         except OSError as error:
-            raise StorageError(
+            raise of_a_file(
+                error,
                 f"What this node was given cannot be written into {self.folder}: {error.strerror}.",
-                remedy="Free some space, or correct the directory's owner; then revoke the node and enrol it again.",
+                forbidden="Correct the directory's owner.",
+                otherwise="Check the disk under it.",
+                then="Then revoke the node and enrol it again.",
             ) from error
 
     def contexts(self) -> Contexts | None:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
-from pathlib import Path
 
-from modeldist.errors import ModeldistError, NotEnoughSpace, StorageError, StoreNotWritable, UsageError
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+from modeldist.errors import ModeldistError, StorageError, UsageError
+from modeldist.file_failures import is_telling, of_a_file
 
 
 def known_failure(error: BaseException) -> ModeldistError | None:
@@ -23,7 +19,9 @@ def known_failure(error: BaseException) -> ModeldistError | None:
             remedy="Names, paths and references are UTF-8 here: rename it, or set a UTF-8 locale (LC_ALL=C.UTF-8).",
         )
     if isinstance(error, OSError) and isinstance(named := error.filename2 or error.filename, str | bytes):
-        return _of_a_file(error, Path(os.fsdecode(named)))
+        return _of_a_file(error, os.fsdecode(named))
+    if isinstance(error, OSError) and is_telling(error):
+        return _of_a_file(error, "Reading or writing failed")
     theirs = sys.modules.get("modelpack.errors")  # an error of theirs has imported it
     if theirs is None or not isinstance(error, theirs.ModelPackError):
         return None
@@ -32,10 +30,10 @@ def known_failure(error: BaseException) -> ModeldistError | None:
     return as_ours(error, "")
 
 
-def _of_a_file(error: OSError, path: Path) -> StorageError:
-    said = f"{path}: {error.strerror}."
-    if error.errno in _FULL:
-        return NotEnoughSpace(said, remedy="Free some space there (`modeldist gc`), or choose another directory.")
-    if error.errno in _FORBIDDEN:
-        return StoreNotWritable(said, remedy="Let this user read and write it, or choose another directory.")
-    return StorageError(said, remedy="Check the path and the disk under it.")
+def _of_a_file(error: OSError, what: str) -> StorageError:
+    return of_a_file(
+        error,
+        f"{what}: {error.strerror}.",
+        forbidden="Let this user read and write it, or choose another directory.",
+        otherwise="Check the path and the disk under it.",
+    )

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from modeldist.control.store.tokens import Scope, Tokens
-from modeldist.errors import StorageError
+from modeldist.file_failures import of_a_file
 from modeldist.foreign_hands import others_who_may_write
 
 log = logging.getLogger(__name__)
@@ -24,9 +24,11 @@ def prepare_state_dir(path: Path) -> None:
             raise PermissionError(13, "not writable", str(path))
         others = others_who_may_write(path)
     except OSError as error:
-        raise StorageError(
+        raise of_a_file(
+            error,
             f"The state directory {path} cannot be used: {error.strerror}.",
-            remedy="Give its user write access, or set another with MODELDIST_SERVER_STATE_DIR.",
+            forbidden="Give its user write access, or set another with MODELDIST_SERVER_STATE_DIR.",
+            otherwise="Check its path and the disk under it, or set another with MODELDIST_SERVER_STATE_DIR.",
         ) from error
     if others:
         log.warning("%s may write to %s, and put tokens of their own there: chown, chmod o-w", others, path)

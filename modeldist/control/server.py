@@ -30,7 +30,8 @@ from modeldist.control.store.database import Database, sqlite_file, sqlite_url
 from modeldist.control.store.tokens import Tokens
 from modeldist.control.trusted_proxies import trusted
 from modeldist.control.unheard import HttpConnection, Unheard
-from modeldist.errors import StorageError, UsageError
+from modeldist.errors import UsageError
+from modeldist.file_failures import of_a_file
 from modeldist.session.messages import MAX_MESSAGE
 from modeldist.tracing.exporting import exporting
 
@@ -124,7 +125,13 @@ def only_server(settings: ServerSettings) -> Iterator[None]:
     try:
         held = path.open("w")
     except OSError as error:
-        raise StorageError(f"Cannot write {path}: {error.strerror}.", remedy="Correct the database's URL.") from error
+        which = "the database's URL" if settings.database_url else "--state-dir"
+        raise of_a_file(
+            error,
+            f"Cannot write {path}: {error.strerror}.",
+            forbidden=f"Let this user write there, or correct {which}.",
+            otherwise=f"Check the disk under it, or correct {which}.",
+        ) from error
     with held:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)

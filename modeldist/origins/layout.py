@@ -16,7 +16,7 @@ from modeldist.origins import repo_ids, table_missed
 from modeldist.origins.base import OnBytes, RangeReader
 from modeldist.origins.chunk_tables import index_shard, shard_chunks
 from modeldist.origins.identity import revision_of
-from modeldist.origins.local_paths import LocalPaths, copy_range
+from modeldist.origins.local_paths import LocalPaths, cannot_open, copy_range
 from modeldist.origins.modelpack_errors import in_our_words
 from modeldist.origins.models import checked_sha256, files_of
 from modeldist.origins.settings import OriginSettings
@@ -66,7 +66,10 @@ class LayoutOrigin:
 
     def _open(self, path: Path) -> OciLayout:
         self._paths.check(path)
-        layout = OciLayout.open(path)
+        try:
+            layout = OciLayout.open(path)
+        except OSError as error:
+            raise cannot_open(path, error) from error
         for part in ("oci-layout", "index.json", "blobs"):
             self._paths.check(path / part)
         return layout

@@ -66,6 +66,30 @@ def test_errors_of_files(number: int, cls: type[errors.ModeldistError]) -> None:
     assert result.stderr.startswith(f"modeldist: /layout/b: {os.strerror(number)}. ")
 
 
+@pytest.mark.parametrize(
+    ("number", "cls", "remedy"),
+    [
+        (errno.ENOSPC, errors.NotEnoughSpace, "Free some space there"),
+        (errno.EROFS, errors.StoreNotWritable, "Let this user"),
+        (errno.EIO, errors.StorageError, "the disk under it"),
+        (errno.EMFILE, errors.StorageError, "`ulimit -n`"),
+        (errno.ENFILE, errors.StorageError, "All programs of this machine"),
+        (errno.EFBIG, errors.StorageError, "`ulimit -f`"),
+    ],
+)
+def test_what_a_write_fails_of_without_the_name_of_its_file(
+    number: int, cls: type[errors.ModeldistError], remedy: str
+) -> None:
+    result = run(OSError(number, os.strerror(number)))
+    assert result.exit_code == cls.exit_code
+    assert result.stderr.startswith(f"modeldist: Reading or writing failed: {os.strerror(number)}. ")
+    assert remedy in result.stderr
+
+
+def test_an_error_of_the_system_that_is_of_no_file_is_a_bug() -> None:
+    assert run(OSError(errno.ECHILD, os.strerror(errno.ECHILD))).exit_code == 1
+
+
 def test_json_gets_the_error_on_stdout_too() -> None:
     result = run(errors.NotFound("org/model is not there.", remedy="Check its name."), "--json")
     assert result.exit_code == 4
