@@ -94,6 +94,9 @@ class SessionSocket(asyncio.Protocol):
         self._connections.add(self)
 
     def data_received(self, data: bytes) -> None:
+        if self._answer is not None:  # while their token is looked up anybody could have us keep what they like
+            self._transport.abort()
+            return
         self._heard_at = self._loop.time()
         self._pinged_at = None
         self._websocket.receive_data(data)

@@ -12,6 +12,7 @@ import pytest
 
 from modeldist.client import AsyncClient
 from modeldist.control import core as core_module
+from modeldist.control.store.tokens import Token, Tokens
 from modeldist.scheduler.messages import (
     JoinTasks,
     LeaseGranted,
@@ -175,6 +176,35 @@ async def test_fragments_take_no_more_than_their_bytes(sqlite_control: ServedCon
         tracemalloc.stop()
         writer.transport.abort()
     assert taken < 8 * 2 * many
+
+
+async def test_who_speaks_before_the_handshake_is_answered_is_cut_off(
+    sqlite_control: ServedControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As while the database is slow to say whose a token is."""
+    asked, answers, verify = asyncio.Event(), asyncio.Event(), Tokens.verify
+
+    async def slow(tokens: Tokens, token: str) -> Token | None:
+        asked.set()
+        await answers.wait()
+        return await verify(tokens, token)
+
+    monkeypatch.setattr(Tokens, "verify", slow)
+    host, port = sqlite_control.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(
+        b"GET /session HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nAuthorization: Bearer a\r\n\r\n"
+    )
+    async with asyncio.timeout(PATIENCE):
+        await asked.wait()
+        writer.write(frame(encode(hello("a"))))
+        with suppress(ConnectionError):
+            assert await reader.read() == b""
+    writer.transport.abort()
+    answers.set()
+    async with scripted_agent(sqlite_control.ws, sqlite_control.agent_token, "b"):
+        pass
 
 
 async def test_silence_instead_of_a_greeting(
