@@ -42,6 +42,10 @@ class TakesFrames(Protocol):
     def check(self, now: float) -> None: ...
 
 
+class _Gone(ConnectionResetError):
+    """The connection is closing, so nothing can be said by it."""
+
+
 class SessionSocket(asyncio.Protocol):
     """A `conversation.Frames`, and what uvicorn takes for a WebSocket protocol. `clogged`: more than the transport's
     limit is unsent."""
@@ -251,6 +255,8 @@ class SessionSocket(asyncio.Protocol):
         code, reason = ENDED, ""
         try:
             await self._app(scope, self._receive, self._send)
+        except _Gone:
+            return  # no failure of ours, and anybody could fill the log with tracebacks of it
         except Exception:
             log.exception("a WebSocket could not be served")
             code, reason = FAILED, "the control plane failed; its log has the traceback"
@@ -266,7 +272,7 @@ class SessionSocket(asyncio.Protocol):
 
     async def _send(self, message: dict[str, Any]) -> None:
         if self._transport.is_closing():
-            raise ConnectionResetError("the agent is gone")
+            raise _Gone("the agent is gone")
         match message["type"]:
             case "websocket.accept" if self._answer is not None:
                 answer, self._answer = self._answer, None

@@ -179,9 +179,9 @@ async def test_fragments_take_no_more_than_their_bytes(sqlite_control: ServedCon
 
 
 async def test_who_speaks_before_the_handshake_is_answered_is_cut_off(
-    sqlite_control: ServedControlPlane, monkeypatch: pytest.MonkeyPatch
+    sqlite_control: ServedControlPlane, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As while the database is slow to say whose a token is."""
+    """As while the database is slow to say whose a token is. The log has who it was, and no traceback."""
     asked, answers, verify = asyncio.Event(), asyncio.Event(), Tokens.verify
 
     async def slow(tokens: Tokens, token: str) -> Token | None:
@@ -205,6 +205,8 @@ async def test_who_speaks_before_the_handshake_is_answered_is_cut_off(
     answers.set()
     async with scripted_agent(sqlite_control.ws, sqlite_control.agent_token, "b"):
         pass
+    assert "refused an agent at 127.0.0.1" in caplog.text
+    assert "Traceback" not in caplog.text
 
 
 async def test_silence_instead_of_a_greeting(
