@@ -11,13 +11,14 @@ import os
 from typing import cast
 
 import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from modeldist.agent.complaints import ComplainingConnection
 
 FILES = "modeldist.files"
 MOST = 4 << 20  # bytes a thread is asked to send in one go: more than the kernel takes for one connection
 
 
-class FileConnection(H11Protocol):
+class FileConnection(ComplainingConnection):
     """One event loop."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

@@ -9,12 +9,14 @@ import asyncio
 from typing import cast
 
 import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+from uvicorn.protocols.http.h11_impl import RequestResponseCycle
+
+from modeldist.agent.complaints import ComplainingConnection
 
 ASKED_WITHIN = 20.0  # seconds, for the whole of a first request
 
 
-class StrangersConnection(H11Protocol):
+class StrangersConnection(ComplainingConnection):
     """Closed where no whole request comes. When there are `most`, one more takes the place of the one that has waited
     longest without one; it is closed itself where all of them have asked."""
 

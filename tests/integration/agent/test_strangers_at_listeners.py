@@ -4,6 +4,7 @@ not for long, and nobody else out."""
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -93,6 +94,33 @@ async def test_a_request_has_its_time(kind: Kind, monkeypatch: pytest.MonkeyPatc
         assert await answered(await connected(port, ASKS[:9])) == b""
         assert await answered(await connected(port, ASKS_WITH_A_BODY)) == b""
         assert (await answered(await connected(port, ASKS + ASKS[:9]))).endswith(b"numbers")
+
+
+async def test_what_is_no_http_is_complained_of_once(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And then counted."""
+    monkeypatch.setattr("modeldist.agent.complaints.COUNTED_FOR", 0.5)
+    upgrades = b"GET / HTTP/1.1\r\nHost: here\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"
+    async with endpoint(kind) as port:
+        for _ in range(9):
+            for said in (b"\x16\x03\x01 is TLS\r\n\r\n", b"nonsense\r\n\r\n"):
+                assert (await answered(await connected(port, said))).startswith(b"HTTP/1.1 400 ")
+        asks = await connected(port, upgrades)
+        await one_answer(asks)
+        asks[1].transport.abort()
+        invalid = [said for said in caplog.messages if said.startswith("Invalid HTTP request received.")]
+        assert invalid[0] == "Invalid HTTP request received. It came from 127.0.0.1; more of them are counted."
+        assert any(said.startswith("Unsupported upgrade request.") for said in caplog.messages), "a kind of its own"
+        async with asyncio.timeout(PATIENCE):
+            while counted(caplog.messages) < 17:
+                await asyncio.sleep(0.02)
+        assert counted(caplog.messages) == 17
+
+
+def counted(messages: list[str]) -> int:
+    found = (re.search(r"Invalid HTTP request received\. (\d+) more came from 127", said) for said in messages)
+    return sum(int(each[1]) for each in found if each)
 
 
 async def test_who_asks_takes_the_place_of_who_does_not(kind: Kind) -> None:
