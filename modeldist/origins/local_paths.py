@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modeldist.errors import AccessDenied, IntegrityError, NotEnoughSpace, NotFound, OriginUnavailable, StorageError
+from modeldist.file_failures import of_a_file
 from modeldist.origins.base import OnBytes
 
 _STEP = 1 << 20  # bytes between two calls of on_bytes
@@ -41,7 +42,7 @@ class LocalPaths:
 
     @contextmanager
     def open(self, path: Path) -> Iterator[int]:
-        """A descriptor of a regular file. Raises NotFound, AccessDenied, OriginUnavailable."""
+        """A descriptor of a regular file. Raises NotFound, AccessDenied, OriginUnavailable, StorageError."""
         self._named_inside(path)
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # O_NONBLOCK: a FIFO must not hang us
@@ -99,13 +100,16 @@ def changed(label: str) -> IntegrityError:
     return IntegrityError(f"{label}: changed while being read.", remedy="Pull it again to get the new content.")
 
 
-def cannot_open(path: Path, error: OSError) -> NotFound | AccessDenied | OriginUnavailable:
+def cannot_open(path: Path, error: OSError) -> NotFound | AccessDenied | OriginUnavailable | StorageError:
     """What failing to open or list `path` means."""
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
         return NotFound(f"{path} does not exist.", remedy="Check the path.")
     if error.errno in (errno.EACCES, errno.EPERM):
         return AccessDenied(f"{path} may not be read by this user.", remedy="Change its permissions.")
-    return OriginUnavailable(f"{path} cannot be opened: {error.strerror}.", remedy="Check the file system.")
+    said = f"{path} cannot be opened: {error.strerror}."
+    if error.errno in (errno.EMFILE, errno.ENFILE):  # of this process or machine, whatever it was to open
+        return of_a_file(error, said, forbidden="", otherwise="")
+    return OriginUnavailable(said, remedy="Check the file system.")
 
 
 def _copy_failed(error: OSError, label: str) -> OriginUnavailable | NotEnoughSpace | StorageError:

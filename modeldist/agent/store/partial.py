@@ -16,7 +16,7 @@ from typing import Self
 from modeldist.agent.store.allocation import Allocation
 from modeldist.agent.store.blobs import Blobs
 from modeldist.agent.store.buffers import blake3_of, chunks
-from modeldist.agent.store.failures import naming
+from modeldist.agent.store.failures import failure, naming
 from modeldist.agent.store.follower import Follower
 from modeldist.agent.store.homes import Home
 from modeldist.agent.store.journal import Header
@@ -421,7 +421,12 @@ def commit_all(partials: Sequence[Partial], *, read_only: bool = True) -> list[D
                 proven.append((index, steps, fd))
         synced = sync_all([fd for _, _, fd in proven])
         if proven:
-            with partials[0].blobs.gate():  # the collector must not meet an alias before its blob
-                for (index, steps, _), failed in zip(proven, synced, strict=True):
-                    go_on(index, steps, failed)
+            try:
+                gate = partials[0].blobs.gate()  # the collector must not meet an alias before its blob
+            except OSError as error:
+                outcomes |= {index: failure(error, "finish a shard", partials[index].path) for index, _, _ in proven}
+            else:
+                with gate:
+                    for (index, steps, _), failed in zip(proven, synced, strict=True):
+                        go_on(index, steps, failed)
     return [outcomes[index] for index in range(len(partials))]

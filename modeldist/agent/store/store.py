@@ -341,7 +341,7 @@ class Store:
         """
         self._hub.check_place(artifact)
         at = SnapshotAt(str(self.hub), artifact.repo_id, artifact.revision)
-        with self._live.gate():
+        with naming("make a snapshot", self.root), self._live.gate():
             with naming("record a snapshot", self.root):  # before there is any of it, or rm might not know of it
                 self._records.add_snapshot(artifact, at)
             return self._hub.materialise(artifact)

@@ -125,7 +125,8 @@ class TakingIn:
             return
         self._spend(sum(incoming.shard.size for incoming in brought))
         synced = sync_all([incoming.fd for incoming in brought])
-        with self._blobs.gate():  # the collector must not meet an alias before its blob
+        # Under the gate: the collector must not meet an alias before its blob.
+        with naming("finish shards", self._places.tmp), self._blobs.gate():
             for incoming, failed in zip(brought, synced, strict=True):
                 assert incoming.home is not None and incoming.content is not None
                 try:

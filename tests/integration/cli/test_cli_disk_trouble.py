@@ -12,6 +12,9 @@ from modeldist.agent.identity import NodeIdentity
 from modeldist.errors import NotEnoughSpace
 from tests.chaos.matrix.disks import Disk
 from tests.netlab.namespaces import LabError, run
+from tests.servers import faults
+from tests.servers.cluster import wait_until
+from tests.servers.oci_faults import FaultyRegistry
 from tests.servers.shell import Shell
 
 _MODEL = "registry.example/org/model:v1"
@@ -80,3 +83,24 @@ def test_an_identity_that_does_not_fit(disk: Disk) -> None:
     with pytest.raises(NotEnoughSpace, match="No space left") as failed:
         NodeIdentity(disk.path).keep(bytes(8192), b"", b"")
     assert failed.value.remedy.endswith("Then revoke the node and enrol it again.")
+
+
+def test_a_pull_that_cannot_be_finished_ends_and_keeps_what_came(shell: Shell, faulty: FaultyRegistry) -> None:
+    """What keeps the collector away cannot be opened, as where a process has too many files open."""
+    files = {"model.safetensors": os.urandom(4_000_000)}
+    faulty.add_model("org/model", "v1", files)
+    faulty.inject(faults.slow(3_000_000), on="/blobs/")
+    reference = f"{faulty.host}/org/model:v1"
+    pull = shell.start("pull", reference)
+    wait_until("the first piece", lambda: any((shell.store / "partial").glob("*/journal")))
+    gate = shell.store / "live" / "gate"
+    gate.unlink()
+    gate.mkdir()
+    said = " ".join(pull.communicate(timeout=60)[1].split())
+    assert pull.returncode == 14, said
+    assert f"Cannot finish a shard at {shell.store}" in said
+    assert f"{gate} is in the way" in said
+    gate.rmdir()
+    again = shell.pull_json(reference)
+    assert (again["local"], again["origin"]) == (4_000_000, 0)
+    assert (Path(again["path"]) / "model.safetensors").read_bytes() == files["model.safetensors"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from modeldist.errors import (
     UnsafeArtifact,
     UsageError,
 )
-from modeldist.origins.local_paths import copy_range
+from modeldist.origins.local_paths import LocalPaths, copy_range
 from modeldist.origins.router import Origins
 from modeldist.origins.settings import OriginSettings
 from tests.unit.origins.conformance import ReadRange
@@ -148,3 +149,18 @@ def test_a_full_disk_and_a_broken_target(tmp_path: Path) -> None:
         os.close(full)
         with pytest.raises(StorageError):
             copy_range(source.fileno(), 0, 100, source.fileno(), 0, lambda _: None, "a")
+
+
+def test_too_many_open_files_are_none_of_the_origins_doing(tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(b"x")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    try:
+        with (
+            pytest.raises(StorageError, match="Too many open files") as caught,
+            LocalPaths(None).open(tmp_path / "a.bin"),
+        ):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert "ulimit -n" in caught.value.remedy
