@@ -92,14 +92,14 @@ class AuditTrail:
         kind: Kind = "refused" if outcome in REFUSED else "session" if outcome == SESSION else "deed"
         self._waiting[kind].append(
             AuditRecord(
-                id=_id(self._last, self._process),
+                id=record_id(self._last, self._process),
                 at=at,
                 kind=kind,
-                token=_storable(token),
+                token=storable(token),
                 role=role,
                 action=action,
-                asked=_storable(asked),
-                object=_storable(acted_on),
+                asked=storable(asked),
+                object=storable(acted_on),
                 outcome=outcome,
                 client=client,
             )
@@ -149,13 +149,14 @@ class AuditTrail:
             self._writer.mark()
 
     def _since(self) -> str:
-        return _id(int((self.time() - self.age) * 1e6))
+        return record_id(int((self.time() - self.age) * 1e6))
 
 
-def _id(microseconds: int, process: str = "") -> str:
+def record_id(microseconds: int, process: str = "") -> str:
+    """Of a record made at that moment since the epoch by a process that calls itself this."""
     return f"{max(0, microseconds):014x}{process}"
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """What both databases take: one record that cannot be written would hold up all that follow."""
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()

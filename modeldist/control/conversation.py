@@ -65,6 +65,7 @@ class Conversation:
         "_session",
         "_token",
         "_unsent",
+        "_welcomed",
         "queued",
     )
 
@@ -79,9 +80,10 @@ class Conversation:
         holder: str = NOBODY,
         leave: Callable[[], None] = _nothing,
         admits: Callable[[Hello], None] = lambda _: None,
+        welcomed: Callable[[Hello], None] = lambda _: None,
     ) -> None:
         """`token`: its name, for the log; `holder`: its id. `leave` is called once, when it is over. `admits` raises
-        ControlPlaneRefused for whom it opens no session."""
+        ControlPlaneRefused for whom it opens no session; `welcomed` is called for whom it opened one."""
         self._frames = frames
         self._core = core
         self._delivery = delivery
@@ -89,6 +91,7 @@ class Conversation:
         self._holder = holder
         self._leave_room = leave
         self._admits = admits
+        self._welcomed = welcomed
         self._clock = clock
         self._opened_at = clock()
         self._unsent = 0  # bytes of a large answer on its way, which began then:
@@ -173,6 +176,7 @@ class Conversation:
             session.welcome.protocol,
         )
         self._session = session
+        self._welcomed(hello)
         session.outbox.on_news = self._news
         self._frames.send(encode(session.welcome))
         self.deliver()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,9 +15,7 @@ from modeldist.errors import UsageError
 
 if TYPE_CHECKING:
     from modeldist.control.authorities import Authorities
-    from modeldist.control.store.meta import Meta
-
-T = TypeVar("T")
+    from modeldist.control.store.database import Database
 
 
 @click.group()
@@ -47,9 +44,12 @@ def rotate(stored: Stored) -> None:
     Example:
       modeldist authority rotate
     """
+    from modeldist.control.store.deeds import note_deed
+    from modeldist.control.store.meta import Meta
     from modeldist.transfer.tls.authority import new_authority
 
-    async def begin(meta: Meta) -> Authorities:
+    async def begin(database: Database) -> Authorities:
+        meta = Meta(database)
         cluster = (await meta.identity()).cluster
         before = await meta.authorities()
         if before.step:
@@ -60,9 +60,10 @@ def rotate(stored: Stored) -> None:
         after = before.rotated(new_authority(cluster))
         if not await meta.keep_authorities(before, after):
             raise UsageError("Somebody else replaces the authority over nodes.", remedy="`modeldist authority show`.")
+        await note_deed(database, "rotate_authority", "modeldist authority rotate")
         return after
 
-    put(_told(_with_meta(stored, begin)))
+    put(_told(stored.run(begin)))
 
 
 @authority.command(cls=Command)
@@ -78,11 +79,14 @@ def show(stored: Stored, as_json: bool) -> None:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
 
-    async def look(meta: Meta) -> Authorities:
+    from modeldist.control.store.meta import Meta
+
+    async def look(database: Database) -> Authorities:
+        meta = Meta(database)
         await meta.identity()
         return await meta.authorities()
 
-    found = _with_meta(stored, look)
+    found = stored.run(look)
     trusted = x509.load_pem_x509_certificates(found.trusted)
     prints = [certificate.fingerprint(hashes.SHA256()).hex() for certificate in trusted]
     if as_json:
@@ -92,12 +96,6 @@ def show(stored: Stored, as_json: bool) -> None:
     for other in prints[1:]:
         put(f"trusted    {other}")
     put(_told(found))
-
-
-def _with_meta(stored: Stored, do: Callable[[Meta], Coroutine[Any, Any, T]]) -> T:
-    from modeldist.control.store.meta import Meta
-
-    return stored.run(lambda database: do(Meta(database)))
 
 
 def _told(found: Authorities) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,9 +15,8 @@ from modeldist.cli.terminal import clean, put, put_json, put_table, say
 from modeldist.errors import NotFound
 
 if TYPE_CHECKING:
-    from modeldist.control.store.tokens import Token, Tokens
-
-T = TypeVar("T")
+    from modeldist.control.store.database import Database
+    from modeldist.control.store.tokens import Scope, Token
 
 
 @click.group()
@@ -51,7 +50,7 @@ def create(name: str, scope: Any, expires: str | None, stored: Stored) -> None:
       modeldist token create ci --scope admin --expires 12h > ci.token
     """
     lifetime = None if expires is None else units.parse_duration(expires)
-    made = _with_tokens(stored, lambda tokens: tokens.create(name[:128], scope, lifetime))
+    made = stored.run(partial(_made, name[:128], scope, lifetime, "create"))
     say(f"A token for {clean(name)} with the scope {scope}, which {_until(lifetime)}.")
     put(made)
 
@@ -71,7 +70,7 @@ def join(name: str, expires: str, stored: Stored) -> None:
       modeldist agent --control https://control:7420 --join-token-file join.token
     """
     lifetime = units.parse_duration(expires)
-    made = _with_tokens(stored, lambda tokens: tokens.create(name[:128], "join", lifetime))
+    made = stored.run(partial(_made, name[:128], "join", lifetime, "join"))
     say(f"A join token, which enrols one agent and {_until(lifetime)}.")
     put(made)
 
@@ -88,7 +87,7 @@ def listing(stored: Stored, as_json: bool) -> None:
     Example:
       modeldist token ls
     """
-    found = _with_tokens(stored, lambda tokens: tokens.all())
+    found = stored.run(_all)
     if as_json:
         put_json(
             [
@@ -112,7 +111,7 @@ def revoke(which: str, stored: Stored) -> None:
     Example:
       modeldist token revoke ci
     """
-    gone = _with_tokens(stored, lambda tokens: tokens.revoke(which))
+    gone = stored.run(partial(_revoked, which))
     if gone is None:
         raise NotFound(
             f"{clean(which)} is the id or name of no token, or the name of several.",
@@ -121,10 +120,28 @@ def revoke(which: str, stored: Stored) -> None:
     say(f"Revoked {gone.id}, {clean(gone.name)}.")
 
 
-def _with_tokens(stored: Stored, do: Callable[[Tokens], Coroutine[Any, Any, T]]) -> T:
+async def _made(name: str, scope: Scope, lifetime: float | None, command: str, database: Database) -> str:
+    from modeldist.control.store.deeds import note_deed
     from modeldist.control.store.tokens import Tokens
 
-    return stored.run(lambda database: do(Tokens(database)))
+    text = await Tokens(database).create(name, scope, lifetime)
+    await note_deed(database, f"create_{scope}_token", f"modeldist token {command}", f"{text.split('_')[1]} {name}")
+    return text
+
+
+async def _revoked(which: str, database: Database) -> Token | None:
+    from modeldist.control.store.deeds import note_deed
+    from modeldist.control.store.tokens import Tokens
+
+    if (gone := await Tokens(database).revoke(which)) is not None:
+        await note_deed(database, "revoke_token", "modeldist token revoke", f"{gone.id} {gone.name}")
+    return gone
+
+
+async def _all(database: Database) -> list[Token]:
+    from modeldist.control.store.tokens import Tokens
+
+    return await Tokens(database).all()
 
 
 def _until(lifetime: float | None) -> str:

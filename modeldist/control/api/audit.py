@@ -29,6 +29,22 @@ def acts_on(connection: HTTPConnection, thing: str, of: str = "") -> None:
     connection.scope.setdefault("state", {})["acts_on"] = f"{of} {named}" if of else named
 
 
+class SessionRecord:
+    """The record of a session that was opened: made once, when its node is known, or when it ends before that. Names
+    are no references, so nothing is taken out of them."""
+
+    def __init__(self, connection: HTTPConnection) -> None:
+        connection.scope["state"]["recorded_later"] = True
+        self._connection: HTTPConnection | None = connection
+
+    def of(self, node: str) -> None:
+        """`node`: empty where nobody greeted."""
+        if (connection := self._connection) is not None:
+            self._connection = None  # a session lasts for days
+            connection.scope["state"]["acts_on"] = node
+            _record(connection.scope, 101)
+
+
 class Audit:
     """ASGI middleware between the check of tokens and the routes."""
 
@@ -53,7 +69,8 @@ class Audit:
         try:
             await self._app(scope, receive, noting)
         finally:
-            if outcome in (401, 403) or scope.get("method", "") not in LOOKS:
+            later = outcome == 101 and scope["state"].get("recorded_later", False)
+            if not later and (outcome in (401, 403) or scope.get("method", "") not in LOOKS):
                 _record(scope, outcome)
 
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class AuditRecordView:
     """Who did what. `id` sorts by time; `at`: the cluster's time; `token`, `role`, `action` are empty for who showed no
-    good token; `asked`: method and path; `object`: pull, reference; `outcome`: the HTTP status, 101 for a session."""
+    good token; `asked`: method and path, or the command; `object`: pull, reference, or the node of a session;
+    `outcome`: the HTTP status, 101 for a session. What was done to the database by command has the user's name as
+    `token`, and the role local."""
 
     id: str
     at: float

@@ -50,6 +50,7 @@ async def test_records_of_who_did_what(tmp_path: Path) -> None:
     ]
     assert audit[0]["object"] == f"{pull} https://models.example/model.safetensors"
     assert audit[2]["object"] == "org/model:v1"
+    assert audit[5]["object"] == "a a"
     assert {record["client"] for record in audit} == {"127.0.0.1"}
     for secret in (admin, agent, "in-the-query-77", WRONG["Authorization"]):
         assert secret.encode() not in said

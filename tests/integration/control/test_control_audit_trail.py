@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import pwd
+import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,17 +13,21 @@ from typing import Any
 
 import httpx2
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import func, inspect, select
 from sqlalchemy.exc import OperationalError
+from websockets.asyncio.client import connect
 
+from modeldist.cli.main import program
 from modeldist.control.audit_trail import AuditRecord, AuditTrail
 from modeldist.control.store.audit import AuditRecords
 from modeldist.control.store.database import Database
 from modeldist.control.store.schema import migrate
 from modeldist.control.store.tables import AuditRow
+from modeldist.session.messages import encode
 from tests.servers.control_plane import ServedControlPlane, served_control_plane
 from tests.servers.memory_origin import MemoryOrigin
-from tests.servers.scripted_agent import PATIENCE
+from tests.servers.scripted_agent import PATIENCE, hello, scripted_agent
 
 WRONG = {"Authorization": "Bearer nonsense"}
 NOON = 1_795_780_800.0
@@ -207,3 +214,59 @@ async def test_back_to_the_schema_before_and_forth(database_url: str) -> None:
         did(trail, "after")
         assert actions(await trail.page(None, 9)) == ["after"]
     await again.close()
+
+
+async def test_a_session_names_its_node_once_it_greeted(control: ServedControlPlane) -> None:
+    """One row for each, made at the greeting, and no more of them while it reports."""
+    headers = {"Authorization": f"Bearer {control.agent_token}"}
+    async with scripted_agent(control.ws, control.agent_token, "a"):
+        page = await audit_of(control)
+        assert [(each["action"], each["object"], each["outcome"]) for each in page["records"]] == [
+            ("session", "a a", 101)
+        ]
+    async with connect(control.ws, additional_headers=headers, proxy=None):
+        assert len((await audit_of(control))["records"]) == 1, "nobody knows yet whose it is"
+    await recorded(control, "", "a a")
+    async with connect(control.ws, additional_headers=headers, proxy=None) as refused:
+        await refused.send(encode(hello("b\nadmin")))
+        await refused.wait_closed()
+    await recorded(control, "", "", "a a")
+    async with scripted_agent(control.ws, control.agent_token, "c", name="gpu#1?/@"):
+        await recorded(control, "c gpu#1?/@", "", "", "a a")
+
+
+async def recorded(control: ServedControlPlane, *sessions: str) -> None:
+    """Wait for as many records; the newest first."""
+    async with asyncio.timeout(PATIENCE):
+        while len(records := (await audit_of(control))["records"]) < len(sessions):
+            await asyncio.sleep(0.02)
+    assert [(each["action"], each["object"]) for each in records] == [("session", each) for each in sessions]
+
+
+async def test_what_was_done_by_command_has_the_users_name(control: ServedControlPlane, database_url: str) -> None:
+    """While the control plane runs, which shows it."""
+
+    def command(*arguments: str) -> str:
+        state_dir = ("--state-dir", str(control.state_dir), "--database-url", database_url)
+        done = CliRunner().invoke(program, [*arguments, *state_dir])
+        assert done.exit_code == 0, done.stderr
+        return done.stdout.strip()
+
+    def commands() -> list[str]:
+        made = [command("token", "create", "ci", "--scope", "admin"), command("token", "join")]
+        command("token", "revoke", "ci")
+        command("authority", "rotate")
+        return made
+
+    ci, join = await asyncio.to_thread(commands)
+    records = (await audit_of(control))["records"]
+    assert [(each["action"], each["asked"], each["object"]) for each in records[::-1]] == [
+        ("create_admin_token", "modeldist token create", f"{ci.split('_')[1]} ci"),
+        ("create_join_token", "modeldist token join", f"{join.split('_')[1]} join"),
+        ("revoke_token", "modeldist token revoke", f"{ci.split('_')[1]} ci"),
+        ("rotate_authority", "modeldist authority rotate", ""),
+    ]
+    assert {(each["token"], each["role"], each["client"]) for each in records} == {
+        (pwd.getpwuid(os.getuid()).pw_name, "local", socket.gethostname())
+    }
+    assert ci.split("_")[2] not in str(records)
