@@ -12,10 +12,12 @@ import pytest
 from websockets.asyncio.client import connect
 
 from modeldist.control.api.failed_logins import FailedLogins
+from modeldist.session.messages import PATH, encode
 from tests.integration.control.test_control_process import process, token
 from tests.servers.control_plane import ServedControlPlane, served_control_plane
+from tests.servers.files import Nginx
 from tests.servers.memory_origin import MemoryOrigin
-from tests.servers.scripted_agent import PATIENCE, scripted_agent
+from tests.servers.scripted_agent import PATIENCE, hello, scripted_agent
 
 REFERENCE = "https://models.example/model.safetensors?token=in-the-query-77"
 WRONG = {"Authorization": "Bearer md_0123456789abcdef_" + "0" * 64}
@@ -108,6 +110,33 @@ async def test_a_trusted_proxy_says_which_address_its_clients_are_at(tmp_path: P
                 await asyncio.sleep(0.02)
     assert [each["client"] for each in records[::-1]].count("192.0.2.1") == 5
     assert {each["client"] for each in records} == {"192.0.2.1", "192.0.2.2", "192.0.2.3", "x" * 64}
+
+
+async def test_behind_a_real_proxy_each_client_has_its_address(tmp_path: Path) -> None:
+    """As docs/deploy.md has nginx, which agents' sessions go through as well."""
+    work, client = tmp_path / "nginx", "127.0.0.2"
+    work.mkdir()
+    async with served_control_plane(tmp_path / "state", MemoryOrigin(), trusted_proxies=("127.0.0.1",)) as served:
+        said = "proxy_http_version 1.1; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;"
+        upgraded = "proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;"
+        more = f"{said} location / {{ proxy_pass {served.url}; }}"
+        more += f"location = {PATH} {{ {said} {upgraded} proxy_pass {served.url}; }}"
+        with Nginx(tmp_path, work, more=more) as nginx:
+            from_there = httpx2.AsyncHTTPTransport(local_address=client)
+            async with httpx2.AsyncClient(base_url=nginx.url, transport=from_there) as http:
+                forged = {**WRONG, "X-Forwarded-For": "192.0.2.9"}
+                assert (await http.get("/api/v1/status", headers=forged)).status_code == 401
+            headers = {"Authorization": f"Bearer {served.agent_token}", "X-Forwarded-For": "192.0.2.9"}
+            ws = served.ws.replace(served.url.removeprefix("http"), nginx.url.removeprefix("http"))
+            async with connect(ws, additional_headers=headers, local_addr=(client, 0), proxy=None) as agent:
+                await agent.send(encode(hello("a")))
+                assert await agent.recv()
+                async with served.client() as asks:
+                    records = [record async for record in asks.audit()]
+    assert [(record.action, record.object, record.client) for record in records] == [
+        ("session", "a a", client),
+        ("", "", client),
+    ]
 
 
 def test_failures_of_one_address_are_its_own_and_forgotten_in_time() -> None:
