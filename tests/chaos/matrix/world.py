@@ -74,6 +74,8 @@ class World:
         self._weights = weights
         self._stack = ExitStack()
         self._harmed: set[str] = set()  # links
+        self._all_disks: list[Disk] = []
+        self.parties: list[Party] = []  # the agents last
         self.models: list[Published] = []
 
     # --- its life --------------------------------------------------------------------------------------------------
@@ -110,29 +112,25 @@ class World:
         self.clock = ShiftedClock(self.home)
         self.disks = [self._new_disk(f"n{index}") for index in range(self.size)]
         self.database_disk = self._new_disk(DATABASE)
-        self.registry = self._registry()
-        self.origin = self._origin()
-        self.database = self._database()
-        self.control = self._control()
-        self.agents = [self._agent(index) for index in range(self.size)]
+        self.registry = self._joins(self._registry())
+        self.origin = self._joins(self._origin())
+        self.database = self._joins(self._database())
+        self.control = self._joins(self._control())
+        self.agents = [self._joins(self._agent(index)) for index in range(self.size)]
         self.clients = [LocalAgent(self.home / f"n{index}.sock") for index in range(self.size)]
 
     def _end(self) -> None:
-        for disk in (*self.disks, self.database_disk):
+        for disk in self._all_disks:
             disk.thaw()
         for party in self.parties:
             party.wake()
             party.kill()
 
-    @property
-    def parties(self) -> list[Party]:
-        return [self.registry, self.origin, self.database, self.control, *self.agents]
-
     def well(self) -> None:
         """Everything works: links, disks, processes, sessions."""
         for role in sorted(self._harmed):
             self.link_up(role)
-        for disk in (*self.disks, self.database_disk):
+        for disk in self._all_disks:
             disk.thaw()
             disk.mount()
             disk.empty()
@@ -259,6 +257,10 @@ class World:
 
     # --- parties ---------------------------------------------------------------------------------------------------
 
+    def _joins(self, party: Party) -> Party:
+        self.parties.append(party)
+        return party
+
     def _registry(self) -> Party:
         config = self.home / "registry.json"
         address, blobs = self.lab.address(REGISTRY), f"http://{self.lab.address(ORIGIN)}:{_ORIGIN_PORT}"
@@ -352,7 +354,8 @@ class World:
         }
 
     def _new_disk(self, name: str) -> Disk:
-        return Disk(self.home / f"{name}.img", self.home / f"disk-{name}", self._disk, whole=True)
+        self._all_disks.append(Disk(self.home / f"{name}.img", self.home / f"disk-{name}", self._disk, whole=True))
+        return self._all_disks[-1]
 
 
 def room_for(worlds: int, nodes: int, disk: int = _DISK) -> int:
