@@ -20,6 +20,13 @@ class LoadMeter:
         psutil.cpu_percent(interval=None)
 
     def measure(self, *, bytes_in_flight: int = 0, queue: int = 0) -> Load:
+        """What cannot be looked at is unknown: reports go on where no descriptor is left to look with."""
+        try:
+            return self._measured(bytes_in_flight, queue)
+        except OSError:
+            return Load(bytes_in_flight=bytes_in_flight, queue=queue)
+
+    def _measured(self, bytes_in_flight: int, queue: int) -> Load:
         now = self._clock()
         network = psutil.net_io_counters()
         disk = psutil.disk_io_counters()
