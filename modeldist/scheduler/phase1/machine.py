@@ -93,7 +93,10 @@ class Phase1:
             return []
         record.absent = True
         for task in record.tasks:
-            self._desk.asking.ask(self._swarms[task], self._swarms[task].members[node], 0)
+            swarm = self._swarms[task]
+            self._desk.asking.ask(swarm, swarm.members[node], 0)
+            if isinstance(swarm.trees, Line):
+                swarm.trees.make_leaf(node)  # who follows reads on at once; what is leased to it waits
         self._presence.lost(node, now)
         return self._settle([], now)
 
@@ -343,8 +346,8 @@ class Phase1:
         for parent in report.parents:
             if (served_by := self._nodes.get(parent.node)) is not None:
                 served_by.service.report(node.name, parent, interval, now)
-                if parent.failures and served_by.absent:
-                    self._presence.doubted(parent.node)
+                if parent.failures:
+                    self._presence.doubted(parent.node, now)
         if member.wants and member.complete:
             member.completed = now
             self._satisfied(swarm, member)

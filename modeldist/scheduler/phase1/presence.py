@@ -15,6 +15,7 @@ class Presence:
         self._until: dict[str, float] = {}  # node -> when what it does not confirm is given up
         self._lost_at: dict[str, float] = {}
         self._away: dict[str, float] = {}  # node -> until when it said that it would be back
+        self._doubted_at: dict[str, float] = {}  # node -> when a child last got nothing from it
         self._expected: set[str] = set()
         self._wait_until = float("-inf")
         self.before: int | None = None  # how many nodes had sessions before the start; None: nobody knows
@@ -23,6 +24,9 @@ class Presence:
         """Its session broke."""
         self._lost_at[node] = now
         self._until[node] = max(now + self._config.reconnect_grace, self._away.get(node, now))
+        # A killed process loses all its connections at once, and its child may be the first to say so.
+        if now - self._doubted_at.get(node, float("-inf")) <= self._config.doubted_grace:
+            self.doubted(node, now)
 
     def away(self, node: str, until: float, now: float) -> None:
         """Its session is over, and it is going to be back."""
@@ -33,8 +37,9 @@ class Presence:
         """Those who are away and said so, and those of them who are back and have not said all they have to say."""
         return self._away
 
-    def doubted(self, node: str) -> None:
-        """A child cannot get anything from it either."""
+    def doubted(self, node: str, now: float) -> None:
+        """A child cannot get anything from it."""
+        self._doubted_at[node] = now
         if node in self._away:
             return
         if (lost_at := self._lost_at.get(node)) is not None:
@@ -50,6 +55,7 @@ class Presence:
         self._until.pop(node, None)
         self._lost_at.pop(node, None)
         self._away.pop(node, None)
+        self._doubted_at.pop(node, None)
         self._expected.discard(node)
 
     def overdue(self, now: float) -> list[str]:

@@ -105,6 +105,26 @@ def test_a_node_that_its_children_lost_too_is_gone_sooner() -> None:
     assert not control.leased("a")
 
 
+def test_a_child_may_be_the_first_to_say_that_a_node_is_gone() -> None:
+    control, _ = two_readers()
+    control.report("b", m.TaskReport(TASK, parents=(m.ParentReport("a", failures=1),)))
+    control.wait(0.1)
+    lose(control, "a")
+    control.wait(0.4)
+    assert control.leased("a")
+    control.wait(0.2)
+    assert not control.leased("a")
+
+
+def test_a_failure_long_ago_says_nothing_of_a_session_that_breaks_now() -> None:
+    control, _ = two_readers()
+    control.report("b", m.TaskReport(TASK, parents=(m.ParentReport("a", failures=1),)))
+    control.wait(0.7)
+    lose(control, "a")
+    control.wait(1.8)
+    assert control.leased("a")
+
+
 def test_a_failure_of_a_present_parent_takes_nothing_from_it() -> None:
     control, _ = two_readers()
     control.report("b", m.TaskReport(TASK, parents=(m.ParentReport("a", failures=1),)))

@@ -68,6 +68,25 @@ def test_each_takes_everything_from_the_one_before_it_and_has_another_to_fall_ba
     assert set(control.parents[first]) == set(NODES) - {first}  # what they read before they were behind it
 
 
+@pytest.mark.parametrize("lost", [1, 2, 5])
+def test_who_follows_reads_on_when_the_session_of_the_first_breaks(lost: int) -> None:
+    """As soon as that is known, even if the session of the next breaks with it. What the lost read is left to them."""
+    control = lined_up()
+    gone, line = control.line()[-lost:], control.line()[:-lost]
+    for node in NODES:
+        control.ask(node, PIECES)
+    control.wait(0.1)
+    before = control.leased(gone[-1])
+    assert before
+    for node in reversed(gone):
+        control.take(control.phase1.node_lost(node, control.now))
+    control.wait(0.1)
+    readers = {node for node in NODES if control.leased(node)}
+    assert readers == {gone[-1], line[-1]}
+    assert control.leased(gone[-1]) == before and before.isdisjoint(control.leased(line[-1]))
+    assert [node for node in control.line() if node in line] == line
+
+
 def test_only_the_first_reads_on_a_few_streams() -> None:
     control = lined_up()
     for _ in range(20):
