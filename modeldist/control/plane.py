@@ -166,7 +166,6 @@ async def running(
         rooms = Rooms(settings.ceilings(), time.monotonic, Memory(settings.most_memory).share)
         scheduler = scheduler or _phase1(settings)
         recent = await nodes.seen_since(now() - RECENT)
-        scheduler.expect(recent, time.monotonic())
         book = PullBook(Pulls(database), nodes, now, rooms=rooms, returning=partial(_waits, scheduler))
         stack.push_async_callback(book.close)
         await book.load()
@@ -216,6 +215,7 @@ async def running(
         watches = (token_watch.run(), authority_watch.run())
         notes = (_note_nodes(registry), _note_time(meta, cluster_time))
         loops = (core.run_ticks(), book.run_deadlines(), webhooks.run(), rollouts.run(), *notes, *watches)
+        scheduler.expect(recent, time.monotonic())  # last, since nobody can come back before
         clocks = [asyncio.create_task(loop) for loop in loops]
         for clock in clocks:
             stack.push_async_callback(_stop, clock)

@@ -124,6 +124,7 @@ _OF_ERRORS: dict[str, Bottleneck] = {
     "storage": "disk",
     "store_not_writable": "disk",
     "store_damaged": "disk",
+    "shard_locked": "other_process",
     "control_unreachable": "control_plane",
     "control_refused": "credentials",
     "control": "control_plane",

@@ -76,7 +76,8 @@ def environment_of(*packages: str) -> Path:
     programs = folder.absolute() / "bin"
     made = folder / "made"
     if not made.exists():
-        venv.create(folder, with_pip=True, clear=True)
+        # Links: a copy cannot be run while what another thread starts meanwhile still has it open for writing.
+        venv.create(folder, with_pip=True, clear=True, symlinks=True)
         subprocess.run([programs / "python", "-m", "pip", "install", "-q", *packages], check=True)
         made.touch()
     return programs

@@ -12,7 +12,7 @@ from pathlib import Path
 from modeldist.client import AsyncClient
 from modeldist.control.app import app_of
 from modeldist.control.plane import ControlPlane, running
-from modeldist.control.ports import Resolves
+from modeldist.control.ports import Resolves, SchedulerWithViews
 from modeldist.control.server import ControlServer, listen
 from modeldist.control.settings import ServerSettings
 from modeldist.control.standing import Alone
@@ -52,14 +52,15 @@ async def served_control_plane(
     database_url: str = "",
     *,
     now: Callable[[], float] = time.time,
+    scheduler: SchedulerWithViews | None = None,
     **settings: object,
 ) -> AsyncIterator[ServedControlPlane]:
     """Serves on an ephemeral port until the end of the block; stops as gracefully as `serve` does. `now`: what it
-    takes for the time, in seconds since the epoch."""
+    takes for the time, in seconds since the epoch. `scheduler`: another than by its settings."""
     settings.setdefault("failed_logins", 1_000_000)  # tests fail a lot
     settings.setdefault("webhook_hosts", ("127.0.0.1",))  # receivers of tests
     given = ServerSettings.load(state_dir=state_dir, database_url=database_url, port=0, **settings)
-    async with running(given, origins=origins, now=now) as plane:
+    async with running(given, origins=origins, now=now, scheduler=scheduler) as plane:
         listening = listen(given)
         with listening:
             server = ControlServer(app_of(plane), given, Alone(plane))

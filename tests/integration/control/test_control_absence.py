@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
+from random import Random
 
 import msgspec
 
@@ -19,6 +20,7 @@ from modeldist.scheduler.messages import (
     TaskJoin,
     TaskJoined,
 )
+from modeldist.scheduler.phase1 import Phase1, Phase1Config
 from tests.servers.control_plane import ServedControlPlane, served_control_plane
 from tests.servers.memory_origin import MemoryOrigin
 from tests.servers.scripted_agent import PATIENCE, ScriptedAgent, scripted_agent
@@ -77,13 +79,14 @@ async def test_a_restarted_control_plane_takes_over_what_is_being_read(
     tmp_path: Path, origin: MemoryOrigin, database_url: str
 ) -> None:
     """A newcomer that asks first is granted nothing before the node that was there has spoken."""
+    patient = Phase1(Phase1Config(return_grace=PATIENCE), Random())
     async with (
         served_control_plane(tmp_path / "state", origin, database_url) as before,
         scripted_agent(before.ws, before.agent_token, "a") as agent,
     ):
         lease = await reading(agent)
     async with (
-        served_control_plane(tmp_path / "state", origin, database_url) as after,
+        served_control_plane(tmp_path / "state", origin, database_url, scheduler=patient) as after,
         scripted_agent(after.ws, after.agent_token, "new") as new,
     ):
         await new.send(JoinTasks((JOIN,)))
