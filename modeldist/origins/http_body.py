@@ -7,7 +7,6 @@ waits longer than a tick for more: the caller hears of slow bytes, and can stop.
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import ssl
@@ -16,6 +15,7 @@ from contextlib import closing
 
 from modeldist.errors import NotEnoughSpace, StorageError
 from modeldist.explain.waits import waits_for
+from modeldist.file_failures import is_full
 from modeldist.origins.prompt_response import PromptResponse
 from modeldist.socket_to_file import NotWritable, SocketToFile
 
@@ -183,7 +183,7 @@ def _write(fd: int, view: memoryview, offset: int) -> None:
 
 
 def _not_written(error: OSError) -> StorageError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_full(error):
         return NotEnoughSpace(
             "The disk is full.", remedy="Free space (modeldist gc) and pull again; what is here is kept."
         )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modeldist.errors import AccessDenied, IntegrityError, NotEnoughSpace, NotFound, OriginUnavailable, StorageError
-from modeldist.file_failures import of_a_file
+from modeldist.file_failures import is_full, of_a_file
 from modeldist.origins.base import OnBytes
 
 _STEP = 1 << 20  # bytes between two calls of on_bytes
@@ -113,7 +113,7 @@ def cannot_open(path: Path, error: OSError) -> NotFound | AccessDenied | OriginU
 
 
 def _copy_failed(error: OSError, label: str) -> OriginUnavailable | NotEnoughSpace | StorageError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_full(error):
         return NotEnoughSpace(
             f"{label}: the disk is full.", remedy="Free space (modeldist gc) and pull again; what is here is kept."
         )

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from modeldist.errors import ModeldistError, NotEnoughSpace, StorageError, StoreNotWritable
+from modeldist.errors import ModeldistError, StorageError, StoreNotWritable
+from modeldist.file_failures import is_full, of_a_file
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+FREE_SPACE = "Free some space (`modeldist gc`, `modeldist rm`) or move the store to a larger disk."
 _IN_THE_WAY = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP)
 
 
@@ -33,14 +33,6 @@ def naming(action: str, path: Path) -> Iterator[None]:
 def failure(error: OSError, action: str, path: Path) -> StorageError:
     """The error a user sees for `error`, which happened while trying to `action` at `path`."""
     said = error.strerror or str(error)
-    message = f"Cannot {action} at {path}: {said}."
-    if error.errno in _FULL:
-        return NotEnoughSpace(
-            f"{message} {free_bytes(path):,} bytes are free.",
-            remedy="Free some space (`modeldist gc`, `modeldist rm`) or move the store to a larger disk.",
-        )
-    if error.errno in _FORBIDDEN:
-        return StoreNotWritable(message, remedy="Choose a directory this user may write as the store's root.")
     if error.errno in _IN_THE_WAY:
         there = Path(os.fsdecode(error.filename2 or error.filename or path))
         there = next((place for place in (there, *there.parents) if os.path.lexists(place)), there)
@@ -48,11 +40,14 @@ def failure(error: OSError, action: str, path: Path) -> StorageError:
             f"Cannot {action} at {path}: {there} is in the way ({said}).",
             remedy="Move that away, or choose another directory as the store's root.",
         )
-    if error.errno in (errno.EMFILE, errno.ENFILE):
-        return StorageError(message, remedy="Raise this process's limit of open files (`ulimit -n`).")
-    if error.errno == errno.EFBIG:
-        return StorageError(message, remedy="Raise this process's file size limit (`ulimit -f`).")
-    return StorageError(message, remedy="Check the disk under the store.")
+    room = f" {free_bytes(path):,} bytes are free." if is_full(error) else ""
+    return of_a_file(
+        error,
+        f"Cannot {action} at {path}: {said}.{room}",
+        full=FREE_SPACE,
+        forbidden="Choose a directory this user may write as the store's root.",
+        otherwise="Check the disk under the store.",
+    )
 
 
 def disk_failure(path: Path, error: OSError | ModeldistError) -> ModeldistError:

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from modeldist.agent.store.atomic import unique, write_all
-from modeldist.agent.store.failures import free_bytes, naming
+from modeldist.agent.store.failures import FREE_SPACE, free_bytes, naming
 from modeldist.agent.store.locks import FileLock, is_locked, lock
 from modeldist.artifact import Digest
 from modeldist.errors import NotEnoughSpace
@@ -149,7 +149,7 @@ class Live:
                 raise NotEnoughSpace(
                     f"{place} needs {size:,} more bytes but has {free:,} free"
                     + (f", of which {others:,} are reserved by other pulls." if others else "."),
-                    remedy="Free some space (`modeldist gc`, `modeldist rm`) or move the store to a larger disk.",
+                    remedy=FREE_SPACE,
                 )
             held = self._hold(_kind(place), b"%0*d" % (_WIDTH, size))
             reservation = Reservation(self, held, size)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from modeldist.scheduler import messages as m
 from modeldist.scheduler.phase1 import OriginLimits, Phase1Config
 from modeldist.scheduler.pieces import PieceSet
@@ -105,24 +107,23 @@ def test_a_node_that_its_children_lost_too_is_gone_sooner() -> None:
     assert not control.leased("a")
 
 
-def test_a_child_may_be_the_first_to_say_that_a_node_is_gone() -> None:
+@pytest.mark.parametrize(
+    ("before", "kept"),
+    [
+        pytest.param(0.1, 0.4, id="a child may be the first to say that a node is gone"),
+        pytest.param(0.7, 1.8, id="a failure long ago says nothing of a session that breaks now"),
+    ],
+)
+def test_what_a_child_said_before_a_session_broke(before: float, kept: float) -> None:
+    """`before`: seconds from what it said; `kept`: those from the break for which the leases are."""
     control, _ = two_readers()
     control.report("b", m.TaskReport(TASK, parents=(m.ParentReport("a", failures=1),)))
-    control.wait(0.1)
+    control.wait(before)
     lose(control, "a")
-    control.wait(0.4)
+    control.wait(kept)
     assert control.leased("a")
-    control.wait(0.2)
+    control.wait(0.3)
     assert not control.leased("a")
-
-
-def test_a_failure_long_ago_says_nothing_of_a_session_that_breaks_now() -> None:
-    control, _ = two_readers()
-    control.report("b", m.TaskReport(TASK, parents=(m.ParentReport("a", failures=1),)))
-    control.wait(0.7)
-    lose(control, "a")
-    control.wait(1.8)
-    assert control.leased("a")
 
 
 def test_a_failure_of_a_present_parent_takes_nothing_from_it() -> None:
