@@ -32,6 +32,14 @@ QUIET = 5.0  # seconds without one after which it is asked whether it lives, whi
 T = TypeVar("T")
 
 
+class AgentAway(AgentError):
+    """No agent listens, or the one that did has ended in mid-answer."""
+
+
+class AgentSilent(AgentAway):
+    """It takes connections, and does not answer."""
+
+
 class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: Path, timeout: float = TIMEOUT) -> None:
         super().__init__("agent", timeout=timeout)
@@ -77,14 +85,15 @@ class LocalAgent:
         return self._call("POST", "/v1/plans", PlanView, {"reference": reference})
 
     def events(self, pull: str) -> Iterator[PullSnapshot]:
-        """Snapshots until the pull ends; the last one is final."""
+        """Snapshots until the pull ends, of which the last is final, or until the agent does. Raises NotFound where it
+        knows no such pull, AgentAway."""
         with closing(_UnixConnection(self.path)) as connection:
             response = self._open(connection, "GET", f"/v1/pulls/{quote(pull)}/events", None)
             try:
-                while line := response.readline():
+                while (line := response.readline()).endswith(b"\n"):  # what was killed may leave a half of one
                     yield msgspec.json.decode(line, type=PullSnapshot)
             except (OSError, http.client.HTTPException) as error:
-                raise AgentError(
+                raise AgentAway(
                     f"The agent at {self.path} stopped answering ({error}).",
                     remedy="Its log says why; pull again to resume.",
                 ) from error
@@ -167,7 +176,7 @@ class LocalAgent:
             self._await(connection.sock, limit)
             response = connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
-            raise AgentError(
+            raise AgentAway(
                 f"The agent at {self.path} cannot be reached ({error}).",
                 remedy="Start it with `modeldist agent`, or leave MODELDIST_SOCKET unset to pull without one.",
             ) from error
@@ -176,7 +185,7 @@ class LocalAgent:
         return response
 
     def _await(self, asked: socket.socket, limit: float) -> None:
-        """Return once there is something to read. Raises AgentError after `limit` seconds, or when an agent that has
+        """Return once there is something to read. Raises AgentSilent after `limit` seconds, or when an agent that has
         said nothing for a while does not say that it lives: a stopped process takes connections, and no more."""
         until = time.monotonic() + limit
         answer = select.poll()
@@ -191,8 +200,8 @@ class LocalAgent:
                 except TimeoutError as error:
                     raise self._silent(2 * self._quiet) from error
 
-    def _silent(self, seconds: float) -> AgentError:
-        return AgentError(
+    def _silent(self, seconds: float) -> AgentSilent:
+        return AgentSilent(
             f"The agent at {self.path} does not answer: it has said nothing for {seconds:.0f} s.",
             remedy="Its process is stopped, or has no time: look at it, and end it or have it go on (kill -CONT).",
         )

@@ -17,6 +17,10 @@ FINAL: frozenset[State] = frozenset({"done", "failed", "cancelled"})
 PATIENCE_WHEN_HERE = 2.5
 """Seconds the origin has to say whether a reference still means what is here; then that is used."""
 
+PATIENCE_WHEN_AWAY = 60.0
+"""Seconds that an agent may be away in mid-pull: systemd gives the old process 30 to end, and the next takes some to
+begin."""
+
 
 def using_the_copy(reference: str, error: BaseException, where: str = "is here") -> str:
     """The sentence for a pull that could not ask."""

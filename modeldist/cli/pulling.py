@@ -7,28 +7,36 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from modeldist.agent.progress import FINAL, PullSnapshot
+from modeldist.agent.progress import FINAL, PATIENCE_WHEN_AWAY, PullSnapshot
 from modeldist.agent.this_node import Node
 from modeldist.cli import units
 from modeldist.cli.stopping import Stopping, stopping
 from modeldist.cli.terminal import clean, say
 from modeldist.cli.traced import traced
 from modeldist.cli.views import View, view
-from modeldist.errors import AgentError, Cancelled, ModeldistError
+from modeldist.errors import AgentError, Cancelled, ModeldistError, NotFound
 
 if TYPE_CHECKING:
+    from modeldist.agent.following import Followed
     from modeldist.agent.local_client import LocalAgent
 
 
-def pulled(reference: str, here: Node, *, offline: bool = False, quiet: bool) -> PullSnapshot:
-    """How it ended, shown as it went; ^C keeps what has arrived. What came from a copy whose origin could not be asked
-    is said. Raises InvalidReference, AgentError, StorageError."""
+def pulled(
+    reference: str, here: Node, *, offline: bool = False, quiet: bool, reconnect: float = PATIENCE_WHEN_AWAY
+) -> PullSnapshot:
+    """How it ended, shown as it went; ^C keeps what has arrived. An agent that goes away in mid-pull is waited for,
+    `reconnect` seconds. That it is, and what came from a copy whose origin could not be asked, is said. Raises
+    InvalidReference, AgentError, StorageError."""
     with traced("pull", reference) as told, stopping() as stop:
         found = here.running_agent()
         if found is not None:
+            from modeldist.agent.following import Followed
+
             with view(quiet=quiet) as watching:
                 stop.before_leaving = watching.close
-                done = _by_agent(found, reference, offline=offline, view=watching)
+                away = _quietly if quiet else _say_away
+                now = found.start_pull(reference, offline=offline)
+                done = _by_agent(found, Followed(found, now, offline=offline, patience=reconnect, away=away), watching)
         else:
             done = _by_itself(here, reference, offline=offline, quiet=quiet, stop=stop)
         if done.error is not None:
@@ -51,18 +59,26 @@ def _by_itself(here: Node, reference: str, *, offline: bool, quiet: bool, stop: 
         return pull_embedded(here, reference, offline=offline, view=watching, stopping=stop)
 
 
-def _by_agent(agent: LocalAgent, reference: str, *, offline: bool, view: View) -> PullSnapshot:
+def _by_agent(agent: LocalAgent, following: Followed, view: View) -> PullSnapshot:
     """By the agent of this machine; its last word. Stopping here stops the agent's pull."""
-    now = agent.start_pull(reference, offline=offline)
     try:
-        for now in agent.events(now.pull):  # noqa: B020 - each is the same pull, later
-            view.update(now)
+        for each in following:
+            view.update(each)
     except KeyboardInterrupt:
-        with suppress(AgentError):
-            agent.cancel(now.pull)
-            *_, now = agent.events(now.pull)
+        now = following.now
+        with suppress(AgentError, NotFound):  # it is away, or has come back and knows of no pull
+            now = agent.cancel(now.pull)
+            *_, now = (now, *agent.events(now.pull))
         return now if now.state in FINAL else msgspec.structs.replace(now, state="cancelled")
-    return now
+    return following.now
+
+
+def _say_away(seconds: float) -> None:
+    say(f"modeldist: The agent went away in mid-pull; waiting up to {units.duration(seconds)} for it to come back.")
+
+
+def _quietly(seconds: float) -> None:
+    """As --quiet wants it."""
 
 
 def _stopped(now: PullSnapshot) -> Cancelled:

@@ -9,13 +9,16 @@ LEAST = 0.5  # seconds; what began less long ago has no rate yet
 
 
 class RateMeter:
-    """Pure: times (seconds, any origin) and counts (bytes) are given. The rate is 0 until it means something."""
+    """Pure: times (seconds, any origin) and counts (bytes) are given. The rate is 0 until it means something. What is
+    measured has begun anew where time goes back."""
 
     def __init__(self, window: float = WINDOW) -> None:
         self._window = window
         self._samples: deque[tuple[float, int]] = deque()
 
     def add(self, at: float, count: int) -> None:
+        if self._samples and at < self._samples[-1][0]:
+            self._samples.clear()
         self._samples.append((at, count))
         while len(self._samples) > 2 and self._samples[1][0] <= at - self._window:
             self._samples.popleft()

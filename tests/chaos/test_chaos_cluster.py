@@ -26,11 +26,11 @@ Pulling = Callable[[int, str], Running]
 
 @pytest.fixture
 def pulling(cluster: Cluster) -> Iterator[Pulling]:
-    """Starts pulls on nodes; none outlives the test."""
+    """Starts pulls on nodes, which end with their agents; none outlives the test."""
     started: list[Running] = []
 
     def start(index: int, reference: str) -> Running:
-        started.append(cluster.pull(index, reference))
+        started.append(cluster.pull(index, reference, "--reconnect", "0"))
         return started[-1]
 
     yield start

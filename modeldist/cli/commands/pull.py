@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from modeldist.agent.engine_environment import engine_environment, hub_of, overriding
-from modeldist.agent.progress import PullSnapshot
+from modeldist.agent.progress import PATIENCE_WHEN_AWAY, PullSnapshot
 from modeldist.agent.this_node import Node
 from modeldist.cli import options
 from modeldist.cli.boundary import fail
@@ -29,6 +29,14 @@ from modeldist.errors import UsageError
 @click.option("--offline", is_flag=True, help="Only what is here; ask nobody.")
 @click.option("--wait", is_flag=True, help="Wait for an agent (of --agent), control plane or origin that is not there.")
 @click.option("--wait-limit", metavar="TIME", help="Wait no longer than this: 90, 10m, 1h. [default: 10m]")
+@click.option(
+    "--reconnect",
+    metavar="TIME",
+    envvar="MODELDIST_RECONNECT",
+    default=f"{PATIENCE_WHEN_AWAY:g}",
+    help="Wait so long for an agent that goes away in mid-pull to come back; 0: not at all. "
+    f"[env: MODELDIST_RECONNECT; {PATIENCE_WHEN_AWAY:g}]",
+)
 @options.as_json
 @options.quiet
 @options.verbose
@@ -38,6 +46,7 @@ def pull(
     offline: bool,
     wait: bool,
     wait_limit: str | None,
+    reconnect: str,
     as_json: bool,
     quiet: bool,
     verbose: bool,
@@ -53,7 +62,7 @@ def pull(
     `verify` and `rm` call it REF#only=…; a later pull of more fetches what is missing.
 
     Only the path goes to stdout. ^C stops the pull, also where the agent does it, and keeps what has arrived: pull
-    again to resume.
+    again to resume. Where the agent is started again in mid-pull, the pull goes on with what has arrived.
 
     With --exec nothing is printed: once the model is here, CMD takes this process over, in the environment that
     `modeldist env` describes (after --offline with HF_HUB_OFFLINE). It is not started if the pull fails.
@@ -70,13 +79,18 @@ def pull(
         check_runnable(command)
     if wait_limit is not None and not wait:
         raise UsageError("--wait-limit says how long --wait waits, and there is no --wait.", remedy="Add --wait.")
+    patience = parse_duration(reconnect)
+
+    def attempt() -> PullSnapshot:
+        return pulled(reference, here, offline=offline, quiet=quiet, reconnect=patience)
+
     if wait:
         from modeldist.cli.waiting import LIMIT, waited
 
         limit = LIMIT if wait_limit is None else parse_duration(wait_limit)
-        done = waited(lambda: pulled(reference, here, offline=offline, quiet=quiet), limit, quiet=quiet)
+        done = waited(attempt, limit, quiet=quiet)
     else:
-        done = pulled(reference, here, offline=offline, quiet=quiet)
+        done = attempt()
     talk = not quiet and (verbose or attended())
     if command and done.state == "done":
         tell(done, talk=talk)

@@ -57,7 +57,7 @@ def test_whoever_follows_a_pull_is_let_go_before_the_agent_waits_for_them(
     hold = Hold()
     faulty.inject(Fault(hold=hold), on=hashlib.sha256(weights).hexdigest())
     reference = f"{faulty.host}/org/model:v1"
-    pulling = cluster.pull(0, reference)
+    pulling = cluster.pull(0, reference, "--reconnect", "0")
     assert hold.reached.wait(30)
     reading = LocalAgent(Path(cluster.environment(0)["MODELDIST_SOCKET"])).read(reference)
     news = iter(reading)

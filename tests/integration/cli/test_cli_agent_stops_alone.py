@@ -21,7 +21,7 @@ def test_while_neither_the_origin_nor_the_control_plane_answers(tmp_path: Path) 
         registry.add_model("org/model", "v1", {"model.safetensors": random.Random(5).randbytes(1_000_000)})
         hold = faults.Hold()
         registry.inject(faults.held(hold), on="/org/model/blobs/")
-        pull = cluster.pull(0, f"{registry.host}/org/model:v1")
+        pull = cluster.pull(0, f"{registry.host}/org/model:v1", "--reconnect", "0")
         wait_until("the origin to be asked", hold.reached.is_set)
         os.kill(cluster.server.pid, signal.SIGSTOP)
         try:

@@ -331,18 +331,6 @@ def test_without_the_agent_a_store_of_ones_own(cluster: Cluster, reference: str,
     assert path.is_relative_to(tmp_path / "own")
 
 
-def test_an_agent_that_dies_in_mid_pull(tmp_path: Path, faulty: FaultyRegistry, reference: str) -> None:
-    faulty.inject(faults.slow(300_000), on="blobs")
-    with Cluster(tmp_path, agents=1) as cluster:
-        running = cluster.pull(0, reference)
-        wait_until("bytes to arrive", lambda: sent(faulty) > 300_000)
-        cluster.agents[0].kill()
-        out, err = running.communicate(timeout=30)
-        assert running.returncode == 17, err
-        assert json.loads(out)["error"]["code"] == "agent"
-        assert "pull again to resume" in err
-
-
 def test_the_agent_and_the_cluster_are_watched(cluster: Cluster, faulty: FaultyRegistry, reference: str) -> None:
     faulty.inject(faults.slow(50_000), on="blobs")
     running = cluster.pull(0, reference)

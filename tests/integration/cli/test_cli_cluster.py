@@ -115,28 +115,14 @@ def test_models_are_kept_and_removed_on_named_nodes(cluster: Cluster, reference:
     assert "no-such-node" in told(NotFound.exit_code, "pin", reference, "--nodes", "no-such-node")
 
 
-@pytest.mark.parametrize("victim", ["agent", "server"])
-def test_a_kill_in_mid_pull(cluster: Cluster, faulty: FaultyRegistry, reference: str, victim: str) -> None:
-    """What was finished is not fetched again; a killed control plane does not even stop the pull."""
+def test_a_killed_control_plane_does_not_stop_a_pull(cluster: Cluster, faulty: FaultyRegistry, reference: str) -> None:
     faulty.inject(faults.slow(1_000_000), on="blobs")
     pull = cluster.pull(0, reference)
     wait_until("a third of the model", lambda: shard_bytes(faulty) > 2_000_000)
-    if victim == "server":
-        cluster.server.kill()
-        cluster.start_server()
-        faulty.heal()
-        assert_right(finish(pull)["path"])
-        return
-    cluster.agents[0].kill()
-    out, err = pull.communicate(timeout=60)
-    assert pull.returncode == 17, (out, err)
+    cluster.server.kill()
+    cluster.start_server()
     faulty.heal()
-    cluster.agents[0].start()
-    cluster.wait_joined(0)
-    result = finish(cluster.pull(0, reference))
-    assert_right(result["path"])
-    assert result["local"] > 0
-    assert result["local"] + result["origin"] == SIZE
+    assert_right(finish(pull)["path"])
 
 
 def test_an_oci_layout_as_the_origin_of_a_cluster(tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ def test_an_agent_killed_in_mid_part_reads_the_rest(
     with Cluster(tmp_path / "cluster", 1) as cluster:
         faulty.inject(faults.slow(2_500_000), on="blobs")
         begun = sent(faulty)
-        pull = cluster.pull(0, part(reference))
+        pull = cluster.pull(0, part(reference), "--reconnect", "0")
         wait_until("half of the part", lambda: sent(faulty) - begun > 4_500_000)
         cluster.agents[0].kill()
         pull.communicate(timeout=30)

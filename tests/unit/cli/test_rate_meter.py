@@ -26,3 +26,12 @@ def test_a_pull_that_starts_again_has_no_negative_rate() -> None:
     meter.add(0.0, 1000)
     meter.add(2.0, 0)
     assert meter.per_second == 0
+
+
+def test_a_pull_that_another_agent_goes_on_with_is_measured_anew() -> None:
+    meter = RateMeter(window=4.0)
+    meter.add(100.0, 1000)
+    meter.add(101.0, 2000)
+    for second in range(3):
+        meter.add(float(second), 100 * second)
+    assert meter.per_second == 100
