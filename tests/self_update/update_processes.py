@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from modeldist import __version__
+from modeldist.agent.local_client import LocalAgent
 from modeldist.client import Client
 from modeldist.control.views import RolloutView
 from modeldist.scheduler.pieces import piece_size_for
@@ -84,7 +85,7 @@ def ended(client: Client, rollout: str, *, seconds: float = 240) -> RolloutView:
 def test_a_control_plane_and_four_agents_update_themselves_during_a_transfer(
     tmp_path: Path, key: PrivateKey, wheel: Path, registry: FaultyRegistry, origin: FaultyRegistry
 ) -> None:
-    """Nothing is lost, and every byte is read from the origin once."""
+    """Nothing is lost, all is read from the origin once, and a command waits for its agent and finds its pull."""
     scene = slow_scene(origin, random.Random(4), weights=WEIGHTS, rate=RATE)
     registry.add_model("ops/modeldist", NEXT, release(wheel, tmp_path, key))
     environment = {"MODELDIST_SERVER_ORIGIN_STREAMS": str(STREAMS)}
@@ -93,6 +94,9 @@ def test_a_control_plane_and_four_agents_update_themselves_during_a_transfer(
             pids = [agent.pid for agent in cluster.agents]
             pull = client.create_pull(scene.reference, "all")
             wait_until("the pull to begin", lambda: scene.sent() > piece_size_for(WEIGHTS))
+            command = cluster.pull(0, scene.reference)
+            agent = LocalAgent(Path(cluster.environment(0)["MODELDIST_SOCKET"]))
+            wait_until("that of the command", lambda: len(agent.pulls()) == 2)
             rollout = client.create_rollout(
                 f"{registry.host}/ops/modeldist:{NEXT}", "all", waves=[100], most_away=2, control_plane=True, **QUICK
             )
@@ -106,8 +110,12 @@ def test_a_control_plane_and_four_agents_update_themselves_during_a_transfer(
             assert client.get_pull(pull.id).state == "running"
             origin.heal()
             after = client.wait(pull.id, timeout=120)
-        for node in after.nodes:
-            assert_right(Path(node.path), scene.files)
+        out, err = command.communicate(timeout=60)
+        assert command.returncode == 0, err
+        assert err.count("The agent went away in mid-pull") == 1
+        for path in (json.loads(out)["path"], *(node.path for node in after.nodes)):
+            assert_right(Path(path), scene.files)
+        assert sum(one.reference == scene.reference for one in agent.pulls()) == 2, "none was begun anew"
         for index in range(AGENTS):
             assert_sound(cluster.store(index))
         assert [agent.pid for agent in cluster.agents] == pids and all(agent.running for agent in cluster.agents)
