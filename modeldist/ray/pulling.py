@@ -13,5 +13,6 @@ _WITHOUT_AGENT = (
 
 
 def pulled(agent: LocalAgent, reference: str) -> PullSnapshot:
-    """Once the model is there. Raises AgentError where no agent listens or it ends, and what the pull failed of."""
+    """Once the model is there. Raises AgentError where no agent listens or it ends for good, and what the pull failed
+    of."""
     return local_pull.pulled(agent, reference, without_agent=_WITHOUT_AGENT)
