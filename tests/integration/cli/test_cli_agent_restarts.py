@@ -14,7 +14,8 @@ import msgspec
 import pytest
 
 from modeldist.agent import local_pull
-from modeldist.agent.local_client import LocalAgent
+from modeldist.agent.following import Followed
+from modeldist.agent.local_client import AgentSilent, LocalAgent
 from modeldist.agent.progress import PullSnapshot
 from tests.chaos.on_disk import Ranges, assert_right, common, finished, read_ranges, size_of
 from tests.integration.cli.terminal import Terminal
@@ -72,8 +73,11 @@ class Middle:
         """End the agent's process; what was verified then. The origin is fast from now on."""
         self.process.kill() if how == "kill -9" else self.process.stop()
         self._asked = len(self.asked())
-        self._faulty.heal()
+        self.heal()
         return self.here()
+
+    def heal(self) -> None:
+        self._faulty.heal()
 
     def assert_goes_on(self, before: Ranges, ended: PullSnapshot) -> None:
         """To its end, from `before`: nothing of that was read again."""
@@ -108,7 +112,7 @@ def test_the_command_goes_on_when_its_agent_is_back(cluster: Cluster, middle: Mi
 
 
 def test_the_display_goes_on_too(cluster: Cluster, middle: Middle, tmp_path: Path) -> None:
-    terminal = Terminal(Shell(tmp_path), "pull", "--json", middle.reference, **cluster.environment(0))
+    terminal = Terminal(Shell(tmp_path, **cluster.environment(0)), "pull", "--json", middle.reference)
     middle.reached()
     before = middle.ended("kill -9")
     wait_until("it to be said", lambda: AWAY in terminal.seen)
@@ -129,6 +133,23 @@ def test_programs_go_on_as_well(agent: LocalAgent, middle: Middle) -> None:
         before = middle.ended("kill -9")
         middle.process.start()
         middle.assert_goes_on(before, pulling.result(60))
+
+
+def test_an_agent_that_stands_still_is_waited_for_as_well(agent: LocalAgent, middle: Middle) -> None:
+    begun = agent.start_pull(middle.reference)
+    middle.reached()
+    middle.process.send(signal.SIGSTOP)
+    try:
+        impatient = LocalAgent(agent.path, quiet=0.1)
+        with pytest.raises(AgentSilent, match="does not answer"):
+            list(Followed(impatient, begun, patience=0.3))
+        middle.heal()
+        following = Followed(impatient, begun, away=lambda _: middle.process.send(signal.SIGCONT))
+        *_, last = following
+    finally:
+        middle.process.send(signal.SIGCONT)
+    assert (last.pull, last.state) == (begun.pull, "done")
+    assert_right(Path(last.path), middle.files)
 
 
 def test_what_is_stopped_while_the_agent_is_away_is_not_begun_again(
