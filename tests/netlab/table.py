@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from modeldist.bench import report
+from tests.netlab.figures import MODELDIST
 from tests.netlab.record import Record, bars, median, values
 
 NAMES = {"r": "R", "a": "A", "uplink": "uplink ÷ F", "others": "others ÷ their bound"}
@@ -44,10 +45,10 @@ def markdown(record: Record) -> str:
 
 def remarks(record: Record) -> list[str]:
     """Bars, wrong content, and who was not measured."""
-    said = [
-        f"{NAMES[figure]} {found:.4f}, bar {at_most:g}: {'met' if found <= at_most else 'MISSED'}"
-        for figure, found, at_most in bars(record)
-    ]
+    said = []
+    for figure, found, at_most in bars(record):
+        verdict = "met" if found <= at_most else "MISSED"
+        said.append(f"{NAMES[figure]} {found:.4f}{_each(record, figure)}, bar {at_most:g}: {verdict}")
     wrong = sorted({name for name, found in record["contenders"].items() for run in found["runs"] if run["wrong"]})
     said += [f"{name} put wrong content onto nodes" for name in wrong]
     if checked := record.get("cross_check"):
@@ -56,3 +57,9 @@ def remarks(record: Record) -> list[str]:
             f"({checked['difference']:+.1%})"
         )
     return said + [f"{name} was not measured: {why}" for name, why in sorted(record["missing"].items())]
+
+
+def _each(record: Record, figure: str) -> str:
+    """The runs in their order: what nodes learn in the first tells in those after it."""
+    each = [f"{value:.3f}" for value in values(record, MODELDIST, figure)]
+    return f" (median of {', '.join(each)})" if len(set(each)) > 1 else ""

@@ -2,12 +2,13 @@
 
 Every link carries one copy of the shard and no two children share one, so all of them are full from start to end. The
 line goes through one rack after the other, and one zone, so that each is entered once. The price: who sends or receives
-slowly holds up all behind it. So a line is for nodes of which none is known to be slow, and is over as soon as one
-shows. See docs/adr/0024-lines.md.
+slowly holds up all behind it. So who is known to be slow comes last, and a line is over as soon as another shows to be.
+See docs/adr/0024-lines.md.
 """
 
 from __future__ import annotations
 
+from enum import IntEnum
 from itertools import pairwise
 
 from modeldist.scheduler.messages import Location
@@ -15,6 +16,14 @@ from modeldist.scheduler.messages import Location
 _AS_MUCH = 0.65  # of what it sends while it sends
 _LEADING_SECONDS = 0.5  # of reading, to say how fast the first does
 _LEADING_TIMES = 2  # so slowly, in a row; a read may stand still for a moment
+
+
+class Slow(IntEnum):
+    """In the order in which they stand at the end of a line: who receives slowly can do with what one brings who sends
+    slowly."""
+
+    SENDING = 1
+    RECEIVING = 2
 
 
 class Line:
@@ -27,6 +36,7 @@ class Line:
         self.broken = False  # some node in it is slow
         self.roots: list[str] = []
         self.near: list[str] = []  # all, in order
+        self.slow: dict[str, Slow] = {}  # who was known to be slow, and is last
         self._places: dict[str, Location] = {}  # in the order in which they came
         self._leaves: dict[str, None] = {}
         self._led: tuple[float, int] | None = None  # since when, and from how many pieces on, the first is watched
@@ -39,19 +49,22 @@ class Line:
     def __contains__(self, node: str) -> bool:
         return node in self._places
 
-    def add(self, node: str, location: Location, *, leaf: bool = False) -> None:
-        """`leaf`: it cannot send, so nobody comes after it."""
+    def add(self, node: str, location: Location, *, leaf: bool = False, slow: Slow | None = None) -> None:
+        """`leaf`: it cannot send, so nobody comes after it. `slow`: as other swarms showed it to be."""
         if node in self._places:
             return
         self._places[node] = location
         if leaf:
             self._leaves[node] = None
+        elif slow is not None:
+            self.slow[node] = slow
         self.changed = True
 
     def remove(self, node: str) -> None:
         if self._places.pop(node, None) is None:
             return
         self._leaves.pop(node, None)
+        self.slow.pop(node, None)
         self._above.pop(node, None)
         self.changed = True
 
@@ -100,11 +113,13 @@ class Line:
         for node, place in self._places.items():
             if node not in self._leaves:
                 zones.setdefault(place.zone, {}).setdefault(place.rack, []).append(node)
-        return [node for racks in zones.values() for nodes in racks.values() for node in nodes]
+        line = [node for racks in zones.values() for nodes in racks.values() for node in nodes]
+        return sorted(line, key=lambda node: self.slow.get(node, 0))
 
     def behind(self, child: str, before: str) -> None:
-        """`child` gets less than the node `before` it. One of the two is slow, and nobody knows which."""
-        if self.upstream(child) == (before,):
+        """`child` gets less than the node `before` it. One of the two is slow, and nobody knows which, unless it is the
+        child's fault as before."""
+        if self.upstream(child) == (before,) and self.slow.get(child) is not Slow.RECEIVING:
             self.broken = True
 
     def leads(self, have: int, sends: float | None, now: float) -> None:

@@ -81,6 +81,7 @@ class Phase1:
             record.service = before.service  # its children are still counted there
             record.spoken = before.spoken
             record.lease_rate, record.lease_bytes = before.lease_rate, before.lease_bytes
+            record.shown = before.shown
             self._presence.back(node, now)
         self._nodes[node] = record
         return told
@@ -350,7 +351,7 @@ class Phase1:
                     self._presence.doubted(parent.node, now)
         if member.wants and member.complete:
             member.completed = now
-            self._satisfied(swarm, member)
+            self._satisfied(swarm, member, now)
         return told
 
     def _note_read(self, swarm: Swarm, member: Member, read: int, told: Iterable[m.PieceDigest], now: float) -> None:
@@ -373,11 +374,11 @@ class Phase1:
         believed = [other for other in swarm.members.values() if other.wants and not other.proves]
         return self._reset(swarm, believed, f"{reader.node} read other pieces than a chunk table has.", now)
 
-    def _satisfied(self, swarm: Swarm, member: Member) -> None:
+    def _satisfied(self, swarm: Swarm, member: Member, now: float) -> None:
         swarm.content(member)
         self._desk.asking.stop(swarm, member.node)
         self._candidates.release_all(swarm, member)
-        self._parents.satisfied(swarm, member)
+        self._parents.satisfied(swarm, member, now)
 
     def _lease_request(self, node: Node, event: m.LeaseRequest, now: float) -> m.Told:
         if event.task in node.tasks:

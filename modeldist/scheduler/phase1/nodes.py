@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 
 from modeldist.artifact import Digest
 from modeldist.scheduler.messages import Location
+from modeldist.scheduler.phase1.line import Slow
 from modeldist.scheduler.phase1.load import LoadRecord
 from modeldist.scheduler.phase1.service import Service
+
+_REMEMBERED = 600.0  # seconds for which who was slow is thought to be so; to be last by mistake costs it little
 
 
 @dataclass(slots=True)
@@ -15,7 +18,7 @@ class Node:
     """`lease_rate`: bytes/s that one of its origin streams brought lately; `lease_bytes`: the size of its last lease.
     `barred_until`: gets no leases before that, because the last ones failed or stood still. `spoken`: seconds for which
     it was heard, from report to report. `absent`: it has no session now. `unconfirmed`: tasks of a session before that
-    it did not join again in this one."""
+    it did not join again in this one. `shown`: how it was slow in a swarm, if it was, and when."""
 
     name: str
     address: str
@@ -32,11 +35,17 @@ class Node:
     barred_until: float = 0.0
     absent: bool = False
     unconfirmed: dict[Digest, None] = field(default_factory=dict)
+    shown: tuple[Slow | None, float] = (None, float("-inf"))
 
     def capacity(self, now: float) -> float | None:
         """Bytes/s it can send: its line rate, or more than it was ever seen to serve. None: unknown."""
         load = self.load.at(now)
         return None if load is None else load.nic_speed or None
+
+    def slow(self, now: float) -> Slow | None:
+        """How it is, as far as swarms showed lately."""
+        slow, when = self.shown
+        return slow if now - when <= _REMEMBERED else None
 
     def crowding(self, now: float) -> float:
         """What decides between parents equally near: lower is better."""

@@ -78,9 +78,10 @@ class ParentLists:
             self._stale[swarm.task, child.node] = None
         self._rack_changed(swarm, member)
 
-    def satisfied(self, swarm: Swarm, member: Member) -> None:
+    def satisfied(self, swarm: Swarm, member: Member, now: float) -> None:
         self._stale.pop((swarm.task, member.node), None)
         self._rack_changed(swarm, member)
+        self._striping.look_for_slow(swarm, now)
 
     def wants_again(self, swarm: Swarm, member: Member, now: float) -> None:
         if not member.wants:

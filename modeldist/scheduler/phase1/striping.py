@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Iterator
 
 from modeldist.artifact import Digest
 from modeldist.scheduler.phase1.config import Phase1Config
 from modeldist.scheduler.phase1.line import Line
 from modeldist.scheduler.phase1.nodes import Node
+from modeldist.scheduler.phase1.slowness import TOGETHER_SECONDS, shown, slow_by_rate, slow_to_send
 from modeldist.scheduler.phase1.swarm import Member, Swarm
 from modeldist.scheduler.phase1.trees import Trees
 from modeldist.scheduler.pieces import stripe
@@ -16,14 +16,12 @@ from modeldist.scheduler.pieces import stripe
 _LEAST_PIECES = 64  # fewer are gone before a tree fills
 _LOOKING_SECONDS = 0.25  # between two looks at whether a swarm could be a line
 _JUST_NOW = 2.0  # seconds since the first joined
-_TOGETHER_SECONDS = 0.5  # within which all of a line have joined
 _HARDLY_BEGUN = 8  # pieces; what members of a line hold before would have to go up to the first of them
 _PAUSE, _PAUSE_EACH = 0.2, 5e-5  # seconds between two plans, and more for each member: it takes 3e-6 or less for each
 _AT_ONCE = 600  # members of the swarms planned, and of those judged, in one tick; but one swarm of any size
 _JUDGING_SECONDS = 0.5
 _JUDGING_LINES = 0.25
 _LEAST_SENT = 0.08  # seconds; who reads slowly is seldom asked for anything
-_SLOW = 0.6  # of the median
 _PROVEN = 3  # judgings in a row
 _BEHIND_PIECES = 6
 _BEHIND_SECONDS = 1.5  # what a parent gets in this time may be unreported by its children
@@ -56,7 +54,7 @@ class Striping:
             return
         location, leaf = member.location, member.node not in swarm.serving
         if isinstance(trees, Line):
-            trees.add(member.node, location, leaf=leaf)
+            trees.add(member.node, location, leaf=leaf, slow=self._nodes[member.node].slow(member.joined))
         else:
             trees.add(member.node, location.rack, leaf=leaf)
 
@@ -72,15 +70,17 @@ class Striping:
 
     def line_up_with(self, swarm: Swarm, newcomer: Member, now: float) -> None:
         """Of the swarm that `newcomer` has just joined. Who comes while a line begins, and is not as its members are,
-        ends it; who comes later is its last."""
+        ends it; who comes later is its last, and ends it if it would come before slow ones who have more."""
         if not isinstance(swarm.trees, Line):
             self._lines_up(swarm, now)
         elif self._begins(swarm, now):
             swarm.trees.broken |= not (self._few(swarm) and self._suits(swarm, newcomer) and self._equal(swarm, now))
+        else:
+            swarm.trees.broken |= bool(swarm.trees.slow)
 
     @staticmethod
     def _begins(swarm: Swarm, now: float) -> bool:
-        return now - min(member.joined for member in swarm.members.values()) <= _TOGETHER_SECONDS
+        return now - min(member.joined for member in swarm.members.values()) <= TOGETHER_SECONDS
 
     def _lines_up(self, swarm: Swarm, now: float) -> bool:
         """Whether it has become a line now: its members are few and equal, and began together."""
@@ -88,7 +88,7 @@ class Striping:
             return False
         swarm.lined = now
         joined = [member.joined for member in swarm.members.values()]
-        together = now - min(joined) <= _JUST_NOW and max(joined) - min(joined) <= _TOGETHER_SECONDS
+        together = now - min(joined) <= _JUST_NOW and max(joined) - min(joined) <= TOGETHER_SECONDS
         suit = together and all(self._suits(swarm, member) for member in swarm.members.values())
         if not suit or not self._equal(swarm, now):
             return False
@@ -109,12 +109,43 @@ class Striping:
         return whole and member.node in swarm.serving
 
     def _equal(self, swarm: Swarm, now: float) -> bool:
-        """Whether none of its members is known to be slow, or fetches something else of size. (Of several shards each
-        keeps the links full while another starts or ends, without order.)"""
+        """Whether none of its members is known to be slow, but for those who can be the last, or fetches something else
+        of size. (Of several shards each keeps the links full while another starts or ends, without order.)"""
         nodes = {node: self._nodes[node] for node in swarm.members}
-        if any(self._fetches(node) > 1 for node in nodes.values()):
+        if any(self._fetches(node) > 1 for node in nodes.values()) or not self._slow_ones_can_be_last(swarm, now):
             return False
-        return not _slow({name: node.capacity(now) for name, node in nodes.items()})
+        return not slow_by_rate({name: node.capacity(now) for name, node in nodes.items()})
+
+    def _slow_ones_can_be_last(self, swarm: Swarm, now: float) -> bool:
+        """Not two who send slowly, one behind the other, nor two who receive slowly and perhaps do so no more. Nor in
+        racks: from the last one bytes would go back to theirs."""
+        found = [slow for node in swarm.members if (slow := self._nodes[node].slow(now)) is not None]
+        racks = {(member.location.zone, member.location.rack) for member in swarm.members.values()}
+        return not found or (len(found) == len(set(found)) and len(racks) == 1)
+
+    def look_for_slow(self, swarm: Swarm, now: float) -> None:
+        """Somebody has all of it. If it can be told by now who of a small swarm is slow, it is remembered."""
+        if swarm.shown or swarm.trees is not None or not self._few(swarm):
+            return
+        if any(self._fetched_more(self._nodes[name], swarm) for name in swarm.members):
+            return  # who has little of this one may have much of another
+        slow = shown(swarm, {name: self._nodes[name].service for name in swarm.members}, now)
+        if slow is not None:
+            swarm.shown = True
+            for name in swarm.members:
+                self._nodes[name].shown = slow.get(name), now
+
+    def _fetched_more(self, node: Node, swarm: Swarm) -> bool:
+        """Whether it fetched something else of size since the swarm began, or does."""
+        began = min(member.joined for member in swarm.members.values())
+        for task in node.tasks:
+            other = self._swarms[task]
+            if other is swarm or other.layout.count < _LEAST_PIECES:
+                continue
+            member = other.members[node.name]
+            if member.wants or began <= member.completed < float("inf"):
+                return True
+        return False
 
     def _fetches(self, node: Node) -> int:
         """Tasks of size."""
@@ -140,15 +171,12 @@ class Striping:
             yield swarm, trees.plan()
 
     def _judge(self, swarm: Swarm, trees: Trees, now: float) -> None:
-        """Nodes that send slowly get no children any more: slow by their line rate, or by what their children measure
-        and never more in all. (A good node may serve one child slowly because it has many, or send little in all
-        because it gets little.) So do those that are behind their siblings with the same parent. What is measured has
-        to hold for a while: a tree fills from the top, and whoever is served last seems slow at first."""
+        """Nodes that send slowly get no children any more: slow by their line rate, or by what their children measure.
+        So do those that are behind their siblings with the same parent. What is measured has to hold for a while: a
+        tree fills from the top, and whoever is served last seems slow at first."""
         nodes = {name: self._nodes[name] for name in swarm.serving}
-        slow = _slow({name: node.capacity(now) for name, node in nodes.items()})
-        serves_slowly = _slow({name: node.service.goodput for name, node in nodes.items()}) & _slow(
-            {name: node.service.best for name, node in nodes.items()}
-        )
+        slow = slow_by_rate({name: node.capacity(now) for name, node in nodes.items()})
+        serves_slowly = slow_to_send({name: node.service for name, node in nodes.items()})
         suspects = [*_behind(swarm, trees, now), *((name, "") for name in nodes if name in serves_slowly)]
         swarm.suspects = {suspect: swarm.suspects.get(suspect, 0) + 1 for suspect in suspects}
         slow |= {node for (node, _), times in swarm.suspects.items() if times >= _PROVEN}
@@ -197,11 +225,3 @@ def _behind(swarm: Swarm, trees: Trees, now: float) -> list[tuple[str, str]]:
         if siblings[0][0] > max(least, 2 * next_worst):
             found.append((siblings[0][1], parent_name))
     return found
-
-
-def _slow(rates: dict[str, float | None]) -> set[str]:
-    known = [rate for rate in rates.values() if rate]
-    if not known:
-        return set()
-    least = _SLOW * statistics.median(known)
-    return {node for node, rate in rates.items() if rate and rate < least}

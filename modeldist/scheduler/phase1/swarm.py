@@ -154,6 +154,7 @@ class Swarm:
     awaiting: dict[str, None] = field(default_factory=dict)  # members on which somebody waits for pieces
     parked: dict[str, None] = field(default_factory=dict)  # ask for leases, but there was nothing to lease
     origin_bytes: int = 0
+    shown: bool = False  # it was looked at which members are slow
     resets: int = 0
     table: dict[int, bytes] = field(default_factory=dict)  # from the artifact's chunk table, if that cuts it so
     all: int = field(init=False)

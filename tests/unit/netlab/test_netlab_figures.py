@@ -92,6 +92,14 @@ def test_a_bar_decides() -> None:
     assert "MISSED" in table(record("modeldist", 1.15))
 
 
+def test_a_bar_is_held_against_the_median_and_each_run_is_shown() -> None:
+    several = record("modeldist", 1.3)
+    runs = several["contenders"]["modeldist"]["runs"]
+    runs += [dict(runs[0], r=1.06), dict(runs[0], r=1.04)]
+    assert all_met(several)
+    assert "R 1.0600 (median of 1.300, 1.060, 1.040), bar 1.1: met" in table(several)
+
+
 def test_contenders_measured_later_are_added_and_missing_ones_named() -> None:
     ours = record("modeldist", 1.05, missing={"curl": "not installed", "aria2c": "not installed"})
     both = merged(ours, record("curl", 1.5))

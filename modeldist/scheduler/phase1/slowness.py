@@ -1,0 +1,53 @@
+"""Which nodes a swarm showed to be slow. They are remembered for a while, so that the next line has them last.
+
+It is asked once of each swarm, when half of those who began together have it all: by then each has had the same time,
+and children have measured everybody. Only of a swarm that exchanges freely. In a line or a tree one who sends slowly
+makes its children look slow.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+
+from modeldist.scheduler.phase1.line import Slow
+from modeldist.scheduler.phase1.service import Service
+from modeldist.scheduler.phase1.swarm import Member, Swarm
+
+TOGETHER_SECONDS = 0.5  # within which all joined who are compared
+_LEAST_NODES = 4
+_LEAST_SECONDS = 4.0  # some reports of each; pieces that are not reported yet are few beside those that are
+_SLOW = 0.6  # of the median
+
+
+def slow_by_rate(rates: Mapping[str, float | None]) -> set[str]:
+    """Whose rate is far below the median of those known."""
+    known = [rate for rate in rates.values() if rate]
+    if not known:
+        return set()
+    least = _SLOW * statistics.median(known)
+    return {node for node, rate in rates.items() if rate and rate < least}
+
+
+def slow_to_send(services: Mapping[str, Service]) -> set[str]:
+    """By what their children measure, and never more in all. A good node may serve one child slowly because it has
+    many, or send little in all because it gets little."""
+    each = slow_by_rate({name: service.goodput for name, service in services.items()})
+    return each & slow_by_rate({name: service.best for name, service in services.items()})
+
+
+def shown(swarm: Swarm, services: Mapping[str, Service], now: float) -> dict[str, Slow] | None:
+    """Nodes by how they are slow; None: it does not show (yet). `services`: of the members, what their children say."""
+    began = min(member.joined for member in swarm.members.values())
+    compared = [member for member in swarm.members.values() if _compares(member, began)]
+    complete = sum(member.complete for member in compared)
+    if len(compared) < _LEAST_NODES or 2 * complete < len(compared) or now - began < _LEAST_SECONDS:
+        return None
+    found = dict.fromkeys(slow_to_send(services), Slow.SENDING)
+    few = _SLOW * swarm.layout.count
+    found.update((member.node, Slow.RECEIVING) for member in compared if member.have.bit_count() < few)
+    return found
+
+
+def _compares(member: Member, began: float) -> bool:
+    return not member.sparse and not member.seed and member.joined - began <= TOGETHER_SECONDS
