@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 from itertools import pairwise
+from typing import NamedTuple
 
 from modeldist.scheduler.messages import Location
 
@@ -26,6 +27,13 @@ class Slow(IntEnum):
     RECEIVING = 2
 
 
+class Shown(NamedTuple):
+    """How a node was slow in a swarm; `share` of what is usual there."""
+
+    slow: Slow
+    share: float
+
+
 class Line:
     """Same interface as `trees.Trees`, for one stripe: changes are gathered, `plan` says whom they concern."""
 
@@ -36,7 +44,7 @@ class Line:
         self.broken = False  # some node in it is slow
         self.roots: list[str] = []
         self.near: list[str] = []  # all, in order
-        self.slow: dict[str, Slow] = {}  # who was known to be slow, and is last
+        self.slow: dict[str, Shown] = {}  # who was known to be slow, and is last
         self._places: dict[str, Location] = {}  # in the order in which they came
         self._leaves: dict[str, None] = {}
         self._led: tuple[float, int] | None = None  # since when, and from how many pieces on, the first is watched
@@ -49,7 +57,7 @@ class Line:
     def __contains__(self, node: str) -> bool:
         return node in self._places
 
-    def add(self, node: str, location: Location, *, leaf: bool = False, slow: Slow | None = None) -> None:
+    def add(self, node: str, location: Location, *, leaf: bool = False, slow: Shown | None = None) -> None:
         """`leaf`: it cannot send, so nobody comes after it. `slow`: as other swarms showed it to be."""
         if node in self._places:
             return
@@ -114,13 +122,19 @@ class Line:
             if node not in self._leaves:
                 zones.setdefault(place.zone, {}).setdefault(place.rack, []).append(node)
         line = [node for racks in zones.values() for nodes in racks.values() for node in nodes]
-        return sorted(line, key=lambda node: self.slow.get(node, 0))
+        return sorted(line, key=self._place)
+
+    def _place(self, node: str) -> tuple[int, float]:
+        """Of slow ones the faster first: each gets at least what it could take before."""
+        shown = self.slow.get(node)
+        return (shown.slow, -shown.share) if shown is not None else (0, 0.0)
 
     def behind(self, child: str, before: str) -> None:
         """`child` gets less than the node `before` it. One of the two is slow, and nobody knows which, unless it is the
         child's fault as before."""
-        if self.upstream(child) == (before,) and self.slow.get(child) is not Slow.RECEIVING:
-            self.broken = True
+        shown = self.slow.get(child)
+        known = shown is not None and shown.slow is Slow.RECEIVING
+        self.broken |= self.upstream(child) == (before,) and not known
 
     def leads(self, have: int, sends: float | None, now: float) -> None:
         """The first holds `have` pieces now, and sends `sends` pieces/s while it sends. If it reads less, its downlink

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from modeldist.artifact import Digest
 from modeldist.scheduler.messages import Location
-from modeldist.scheduler.phase1.line import Slow
+from modeldist.scheduler.phase1.line import Shown
 from modeldist.scheduler.phase1.load import LoadRecord
 from modeldist.scheduler.phase1.service import Service
 
@@ -35,14 +35,14 @@ class Node:
     barred_until: float = 0.0
     absent: bool = False
     unconfirmed: dict[Digest, None] = field(default_factory=dict)
-    shown: tuple[Slow | None, float] = (None, float("-inf"))
+    shown: tuple[Shown | None, float] = (None, float("-inf"))
 
     def capacity(self, now: float) -> float | None:
         """Bytes/s it can send: its line rate, or more than it was ever seen to serve. None: unknown."""
         load = self.load.at(now)
         return None if load is None else load.nic_speed or None
 
-    def slow(self, now: float) -> Slow | None:
+    def slow(self, now: float) -> Shown | None:
         """How it is, as far as swarms showed lately."""
         slow, when = self.shown
         return slow if now - when <= _REMEMBERED else None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping
 
-from modeldist.scheduler.phase1.line import Slow
+from modeldist.scheduler.phase1.line import Shown, Slow
 from modeldist.scheduler.phase1.service import Service
 from modeldist.scheduler.phase1.swarm import Member, Swarm
 
@@ -20,32 +20,34 @@ _LEAST_SECONDS = 4.0  # some reports of each; pieces that are not reported yet a
 _SLOW = 0.6  # of the median
 
 
-def slow_by_rate(rates: Mapping[str, float | None]) -> set[str]:
-    """Whose rate is far below the median of those known."""
-    known = [rate for rate in rates.values() if rate]
+def slow_by_rate(rates: Mapping[str, float | None]) -> dict[str, float]:
+    """Whose rate is far below the median of those known, with the share of it that they have."""
+    known = {node: rate for node, rate in rates.items() if rate}
     if not known:
-        return set()
-    least = _SLOW * statistics.median(known)
-    return {node for node, rate in rates.items() if rate and rate < least}
+        return {}
+    usual = statistics.median(known.values())
+    return {node: rate / usual for node, rate in known.items() if rate < _SLOW * usual}
 
 
-def slow_to_send(services: Mapping[str, Service]) -> set[str]:
+def slow_to_send(services: Mapping[str, Service]) -> dict[str, float]:
     """By what their children measure, and never more in all. A good node may serve one child slowly because it has
     many, or send little in all because it gets little."""
+    together = slow_by_rate({name: service.best for name, service in services.items()})
     each = slow_by_rate({name: service.goodput for name, service in services.items()})
-    return each & slow_by_rate({name: service.best for name, service in services.items()})
+    return {node: share for node, share in each.items() if node in together}
 
 
-def shown(swarm: Swarm, services: Mapping[str, Service], now: float) -> dict[str, Slow] | None:
+def shown(swarm: Swarm, services: Mapping[str, Service], now: float) -> dict[str, Shown] | None:
     """Nodes by how they are slow; None: it does not show (yet). `services`: of the members, what their children say."""
     began = min(member.joined for member in swarm.members.values())
     compared = [member for member in swarm.members.values() if _compares(member, began)]
     complete = sum(member.complete for member in compared)
     if len(compared) < _LEAST_NODES or 2 * complete < len(compared) or now - began < _LEAST_SECONDS:
         return None
-    found = dict.fromkeys(slow_to_send(services), Slow.SENDING)
-    few = _SLOW * swarm.layout.count
-    found.update((member.node, Slow.RECEIVING) for member in compared if member.have.bit_count() < few)
+    found = {node: Shown(Slow.SENDING, share) for node, share in slow_to_send(services).items()}
+    for member in compared:
+        if (share := member.have.bit_count() / swarm.layout.count) < _SLOW:
+            found[member.node] = Shown(Slow.RECEIVING, share)
     return found
 
 

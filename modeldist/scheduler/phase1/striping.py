@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from modeldist.artifact import Digest
 from modeldist.scheduler.phase1.config import Phase1Config
-from modeldist.scheduler.phase1.line import Line
+from modeldist.scheduler.phase1.line import Line, Slow
 from modeldist.scheduler.phase1.nodes import Node
 from modeldist.scheduler.phase1.slowness import TOGETHER_SECONDS, shown, slow_by_rate, slow_to_send
 from modeldist.scheduler.phase1.swarm import Member, Swarm
@@ -117,11 +117,10 @@ class Striping:
         return not slow_by_rate({name: node.capacity(now) for name, node in nodes.items()})
 
     def _slow_ones_can_be_last(self, swarm: Swarm, now: float) -> bool:
-        """Not two who send slowly, one behind the other, nor two who receive slowly and perhaps do so no more. Nor in
-        racks: from the last one bytes would go back to theirs."""
-        found = [slow for node in swarm.members if (slow := self._nodes[node].slow(now)) is not None]
+        """Not two who send slowly, one behind the other. Nor in racks: bytes would go back to theirs from the last."""
+        found = [known.slow for node in swarm.members if (known := self._nodes[node].slow(now)) is not None]
         racks = {(member.location.zone, member.location.rack) for member in swarm.members.values()}
-        return not found or (len(found) == len(set(found)) and len(racks) == 1)
+        return not found or (found.count(Slow.SENDING) <= 1 and len(racks) == 1)
 
     def look_for_slow(self, swarm: Swarm, now: float) -> None:
         """Somebody has all of it. If it can be told by now who of a small swarm is slow, it is remembered."""
@@ -175,7 +174,7 @@ class Striping:
         So do those that are behind their siblings with the same parent. What is measured has to hold for a while: a
         tree fills from the top, and whoever is served last seems slow at first."""
         nodes = {name: self._nodes[name] for name in swarm.serving}
-        slow = slow_by_rate({name: node.capacity(now) for name, node in nodes.items()})
+        slow = {*slow_by_rate({name: node.capacity(now) for name, node in nodes.items()})}
         serves_slowly = slow_to_send({name: node.service for name, node in nodes.items()})
         suspects = [*_behind(swarm, trees, now), *((name, "") for name in nodes if name in serves_slowly)]
         swarm.suspects = {suspect: swarm.suspects.get(suspect, 0) + 1 for suspect in suspects}

@@ -68,10 +68,14 @@ def test_who_receives_slowly_does_not_end_the_line_again_but_another_does() -> N
     assert not control.line()
 
 
-@pytest.mark.parametrize(("sends", "receives"), [(("a", "b"), ()), ((), ("a", "b"))])
-def test_two_of_a_kind_leave_no_line(sends: tuple[str, ...], receives: tuple[str, ...]) -> None:
-    control = over(lined_up())
-    pulled(control, sends=dict.fromkeys(sends, 0.25), receives=dict.fromkeys(receives, 0.25))
+def test_of_several_who_received_slowly_the_slowest_is_last() -> None:
+    control = pulled(over(lined_up()), sends={"c": 0.25}, receives={"b": 0.25, "e": 0.5, "d": 0.3})
+    assert control.line()[:4] == ["b", "d", "e", "c"]
+
+
+def test_two_who_sent_slowly_leave_no_line() -> None:
+    """The second would have no more than the first sends."""
+    control = pulled(over(lined_up()), sends={"a": 0.25, "b": 0.25}, receives={})
     assert not control.line()
 
 
