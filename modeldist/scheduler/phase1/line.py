@@ -47,6 +47,7 @@ class Line:
         self.slow: dict[str, Shown] = {}  # who was known to be slow, and is last
         self._places: dict[str, Location] = {}  # in the order in which they came
         self._leaves: dict[str, None] = {}
+        self._lost: dict[str, None] = {}  # without a session; they may be gone
         self._led: tuple[float, int] | None = None  # since when, and from how many pieces on, the first is watched
         self._slowly = 0  # times in a row
         self._above: dict[str, tuple[str, ...]] = {}
@@ -72,6 +73,7 @@ class Line:
         if self._places.pop(node, None) is None:
             return
         self._leaves.pop(node, None)
+        self._lost.pop(node, None)
         self.slow.pop(node, None)
         self._above.pop(node, None)
         self.changed = True
@@ -81,6 +83,18 @@ class Line:
         if node in self._places:
             self._places[node] = self._places.pop(node)
             self.changed = True
+
+    def lose(self, node: str) -> None:
+        """Its session broke: it comes behind everybody, the slow ones too, until it joins anew."""
+        if node in self._places:
+            self._lost[node] = None
+            self.make_leaf(node)
+
+    def slow_after(self, node: str) -> list[str]:
+        """The slow ones that come after it, if it is one that sends to others at all."""
+        if node not in self._places or node in self._leaves:
+            return []
+        return [other for other in self.slow if other != node and self._place(other) > self._place(node)]
 
     def upstream(self, node: str) -> tuple[str, ...]:
         """The node before it, as last planned; "": it reads from the origin. Empty: not planned yet."""
@@ -125,15 +139,17 @@ class Line:
         return sorted(line, key=self._place)
 
     def _place(self, node: str) -> tuple[int, float]:
-        """Of slow ones the faster first: each gets at least what it could take before."""
+        """Of slow ones the faster first."""
+        if node in self._lost:
+            return (len(Slow) + 1, 0.0)
         shown = self.slow.get(node)
         return (shown.slow, -shown.share) if shown is not None else (0, 0.0)
 
-    def behind(self, child: str, before: str) -> None:
-        """`child` gets less than the node `before` it. One of the two is slow, and nobody knows which, unless it is the
-        child's fault as before."""
+    def behind(self, child: str, before: str, share: float) -> None:
+        """`child` gets less than the node `before` it, so far this `share` of the shard. One of the two is slow, and
+        nobody knows which, unless it is the child again: then it has about as much as it had in the other swarm."""
         shown = self.slow.get(child)
-        known = shown is not None and shown.slow is Slow.RECEIVING
+        known = shown is not None and shown.slow is Slow.RECEIVING and share >= _AS_MUCH * shown.share
         self.broken |= self.upstream(child) == (before,) and not known
 
     def leads(self, have: int, sends: float | None, now: float) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from modeldist.artifact import Digest, ShardChunks
 from modeldist.scheduler import messages as m
-from modeldist.scheduler.phase1 import snapshot
+from modeldist.scheduler.phase1 import slowness, snapshot
 from modeldist.scheduler.phase1.candidates import Candidates
 from modeldist.scheduler.phase1.config import Phase1Config
 from modeldist.scheduler.phase1.leases import LeaseDesk
@@ -97,7 +97,7 @@ class Phase1:
             swarm = self._swarms[task]
             self._desk.asking.ask(swarm, swarm.members[node], 0)
             if isinstance(swarm.trees, Line):
-                swarm.trees.make_leaf(node)  # who follows reads on at once; what is leased to it waits
+                swarm.trees.lose(node)  # who follows reads on at once; what is leased to it waits
         self._presence.lost(node, now)
         return self._settle([], now)
 
@@ -225,6 +225,7 @@ class Phase1:
             member.read = before.read
             self._leave(node, join.task, now, rejoins=True)
         node.tasks[join.task] = None
+        member.brought = have.bit_count()
         swarm.add(member, serves=bool(node.address))
         swarm.holds(member, have, now)
         told_digests = join.digests if join.piece_size in (0, swarm.layout.piece_size) else ()
@@ -403,9 +404,9 @@ class Phase1:
         return []
 
     def _behind(self, node: Node, event: m.Behind, now: float) -> m.Told:
-        swarm = self._swarms.get(event.task)
+        swarm = self._swarms[event.task] if event.task in node.tasks else None
         if swarm is not None and isinstance(swarm.trees, Line):
-            swarm.trees.behind(node.name, event.node)
+            swarm.trees.behind(node.name, event.node, slowness.share(swarm, swarm.members[node.name]))
         return []
 
     # --- digests ---------------------------------------------------------------------------------------------------

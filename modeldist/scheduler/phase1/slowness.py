@@ -18,6 +18,8 @@ TOGETHER_SECONDS = 0.5  # within which all joined who are compared
 _LEAST_NODES = 4
 _LEAST_SECONDS = 4.0  # some reports of each; pieces that are not reported yet are few beside those that are
 _SLOW = 0.6  # of the median
+HARDLY_BEGUN = 8  # pieces that those who are compared may have brought along
+_ON_ITS_WAY = 1 / 16  # of the shard: what is on its way down a line, or not reported yet
 
 
 def slow_by_rate(rates: Mapping[str, float | None]) -> dict[str, float]:
@@ -38,9 +40,10 @@ def slow_to_send(services: Mapping[str, Service]) -> dict[str, float]:
 
 
 def shown(swarm: Swarm, services: Mapping[str, Service], now: float) -> dict[str, Shown] | None:
-    """Nodes by how they are slow; None: it does not show (yet). `services`: of the members, what their children say."""
+    """Nodes by how they are slow; None: it does not show (yet). `services`: what children say, of the members that are
+    not away."""
     began = min(member.joined for member in swarm.members.values())
-    compared = [member for member in swarm.members.values() if _compares(member, began)]
+    compared = [member for member in swarm.members.values() if member.node in services and _compares(member, began)]
     complete = sum(member.complete for member in compared)
     if len(compared) < _LEAST_NODES or 2 * complete < len(compared) or now - began < _LEAST_SECONDS:
         return None
@@ -52,4 +55,12 @@ def shown(swarm: Swarm, services: Mapping[str, Service], now: float) -> dict[str
 
 
 def _compares(member: Member, began: float) -> bool:
-    return not member.sparse and not member.seed and member.joined - began <= TOGETHER_SECONDS
+    """All of it came in the same time."""
+    together = member.joined - began <= TOGETHER_SECONDS and member.brought <= HARDLY_BEGUN
+    return together and not member.sparse and member.reset_at < began
+
+
+def share(swarm: Swarm, member: Member) -> float:
+    """Of what anybody could have by now, how much the member has; at most 1."""
+    could = swarm.held.bit_count() - swarm.layout.count * _ON_ITS_WAY
+    return min(1.0, member.have.bit_count() / could) if could > 0 else 1.0

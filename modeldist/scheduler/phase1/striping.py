@@ -8,7 +8,7 @@ from modeldist.artifact import Digest
 from modeldist.scheduler.phase1.config import Phase1Config
 from modeldist.scheduler.phase1.line import Line, Slow
 from modeldist.scheduler.phase1.nodes import Node
-from modeldist.scheduler.phase1.slowness import TOGETHER_SECONDS, shown, slow_by_rate, slow_to_send
+from modeldist.scheduler.phase1.slowness import HARDLY_BEGUN, TOGETHER_SECONDS, shown, slow_by_rate, slow_to_send
 from modeldist.scheduler.phase1.swarm import Member, Swarm
 from modeldist.scheduler.phase1.trees import Trees
 from modeldist.scheduler.pieces import stripe
@@ -16,13 +16,13 @@ from modeldist.scheduler.pieces import stripe
 _LEAST_PIECES = 64  # fewer are gone before a tree fills
 _LOOKING_SECONDS = 0.25  # between two looks at whether a swarm could be a line
 _JUST_NOW = 2.0  # seconds since the first joined
-_HARDLY_BEGUN = 8  # pieces; what members of a line hold before would have to go up to the first of them
 _PAUSE, _PAUSE_EACH = 0.2, 5e-5  # seconds between two plans, and more for each member: it takes 3e-6 or less for each
 _AT_ONCE = 600  # members of the swarms planned, and of those judged, in one tick; but one swarm of any size
 _JUDGING_SECONDS = 0.5
 _JUDGING_LINES = 0.25
 _LEAST_SENT = 0.08  # seconds; who reads slowly is seldom asked for anything
 _PROVEN = 3  # judgings in a row
+_ENOUGH = 0.8  # of what the next can take
 _BEHIND_PIECES = 6
 _BEHIND_SECONDS = 1.5  # what a parent gets in this time may be unreported by its children
 
@@ -76,7 +76,8 @@ class Striping:
         elif self._begins(swarm, now):
             swarm.trees.broken |= not (self._few(swarm) and self._suits(swarm, newcomer) and self._equal(swarm, now))
         else:
-            swarm.trees.broken |= bool(swarm.trees.slow)
+            after = swarm.trees.slow_after(newcomer.node)
+            swarm.trees.broken |= any(swarm.members[node].have & ~newcomer.have for node in after)
 
     @staticmethod
     def _begins(swarm: Swarm, now: float) -> bool:
@@ -104,8 +105,8 @@ class Striping:
 
     @staticmethod
     def _suits(swarm: Swarm, member: Member) -> bool:
-        """It wants all of the shard, has hardly begun, and can send."""
-        whole = member.wants and not member.sparse and member.have.bit_count() <= _HARDLY_BEGUN
+        """It wants all of the shard, has hardly begun (what it held would have to go up to the first), and can send."""
+        whole = member.wants and not member.sparse and member.have.bit_count() <= HARDLY_BEGUN
         return whole and member.node in swarm.serving
 
     def _equal(self, swarm: Swarm, now: float) -> bool:
@@ -117,22 +118,28 @@ class Striping:
         return not slow_by_rate({name: node.capacity(now) for name, node in nodes.items()})
 
     def _slow_ones_can_be_last(self, swarm: Swarm, now: float) -> bool:
-        """Not two who send slowly, one behind the other. Nor in racks: bytes would go back to theirs from the last."""
-        found = [known.slow for node in swarm.members if (known := self._nodes[node].slow(now)) is not None]
+        """Not two who send slowly, one behind the other, nor one before such as receive more. Nor in racks: bytes would
+        go back to theirs from the last."""
+        found = [known for node in swarm.members if (known := self._nodes[node].slow(now)) is not None]
+        sending = [known.share for known in found if known.slow is Slow.SENDING]
+        receiving = [known.share for known in found if known.slow is Slow.RECEIVING]
         racks = {(member.location.zone, member.location.rack) for member in swarm.members.values()}
-        return not found or (found.count(Slow.SENDING) <= 1 and len(racks) == 1)
+        enough = all(share >= _ENOUGH * most for share in sending for most in receiving)
+        return not found or (len(sending) <= 1 and enough and len(racks) == 1)
 
     def look_for_slow(self, swarm: Swarm, now: float) -> None:
         """Somebody has all of it. If it can be told by now who of a small swarm is slow, it is remembered."""
         if swarm.shown or swarm.trees is not None or not self._few(swarm):
             return
-        if any(self._fetched_more(self._nodes[name], swarm) for name in swarm.members):
+        there = {name: node for name in swarm.members if not (node := self._nodes[name]).absent}
+        slow = shown(swarm, {name: node.service for name, node in there.items()}, now)
+        if slow is None:
+            return
+        swarm.shown = True
+        if any(self._fetched_more(node, swarm) for node in there.values()):
             return  # who has little of this one may have much of another
-        slow = shown(swarm, {name: self._nodes[name].service for name in swarm.members}, now)
-        if slow is not None:
-            swarm.shown = True
-            for name in swarm.members:
-                self._nodes[name].shown = slow.get(name), now
+        for name, node in there.items():
+            node.shown = slow.get(name), now
 
     def _fetched_more(self, node: Node, swarm: Swarm) -> bool:
         """Whether it fetched something else of size since the swarm began, or does."""

@@ -61,10 +61,10 @@ class NodeSet:
 @dataclass(slots=True)
 class Member:
     """A node in a swarm. `needs`: bitmap of the pieces it is here for, all of them but for a sparse member; `have` is
-    a bitmap too; `asked`: pieces it would read from the origin; `first`: runs of pieces, start and count of each,
-    that somebody there waits for; `granted`, `read`: bytes leased to it and verified by it from there;
-    `out_of_reach`: bitmap of what others hold and do not serve to it; `taken_back`: bitmap of what it was to read
-    and was too slow with; `parents` as last told."""
+    a bitmap too; `brought`: pieces that it held when it joined; `asked`: pieces it would read from the origin; `first`:
+    runs of pieces, start and count of each, that somebody there waits for; `granted`, `read`: bytes leased to it and
+    verified by it from there; `out_of_reach`: bitmap of what others hold and do not serve to it; `taken_back`: bitmap
+    of what it was to read and was too slow with; `parents` as last told."""
 
     node: str
     location: Location
@@ -78,6 +78,7 @@ class Member:
     first: tuple[tuple[int, int], ...] = ()
     out_of_reach: int = 0
     read: int = 0
+    brought: int = 0
     taken_back: int = 0
     parents: tuple[str, ...] = ()
     children: dict[str, None] = field(default_factory=dict)

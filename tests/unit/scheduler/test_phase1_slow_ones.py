@@ -10,6 +10,8 @@ from tests.unit.scheduler.phase1_control import PIECE, TASK
 from tests.unit.scheduler.scheduler_world import digest
 from tests.unit.scheduler.test_phase1_line import NODES, PIECES, SIZE, Lined, lined_up
 
+ALL = PieceSet.span(0, PIECES).to_bytes()
+
 
 def over(control: Lined) -> Lined:
     """Some node falls behind: all exchange freely."""
@@ -69,8 +71,13 @@ def test_who_receives_slowly_does_not_end_the_line_again_but_another_does() -> N
 
 
 def test_of_several_who_received_slowly_the_slowest_is_last() -> None:
-    control = pulled(over(lined_up()), sends={"c": 0.25}, receives={"b": 0.25, "e": 0.5, "d": 0.3})
+    control = pulled(over(lined_up()), sends={"c": 0.5}, receives={"b": 0.25, "e": 0.5, "d": 0.3})
     assert control.line()[:4] == ["b", "d", "e", "c"]
+
+
+def test_nobody_stands_behind_one_who_sends_less_than_it_can_take() -> None:
+    control = pulled(over(lined_up()), sends={"b": 0.25}, receives={"a": 0.5})
+    assert not control.line()
 
 
 def test_two_who_sent_slowly_leave_no_line() -> None:
@@ -79,12 +86,43 @@ def test_two_who_sent_slowly_leave_no_line() -> None:
     assert not control.line()
 
 
-def test_one_who_comes_later_would_hold_up_the_slow_ones_and_ends_the_line() -> None:
+@pytest.mark.parametrize(("brings", "stays"), [(0, False), (40, True)])
+def test_one_who_comes_later_ends_the_line_if_the_slow_ones_would_wait_for_it(brings: int, stays: bool) -> None:
     control = stragglers()
+    control.report("b", m.TaskReport(TASK, have=PieceSet.span(0, 40).to_bytes()))
     control.wait(1.0)
-    control.enter("g")
+    control.join("g", size=SIZE, have=PieceSet.span(0, brings).to_bytes())
     control.wait(0.3)
-    assert not control.line()
+    assert bool(control.line()) == stays
+
+
+@pytest.mark.parametrize("fields", [{"only": PieceSet.span(0, 4).to_bytes()}, {"have": ALL, "seed_only": True}])
+def test_one_who_comes_later_and_before_nobody_changes_nothing(fields: dict[str, object]) -> None:
+    control = stragglers()
+    control.report("b", m.TaskReport(TASK, have=PieceSet.span(0, 40).to_bytes()))
+    control.wait(1.0)
+    control.join("g", size=SIZE, **fields)  # type: ignore[arg-type]
+    control.wait(0.3)
+    assert control.before["a"] == "b"
+
+
+def test_nobody_waits_for_those_whose_sessions_broke() -> None:
+    control = stragglers()
+    for node in "ef":
+        control.take(control.phase1.node_away(node, 60.0, control.now))
+    control.wait(0.3)
+    assert control.line() == ["f", "e", "a", "b", "d", "c"]
+
+
+@pytest.mark.parametrize(("has", "stays"), [(4, False), (30, True)])
+def test_who_receives_even_less_than_before_may_have_a_parent_that_sends_nothing(has: int, stays: bool) -> None:
+    control = stragglers()
+    last, slow, *_ = control.line()
+    for node, pieces in (("c", PIECES), (last, has)):
+        control.report(node, m.TaskReport(TASK, have=PieceSet.span(0, pieces).to_bytes()))
+    control.say(last, m.Behind(TASK, slow))
+    control.wait(0.3)
+    assert bool(control.line()) == stays
 
 
 def test_there_is_no_line_through_racks_with_a_slow_node() -> None:
@@ -136,6 +174,37 @@ def test_a_swarm_beside_another_shows_nothing(complete: bool) -> None:
     pulled(control, sends={"b": 0.25}, receives={"a": 0.25})
     for node in NODES:
         control.say(node, m.LeaveTasks((digest(2),)))
+        control.say(node, m.LeaveTasks((TASK,)))
+    assert again(control).line() == list(reversed(NODES))
+
+
+def test_who_began_from_nothing_beside_resumed_ones_is_not_thought_slow() -> None:
+    control = Lined()
+    for node in NODES:
+        control.join(node, size=SIZE, have=PieceSet.span(0, 96 if node in "abc" else 0).to_bytes())
+    control.wait(0.3)
+    assert not control.line()
+    for step in range(1, 12):
+        for node in NODES:
+            have = PieceSet.span(0, min(PIECES, (96 if node in "abc" else 0) + 3 * step))
+            control.report(node, m.TaskReport(TASK, have=have.to_bytes()))
+        control.wait(0.5)
+    for node in NODES:
+        control.say(node, m.LeaveTasks((TASK,)))
+    assert again(control).line() == list(reversed(NODES))
+
+
+def test_who_is_away_when_the_others_are_complete_is_not_thought_slow() -> None:
+    control = over(lined_up())
+    control.wait(4.0)
+    control.report("b", m.TaskReport(TASK, have=PieceSet.span(0, 9).to_bytes()))
+    control.take(control.phase1.node_away("b", 60.0, control.now))
+    for node in NODES:
+        if node != "b":
+            control.report(node, m.TaskReport(TASK, have=ALL))
+    control.wait(1.0)
+    control.take(control.phase1.node_joined("b", "b:1", m.Location(), control.now))
+    for node in NODES:
         control.say(node, m.LeaveTasks((TASK,)))
     assert again(control).line() == list(reversed(NODES))
 
