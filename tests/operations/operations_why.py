@@ -106,12 +106,14 @@ def why(cluster: Cluster, node: int, reference: str) -> dict[str, Any]:
 
 
 def explained(cluster: Cluster, node: int, reference: str, looked: float = LOOKED) -> dict[str, Any]:
-    """Once it has run for a while; it must not have ended by then."""
+    """Once it has run for a while, for the most part not finding out what it is to bring, which takes as long on a
+    busy machine or a disk that stands still; it must not have ended by then."""
     found: dict[str, Any] = {}
 
     def looked_at() -> bool:
         found.update(why(cluster, node, reference))
-        return bool(found["pull"]["where"]["window"] >= looked)
+        where = found["pull"]["where"]
+        return bool(where["window"] >= looked and where.get("lately", {}).get("resolve", 0.0) < where["window"] / 2)
 
     wait_until("the pull to run for a while", looked_at)
     assert found["pull"]["state"] == "pulling", found
