@@ -9,46 +9,53 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
-from modeldist.agent.local_client import AgentAway, AgentSilent, LocalAgent
+from modeldist.agent.local_client import AgentAway, AgentForbidden, AgentSilent, LocalAgent
 from modeldist.agent.progress import FINAL, PATIENCE_WHEN_AWAY, PullSnapshot
 from modeldist.errors import NotFound
 
 _LOOK = 0.25  # seconds between two looks for an agent that is away
+_BACK = 5.0  # seconds; an agent that was here for less, with nothing new, has not been back to whoever reads along
 
 
 class Absences:
     """For how long an agent is waited for. Pure.
 
-    The time begins anew only once more has arrived than ever before: a pull that brings its agent down each time does
-    not wait for ever."""
+    Only the time counts for which it is away. It begins anew only once more has arrived than ever before: a pull that
+    brings its agent down each time does not wait for ever."""
 
     def __init__(self, patience: float) -> None:
         """`patience` in seconds; 0: it is not waited for."""
         self._patience = patience
         self._furthest = 0
-        self._until: float | None = None
+        self._spent = 0.0  # seconds away before, since something new arrived
+        self._since: float | None = None  # when it is away
+        self._back: float | None = None  # since when it is not, where nothing new has arrived since
 
-    def arrived(self, done: int) -> None:
-        """So many bytes are here."""
+    def arrived(self, done: int, now: float) -> None:
+        """It is here, and so many bytes are."""
+        if self._since is not None:
+            self._spent += now - self._since
+            self._since, self._back = None, now
         if done > self._furthest:
-            self._furthest, self._until = done, None
+            self._furthest, self._spent, self._back = done, 0.0, None
 
     def begin(self, now: float) -> bool:
-        """It is away. Whether the time begins now."""
-        begins = self._until is None
-        if begins:
-            self._until = now + self._patience
-        return begins
+        """It is away. Whether that is news: it was here just now, and not only for a moment."""
+        if self._since is not None:
+            return False
+        self._since = now
+        return self._back is None or now - self._back >= _BACK
 
     def left(self, now: float) -> float:
-        """Seconds that it is waited for yet, once it is away."""
-        return self._patience if self._until is None else self._until - now
+        """Seconds that it is waited for yet."""
+        return self._patience - self._spent - (0.0 if self._since is None else now - self._since)
 
 
 class Followed:
     """Iterates over the snapshots of a pull until it ends, or its agent is away for too long: `now`, the last one, is
-    not final then. Raises AgentSilent where the agent is there and says nothing for as long, AgentError where somebody
-    else's is in its place, and what asking for the pull again fails of."""
+    not final then. Raises AgentSilent where the agent is there and says nothing for as long, AgentForbidden where its
+    socket may not be opened for as long, AgentError where somebody else's is in its place or it cannot be understood,
+    and what asking for the pull again fails of."""
 
     def __init__(
         self,
@@ -62,7 +69,7 @@ class Followed:
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         """`now`: as the agent told when the pull began. `away` is called with the seconds for which the agent is waited
-        for, once for each time that it goes away."""
+        for, once for each time that it goes away after having been here for more than a moment."""
         self.now = now
         self._agent = agent
         self._offline = offline
@@ -74,23 +81,24 @@ class Followed:
     def __iter__(self) -> Iterator[PullSnapshot]:
         absences = Absences(self._patience)
         while True:
-            silent: AgentSilent | None = None
+            reason: AgentAway | None = None
             try:
                 for now in self._news():
                     self.now = now
-                    absences.arrived(now.done)
+                    absences.arrived(now.done, self._clock())
                     yield now
             except AgentAway as error:
-                silent = error if isinstance(error, AgentSilent) else None
+                reason = error
             if self.now.state in FINAL:
                 return
-            if absences.begin(self._clock()) and self._patience:
-                self._away(self._patience)
-            left = absences.left(self._clock())
+            at = self._clock()
+            news, left = absences.begin(at), absences.left(at)
             if left <= 0:
-                if silent is not None:
-                    raise silent
+                if isinstance(reason, AgentSilent | AgentForbidden):  # more than that it is away
+                    raise reason
                 return
+            if news:
+                self._away(left)
             self._pause(min(left, _LOOK))
 
     def _news(self) -> Iterator[PullSnapshot]:

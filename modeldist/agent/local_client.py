@@ -40,6 +40,10 @@ class AgentSilent(AgentAway):
     """It takes connections, and does not answer."""
 
 
+class AgentForbidden(AgentAway):
+    """This user may not open its socket, or not yet: whoever listens sets the mode after having made it."""
+
+
 class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: Path, timeout: float = TIMEOUT) -> None:
         super().__init__("agent", timeout=timeout)
@@ -91,12 +95,9 @@ class LocalAgent:
             response = self._open(connection, "GET", f"/v1/pulls/{quote(pull)}/events", None)
             try:
                 while (line := response.readline()).endswith(b"\n"):  # what was killed may leave a half of one
-                    yield msgspec.json.decode(line, type=PullSnapshot)
+                    yield self._decoded(line, PullSnapshot)
             except (OSError, http.client.HTTPException) as error:
-                raise AgentAway(
-                    f"The agent at {self.path} stopped answering ({error}).",
-                    remedy="Its log says why; pull again to resume.",
-                ) from error
+                raise self._cut_off(error) from error
 
     def read(self, reference: str, *, offline: bool = False) -> ReadingStream:
         """Begin to read a model while it comes, until what is returned is closed."""
@@ -139,7 +140,7 @@ class LocalAgent:
         """Where it spends its time: stacks, collapsed. Raises Overloaded while another one is made."""
         with closing(_UnixConnection(self.path, seconds + TIMEOUT)) as connection:
             path = f"/v1/profile?seconds={seconds}"
-            return self._open(connection, "GET", path, None, seconds + TIMEOUT).read().decode()
+            return self._whole(self._open(connection, "GET", path, None, seconds + TIMEOUT)).decode()
 
     def remove(self, reference: str) -> dict[str, Any]:
         return self._call("DELETE", f"/v1/artifacts?reference={quote(reference, safe='')}", dict[str, Any])
@@ -161,11 +162,31 @@ class LocalAgent:
 
     def _call(self, method: str, path: str, kind: type[T], body: Any = None) -> T:
         with closing(_UnixConnection(self.path)) as connection:
-            return msgspec.json.decode(self._open(connection, method, path, body).read(), type=kind)
+            return self._decoded(self._whole(self._open(connection, method, path, body)), kind)
 
     def _tell(self, method: str, path: str, body: Any = None) -> None:
         with closing(_UnixConnection(self.path)) as connection:
-            self._open(connection, method, path, body).read()
+            self._whole(self._open(connection, method, path, body))
+
+    def _whole(self, response: http.client.HTTPResponse) -> bytes:
+        try:
+            return response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise self._cut_off(error) from error
+
+    def _cut_off(self, error: Exception) -> AgentAway:
+        return AgentAway(
+            f"The agent at {self.path} stopped answering ({error}).", remedy="Its log says why; pull again to resume."
+        )
+
+    def _decoded(self, answer: bytes, kind: type[T]) -> T:
+        try:
+            return msgspec.json.decode(answer, type=kind)
+        except UNDECODABLE as error:
+            raise AgentError(
+                f"The answer of the agent at {self.path} cannot be understood ({error}).",
+                remedy="It may be of another version than this program: use the same for both.",
+            ) from error
 
     def _open(
         self, connection: http.client.HTTPConnection, method: str, path: str, body: Any, limit: float = TIMEOUT
@@ -175,13 +196,18 @@ class LocalAgent:
             connection.request(method, path, sent, dict(headers()))
             self._await(connection.sock, limit)
             response = connection.getresponse()
+        except PermissionError as error:
+            raise AgentForbidden(
+                f"The agent at {self.path} cannot be reached: this user may not open its socket ({error}).",
+                remedy="Let this user into the socket's directory and write to it, or run this as the agent's user.",
+            ) from error
         except (OSError, http.client.HTTPException) as error:
             raise AgentAway(
                 f"The agent at {self.path} cannot be reached ({error}).",
                 remedy="Start it with `modeldist agent`, or leave MODELDIST_SOCKET unset to pull without one.",
             ) from error
         if response.status >= http.HTTPStatus.BAD_REQUEST:
-            raise _error(response.read(), response.status)
+            raise _error(self._whole(response), response.status)
         return response
 
     def _await(self, asked: socket.socket, limit: float) -> None:
