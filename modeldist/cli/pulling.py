@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -66,8 +67,13 @@ def _by_agent(agent: LocalAgent, following: Followed, view: View) -> PullSnapsho
             view.update(each)
     except KeyboardInterrupt:
         now = following.now
-        with suppress(AgentError, NotFound):  # it is away, or has come back and knows of no pull
-            now = agent.cancel(now.pull)
+        try:
+            with suppress(NotFound):  # it has come back, and knows of no pull
+                now = agent.cancel(now.pull)
+        except AgentError:  # it is away; one that updates itself has written down what it goes on with
+            ended = now.state in FINAL
+            return now if ended else msgspec.structs.replace(now, error=_not_told(now, agent).info())
+        with suppress(AgentError, NotFound):
             *_, now = (now, *agent.events(now.pull))
         return now if now.state in FINAL else msgspec.structs.replace(now, state="cancelled")
     return following.now
@@ -83,8 +89,23 @@ def _quietly(seconds: float) -> None:
 
 def _stopped(now: PullSnapshot) -> Cancelled:
     """What ^C says."""
-    kept = f"{units.size(now.kept)} of {units.size(now.size)} are kept; pull again to resume." if now.size else ""
-    return Cancelled(f"The pull of {now.reference} was stopped.", remedy=kept or "Pull again to start over.")
+    return Cancelled(f"The pull of {now.reference} was stopped.", remedy=_kept(now))
+
+
+def _not_told(now: PullSnapshot, agent: LocalAgent) -> Cancelled:
+    """What it says where the agent could not be told."""
+    stop = f"curl -X DELETE --unix-socket {shlex.quote(str(agent.path))} http://agent/v1/pulls/{now.pull}"
+    return Cancelled(
+        f"The pull of {now.reference} is no longer waited for. Its agent is away and could not be told to stop it: it "
+        "may go on with it when it is back.",
+        remedy=f"`{stop}` stops it then. {_kept(now)}",
+    )
+
+
+def _kept(now: PullSnapshot) -> str:
+    if not now.size:
+        return "Pull again to start over."
+    return f"{units.size(now.kept)} of {units.size(now.size)} are kept; pull again to resume."
 
 
 def error_of(now: PullSnapshot) -> ModeldistError:

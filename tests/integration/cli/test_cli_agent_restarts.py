@@ -163,6 +163,8 @@ def test_what_is_stopped_while_the_agent_is_away_is_not_begun_again(
     _, err = pull.communicate(timeout=30)
     assert pull.returncode == 130, err
     assert "are kept; pull again to resume" in err
+    assert "may go on with it when it is back" in err
+    assert f"`curl -X DELETE --unix-socket {agent.path} http://agent/v1/pulls/" in err
     middle.process.start()
     cluster.wait_joined(0)
     assert agent.pulls() == []
