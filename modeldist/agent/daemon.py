@@ -60,6 +60,7 @@ from modeldist.session.messages import Welcome
 from modeldist.transfer.base import ServerLimits
 from modeldist.transfer.capability import CapabilityChecker
 from modeldist.transfer.cluster_time import LearnedTime
+from modeldist.transfer.link_shard import WithLinkShard
 from modeldist.transfer.tcp import TcpPieceServer, TcpTransport
 from modeldist.transfer.tls.security import PieceSecurity
 from modeldist.transfer.verbs import NodeRails, in_memory
@@ -68,6 +69,8 @@ from modelpack.oci.addresses import is_loopback
 from rdma.devices import SYSFS
 
 log = Logger(__name__)
+
+_LINK_TIMEOUT = 1.0  # seconds to connect to who is measured
 
 
 class DropIn(Protocol):
@@ -169,6 +172,7 @@ async def _run_with(
         transport,
         server=server,
         address=settings.advertise or server.address,
+        measuring=TcpTransport(connect_timeout=_LINK_TIMEOUT, security=security),
         config=EngineConfig(
             name=settings.name or socket.gethostname(),
             location=Location(settings.rack, settings.zone),
@@ -333,7 +337,7 @@ def piece_server(
     host, port = split_address(settings.listen)
     try:
         return TcpPieceServer(
-            store.directory(),
+            WithLinkShard(store.directory()),
             host=host,
             port=port,
             check=gate,

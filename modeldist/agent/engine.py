@@ -25,6 +25,7 @@ from modeldist.agent.config import EngineConfig
 from modeldist.agent.giving_way import GivingWay
 from modeldist.agent.inbox import Inbox
 from modeldist.agent.lease_reads import LeaseReads
+from modeldist.agent.link_rate import LinkRates
 from modeldist.agent.node import Loop, Node
 from modeldist.agent.offers import Offers
 from modeldist.agent.parents import Parents
@@ -61,7 +62,8 @@ FAREWELL = 5.0  # seconds for what is to be told before a node leaves
 class Engine:
     """One node. `start()`, then pull with `agent.pulls.Pulls`, then `close()`.
 
-    `server` serves pieces, `address` is where other nodes reach it (empty: this node serves nobody).
+    `server` serves pieces, `address` is where other nodes reach it (empty: this node serves nobody). By `measuring`
+    links are measured (None: not from here, and `server` need not have the link shard).
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Engine:
         *,
         server: PieceServer | None = None,
         address: str = "",
+        measuring: Transport | None = None,
         config: EngineConfig | None = None,
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
@@ -88,6 +91,7 @@ class Engine:
         self.all_named = True
         """Whether what this node fetches and offers is joined. Until then it does not report, which would say so."""
         self._address = address
+        self._measures = measuring is not None and bool(address)
         self._clock = clock
         rng = rng or random.Random()
         self._instance = secrets.token_hex(16)
@@ -150,6 +154,8 @@ class Engine:
         self.inbox.report_every = self._report_every
         self.inbox.renewed = self._parents.renew
         self.inbox.offer_again = self._offer_again
+        if measuring is not None:
+            self.inbox.measure = LinkRates(self.node, measuring, clock).measure
 
     def _parts(self) -> tuple[Callable[..., PeerFetches], Callable[..., Shards], Callable[..., LeaseReads]]:
         """Those that tell spans where traces are recorded now."""
@@ -342,6 +348,7 @@ class Engine:
             artifacts=self._complete_artifacts(),
             instance=self._instance,
             updates=True,
+            measures=self._measures,
         )
 
     def _complete_artifacts(self) -> tuple[Digest, ...]:

@@ -16,6 +16,7 @@ from modeldist.scheduler.messages import (
     LeaseFailed,
     LeaseGranted,
     LeaseRevoked,
+    Measure,
     Parents,
     PieceDigest,
     PieceDigests,
@@ -41,7 +42,7 @@ log = Logger(__name__)
 class Inbox:
     """`start_pull` and `cancel_pull` are set by whoever runs pulls, `store_command` and `update` by whoever carries
     them out, `report_every` (seconds) by whoever reports, `offer_again` by whoever offers complete shards, `renewed` by
-    whoever shows capabilities to parents."""
+    whoever shows capabilities to parents, `measure` by whoever measures links."""
 
     def __init__(self, node: Node, shards: Shards) -> None:
         self._node = node
@@ -52,6 +53,7 @@ class Inbox:
         self.update: Callable[[Update], None] = lambda _: None
         self.report_every: Callable[[float], None] = lambda _: None
         self.offer_again: Callable[[Digest], None] = lambda _: None
+        self.measure: Callable[[Measure], None] = lambda _: None
         self.renewed: Callable[[Digest, bytes], None] = lambda task, capability: None
 
     def receive(self, message: FromControl) -> None:  # noqa: PLR0912 - one arm per message
@@ -65,6 +67,8 @@ class Inbox:
                 self.store_command(message)
             case Update():
                 self.update(message)
+            case Measure():
+                self.measure(message)
             case ReportEvery(seconds):
                 self.report_every(seconds)
             case TaskJoined():

@@ -34,7 +34,17 @@ from modeldist.errors import (
     RateLimited,
     ShareUsedUp,
 )
-from modeldist.scheduler.messages import Event, JoinTasks, LeaveTasks, Priority, Report, TaskJoined, TaskRefused
+from modeldist.scheduler.messages import (
+    Event,
+    Instruction,
+    JoinTasks,
+    LeaveTasks,
+    Measure,
+    Priority,
+    Report,
+    TaskJoined,
+    TaskRefused,
+)
 from modeldist.session.messages import (
     FromAgent,
     FromControl,
@@ -50,12 +60,14 @@ from modeldist.session.messages import (
     Welcome,
 )
 from modeldist.tracing import active
+from modeldist.transfer.link_shard import LINK_SHARD
 from modeldist.transfer.tls.mode import PieceTls
 
 log = logging.getLogger(__name__)
 
 TICK = 0.1  # seconds between two ticks of phase 1
 CAPABILITY_LIFETIME = 24 * 3600.0  # seconds; longer than any transfer, and a new session brings a new one
+MEASURING_LIFETIME = 60.0  # seconds; a measurement takes less than one
 LOOKED_AT = 250  # sessions per tick: of five thousand, each one every two seconds
 PACE_SLACK = 1.25  # an interval that is wrong by less than this factor stays
 MOST_AWAY = 900.0  # seconds for which what a node holds may be kept for it
@@ -140,7 +152,9 @@ class ControlCore:
         session.outbox.on_taken = lambda answer: self._delivered(session, answer)
         self._sessions[hello.node] = session
         try:
-            self._tell(self._scheduler.node_joined(hello.node, hello.address, hello.location, now))
+            self._tell(
+                self._scheduler.node_joined(hello.node, hello.address, hello.location, now, measures=hello.measures)
+            )
             for watcher in self._watchers:
                 watcher.connected(session)
         except Exception:
@@ -254,11 +268,20 @@ class ControlCore:
                 continue
             if isinstance(instruction, TaskRefused) and self._tasks is not None:
                 self._tasks.leave(session.joined, (instruction.task,))
-            if isinstance(instruction, TaskJoined) and self._capabilities is not None:
-                capability = self._capabilities.issue(instruction.task, node, CAPABILITY_LIFETIME)
-                session.outbox.put(msgspec.structs.replace(instruction, capability=capability))
-            else:
-                session.outbox.put(instruction)
+            session.outbox.put(self._with_capability(instruction, node))
+
+    def _with_capability(self, instruction: Instruction, node: str) -> Instruction:
+        """Of what a node has to show to others to do as it is told."""
+        if self._capabilities is None:
+            return instruction
+        match instruction:
+            case TaskJoined(task):
+                capability = self._capabilities.issue(task, node, CAPABILITY_LIFETIME)
+            case Measure():
+                capability = self._capabilities.issue(LINK_SHARD, node, MEASURING_LIFETIME)
+            case _:
+                return instruction
+        return msgspec.structs.replace(instruction, capability=capability)
 
     def _admitted(self, session: AgentSession, event: Event) -> Event:
         """Of an event what there is room for; whoever has to wait is told so."""

@@ -7,7 +7,16 @@ import math
 
 from modeldist.artifact import parse_digest
 from modeldist.errors import ControlPlaneRefused, IntegrityError
-from modeldist.scheduler.messages import Event, JoinTasks, Load, ParentReport, Report, TaskJoin, TaskReport
+from modeldist.scheduler.messages import (
+    Event,
+    JoinTasks,
+    Load,
+    Measured,
+    ParentReport,
+    Report,
+    TaskJoin,
+    TaskReport,
+)
 from modeldist.scheduler.pieces import PieceLayout, piece_size_for
 
 LARGEST_SHARD = 1 << 46  # bytes, 64 TiB
@@ -29,6 +38,8 @@ def check_event(event: Event) -> None:
         _check_load(event.load)
         for task in event.tasks:
             _check_report(task)
+    elif isinstance(event, Measured) and event.rate is not None and not 0 <= event.rate <= FASTEST:
+        raise _refused("A link cannot have been measured as that fast.")
 
 
 def _check_join(join: TaskJoin) -> None:

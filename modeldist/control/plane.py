@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -289,7 +289,8 @@ def _phase1(settings: ServerSettings) -> SchedulerWithViews:
     from modeldist.scheduler.phase1 import OriginLimits, Phase1, Phase1Config
 
     limits = OriginLimits(streams=settings.origin_streams, rate=settings.origin_rate)
-    return Phase1(Phase1Config(default_origin=limits), Random())
+    config = Phase1Config(default_origin=limits)
+    return Phase1(config if settings.measure_links else replace(config, measure_interval=0.0), Random())
 
 
 def _capabilities(key: bytes, cluster_time: ClusterTime) -> IssuesCapabilities:

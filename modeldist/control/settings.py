@@ -53,6 +53,7 @@ class ServerSettings(BaseSettings):
     release_key: Path | None = None  # public half of the key that releases of this program are signed with
     origin_streams: int = Field(64, ge=1)  # concurrent reads of one origin, all nodes together
     origin_rate: float | None = Field(None, gt=0)  # of one origin, all nodes together; None: unlimited
+    measure_links: bool = True  # of nodes, while nothing is fetched
 
     report_interval_shortest: float = Field(0.25, gt=0)
     report_interval_longest: float = Field(2.0, gt=0)

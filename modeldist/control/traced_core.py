@@ -20,6 +20,7 @@ from modeldist.scheduler.messages import (
     LeaseGranted,
     LeaseRevoked,
     LeaveTasks,
+    Measure,
     Parents,
     TaskJoined,
     TaskRefused,
@@ -108,7 +109,9 @@ class TracedCore(ControlCore):
         members = self._members
         decided: dict[tuple[str, Digest], list[Instruction]] = {}
         for node, instruction in said:
-            if node in members and instruction.task in members[node] and type(instruction) in _NAMES:
+            if node not in members or isinstance(instruction, Measure):
+                continue
+            if instruction.task in members[node] and type(instruction) in _NAMES:
                 decided.setdefault((node, instruction.task), []).append(instruction)
         for (node, task), instructions in decided.items():
             member = members[node][task]

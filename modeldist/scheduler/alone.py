@@ -72,7 +72,7 @@ class Alone:
         self._tasks: dict[Digest, _Task] = {}
         self._last_lease = 0
 
-    def node_joined(self, node: str, address: str, location: Location, now: float) -> Told:
+    def node_joined(self, node: str, address: str, location: Location, now: float, *, measures: bool = False) -> Told:
         return self._forget()
 
     def node_lost(self, node: str, now: float) -> Told:

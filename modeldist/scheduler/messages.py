@@ -163,6 +163,14 @@ class Behind(Message, frozen=True, tag="behind"):
     node: str
 
 
+class Measured(Message, frozen=True, tag="measured"):
+    """The answer to Measure: bytes/s that came from the other node. None: nothing can be said of the link between them,
+    because it did not serve, or because this node is busy."""
+
+    number: int
+    rate: float | None = None
+
+
 # --- instructions: phase 1 -> node ---------------------------------------------------------------------------------
 
 
@@ -248,7 +256,17 @@ class TaskReset(Message, frozen=True, tag="reset"):
     reason: str
 
 
-Event = JoinTasks | LeaveTasks | Report | LeaseRequest | LeaseFailed | ShardRejected | Behind
-Instruction = TaskJoined | TaskRefused | Parents | LeaseGranted | LeaseRevoked | PieceDigests | TaskReset
+class Measure(Message, frozen=True, tag="measure"):
+    """Fetch the link shard (`transfer.link_shard`) from `node` for a moment, keep nothing of it, and say how fast it
+    came. Only said to nodes that can, while nothing is fetched."""
+
+    number: int
+    node: str
+    address: str  # host:port of its piece server
+    capability: bytes = b""  # for the link shard
+
+
+Event = JoinTasks | LeaveTasks | Report | LeaseRequest | LeaseFailed | ShardRejected | Behind | Measured
+Instruction = TaskJoined | TaskRefused | Parents | LeaseGranted | LeaseRevoked | PieceDigests | TaskReset | Measure
 Told = list[tuple[str, Instruction]]
 """What phase 1 says to which nodes."""

@@ -26,6 +26,8 @@ from modeldist.scheduler.messages import (
     LeaseRevoked,
     LeaveTasks,
     Location,
+    Measure,
+    Measured,
     Message,
     Parents,
     PieceDigests,
@@ -60,6 +62,7 @@ class Hello(Message, frozen=True, tag="hello"):
     instance: str = ""
     oldest: int = 0
     updates: bool = False  # it knows the message Update, whatever it will say to it
+    measures: bool = False  # it knows the message Measure, and serves the link shard
 
 
 class Welcome(Message, frozen=True, tag="welcome"):
@@ -218,6 +221,7 @@ FromAgent = (
     | LeaseFailed
     | ShardRejected
     | Behind
+    | Measured
 )
 FromControl = (
     Welcome
@@ -236,6 +240,7 @@ FromControl = (
     | LeaseRevoked
     | PieceDigests
     | TaskReset
+    | Measure
 )
 
 T = TypeVar("T")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,6 +17,7 @@ from tests.servers.cluster import Process
 
 _CONTROL_PORT = 7420
 _PIECES_PORT = 7421
+_SETTLED = 5.0  # seconds: agents run for days, and have imported what they need and measured their links by then
 
 
 class LabCluster:
@@ -53,11 +55,13 @@ class LabCluster:
         return [agent.pid for agent in self.agents.values() if agent.running]
 
     def start(self, names: list[str]) -> None:
-        """Start these agents and wait until they have joined."""
+        """Start these agents and wait until they have joined and settled."""
         for name in names:
             self.agents[name].start()
         for name in names:
             self.agents[name].wait_for(f"{name} joined", lambda n=name: self._joined(n))  # type: ignore[misc]
+        if names:
+            time.sleep(_SETTLED)
 
     def empty(self, reference: str) -> None:
         """Forget a model on all nodes; start again those that were killed."""

@@ -49,6 +49,11 @@ from modeldist.cli.boundary import Command
 )
 @click.option("--origin-streams", type=int, metavar="N", help="Concurrent reads of one origin by all. [default: 64]")
 @click.option("--origin-rate", metavar="SIZE", help="Bytes per second of one origin, all nodes: 2GB. [unlimited]")
+@click.option(
+    "--measure-links/--no-measure-links",
+    default=None,
+    help="Have idle nodes measure how fast their links are. [default: on]",
+)
 @options.log_format
 @options.log_json
 @options.log_level

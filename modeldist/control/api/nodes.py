@@ -19,6 +19,7 @@ from modeldist.control.store.nodes import KnownNode
 from modeldist.control.store.shard_names import ShardName
 from modeldist.control.views import NodePage, NodeTaskPage, NodeTaskView, NodeTrafficView, NodeView
 from modeldist.errors import NotFound
+from modeldist.scheduler.messages import Load
 from modeldist.scheduler.phase1 import views as phase1
 
 router = APIRouter(tags=["nodes"])
@@ -120,18 +121,23 @@ def _traffic(plane: ControlPlane, nodes: Iterable[str]) -> dict[str, NodeTraffic
 
 
 def _of(seen: phase1.NodeView) -> NodeTrafficView:
-    serves = (seen.tasks, seen.children, seen.goodput, seen.failures, seen.utilisation)
-    if (load := seen.load) is None:
-        return NodeTrafficView(*serves, None)
+    load = seen.load or Load()
     return NodeTrafficView(
-        *serves,
+        seen.tasks,
+        seen.children,
+        seen.goodput,
+        seen.failures,
+        seen.utilisation,
         load.nic_speed,
         load.nic_rx,
         load.nic_tx,
-        load_age=seen.load_age,
+        load_age=seen.load_age if seen.load else None,
         cpu_busy=load.cpu_busy,
         disk_busy=load.disk_busy,
-        queue=load.queue,
+        queue=load.queue if seen.load else None,
+        link_sends=seen.link_sends,
+        link_receives=seen.link_receives,
+        link_age=seen.link_age,
     )
 
 

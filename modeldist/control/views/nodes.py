@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 class NodeTrafficView:
     """How a connected node serves: bytes/s a child gets from it, as children measured; its line rate; 0..1 of it used;
     bytes/s that all its interfaces receive and send. None: not known (yet). `load_age`: seconds since it measured the
-    latter, 0..1 of its processors and disk in use, and the requests for pieces that waited there."""
+    latter, 0..1 of its processors and disk in use, and the requests for pieces that waited there. `link_sends` and
+    `link_receives`: bytes/s that its link did when it was measured, `link_age` seconds ago."""
 
     tasks: int
     children: int
@@ -23,6 +24,9 @@ class NodeTrafficView:
     cpu_busy: float | None = None
     disk_busy: float | None = None
     queue: int | None = None
+    link_sends: float | None = None
+    link_receives: float | None = None
+    link_age: float | None = None
 
 
 @dataclass(frozen=True)

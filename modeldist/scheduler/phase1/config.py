@@ -33,6 +33,7 @@ class Phase1Config:
     put in a line (`line.py`). In longer ones the hops cost more than shared links do.
     `stripe_from`: swarms of this many members are striped (`trees.py`), over `fanout` trees; their members get up to
     `striped_candidates` parents, and each root reads from the origin on at most `stripe_streams` streams.
+    `measure_interval`: links of nodes are measured (`links.py`) this long after they were last; 0: never.
     `digest_messages`: PieceDigests messages per second and task, over all its members; sets how they are batched.
     """
 
@@ -65,6 +66,7 @@ class Phase1Config:
     digest_interval: float = 0.02
     digest_messages: float = 5000.0
     load_stale: float = 3.0
+    measure_interval: float = 600.0
     reset_window: float = 2.0
     max_resets: int = 3
     proof_seconds: float = 10.0

@@ -6,7 +6,6 @@ Work per event follows the event: a report touches its own tasks; lists of paren
 from __future__ import annotations
 
 import random
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -14,9 +13,11 @@ from modeldist.artifact import Digest, ShardChunks
 from modeldist.scheduler import messages as m
 from modeldist.scheduler.phase1 import slowness, snapshot
 from modeldist.scheduler.phase1.candidates import Candidates
+from modeldist.scheduler.phase1.chunk_tables import ChunkTables
 from modeldist.scheduler.phase1.config import Phase1Config
 from modeldist.scheduler.phase1.leases import LeaseDesk
 from modeldist.scheduler.phase1.line import Line
+from modeldist.scheduler.phase1.links import Links
 from modeldist.scheduler.phase1.load import LoadRecord
 from modeldist.scheduler.phase1.nodes import Node
 from modeldist.scheduler.phase1.parents import ParentLists
@@ -28,8 +29,6 @@ from modeldist.scheduler.phase1.views import MembershipView, NodeView, TaskBrief
 from modeldist.scheduler.pieces import PieceLayout, PieceSet, piece_size_for
 
 _MAX_PIECES = 1 << 18
-_TABLE_BYTES = 256 << 20  # of chunk digests kept: those of 130 TB in chunks of 16 MiB
-_ENTRY = 512  # bytes that a table takes beside its digests
 _HEARD = 2.0  # seconds before a report that it speaks of; if the last one was longer ago, the node was not heard
 
 
@@ -52,9 +51,8 @@ class Phase1:
         )
         self._presence = Presence(config)
         self._unpublished: dict[Digest, None] = {}
-        # None: what artifacts or readers say of the shard contradicts each other
-        self._tables: OrderedDict[Digest, ShardChunks | None] = OrderedDict()
-        self._table_bytes = 0
+        self._tables = ChunkTables()
+        self._links = Links(config, self._nodes, self._swarms)
         self._handlers: dict[type, Callable[[Node, Any, float], m.Told]] = {
             m.JoinTasks: self._join_tasks,
             m.LeaveTasks: self._leave_tasks,
@@ -63,17 +61,20 @@ class Phase1:
             m.LeaseFailed: self._lease_failed,
             m.ShardRejected: self._shard_rejected,
             m.Behind: self._behind,
+            m.Measured: self._measured,
         }
 
     # --- nodes -----------------------------------------------------------------------------------------------------
 
-    def node_joined(self, node: str, address: str, location: m.Location, now: float) -> m.Told:
-        """A session opened. `address` empty: it serves nobody. A node that was here already keeps the tasks and leases
-        that it names again before its first report."""
+    def node_joined(
+        self, node: str, address: str, location: m.Location, now: float, *, measures: bool = False
+    ) -> m.Told:
+        """A session opened. `address` empty: it serves nobody. `measures`: it answers Measure, and others may measure
+        it. A node that was here already keeps the tasks and leases that it names again before its first report."""
         if self._started is None:
             self._started = now
         load, service = LoadRecord(self._config.load_stale), Service(self._config.candidates)
-        record = Node(node, address, location, load, service, joined=now)
+        record = Node(node, address, location, load, service, joined=now, measures=measures and bool(address))
         told: m.Told = []
         if (before := self._nodes.get(node)) is not None:
             told += self.node_lost(node, now)
@@ -81,9 +82,10 @@ class Phase1:
             record.service = before.service  # its children are still counted there
             record.spoken = before.spoken
             record.lease_rate, record.lease_bytes = before.lease_rate, before.lease_bytes
-            record.shown = before.shown
+            record.shown, record.link = before.shown, before.link
             self._presence.back(node, now)
         self._nodes[node] = record
+        self._links.joined(now)
         return told
 
     def node_lost(self, node: str, now: float) -> m.Told:
@@ -140,29 +142,14 @@ class Phase1:
     # --- what artifacts say ----------------------------------------------------------------------------------------
 
     def trust(self, chunks: ShardChunks) -> None:
-        """The digests of a shard's pieces by its artifact's chunk table, which from now on cuts it.
-
-        Any artifact may name any shard. Where two of them disagree about one, nobody here knows which is right, and
-        neither counts: the shard is cut and proven as one without a table, and nodes hold it to their own artifact's.
-        """
-        if chunks.digest in self._tables:
-            self._tables.move_to_end(chunks.digest)
-            if (before := self._tables[chunks.digest]) is not None and before != chunks:
-                self._keep_table(chunks.digest, None)
+        """The digests of a shard's pieces by its artifact's chunk table, which from now on cuts it, unless another
+        artifact's table says otherwise."""
+        if not self._tables.learn(chunks):
             return
-        self._keep_table(chunks.digest, chunks)
         if (swarm := self._swarms.get(chunks.digest)) and swarm.layout.piece_size == chunks.chunk_size:
             swarm.trust(chunks.all())
             self._desk.asking.watch_dark(swarm)
             self._note_digests(swarm)
-
-    def _keep_table(self, task: Digest, chunks: ShardChunks | None) -> None:
-        before = self._tables.get(task)
-        self._table_bytes -= _weight(before) if task in self._tables else 0
-        self._tables[task] = chunks
-        self._table_bytes += _weight(chunks)
-        while self._table_bytes > _TABLE_BYTES and len(self._tables) > 1:
-            self._table_bytes -= _weight(self._tables.popitem(last=False)[1])
 
     # --- events ----------------------------------------------------------------------------------------------------
 
@@ -182,6 +169,7 @@ class Phase1:
                 self._confirmed(record, now)
         self._desk.tick(now)
         told += self._parents.tick(now)
+        told += self._links.tick(now)
         return self._settle(told, now)
 
     def _settle(self, told: m.Told, now: float) -> m.Told:
@@ -369,7 +357,7 @@ class Phase1:
         """The origin gave other bytes than the chunk table says, to a node that has no table to refuse them by. The
         table may be of an artifact that merely names this shard: it counts no more, and those begin again who believed
         it. Those who have their own artifact's go on by that."""
-        self._keep_table(swarm.task, None)
+        self._tables.distrust(swarm.task)
         swarm.distrust()
         self._unpublished.pop(swarm.task, None)
         believed = [other for other in swarm.members.values() if other.wants and not other.proves]
@@ -407,6 +395,10 @@ class Phase1:
         swarm = self._swarms[event.task] if event.task in node.tasks else None
         if swarm is not None and isinstance(swarm.trees, Line):
             swarm.trees.behind(node.name, event.node, slowness.share(swarm, swarm.members[node.name]))
+        return []
+
+    def _measured(self, node: Node, event: m.Measured, now: float) -> m.Told:
+        self._links.answered(node.name, event)
         return []
 
     # --- digests ---------------------------------------------------------------------------------------------------
@@ -507,11 +499,6 @@ class Phase1:
 
 def _digests(task: Digest, digests: dict[int, bytes]) -> m.PieceDigests:
     return m.PieceDigests(task, tuple(m.PieceDigest(piece, digest) for piece, digest in digests.items()))
-
-
-def _weight(chunks: ShardChunks | None) -> int:
-    """Bytes of memory that an entry takes, about."""
-    return _ENTRY + (len(chunks.digests) if chunks else 0)
 
 
 def _layout(join: m.TaskJoin, line_rate: float | None, table: ShardChunks | None) -> PieceLayout:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from modeldist.artifact import Digest
 from modeldist.scheduler.messages import Location
@@ -11,6 +12,17 @@ from modeldist.scheduler.phase1.load import LoadRecord
 from modeldist.scheduler.phase1.service import Service
 
 _REMEMBERED = 600.0  # seconds for which who was slow is thought to be so; to be last by mistake costs it little
+_MEASURED_FOR = 3600.0  # seconds for which a link is thought to be as it was measured; it is measured again before that
+
+
+class Link(NamedTuple):
+    """How fast a node sent and received when nothing else went on, in bytes/s (None: nobody could say), how it was slow
+    beside its neighbours, if it was, and when that was."""
+
+    sends: float | None
+    receives: float | None
+    slow: Shown | None
+    when: float
 
 
 @dataclass(slots=True)
@@ -18,7 +30,8 @@ class Node:
     """`lease_rate`: bytes/s that one of its origin streams brought lately; `lease_bytes`: the size of its last lease.
     `barred_until`: gets no leases before that, because the last ones failed or stood still. `spoken`: seconds for which
     it was heard, from report to report. `absent`: it has no session now. `unconfirmed`: tasks of a session before that
-    it did not join again in this one. `shown`: how it was slow in a swarm, if it was, and when."""
+    it did not join again in this one. `shown`: how it was slow in a swarm, if it was, and when. `measures`: it can
+    measure links, and `link` is what was measured of its own."""
 
     name: str
     address: str
@@ -36,6 +49,8 @@ class Node:
     absent: bool = False
     unconfirmed: dict[Digest, None] = field(default_factory=dict)
     shown: tuple[Shown | None, float] = (None, float("-inf"))
+    measures: bool = False
+    link: Link | None = None
 
     def capacity(self, now: float) -> float | None:
         """Bytes/s it can send: its line rate, or more than it was ever seen to serve. None: unknown."""
@@ -43,9 +58,13 @@ class Node:
         return None if load is None else load.nic_speed or None
 
     def slow(self, now: float) -> Shown | None:
-        """How it is, as far as swarms showed lately."""
+        """How it is, as far as swarms showed lately, or its link when it was measured. A good link does not make up for
+        what a swarm showed: the node's disk may be slow."""
         slow, when = self.shown
-        return slow if now - when <= _REMEMBERED else None
+        link = self.link
+        if now - when <= _REMEMBERED and (slow is not None or link is None or when >= link.when):
+            return slow
+        return link.slow if link is not None and now - link.when <= _MEASURED_FOR else None
 
     def crowding(self, now: float) -> float:
         """What decides between parents equally near: lower is better."""

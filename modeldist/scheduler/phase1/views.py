@@ -89,7 +89,8 @@ class TaskView:
 @dataclass(frozen=True, slots=True)
 class NodeView:
     """`load` is None when unknown; `load_age` None when never reported. `goodput`: what a child gets while it waits
-    for pieces, as children measured it; `failures`: their recent failures with it, fading."""
+    for pieces, as children measured it; `failures`: their recent failures with it, fading. `link_sends`,
+    `link_receives`: of its link when it was measured, `link_age` ago; None: it was not, or nobody could say."""
 
     node: str
     address: str
@@ -101,3 +102,6 @@ class NodeView:
     failures: float
     children: int
     utilisation: float
+    link_sends: float | None = None
+    link_receives: float | None = None
+    link_age: float | None = None

@@ -1,0 +1,162 @@
+"""How fast another node sends to this one: the link shard, fetched from it again and again for a moment."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+from modeldist.agent.node import Node
+from modeldist.artifact import Digest
+from modeldist.logger import Logger
+from modeldist.scheduler.messages import Measure, Measured
+from modeldist.scheduler.pieces import PieceSet
+from modeldist.transfer.base import Into, Outcome, PeerConnection, Received, Transport
+from modeldist.transfer.link_shard import LINK_BYTES, LINK_PIECE, LINK_SHARD
+
+log = Logger(__name__)
+
+MOST_BYTES = 32 << 20  # at 1 Gbit/s and more it ends before its time
+_SECONDS = 0.25
+_PIECES = 4  # so many at least, and so many asked for at a time
+_WITHIN = 1.5  # seconds for all of it, from the subscription on
+
+
+class LinkRates:
+    """Answers Measure, one at a time, and not while this node fetches. `transport` may be another than that of pieces:
+    what is measured is the network."""
+
+    def __init__(self, node: Node, transport: Transport, clock: Callable[[], float]) -> None:
+        self._node = node
+        self._transport = transport
+        self._clock = clock
+        self._measuring = False
+
+    def measure(self, message: Measure) -> None:
+        if self._measuring or self._node.fetches:
+            self._node.tell(Measured(message.number))
+            return
+        self._measuring = True
+        self._node.loop.spawn(self._answer(message), f"measure the link from {message.node}")
+
+    async def _answer(self, message: Measure) -> None:
+        rate: float | None = None
+        try:
+            rate = await self._rate(message)
+        except OSError as error:
+            log.info("a link cannot be measured", parent=message.node, error=str(error))
+        finally:
+            self._measuring = False
+            self._node.tell(Measured(message.number, rate))
+
+    async def _rate(self, message: Measure) -> float | None:
+        """In bytes/s, and not more than this node may download. Raises OSError."""
+        limit = self._node.config.download_rate
+        most = MOST_BYTES if limit is None else min(MOST_BYTES, max(LINK_BYTES, int(limit * _SECONDS)))
+        run = _Run(self._clock, most)
+        connection = await self._transport.connect(
+            message.address,
+            child=self._node.store.node_id,
+            parent=message.node,
+            on_have=run.on_have,
+            on_closed=run.on_closed,
+        )
+        run.begin(connection, message.capability)
+        rate = await run.result(_WITHIN)
+        return rate if rate is None or limit is None else min(rate, limit)
+
+
+class _Run:
+    """Of one connection; its callbacks come from the thread that reads it."""
+
+    def __init__(self, clock: Callable[[], float], most: int) -> None:
+        self._clock = clock
+        self._most = most
+        self._loop = asyncio.get_running_loop()
+        self._ended = asyncio.Event()
+        self._lock = threading.Lock()
+        self._connection: PeerConnection | None = None
+        self._fd = -1
+        self._began: float | None = None
+        self._out = 0  # pieces asked for and not come
+        self._over = False
+        self._came: list[float] = []  # when each piece did
+
+    def begin(self, connection: PeerConnection, capability: bytes) -> None:
+        self._connection = connection
+        self._fd = os.memfd_create("modeldist link")
+        connection.subscribe(LINK_SHARD, capability)
+
+    async def result(self, within: float) -> float | None:
+        """In bytes/s. None: the other node does not serve it."""
+        assert self._connection is not None
+        try:
+            async with asyncio.timeout(within):
+                await self._ended.wait()
+        except TimeoutError:
+            self._stop()
+        finally:
+            self._connection.close()
+        return self._rate()
+
+    def _rate(self) -> float | None:
+        """Of what came after the first quarter: buckets are full at first, and windows small."""
+        came = self._came
+        if self._began is None:
+            return None
+        first = len(came) // 4
+        if len(came) - first > 1 and came[-1] > came[first]:
+            return (len(came) - 1 - first) * LINK_PIECE / (came[-1] - came[first])
+        return (len(came) or 1) * LINK_PIECE / max(self._clock() - self._began, 1e-6)
+
+    def on_have(self, shard: Digest, pieces: PieceSet) -> None:
+        with self._lock:
+            if self._over or self._began is not None:
+                return
+            if not pieces:
+                self._over = True
+                self._end_if_over()
+                return
+            self._began = self._clock()
+            self._out = _PIECES
+        for _ in range(_PIECES):
+            self._fetch()
+
+    def on_closed(self, reason: str) -> None:
+        self._stop()
+
+    def _fetch(self) -> None:
+        assert self._connection is not None
+        self._connection.fetch(LINK_SHARD, 0, LINK_PIECE, Into(self._fd, 0), self._on_outcome)
+
+    def _on_outcome(self, outcome: Outcome) -> None:
+        with self._lock:
+            if isinstance(outcome, Received) and not self._over:
+                self._came.append(self._clock())
+            self._over = self._over or not isinstance(outcome, Received) or self._enough()
+            if self._over:
+                self._out -= 1
+                self._end_if_over()
+                return
+        self._fetch()
+
+    def _enough(self) -> bool:
+        if len(self._came) * LINK_PIECE >= self._most:
+            return True
+        assert self._began is not None
+        return len(self._came) >= _PIECES and self._came[-1] - self._began >= _SECONDS
+
+    def _stop(self) -> None:
+        with self._lock:
+            self._over = True
+            self._end_if_over()
+
+    def _end_if_over(self) -> None:
+        """Once nothing is written to the file any more."""
+        if self._over and not self._out and self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+            with suppress(RuntimeError):  # the agent has ended
+                self._loop.call_soon_threadsafe(self._ended.set)
