@@ -90,26 +90,25 @@ class _Run:
         connection.subscribe(LINK_SHARD, capability)
 
     async def result(self, within: float) -> float | None:
-        """In bytes/s. None: the other node does not serve it."""
+        """In bytes/s; where hardly anything came in time, what it is at most. None: the other node did not serve it."""
         assert self._connection is not None
+        slow = False
         try:
             async with asyncio.timeout(within):
                 await self._ended.wait()
         except TimeoutError:
+            slow = self._began is not None
             self._stop()
         finally:
             self._connection.close()
-        return self._rate()
+        return self._rate() or (max(1, len(self._came)) * LINK_PIECE / within if slow else None)
 
     def _rate(self) -> float | None:
         """Of what came after the first quarter: buckets are full at first, and windows small."""
-        came = self._came
-        if self._began is None:
+        came = self._came[len(self._came) // 4 :]
+        if len(came) < _PIECES // 2 or came[-1] <= came[0]:
             return None
-        first = len(came) // 4
-        if len(came) - first > 1 and came[-1] > came[first]:
-            return (len(came) - 1 - first) * LINK_PIECE / (came[-1] - came[first])
-        return (len(came) or 1) * LINK_PIECE / max(self._clock() - self._began, 1e-6)
+        return (len(came) - 1) * LINK_PIECE / (came[-1] - came[0])
 
     def on_have(self, shard: Digest, pieces: PieceSet) -> None:
         with self._lock:

@@ -23,6 +23,7 @@ from modeldist.artifact import Artifact
 from modeldist.control.inprocess import InProcessControl
 from modeldist.session.link import ControlLink
 from modeldist.transfer.base import CheckCapability, ServerLimits, Transport
+from modeldist.transfer.link_shard import WithLinkShard
 from modeldist.transfer.tcp import TcpPieceServer, TcpTransport
 from tests.servers.memory_origin import MemoryOrigin
 
@@ -64,11 +65,12 @@ class EngineCluster:
         config: EngineConfig | None = None,
         transport: Transport | None = None,
         check: CheckCapability = lambda *_: True,
+        measures: bool = False,
     ) -> AsyncIterator[EngineNode]:
-        """`check`: of the capabilities that it is shown."""
+        """`check`: of the capabilities that it is shown. `measures`: links, and lets others measure its own."""
         store = Store.open(self.home / name)
         server = TcpPieceServer(
-            store.directory(),
+            WithLinkShard(store.directory()),
             host="127.0.0.1",
             check=check,
             limits=limits or ServerLimits(),
@@ -81,6 +83,7 @@ class EngineCluster:
             transport or TcpTransport(),
             server=server,
             address=server.address,
+            measuring=TcpTransport() if measures else None,
             config=config or EngineConfig(name=name),
             rng=random.Random(name),
         )

@@ -99,8 +99,9 @@ class Links:
             ring = [*due, *others[: max(0, _LEAST - len(due))]]
             rings.append([node.name for node in ring])
             count += len(ring)
-        self._look_at = max(next_due, now + _LOOKING_SECONDS)
-        return _Campaign(rings) if rings and not self._busy() else None
+        busy = bool(rings) and self._busy()
+        self._look_at = now + _LOOKING_SECONDS if busy else max(next_due, now + _LOOKING_SECONDS)
+        return _Campaign(rings) if rings and not busy else None
 
     def _racks(self) -> dict[m.Location, list[Node]]:
         """Those that can be measured, where there are enough to say who of two is the slow one."""

@@ -1,0 +1,322 @@
+"""Links that are measured while nothing is fetched: who is asked when, and what phase 1 makes of the answers."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import pytest
+
+from modeldist.scheduler import messages as m
+from modeldist.scheduler.phase1 import Phase1Config
+from modeldist.scheduler.phase1.views import NodeView
+from modeldist.scheduler.pieces import PieceSet
+from tests.unit.scheduler.phase1_control import TASK
+from tests.unit.scheduler.test_phase1_line import NODES, PIECES, Lined
+
+MB = 1e6
+ALL = PieceSet.span(0, PIECES).to_bytes()
+
+
+class Measured(Lined):
+    """Nodes that can measure links; each sends and receives at a rate of its own, in MB/s, or 100. `asked`: parent and
+    child of each question, in order. `silent`: they answer nothing."""
+
+    def __init__(
+        self,
+        *nodes: str,
+        sends: dict[str, float] | None = None,
+        receives: dict[str, float] | None = None,
+        config: Phase1Config | None = None,
+        racks: dict[str, str] | None = None,
+    ) -> None:
+        self.sends, self.receives = sends or {}, receives or {}
+        self.racks = racks or {}
+        self.silent: set[str] = set()
+        self.asked: list[tuple[str, str]] = []
+        self.numbers: list[int] = []
+        super().__init__(config=config)
+        for node in nodes or NODES:
+            self.open(node)
+
+    def open(self, node: str, *, serves: bool = True, measures: bool = True) -> None:
+        place, address = m.Location(self.racks.get(node, "")), f"{node}:1" if serves else ""
+        self.take(self.phase1.node_joined(node, address, place, self.now, measures=measures))
+
+    def take(self, told: list[tuple[str, m.Instruction]]) -> None:
+        super().take(told)
+        for node, instruction in told:
+            if isinstance(instruction, m.Measure):
+                assert instruction.address == f"{instruction.node}:1"
+                self.asked.append((instruction.node, node))
+                self.numbers.append(instruction.number)
+                if node not in self.silent:
+                    self.say(node, m.Measured(instruction.number, self.rate(instruction.node, node)))
+
+    def rate(self, parent: str, child: str) -> float | None:
+        return min(self.sends.get(parent, 100.0), self.receives.get(child, 100.0)) * MB
+
+    def settle(self, seconds: float = 3.0) -> Measured:
+        """Time passes, as it does between ticks."""
+        for _ in range(round(seconds / 0.1)):
+            self.wait(0.1)
+        return self
+
+    def view(self, node: str) -> NodeView:
+        found = self.phase1.node(node, self.now)
+        assert found is not None
+        return found
+
+    def pull(self) -> None:
+        """All want the same, from nothing."""
+        self.enter(*NODES)
+        self.wait(0.3)
+
+
+def test_each_is_measured_with_three_others_once_all_have_settled() -> None:
+    control = Measured()
+    control.settle(0.4)
+    assert not control.asked
+    control.settle()
+    assert len(control.asked) == len(set(control.asked)) == 3 * len(NODES)
+    for node in NODES:
+        assert len([child for parent, child in control.asked if parent == node]) == 3
+        assert len([parent for parent, child in control.asked if child == node]) == 3
+        view = control.view(node)
+        assert view.link_sends == view.link_receives == 100 * MB
+        assert view.link_age is not None and view.link_age < 3
+
+
+def test_in_a_round_each_link_carries_one_flow_each_way() -> None:
+    control = Measured()
+    control.settle()
+    for start in range(0, len(control.asked), len(NODES)):
+        parents, children = zip(*control.asked[start : start + len(NODES)], strict=True)
+        assert sorted(parents) == sorted(children) == sorted(NODES)
+
+
+@pytest.mark.parametrize(("up", "down"), [("b", "a"), ("a", "f"), ("f", "e"), ("c", "d")])
+def test_a_first_pull_has_the_slow_ones_last(up: str, down: str) -> None:
+    control = Measured(sends={up: 25.0}, receives={down: 25.0}).settle()
+    assert control.view(up).link_sends == control.view(down).link_receives == 25 * MB
+    control.pull()
+    assert control.line()[:2] == [down, up]
+    assert sorted(control.line()) == sorted(NODES)
+
+
+def test_who_sends_and_receives_slowly_is_behind_who_only_sends_slowly() -> None:
+    control = Measured(sends={"a": 25.0, "c": 25.0}, receives={"a": 25.0}).settle()
+    control.pull()
+    assert control.line()[:2] == ["a", "c"]
+    assert control.view("a").link_sends == control.view("a").link_receives == 25 * MB
+
+
+@pytest.mark.parametrize("pair", [*combinations("abcdef", 2)])
+def test_a_node_is_not_slow_because_two_others_are(pair: tuple[str, str]) -> None:
+    control = Measured(receives=dict.fromkeys(pair, 10.0)).settle()
+    for node in NODES:
+        assert control.view(node).link_sends == 100 * MB
+        assert control.view(node).link_receives == (10 if node in pair else 100) * MB
+    control.pull()
+    assert set(control.line()[:2]) == set(pair)
+
+
+def test_nobody_is_asked_while_somebody_fetches() -> None:
+    control = Measured()
+    control.join("a", have=PieceSet.span(0, 5).to_bytes())
+    control.settle()
+    assert not control.asked
+    control.say("a", m.LeaveTasks((TASK,)))
+    control.settle()
+    assert len(control.asked) == 3 * len(NODES)
+
+
+def test_who_only_serves_is_asked() -> None:
+    control = Measured()
+    control.join("a", seed_only=True)
+    assert len(control.settle().asked) == 3 * len(NODES)
+
+
+def test_measuring_ends_when_somebody_fetches_and_begins_anew_afterwards() -> None:
+    control = Measured()
+    while not control.asked:
+        control.wait(0.1)
+    control.join("a", have=PieceSet.span(0, 5).to_bytes())
+    control.settle()
+    assert len(control.asked) == len(NODES)
+    assert control.view("a").link_age is None
+    control.say("a", m.LeaveTasks((TASK,)))
+    control.settle()
+    assert len(control.asked) == 4 * len(NODES)
+    assert control.view("a").link_sends == 100 * MB
+
+
+def test_nodes_that_cannot_and_nodes_that_serve_nobody_are_not_asked() -> None:
+    control = Measured()
+    control.open("older", measures=False)
+    control.open("silent", serves=False)
+    control.settle()
+    assert {"older", "silent"}.isdisjoint(node for pair in control.asked for node in pair)
+
+
+def test_three_nodes_are_too_few_to_say_who_is_slow() -> None:
+    control = Measured("a", "b", "c").settle()
+    assert not control.asked
+    control.open("d")
+    control.settle()
+    assert len(control.asked) == 12
+
+
+def test_nothing_is_sent_from_rack_to_rack() -> None:
+    racks = {node: f"r{index % 2}" for index, node in enumerate("abcdefghi")} | {"i": "r2"}
+    control = Measured(*racks, racks=racks).settle()
+    assert len(control.asked) == 24
+    assert all(racks[parent] == racks[child] for parent, child in control.asked)
+
+
+def test_a_rack_is_compared_with_itself() -> None:
+    racks = {node: "fast" if node < "e" else "slow" for node in "abcdefgh"}
+    control = Measured(*racks, racks=racks, sends=dict.fromkeys("efgh", 10.0)).settle()
+    control.enter(*racks)
+    control.wait(0.3)
+    assert sorted(control.line()) == sorted(racks)
+
+
+def test_who_does_not_answer_is_not_waited_for_long() -> None:
+    control = Measured(sends={"c": 25.0})
+    control.silent.add("b")
+    control.settle(20.0)
+    assert len(control.asked) == 3 * len(NODES)
+    assert control.view("b").link_receives is None and control.view("b").link_sends == 100 * MB
+    assert control.view("c").link_sends == 25 * MB
+
+
+def test_who_could_be_measured_by_nobody_is_not_slow() -> None:
+    class Unreachable(Measured):
+        def rate(self, parent: str, child: str) -> float | None:
+            return None if parent == "b" else super().rate(parent, child)
+
+    control = Unreachable().settle()
+    assert control.view("b").link_sends is None and control.view("b").link_receives == 100 * MB
+    control.pull()
+    assert sorted(control.line()) == sorted(NODES)
+
+
+def test_an_answer_counts_from_who_was_asked_and_once() -> None:
+    control = Measured()
+    control.silent.update(NODES)
+    while not control.asked:
+        control.wait(0.1)
+    (parent, child), number = control.asked[0], control.numbers[0]
+    other = next(node for node in NODES if node not in (parent, child))
+    control.say(other, m.Measured(number, 999 * MB))
+    control.say(child, m.Measured(number, 50 * MB))
+    control.say(child, m.Measured(number, 999 * MB))
+    control.say(child, m.Measured(10**9, 999 * MB))
+    control.settle(20.0)
+    assert control.view(parent).link_sends == control.view(child).link_receives == 50 * MB
+    assert control.view(other).link_sends is None
+
+
+def test_links_are_measured_again_when_ten_minutes_have_passed() -> None:
+    control = Measured(sends={"b": 25.0}).settle()
+    control.sends.clear()
+    control.settle(590.0)
+    assert len(control.asked) == 3 * len(NODES)
+    control.settle(15.0)
+    assert len(control.asked) == 6 * len(NODES)
+    assert control.view("b").link_sends == 100 * MB
+
+
+def test_a_control_plane_can_be_told_not_to() -> None:
+    control = Measured(config=Phase1Config(restart_grace=0.0, measure_interval=0.0))
+    assert not control.settle(30.0).asked
+
+
+def test_a_newcomer_is_measured_with_three_who_were_not_slow() -> None:
+    control = Measured(sends={"a": 25.0}, receives={"b": 25.0}).settle()
+    control.asked.clear()
+    control.open("new")
+    control.settle()
+    assert len(control.asked) == 12
+    assert {"a", "b"}.isdisjoint(node for pair in control.asked for node in pair)
+    assert control.view("new").link_sends == 100 * MB
+
+
+def test_nodes_that_come_one_after_the_other_are_measured_together_but_not_waited_for_forever() -> None:
+    control = Measured("n0")
+    for index in range(1, 40):
+        control.wait(0.1)
+        control.wait(0.1)
+        control.open(f"n{index}")
+    first = control.asked[0]
+    assert first and control.view("n0").link_age is not None
+    control.settle(10.0)
+    assert all(control.view(f"n{index}").link_sends == 100 * MB for index in range(40))
+
+
+def test_no_more_than_64_are_measured_at_a_time() -> None:
+    nodes = [f"n{index}" for index in range(150)]
+    control = Measured(*nodes)
+    most = 0
+    for _ in range(200):
+        before = len(control.asked)
+        control.wait(0.1)
+        most = max(most, len(control.asked) - before)
+    assert most == 64
+    assert all(control.view(node).link_sends == 100 * MB for node in nodes)
+
+
+def test_a_node_that_leaves_meanwhile_takes_nobody_with_it() -> None:
+    control = Measured()
+    while not control.asked:
+        control.wait(0.1)
+    control.take(control.phase1.node_left("c", control.now))
+    control.take(control.phase1.node_lost("d", control.now))
+    control.settle()
+    assert control.phase1.node("c", control.now) is None
+    for node in "abef":
+        assert control.view(node).link_sends == 100 * MB
+
+
+def test_what_was_measured_outlives_a_session() -> None:
+    control = Measured(sends={"b": 25.0}).settle()
+    control.take(control.phase1.node_lost("b", control.now))
+    control.open("b")
+    control.settle()
+    assert control.view("b").link_sends == 25 * MB
+    assert len(control.asked) == 3 * len(NODES)
+
+
+def test_a_good_link_does_not_make_up_for_a_slow_disk() -> None:
+    """What a swarm shows of a node since counts more than its link, and so does a swarm that shows it to be well."""
+    control = Measured(sends={"b": 25.0}).settle()
+    control.pull()
+    assert control.line()[0] == "b"
+    for node in NODES:
+        control.say(node, m.LeaveTasks((TASK,)))
+    swarm_shows(control, slow="c")
+    control.pull()
+    assert control.line()[0] == "c"
+
+
+def swarm_shows(control: Measured, slow: str) -> None:
+    """A swarm without order, in which all but `slow` send as they should."""
+    control.parents.clear()
+    control.before.clear()
+    control.pull()
+    control.say(control.line()[1], m.Behind(TASK, control.line()[2]))
+    control.wait(0.3)
+    assert not control.line()
+    for step in range(1, 13):
+        for node in NODES:
+            have = PieceSet.span(0, PIECES * step // 12)
+            served = tuple(
+                m.ParentReport(parent, int((0.25 if parent == slow else 1.0) * MB), 0.5)
+                for parent in control.parents[node]
+            )
+            control.report(node, m.TaskReport(TASK, have=have.to_bytes(), parents=served))
+        control.wait(0.5)
+    for node in NODES:
+        control.say(node, m.LeaveTasks((TASK,)))
+    control.parents.clear()
+    control.before.clear()
