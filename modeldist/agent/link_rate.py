@@ -54,54 +54,62 @@ class LinkRates:
     async def _rate(self, message: Measure) -> float | None:
         """In bytes/s, and not more than this node may download. Raises OSError."""
         limit = self._node.config.download_rate
-        most = MOST_BYTES if limit is None else min(MOST_BYTES, max(LINK_BYTES, int(limit * _SECONDS)))
-        run = _Run(self._clock, most)
-        connection = await self._transport.connect(
-            message.address,
-            child=self._node.store.node_id,
-            parent=message.node,
-            on_have=run.on_have,
-            on_closed=run.on_closed,
-        )
-        run.begin(connection, message.capability)
-        rate = await run.result(_WITHIN)
+        if limit is not None and limit * _SECONDS < LINK_BYTES:
+            return limit  # what it takes to see more than that is more than this node may have
+        most = MOST_BYTES if limit is None else min(MOST_BYTES, int(limit * _SECONDS))
+        run = _Run(self._clock, most, lambda: bool(self._node.fetches))
+        connection: PeerConnection | None = None
+        try:
+            connection = await self._transport.connect(
+                message.address,
+                child=self._node.store.node_id,
+                parent=message.node,
+                on_have=run.on_have,
+                on_closed=run.on_closed,
+            )
+            rate = await run.result(connection, message.capability, _WITHIN)
+        finally:
+            run.stop()
+            if connection is not None:
+                connection.close()
         return rate if rate is None or limit is None else min(rate, limit)
 
 
 class _Run:
-    """Of one connection; its callbacks come from the thread that reads it."""
+    """Of one connection; its callbacks come from the thread that reads it. It has the file until nothing is written to
+    that any more. `unwanted`: this node has better things to do now."""
 
-    def __init__(self, clock: Callable[[], float], most: int) -> None:
+    def __init__(self, clock: Callable[[], float], most: int, unwanted: Callable[[], bool]) -> None:
         self._clock = clock
         self._most = most
+        self._unwanted = unwanted
         self._loop = asyncio.get_running_loop()
         self._ended = asyncio.Event()
         self._lock = threading.Lock()
         self._connection: PeerConnection | None = None
-        self._fd = -1
+        self._fd = os.memfd_create("modeldist link")
         self._began: float | None = None
         self._out = 0  # pieces asked for and not come
         self._over = False
         self._came: list[float] = []  # when each piece did
 
-    def begin(self, connection: PeerConnection, capability: bytes) -> None:
-        self._connection = connection
-        self._fd = os.memfd_create("modeldist link")
-        connection.subscribe(LINK_SHARD, capability)
-
-    async def result(self, within: float) -> float | None:
+    async def result(self, connection: PeerConnection, capability: bytes, within: float) -> float | None:
         """In bytes/s; where hardly anything came in time, what it is at most. None: the other node did not serve it."""
-        assert self._connection is not None
-        slow = False
+        self._connection = connection
+        connection.subscribe(LINK_SHARD, capability)
         try:
             async with asyncio.timeout(within):
                 await self._ended.wait()
         except TimeoutError:
-            slow = self._began is not None
-            self._stop()
-        finally:
-            self._connection.close()
-        return self._rate() or (max(1, len(self._came)) * LINK_PIECE / within if slow else None)
+            if self._began is not None and not self._unwanted():
+                return self._rate() or max(1, len(self._came)) * LINK_PIECE / within
+        return self._rate()
+
+    def stop(self) -> None:
+        """What is out may still come."""
+        with self._lock:
+            self._over = True
+            self._end_if_over()
 
     def _rate(self) -> float | None:
         """Of what came after the first quarter: buckets are full at first, and windows small."""
@@ -124,7 +132,7 @@ class _Run:
             self._fetch()
 
     def on_closed(self, reason: str) -> None:
-        self._stop()
+        self.stop()
 
     def _fetch(self) -> None:
         assert self._connection is not None
@@ -142,15 +150,10 @@ class _Run:
         self._fetch()
 
     def _enough(self) -> bool:
-        if len(self._came) * LINK_PIECE >= self._most:
+        if len(self._came) * LINK_PIECE >= self._most or self._unwanted():
             return True
         assert self._began is not None
         return len(self._came) >= _PIECES and self._came[-1] - self._began >= _SECONDS
-
-    def _stop(self) -> None:
-        with self._lock:
-            self._over = True
-            self._end_if_over()
 
     def _end_if_over(self) -> None:
         """Once nothing is written to the file any more."""

@@ -59,7 +59,8 @@ class ServerLimits:
 
 @dataclass(frozen=True)
 class ServedLoad:
-    """What the server is doing now: requests waiting or being sent, bytes of them unsent, bytes sent since start."""
+    """What the server is doing now: requests waiting or being sent, bytes of them unsent, bytes of models sent since
+    start."""
 
     requests: int
     bytes_queued: int

@@ -38,11 +38,11 @@ class ServedAccount:
             self._queued += length
             return True
 
-    def sent(self, count: int) -> None:
-        """`count` bytes of a request left."""
+    def sent(self, count: int, *, of_model: bool = True) -> None:
+        """`count` bytes of a request left; of a model, or of the link shard."""
         with self._lock:
             self._queued -= count
-            self._sent += count
+            self._sent += count if of_model else 0
             self._window_sent += count
             now = self._clock()
             if now - self._window_start >= _RATE_WINDOW:

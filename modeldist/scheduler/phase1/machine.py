@@ -50,9 +50,9 @@ class Phase1:
             config, self._swarms, self._nodes, self._candidates, rng, planned=self._desk.asking.wake
         )
         self._presence = Presence(config)
+        self._links = Links(config, self._nodes, self._swarms, rng, self._presence.waiting)
         self._unpublished: dict[Digest, None] = {}
         self._tables = ChunkTables()
-        self._links = Links(config, self._nodes, self._swarms)
         self._handlers: dict[type, Callable[[Node, Any, float], m.Told]] = {
             m.JoinTasks: self._join_tasks,
             m.LeaveTasks: self._leave_tasks,
@@ -82,10 +82,10 @@ class Phase1:
             record.service = before.service  # its children are still counted there
             record.spoken = before.spoken
             record.lease_rate, record.lease_bytes = before.lease_rate, before.lease_bytes
-            record.shown, record.link = before.shown, before.link
+            record.shown = before.shown
             self._presence.back(node, now)
         self._nodes[node] = record
-        self._links.joined(now)
+        self._links.joined(record, now)
         return told
 
     def node_lost(self, node: str, now: float) -> m.Told:

@@ -12,7 +12,7 @@ from modeldist.scheduler.phase1.load import LoadRecord
 from modeldist.scheduler.phase1.service import Service
 
 _REMEMBERED = 600.0  # seconds for which who was slow is thought to be so; to be last by mistake costs it little
-_MEASURED_FOR = 3600.0  # seconds for which a link is thought to be as it was measured; it is measured again before that
+_MEASURED_FOR = 3600.0  # seconds for which a link is thought to be as it was measured, where it is not measured again
 
 
 class Link(NamedTuple):
@@ -25,7 +25,7 @@ class Link(NamedTuple):
     when: float
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Node:
     """`lease_rate`: bytes/s that one of its origin streams brought lately; `lease_bytes`: the size of its last lease.
     `barred_until`: gets no leases before that, because the last ones failed or stood still. `spoken`: seconds for which
@@ -61,10 +61,10 @@ class Node:
         """How it is, as far as swarms showed lately, or its link when it was measured. A good link does not make up for
         what a swarm showed: the node's disk may be slow."""
         slow, when = self.shown
-        link = self.link
-        if now - when <= _REMEMBERED and (slow is not None or link is None or when >= link.when):
+        if slow is not None and now - when <= _REMEMBERED:
             return slow
-        return link.slow if link is not None and now - link.when <= _MEASURED_FOR else None
+        link = self.link
+        return link.slow if link is not None and link.when > when and now - link.when <= _MEASURED_FOR else None
 
     def crowding(self, now: float) -> float:
         """What decides between parents equally near: lower is better."""

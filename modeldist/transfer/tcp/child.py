@@ -85,6 +85,7 @@ class ChildConnection(threading.Thread):
         self._requests: deque[frames.Request] = deque()
         self._in_service = 0
         self._unsent = 0  # of the request being sent
+        self._of_model = True  # is what it asks for
         self._exposing = -1  # the lane of the request being exposed
         self._stop_reason: str | None = None
         self._heard_at = self._used_at = serving.clock()
@@ -255,6 +256,7 @@ class ChildConnection(threading.Thread):
 
     def _serve(self, request: frames.Request) -> None:
         self._unsent = request.length
+        self._of_model = not self._subscriptions.measures(request)
         try:
             opened = self._subscriptions.readable(request)
             if isinstance(opened, str):
@@ -286,7 +288,7 @@ class ChildConnection(threading.Thread):
             if isinstance(frame, frames.LaneClosed):
                 self._drop_requests(frame.lane)
                 return True
-            self._serving.account.sent(length)
+            self._serving.account.sent(length, of_model=self._of_model)
             self._unsent -= length
             self._await_turn(self._serving.rate.reserve(length))
             self._attend()
@@ -326,7 +328,7 @@ class ChildConnection(threading.Thread):
             sent = os.sendfile(self._sock.fileno(), fd, offset, length)
             if not sent:
                 raise OSError(f"the shard ended at byte {offset}")
-            self._serving.account.sent(sent)
+            self._serving.account.sent(sent, of_model=self._of_model)
             self._unsent -= sent
             offset += sent
             length -= sent

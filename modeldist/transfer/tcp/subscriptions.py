@@ -10,6 +10,7 @@ from modeldist.artifact import Digest
 from modeldist.scheduler.pieces import PieceSet
 from modeldist.transfer import frames
 from modeldist.transfer.base import CheckCapability, OpenShard, ShardDirectory
+from modeldist.transfer.link_shard import LINK_SHARD
 from modeldist.transfer.served_shard import ServedShard
 
 _MOST = 8192
@@ -73,6 +74,11 @@ class Subscriptions:
         except Exception:
             log.exception("cannot read a shard for child %s", self._child)
             return "This node cannot read the shard; its log says why."
+
+    def measures(self, request: frames.Request) -> bool:
+        """Whether it is for the link shard."""
+        shard = self._shards.get(request.subscription)
+        return shard is not None and shard.is_of(LINK_SHARD)
 
     def close(self) -> None:
         for number in list(self._shards):

@@ -27,7 +27,7 @@ class TlsChildConnection(ChildConnection):
             if not count:
                 raise OSError(f"the shard ended at byte {offset}")
             self._sock.sendall(part[:count])
-            self._serving.account.sent(count)
+            self._serving.account.sent(count, of_model=self._of_model)
             self._unsent -= count
             offset += count
             length -= count

@@ -25,6 +25,7 @@ from modeldist.scheduler.messages import (
     LeaseRequest,
     LeaveTasks,
     Load,
+    Measured,
     ParentReport,
     PieceDigest,
     Report,
@@ -67,6 +68,7 @@ def seeds() -> Iterator[bytes]:
         (HELLO, Resolve(1, REFERENCE), Resolve(2, REFERENCE, MODEL.digest), Resolve(3, "memory://org/none:v1")),
         (HELLO, JOIN, LeaseRequest(TASK, 8), Report(1, load, (told,)), LeaseFailed(TASK, 1, b"\x0f", "no")),
         (HELLO, JoinTasks((held,)), Report(1), Behind(TASK, "b" * 32), ShardRejected(TASK), LeaveTasks((TASK,))),
+        (msgspec.structs.replace(HELLO, measures=True), Measured(1, 1e8), Measured(1)),
         (HELLO, Inventory((TASK,)), PullProgress("p", "done", 1, 1, 0, 0, "/x"), StoreAnswer(1, 5)),
         (
             HELLO,

@@ -11,6 +11,7 @@ from modeldist.errors import ErrorInfo
 from modeldist.scheduler.messages import (
     LeaseGranted,
     LeaseRevoked,
+    Measure,
     Parent,
     Parents,
     PieceDigest,
@@ -59,6 +60,7 @@ def seeds() -> Iterator[bytes]:
         LeaseRevoked(TASK, 1),
         PieceDigests(TASK, (PieceDigest(0, b"d" * 32),)),
         TaskReset(TASK, "wrong"),
+        Measure(1, "b" * 32, "10.0.0.2:7421", b"capability"),
     )
     yield from map(encode, messages)
 

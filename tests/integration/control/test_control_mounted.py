@@ -69,7 +69,7 @@ async def test_an_agent_that_does_not_read_leaves_nothing(
 async def test_a_greeting_that_breaks_the_control_plane_is_logged_and_leaves_nothing(
     tmp_path: Path, origin: MemoryOrigin, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
     async with mounted(tmp_path / "state", origin) as (plane, url, token):

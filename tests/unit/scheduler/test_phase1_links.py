@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from itertools import combinations
 
 import pytest
@@ -10,7 +11,8 @@ from modeldist.scheduler import messages as m
 from modeldist.scheduler.phase1 import Phase1Config
 from modeldist.scheduler.phase1.views import NodeView
 from modeldist.scheduler.pieces import PieceSet
-from tests.unit.scheduler.phase1_control import TASK
+from tests.unit.scheduler.phase1_control import PIECE, TASK
+from tests.unit.scheduler.scheduler_world import digest
 from tests.unit.scheduler.test_phase1_line import NODES, PIECES, Lined
 
 MB = 1e6
@@ -185,7 +187,7 @@ def test_who_does_not_answer_is_not_waited_for_long() -> None:
     control = Measured(sends={"c": 25.0})
     control.silent.add("b")
     control.settle(20.0)
-    assert len(control.asked) == 3 * len(NODES)
+    assert [child for _, child in control.asked].count("b") == 1
     assert control.view("b").link_receives is None and control.view("b").link_sends == 100 * MB
     assert control.view("c").link_sends == 25 * MB
 
@@ -266,6 +268,111 @@ def test_no_more_than_64_are_measured_at_a_time() -> None:
     assert all(control.view(node).link_sends == 100 * MB for node in nodes)
 
 
+def test_everybody_has_a_turn_though_some_never_answer() -> None:
+    """Who waits longest comes first: a campaign in which somebody is silent takes its time, and there are many."""
+    nodes = [f"n{index}" for index in range(640)]
+    control = Measured(*nodes, config=Phase1Config(restart_grace=0.0, measure_interval=60.0))
+    control.silent.update(nodes[::40])
+    control.settle(180.0)
+    assert all(control.view(node).link_sends == 100 * MB for node in nodes)
+
+
+@pytest.mark.parametrize("count", [4, 5, 6, 8])
+@pytest.mark.parametrize("liar", range(4))
+@pytest.mark.parametrize("lie", [9.9e11, 1.0])
+def test_a_liar_makes_nobody_else_slow(count: int, liar: int, lie: float) -> None:
+    nodes = [f"n{index}" for index in range(count)]
+
+    class Lying(Measured):
+        def rate(self, parent: str, child: str) -> float | None:
+            return lie if child == nodes[liar] else super().rate(parent, child)
+
+    control = Lying(*nodes).settle()
+    control.enter(*nodes)
+    control.wait(0.3)
+    assert sorted(control.line()) == nodes
+    assert lie > 1 or control.line()[0] == nodes[liar]
+
+
+@pytest.mark.parametrize("order", range(20))
+def test_two_nodes_on_one_machine_make_nobody_else_slow(order: int) -> None:
+    """Between them there is no wire."""
+
+    class OnHosts(Measured):
+        def rate(self, parent: str, child: str) -> float | None:
+            return 1000 * MB if parent[1] == child[1] else super().rate(parent, child)
+
+    nodes = [f"{guest}{host}" for host in range(4) for guest in "ab"]
+    random.Random(order).shuffle(nodes)
+    control = OnHosts(*nodes).settle()
+    control.enter(*nodes)
+    control.wait(0.3)
+    assert sorted(control.line()) == sorted(nodes)
+
+
+def test_who_comes_and_goes_is_not_measured_each_time() -> None:
+    control = Measured().settle()
+    control.asked.clear()
+    for _ in range(20):
+        control.open("new")
+        control.settle(1.2)
+        control.take(control.phase1.node_left("new", control.now))
+        control.settle(0.4)
+    assert len(control.asked) <= 12
+
+
+def test_who_is_only_there_to_be_compared_with_keeps_what_was_measured() -> None:
+    control = Measured().settle()
+    ages = {node: control.view(node).link_age for node in NODES}
+    control.receives.update(dict.fromkeys(NODES, 10.0))
+    control.open("new")
+    control.settle(5.0)
+    for node in NODES:
+        assert control.view(node).link_receives == 100 * MB
+        assert control.view(node).link_age == pytest.approx((ages[node] or 0) + 5.0)
+
+
+def test_an_older_release_is_not_asked_in_the_midst_of_a_campaign_either() -> None:
+    control = Measured()
+    while not control.asked:
+        control.wait(0.1)
+    control.asked.clear()
+    control.open("b", measures=False)
+    control.settle()
+    assert control.asked and "b" not in {node for pair in control.asked for node in pair}
+
+
+def test_a_measurement_that_says_nothing_takes_nothing_back() -> None:
+    control = Measured(sends={"b": 25.0}).settle()
+    control.settle(600.0)
+    before = control.view("b").link_age
+    assert before is not None and before < 10
+    control.silent.update(NODES)
+    control.settle(610.0)
+    assert control.view("b").link_sends == 25 * MB
+    control.silent.clear()
+    control.pull()
+    assert control.line()[0] == "b"
+
+
+def test_who_nobody_could_say_anything_of_is_due_again_soon() -> None:
+    control = Measured()
+    control.silent.update(NODES)
+    control.settle(10.0)
+    control.silent.clear()
+    control.settle(60.0)
+    assert all(control.view(node).link_sends == 100 * MB for node in NODES)
+
+
+def test_a_restarted_control_plane_asks_nobody_before_it_knows_who_fetches() -> None:
+    control = Measured("a", "b", "c", "d")
+    control.phase1.expect(["a", "b", "c", "d", "e", "f"], control.now)
+    control.settle(2.0)
+    assert control.phase1.waiting(control.now) and not control.asked
+    control.settle()
+    assert len(control.asked) == 12
+
+
 def test_a_node_that_leaves_meanwhile_takes_nobody_with_it() -> None:
     control = Measured()
     while not control.asked:
@@ -297,6 +404,17 @@ def test_a_good_link_does_not_make_up_for_a_slow_disk() -> None:
     swarm_shows(control, slow="c")
     control.pull()
     assert control.line()[0] == "c"
+
+
+def test_what_was_measured_before_a_swarm_showed_otherwise_does_not_come_back() -> None:
+    """Also when it is forgotten what the swarm showed, as where there is never a quiet moment."""
+    control = Measured(sends={"b": 25.0}).settle()
+    swarm_shows(control, slow="c")
+    control.join("busy", task=digest(9), size=2 * PIECE)
+    control.settle(700.0)
+    control.pull()
+    assert sorted(control.line()) == sorted(NODES)
+    assert control.line()[0] != "b"
 
 
 def swarm_shows(control: Measured, slow: str) -> None:
