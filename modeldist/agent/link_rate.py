@@ -45,7 +45,7 @@ class LinkRates:
         rate: float | None = None
         try:
             rate = await self._rate(message)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # the latter where an address is none
             log.info("a link cannot be measured", parent=message.node, error=str(error))
         finally:
             self._measuring = False
@@ -94,16 +94,19 @@ class _Run:
         self._came: list[float] = []  # when each piece did
 
     async def result(self, connection: PeerConnection, capability: bytes, within: float) -> float | None:
-        """In bytes/s; where hardly anything came in time, what it is at most. None: the other node did not serve it."""
+        """In bytes/s. None: the other node did not serve it, or this one wants no more of it."""
         self._connection = connection
         connection.subscribe(LINK_SHARD, capability)
         try:
             async with asyncio.timeout(within):
                 await self._ended.wait()
         except TimeoutError:
-            if self._began is not None and not self._unwanted():
-                return self._rate() or max(1, len(self._came)) * LINK_PIECE / within
-        return self._rate()
+            pass
+        if self._began is None or self._unwanted():
+            return None
+        if self._ended.is_set():
+            return self._rate()
+        return max(1, len(self._came)) * LINK_PIECE / (self._clock() - self._began)  # it stalls: at most so much
 
     def stop(self) -> None:
         """What is out may still come."""

@@ -231,6 +231,7 @@ class Phase1:
             told += [(node.name, instruction) for instruction in revoked]
         told += self._desk.spare(swarm, have, now)
         if member.wants:
+            self._links.fetching()
             if not (join.chunks and swarm.table) and (known := swarm.known_digests()):
                 told.append((node.name, m.PieceDigests(join.task, known)))
             told += self._parents.first(swarm, member, now)

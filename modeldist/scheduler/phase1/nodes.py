@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from modeldist.artifact import Digest
 from modeldist.scheduler.messages import Location
-from modeldist.scheduler.phase1.line import Shown
+from modeldist.scheduler.phase1.line import Shown, Slow
 from modeldist.scheduler.phase1.load import LoadRecord
 from modeldist.scheduler.phase1.service import Service
 
@@ -15,14 +15,20 @@ _REMEMBERED = 600.0  # seconds for which who was slow is thought to be so; to be
 _MEASURED_FOR = 3600.0  # seconds for which a link is thought to be as it was measured, where it is not measured again
 
 
-class Link(NamedTuple):
-    """How fast a node sent and received when nothing else went on, in bytes/s (None: nobody could say), how it was slow
-    beside its neighbours, if it was, and when that was."""
+class Direction(NamedTuple):
+    """How fast a link was in one direction when nothing else went on, in bytes/s; its share of what is usual around it,
+    where that was little; and when."""
 
-    sends: float | None
-    receives: float | None
-    slow: Shown | None
+    rate: float
+    share: float | None
     when: float
+
+
+class Link(NamedTuple):
+    """What was measured of a node's link, and then."""
+
+    sends: Direction | None = None
+    receives: Direction | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -50,7 +56,7 @@ class Node:
     unconfirmed: dict[Digest, None] = field(default_factory=dict)
     shown: tuple[Shown | None, float] = (None, float("-inf"))
     measures: bool = False
-    link: Link | None = None
+    link: Link = Link()
 
     def capacity(self, now: float) -> float | None:
         """Bytes/s it can send: its line rate, or more than it was ever seen to serve. None: unknown."""
@@ -63,8 +69,11 @@ class Node:
         slow, when = self.shown
         if slow is not None and now - when <= _REMEMBERED:
             return slow
-        link = self.link
-        return link.slow if link is not None and link.when > when and now - link.when <= _MEASURED_FOR else None
+        for how, link in ((Slow.RECEIVING, self.link.receives), (Slow.SENDING, self.link.sends)):
+            known = link is not None and link.when > when and now - link.when <= _MEASURED_FOR
+            if link is not None and link.share is not None and known:
+                return Shown(how, link.share)
+        return None
 
     def crowding(self, now: float) -> float:
         """What decides between parents equally near: lower is better."""

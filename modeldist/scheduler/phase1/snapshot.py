@@ -86,7 +86,7 @@ def _lease_view(lease: Lease, now: float) -> LeaseView:
 
 
 def node_view(node: Node, now: float) -> NodeView:
-    link = node.link
+    sends, receives = node.link
     return NodeView(
         node=node.name,
         address=node.address,
@@ -98,7 +98,7 @@ def node_view(node: Node, now: float) -> NodeView:
         failures=node.service.failures(now),
         children=node.service.children,
         utilisation=node.service.utilisation(node.capacity(now)),
-        link_sends=link.sends if link else None,
-        link_receives=link.receives if link else None,
-        link_age=now - link.when if link else None,
+        link_sends=sends.rate if sends else None,
+        link_receives=receives.rate if receives else None,
+        link_age=max((now - each.when for each in node.link if each), default=None),
     )

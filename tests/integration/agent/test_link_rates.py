@@ -186,12 +186,6 @@ def hangs_up(parent: BadParent) -> None:
     parent.hear(frames.Request)
 
 
-def stalls(parent: BadParent) -> None:
-    """It has it, and sends none."""
-    parent.say(frames.encode(frames.Have(greets(parent).subscription, 0, ALL)))
-    parent.hear(frames.Goodbye)
-
-
 @pytest.mark.parametrize("script", [silent, has_nothing, says_nothing_of_it, refuses, hangs_up])
 async def test_a_parent_of_which_nothing_can_be_said(cluster: EngineCluster, parents: Parents, script: Script) -> None:
     async with measuring(cluster) as child:
@@ -201,10 +195,26 @@ async def test_a_parent_of_which_nothing_can_be_said(cluster: EngineCluster, par
         await until(lambda: descriptors() <= before and threading.active_count() <= threads)
 
 
-async def test_a_parent_that_has_it_and_does_not_send_it_is_slow(cluster: EngineCluster, parents: Parents) -> None:
+@pytest.mark.parametrize("sends", range(4))
+async def test_a_parent_that_stalls_is_slow_however_fast_it_began(
+    cluster: EngineCluster, parents: Parents, sends: int
+) -> None:
+    def stalls(parent: BadParent) -> None:
+        parent.say(frames.encode(frames.Have(greets(parent).subscription, 0, ALL)))
+        for request in [parent.hear(frames.Request) for _ in range(4)][:sends]:
+            parent.say(frames.encode_body_header(request.request, LINK_PIECE, last=True) + content()[:LINK_PIECE])
+        parent.hear(frames.Goodbye)
+
     async with measuring(cluster) as child:
         rate = await child.rate(parents(stalls).address)
         assert rate is not None and rate < 1 * MIB
+
+
+@pytest.mark.parametrize("address", ["..:80", f"{'a' * 70}.example:80", "nowhere", "127.0.0.1:port", "127.0.0.1:99999"])
+async def test_an_address_that_is_none(cluster: EngineCluster, address: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with measuring(cluster) as child:
+        assert await child.rate(address) is None
+    assert "Traceback" not in caplog.text
 
 
 @pytest.mark.parametrize("asks", [False, True], ids=["before it is known what the other has", "while pieces are out"])

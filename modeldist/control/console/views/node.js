@@ -98,7 +98,7 @@ function serving(traffic) {
 }
 
 function link(traffic) {
-  if (traffic.link_age === null) return "not measured";
+  if (traffic.link_age == null) return "not measured";
   const minutes = Math.round(traffic.link_age / 60);
   return `sends ${rate(traffic.link_sends)}, receives ${rate(traffic.link_receives)}, ${minutes} min ago`;
 }
