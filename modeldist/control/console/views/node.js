@@ -93,11 +93,11 @@ function serving(traffic) {
     ["Failures seen by children, fading", traffic.failures.toFixed(1)],
     ["Requests waiting", traffic.queue ?? "unknown"],
     ["Measured", traffic.load_age === null ? "never" : `${traffic.load_age.toFixed(1)} s ago`],
-    ["Its link, when idle", link(traffic)],
+    ["Its link, when idle", idleLink(traffic)],
   ];
 }
 
-function link(traffic) {
+function idleLink(traffic) {
   if (traffic.link_age == null) return "not measured";
   const minutes = Math.round(traffic.link_age / 60);
   return `sends ${rate(traffic.link_sends)}, receives ${rate(traffic.link_receives)}, ${minutes} min ago`;
