@@ -1,77 +1,15 @@
-"""Links that are measured while nothing is fetched: who is asked when, and what phase 1 makes of the answers."""
+"""Links that are measured while nothing is fetched: who is asked, and when."""
 
 from __future__ import annotations
-
-import random
-from itertools import combinations
 
 import pytest
 
 from modeldist.scheduler import messages as m
 from modeldist.scheduler.phase1 import Phase1Config
-from modeldist.scheduler.phase1.views import NodeView
 from modeldist.scheduler.pieces import PieceSet
-from tests.unit.scheduler.phase1_control import PIECE, TASK
-from tests.unit.scheduler.scheduler_world import digest
-from tests.unit.scheduler.test_phase1_line import NODES, PIECES, Lined
-
-MB = 1e6
-ALL = PieceSet.span(0, PIECES).to_bytes()
-
-
-class Measured(Lined):
-    """Nodes that can measure links; each sends and receives at a rate of its own, in MB/s, or 100. `asked`: parent and
-    child of each question, in order. `silent`: they answer nothing."""
-
-    def __init__(
-        self,
-        *nodes: str,
-        sends: dict[str, float] | None = None,
-        receives: dict[str, float] | None = None,
-        config: Phase1Config | None = None,
-        racks: dict[str, str] | None = None,
-    ) -> None:
-        self.sends, self.receives = sends or {}, receives or {}
-        self.racks = racks or {}
-        self.silent: set[str] = set()
-        self.asked: list[tuple[str, str]] = []
-        self.numbers: list[int] = []
-        super().__init__(config=config)
-        for node in nodes or NODES:
-            self.open(node)
-
-    def open(self, node: str, *, serves: bool = True, measures: bool = True) -> None:
-        place, address = m.Location(self.racks.get(node, "")), f"{node}:1" if serves else ""
-        self.take(self.phase1.node_joined(node, address, place, self.now, measures=measures))
-
-    def take(self, told: list[tuple[str, m.Instruction]]) -> None:
-        super().take(told)
-        for node, instruction in told:
-            if isinstance(instruction, m.Measure):
-                assert instruction.address == f"{instruction.node}:1"
-                self.asked.append((instruction.node, node))
-                self.numbers.append(instruction.number)
-                if node not in self.silent:
-                    self.say(node, m.Measured(instruction.number, self.rate(instruction.node, node)))
-
-    def rate(self, parent: str, child: str) -> float | None:
-        return min(self.sends.get(parent, 100.0), self.receives.get(child, 100.0)) * MB
-
-    def settle(self, seconds: float = 3.0) -> Measured:
-        """Time passes, as it does between ticks."""
-        for _ in range(round(seconds / 0.1)):
-            self.wait(0.1)
-        return self
-
-    def view(self, node: str) -> NodeView:
-        found = self.phase1.node(node, self.now)
-        assert found is not None
-        return found
-
-    def pull(self) -> None:
-        """All want the same, from nothing."""
-        self.enter(*NODES)
-        self.wait(0.3)
+from tests.unit.scheduler.measured_links import MB, Measured
+from tests.unit.scheduler.phase1_control import TASK
+from tests.unit.scheduler.test_phase1_line import NODES
 
 
 def test_each_is_measured_with_three_others_once_all_have_settled() -> None:
@@ -94,50 +32,6 @@ def test_in_a_round_each_link_carries_one_flow_each_way() -> None:
     for start in range(0, len(control.asked), len(NODES)):
         parents, children = zip(*control.asked[start : start + len(NODES)], strict=True)
         assert sorted(parents) == sorted(children) == sorted(NODES)
-
-
-@pytest.mark.parametrize(("up", "down"), [("b", "a"), ("a", "f"), ("f", "e"), ("c", "d")])
-def test_a_first_pull_has_the_slow_ones_last(up: str, down: str) -> None:
-    control = Measured(sends={up: 25.0}, receives={down: 25.0}).settle()
-    assert control.view(up).link_sends == control.view(down).link_receives == 25 * MB
-    control.pull()
-    assert control.line()[:2] == [down, up]
-    assert sorted(control.line()) == sorted(NODES)
-
-
-def test_who_sends_and_receives_slowly_is_behind_who_only_sends_slowly() -> None:
-    control = Measured(sends={"a": 25.0, "c": 25.0}, receives={"a": 25.0}).settle()
-    control.pull()
-    assert control.line()[:2] == ["a", "c"]
-    assert control.view("a").link_sends == control.view("a").link_receives == 25 * MB
-
-
-@pytest.mark.parametrize("pair", [*combinations("abcdef", 2)])
-def test_a_node_is_not_slow_because_two_others_are(pair: tuple[str, str]) -> None:
-    control = Measured(receives=dict.fromkeys(pair, 10.0)).settle()
-    for node in NODES:
-        assert control.view(node).link_sends == 100 * MB
-        assert control.view(node).link_receives == (10 if node in pair else 100) * MB
-    control.pull()
-    assert set(control.line()[:2]) == set(pair)
-
-
-@pytest.mark.parametrize(("count", "slow"), [(4, 1), (5, 2), (6, 2), (7, 2), (8, 3), (16, 5), (20, 8)])
-@pytest.mark.parametrize("order", range(10))
-@pytest.mark.parametrize("both", [True, False], ids=["both ways", "receiving"])
-def test_up_to_four_of_ten_slow_ones_are_found_and_nobody_else(
-    count: int, slow: int, order: int, *, both: bool
-) -> None:
-    nodes = [f"n{index}" for index in range(count)]
-    random.Random(order).shuffle(nodes)
-    slower = dict.fromkeys(nodes[:slow], 25.0)
-    control = Measured(*sorted(nodes), sends=slower if both else {}, receives=slower).settle()
-    control.enter(*sorted(nodes))
-    control.wait(0.3)
-    assert set(control.line()[:slow]) == set(slower)
-    for node in nodes:
-        assert control.view(node).link_receives == (25 if node in slower else 100) * MB
-        assert control.view(node).link_sends == (25 if node in slower and both else 100) * MB
 
 
 def test_nobody_is_asked_while_somebody_fetches() -> None:
@@ -213,14 +107,6 @@ def test_nothing_is_sent_from_rack_to_rack() -> None:
     assert all(racks[parent] == racks[child] for parent, child in control.asked)
 
 
-def test_a_rack_is_compared_with_itself() -> None:
-    racks = {node: "fast" if node < "e" else "slow" for node in "abcdefgh"}
-    control = Measured(*racks, racks=racks, sends=dict.fromkeys("efgh", 10.0)).settle()
-    control.enter(*racks)
-    control.wait(0.3)
-    assert sorted(control.line()) == sorted(racks)
-
-
 def test_who_does_not_answer_is_not_waited_for_long() -> None:
     control = Measured(sends={"c": 25.0})
     control.silent.add("b")
@@ -228,33 +114,6 @@ def test_who_does_not_answer_is_not_waited_for_long() -> None:
     assert [child for _, child in control.asked].count("b") == 1
     assert control.view("b").link_receives is None and control.view("b").link_sends == 100 * MB
     assert control.view("c").link_sends == 25 * MB
-
-
-def test_who_could_be_measured_by_nobody_is_not_slow() -> None:
-    class Unreachable(Measured):
-        def rate(self, parent: str, child: str) -> float | None:
-            return None if parent == "b" else super().rate(parent, child)
-
-    control = Unreachable().settle()
-    assert control.view("b").link_sends is None and control.view("b").link_receives == 100 * MB
-    control.pull()
-    assert sorted(control.line()) == sorted(NODES)
-
-
-def test_an_answer_counts_from_who_was_asked_and_once() -> None:
-    control = Measured()
-    control.silent.update(NODES)
-    while not control.asked:
-        control.wait(0.1)
-    (parent, child), number = control.asked[0], control.numbers[0]
-    other = next(node for node in NODES if node not in (parent, child))
-    control.say(other, m.Measured(number, 999 * MB))
-    control.say(child, m.Measured(number, 50 * MB))
-    control.say(child, m.Measured(number, 999 * MB))
-    control.say(child, m.Measured(10**9, 999 * MB))
-    control.settle(20.0)
-    assert control.view(parent).link_sends == control.view(child).link_receives == 50 * MB
-    assert control.view(other).link_sends is None
 
 
 def test_links_are_measured_again_when_ten_minutes_have_passed() -> None:
@@ -316,39 +175,6 @@ def test_everybody_has_a_turn_though_some_never_answer() -> None:
     assert all(control.view(node).link_sends == 100 * MB for node in nodes)
 
 
-@pytest.mark.parametrize("count", [4, 5, 6, 8])
-@pytest.mark.parametrize("liar", range(4))
-@pytest.mark.parametrize("lie", [9.9e11, 1.0])
-def test_a_liar_makes_nobody_else_slow(count: int, liar: int, lie: float) -> None:
-    nodes = [f"n{index}" for index in range(count)]
-
-    class Lying(Measured):
-        def rate(self, parent: str, child: str) -> float | None:
-            return lie if child == nodes[liar] else super().rate(parent, child)
-
-    control = Lying(*nodes).settle()
-    control.enter(*nodes)
-    control.wait(0.3)
-    assert sorted(control.line()) == nodes
-    assert lie > 1 or control.line()[0] == nodes[liar]
-
-
-@pytest.mark.parametrize("order", range(20))
-def test_two_nodes_on_one_machine_make_nobody_else_slow(order: int) -> None:
-    """Between them there is no wire."""
-
-    class OnHosts(Measured):
-        def rate(self, parent: str, child: str) -> float | None:
-            return 1000 * MB if parent[1] == child[1] else super().rate(parent, child)
-
-    nodes = [f"{guest}{host}" for host in range(4) for guest in "ab"]
-    random.Random(order).shuffle(nodes)
-    control = OnHosts(*nodes).settle()
-    control.enter(*nodes)
-    control.wait(0.3)
-    assert sorted(control.line()) == sorted(nodes)
-
-
 def test_who_comes_and_goes_is_not_measured_each_time() -> None:
     control = Measured().settle()
     control.asked.clear()
@@ -379,19 +205,6 @@ def test_an_older_release_is_not_asked_in_the_midst_of_a_campaign_either() -> No
     control.open("b", measures=False)
     control.settle()
     assert control.asked and "b" not in {node for pair in control.asked for node in pair}
-
-
-def test_a_measurement_that_says_nothing_takes_nothing_back() -> None:
-    control = Measured(sends={"b": 25.0}).settle()
-    control.settle(661.0)
-    before = control.view("b").link_age
-    assert before is not None and before < 10
-    control.silent.update(NODES)
-    control.settle(610.0)
-    assert control.view("b").link_sends == 25 * MB
-    control.silent.clear()
-    control.pull()
-    assert control.line()[0] == "b"
 
 
 def test_who_nobody_could_say_anything_of_is_due_again_soon() -> None:
@@ -461,44 +274,6 @@ def test_who_has_moved_to_another_rack_is_measured_there() -> None:
         assert control.view(node).link_age is None
 
 
-def test_what_is_only_known_of_one_direction_leaves_the_other_as_it_was() -> None:
-    """And as old as it was."""
-
-    class NobodyHears(Measured):
-        deaf = False
-
-        def rate(self, parent: str, child: str) -> float | None:
-            return None if self.deaf and parent == "b" else super().rate(parent, child)
-
-    control = NobodyHears(sends={"b": 25.0})
-    control.settle()
-    control.deaf = True
-    control.settle(1900.0)
-    view = control.view("b")
-    assert view.link_sends == 25 * MB and view.link_receives == 100 * MB
-    assert view.link_age is not None and view.link_age > 1800
-    control.pull()
-    assert control.line()[0] == "b"
-    for node in NODES:
-        control.say(node, m.LeaveTasks((TASK,)))
-    control.before.clear()
-    control.settle(1900.0)
-    control.pull()
-    assert control.line()[0] != "b" and sorted(control.line()) == sorted(NODES)
-
-
-def test_an_answer_that_comes_a_round_late_does_not_count() -> None:
-    control = Measured()
-    control.silent.add("b")
-    while not control.asked:
-        control.wait(0.1)
-    late = control.numbers[[child for _, child in control.asked].index("b")]
-    control.settle(4.5)
-    control.say("b", m.Measured(late, 50 * MB))
-    control.settle()
-    assert control.view("b").link_receives is None
-
-
 def test_a_node_that_leaves_meanwhile_takes_nobody_with_it() -> None:
     control = Measured()
     while not control.asked:
@@ -519,49 +294,3 @@ def test_what_was_measured_outlives_a_session() -> None:
     control.settle()
     assert control.view("b").link_sends == 25 * MB
     assert len(control.asked) == asked
-
-
-def test_a_good_link_does_not_make_up_for_a_slow_disk() -> None:
-    """What a swarm shows of a node since counts more than its link, and so does a swarm that shows it to be well."""
-    control = Measured(sends={"b": 25.0}).settle()
-    control.pull()
-    assert control.line()[0] == "b"
-    for node in NODES:
-        control.say(node, m.LeaveTasks((TASK,)))
-    swarm_shows(control, slow="c")
-    control.pull()
-    assert control.line()[0] == "c"
-
-
-def test_what_was_measured_before_a_swarm_showed_otherwise_does_not_come_back() -> None:
-    """Also when it is forgotten what the swarm showed, as where there is never a quiet moment."""
-    control = Measured(sends={"b": 25.0}).settle()
-    swarm_shows(control, slow="c")
-    control.join("busy", task=digest(9), size=2 * PIECE)
-    control.settle(700.0)
-    control.pull()
-    assert sorted(control.line()) == sorted(NODES)
-    assert control.line()[0] != "b"
-
-
-def swarm_shows(control: Measured, slow: str) -> None:
-    """A swarm without order, in which all but `slow` send as they should."""
-    control.parents.clear()
-    control.before.clear()
-    control.pull()
-    control.say(control.line()[1], m.Behind(TASK, control.line()[2]))
-    control.wait(0.3)
-    assert not control.line()
-    for step in range(1, 13):
-        for node in NODES:
-            have = PieceSet.span(0, PIECES * step // 12)
-            served = tuple(
-                m.ParentReport(parent, int((0.25 if parent == slow else 1.0) * MB), 0.5)
-                for parent in control.parents[node]
-            )
-            control.report(node, m.TaskReport(TASK, have=have.to_bytes(), parents=served))
-        control.wait(0.5)
-    for node in NODES:
-        control.say(node, m.LeaveTasks((TASK,)))
-    control.parents.clear()
-    control.before.clear()
